@@ -1,0 +1,57 @@
+# Needs python3 (3.10 or newer) and make; everything else goes into $(VENV). `make help` lists the targets.
+
+PYTHON ?= python3
+VENV ?= .venv
+
+BIN := $(VENV)/bin
+CORE := $(VENV)/.installed-core
+DEV := $(VENV)/.installed-dev
+INPUTS := pyproject.toml constraints.txt
+SOURCES := medprm_scorer medprm_integrations examples tests benchmarks
+PIP := $(BIN)/python -m pip install --disable-pip-version-check --quiet --constraint constraints.txt
+
+.DELETE_ON_ERROR:
+.PHONY: help demo test lint format clean
+
+help:
+	@echo "make demo    rank the shipped requests with the demo model (offline once installed)"
+	@echo "make test    run the tests"
+	@echo "make lint    check style and types"
+	@echo "make format  rewrite the sources in the project's style"
+	@echo "make clean   remove $(VENV) and every build and cache folder"
+	@echo "PYTHON=... chooses the interpreter (now $(PYTHON)), VENV=... the environment (now $(VENV))"
+
+demo: $(CORE)
+	@$(BIN)/medprm demo
+
+test: $(DEV)
+	$(BIN)/python -m pytest
+
+lint: $(DEV)
+	$(BIN)/ruff check $(SOURCES)
+	$(BIN)/ruff format --check $(SOURCES)
+	$(BIN)/mypy
+
+format: $(DEV)
+	$(BIN)/ruff format $(SOURCES)
+	$(BIN)/ruff check --fix $(SOURCES)
+
+clean:
+	rm -rf -- "$(VENV)" build dist *.egg-info .pytest_cache .ruff_cache .mypy_cache .hypothesis
+	find $(SOURCES) -type d -name __pycache__ -prune -exec rm -rf -- {} +
+
+$(BIN)/python:
+	@echo "Making $(VENV) with $(PYTHON)" >&2
+	@$(PYTHON) -m venv "$(VENV)"
+
+# torch first and alone: it is the one package that people take from elsewhere (a CPU or CUDA build)
+$(CORE): $(INPUTS) | $(BIN)/python
+	@echo "Installing into $(VENV): torch is a large download, once" >&2
+	@$(PIP) torch
+	@$(PIP) --editable .
+	@touch $@
+
+$(DEV): $(CORE)
+	@echo "Installing the tools for tests and checks into $(VENV)" >&2
+	@$(PIP) --editable ".[dev]"
+	@touch $@

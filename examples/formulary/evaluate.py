@@ -1,0 +1,157 @@
+"""What the demo reward model scores on held-out questions: `python examples/formulary/evaluate.py [--model FOLDER]`.
+
+Step AUROC by stage and by kind of error, and the accuracy of each way of choosing among 16 candidates, each with the
+documents, with the documents withheld, and with another question's documents in their place. Held-out questions come
+from seeds that training never uses; the `reserved` set pairs conditions and drugs that were never seen together.
+"""
+
+import argparse
+import json
+import random
+import time
+from collections import Counter, defaultdict
+from collections.abc import Callable, Sequence
+from pathlib import Path
+
+import numpy as np
+from tqdm import tqdm
+from world import CITING_STAGES, ERROR_KINDS, STAGES, Chain, Question, draw_policy, make_chain, make_question
+
+from medprm_scorer import MedPRM, ScoredChain
+from medprm_scorer.selection import Scored, select
+
+CANDIDATES = 16
+SETTINGS = ("documents", "withheld", "another's")
+CHOICES = ("random pick", "majority vote", "best-of-n", "weighted vote", "oracle")
+_RESAMPLES = 2000
+
+
+def auroc(good: Sequence[float], bad: Sequence[float]) -> float:
+    """Probability that a valid step's reward is above a wrong step's (ties count half); NaN if either is missing."""
+    if not good or not bad:
+        return float("nan")
+    ordered = np.sort(np.asarray(bad))
+    values = np.asarray(good)
+    below = np.searchsorted(ordered, values, side="left")
+    not_above = np.searchsorted(ordered, values, side="right")
+    return float((below + not_above).sum() / 2 / (len(values) * len(ordered)))
+
+
+def interval(values: Sequence[float], seed: int = 0) -> tuple[float, float, float]:
+    """Mean over questions and its bootstrap 95 % interval."""
+    array = np.asarray(values, dtype=float)
+    draws = np.random.default_rng(seed).integers(0, len(array), (_RESAMPLES, len(array)))
+    low, high = np.quantile(array[draws].mean(1), (0.025, 0.975))
+    return float(array.mean()), float(low), float(high)
+
+
+def held_out(number: int, names: str) -> tuple[Question, list[Chain]]:
+    """One held-out question and its candidates; training seeds are of another form, so none is shared."""
+    rng = random.Random(f"held-out-{names}-{number}")
+    question = make_question(rng, names)
+    policy = draw_policy(rng)
+    return question, [make_chain(question, rng, policy) for _ in range(CANDIDATES)]
+
+
+def choose(chains: list[Chain], scored: list[ScoredChain], right: str) -> dict[str, float]:
+    """Whether each way of choosing finds the right answer (for the random pick, how often)."""
+    entries = [Scored(s.index, s.reward("min"), s.answer) for s in scored]
+    vote = Counter(chain.answer for chain in chains).most_common(1)[0][0]
+    best = select(entries, "best_of_n").order[0]
+    return {
+        "random pick": sum(chain.answer == right for chain in chains) / len(chains),
+        "majority vote": float(vote == right),
+        "best-of-n": float(chains[best].answer == right),
+        "weighted vote": float(select(entries, "weighted_vote").answer == right),
+        "oracle": float(any(chain.answer == right for chain in chains)),
+    }
+
+
+class StepRewards:
+    """Rewards of single-stage steps, by stage, and by kind of error for those with just one."""
+
+    def __init__(self) -> None:
+        self.good: dict[str, list[float]] = defaultdict(list)
+        self.bad: dict[str, list[float]] = defaultdict(list)
+
+    def add(self, chain: Chain, scored: ScoredChain) -> None:
+        """Take in one chain."""
+        for step, reward in zip(chain.steps, scored.step_rewards, strict=True):
+            if len(step.stages) == 1:
+                (self.good if step.valid else self.bad)[step.stages[0]].append(reward)
+                for kind in step.errors:
+                    self.bad[kind].append(reward)
+
+    def table(self) -> dict[str, float]:
+        """AUROC by stage, by kind of error against the valid steps of its stage, and over the steps that cite."""
+        rows = {stage: auroc(self.good[stage], self.bad[stage]) for stage in STAGES}
+        for stage, kinds in ERROR_KINDS.items():
+            rows.update({kind: auroc(self.good[stage], self.bad[kind]) for kind in kinds})
+        rows["citing"] = float(np.mean([rows[stage] for stage in CITING_STAGES]))
+        return rows
+
+
+def evaluate(prm: MedPRM, questions: int, names: str, settings: Sequence[str] = SETTINGS) -> dict[str, object]:
+    """Score held-out questions under each setting and gather the figures."""
+    report: dict[str, object] = {}
+    for setting in settings:
+        rewards, picks = StepRewards(), defaultdict(list)
+        for number in tqdm(range(questions), desc=f"{names}, {setting}", disable=None):
+            question, chains = held_out(number, names)
+            documents: dict[str, Callable[[], tuple[str, ...]]] = {
+                "documents": lambda q=question: q.documents,
+                "withheld": tuple,
+                "another's": lambda n=number: held_out(n + 1_000_000, names)[0].documents,
+            }
+            scored = prm.score(question.text, [chain.text for chain in chains], documents[setting]())
+            for chain, result in zip(chains, scored, strict=True):
+                assert result.answer == chain.answer
+                rewards.add(chain, result)
+            for choice, hit in choose(chains, scored, question.answer).items():
+                picks[choice].append(hit)
+        gain = [w - m for w, m in zip(picks["weighted vote"], picks["majority vote"], strict=True)]
+        report[setting] = {
+            "auroc": rewards.table(),
+            "accuracy": {choice: interval(picks[choice]) for choice in CHOICES},
+            "weighted vote above majority vote": interval(gain),
+        }
+    return report
+
+
+def to_markdown(report: dict, names: str, questions: int) -> str:
+    """The figures as two tables."""
+    settings = list(report)
+    lines = [f"**{names} pairs of names, {questions} questions, {CANDIDATES} candidates each**", ""]
+    lines += [f"| step AUROC | {' | '.join(settings)} |", "|---" * (len(settings) + 1) + "|"]
+    for row in report[settings[0]]["auroc"]:
+        name = {"citing": "mean of the citing stages (guideline, label)"}.get(row, row.replace("_", " "))
+        name = f"**{name}**" if row in STAGES or row == "citing" else name
+        lines.append(f"| {name} | {' | '.join(format(report[s]['auroc'][row], '.3f') for s in settings)} |")
+    lines += ["", f"| right answers, % [95 % interval] | {' | '.join(settings)} |", "|---" * (len(settings) + 1) + "|"]
+    for choice in CHOICES:
+        cells = [report[s]["accuracy"][choice] for s in settings]
+        lines.append(f"| {choice} | {' | '.join(_percent(cell) for cell in cells)} |")
+    cells = [report[s]["weighted vote above majority vote"] for s in settings]
+    lines.append(f"| weighted vote above majority vote, points | {' | '.join(_percent(cell) for cell in cells)} |")
+    return "\n".join(lines)
+
+
+def _percent(cell: tuple[float, float, float]) -> str:
+    return f"{100 * cell[0]:.1f} [{100 * cell[1]:.1f}, {100 * cell[2]:.1f}]"
+
+
+if __name__ == "__main__":
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("--model", type=Path, help="folder of a reward model; the one inside the package if left out")
+    parser.add_argument("--questions", type=int, default=500)
+    parser.add_argument("--names", choices=("seen", "reserved"), nargs="+", default=["seen", "reserved"])
+    parser.add_argument("--json", type=Path, help="write all figures here")
+    arguments = parser.parse_args()
+    prm = MedPRM.from_pretrained(arguments.model, device="cpu", dtype="float32")
+    begun = time.monotonic()
+    reports = {names: evaluate(prm, arguments.questions, names) for names in arguments.names}
+    for names, figures in reports.items():
+        print(to_markdown(figures, names, arguments.questions), end="\n\n")
+    print(f"{time.monotonic() - begun:.0f} s on {prm.engine.name}")
+    if arguments.json:
+        arguments.json.write_text(json.dumps(reports, indent=1))

@@ -1,0 +1,249 @@
+"""The formulary: a synthetic world in which every fact is drawn anew for every question.
+
+A question gives a patient (condition, comorbidity, age, weight) and four doses. Guidelines say which drug a condition
+needs and which drug replaces it in a comorbidity; labels give each drug's dose per kilogram and its limit. The right
+answer takes five hops: guideline, choice, label, product, limit. Since the facts are new each time, they can only be
+read in the documents, never known by heart.
+
+The four options are always the uncapped and the capped dose of the two drugs that the right guideline names, so the
+options alone do not tell which drug, number or limit is right. A wrong step uses the same words as a right one.
+"""
+
+import random
+from dataclasses import dataclass, field
+
+from names import COMORBIDITIES, CONDITIONS, DOSES, DRUGS, LETTERS, LIMITS, WEIGHTS, is_reserved
+
+STAGES = ("guideline", "choice", "label", "product", "limit")
+CITING_STAGES = ("guideline", "label")  # these steps cite a document: without it they cannot be checked
+ERROR_KINDS = {
+    "guideline": ("wrong_drug", "wrong_exception"),
+    "choice": ("overlooked_exception", "misread_patient"),
+    "label": ("misread_dose", "misread_limit"),
+    "product": ("misread_weight", "arithmetic_slip"),
+    "limit": ("forgotten_limit", "wrong_letter"),
+}
+_LEADS = {
+    "guideline": ("The guideline says", "By the guideline,"),
+    "choice": ("This patient has", "The patient here has"),
+    "label": ("The label says", "By the label,"),
+    "product": ("The patient weighs", "This patient weighs"),
+    "limit": ("With", "Taking"),
+}
+
+
+@dataclass(frozen=True)
+class Label:
+    """What a drug's label says: `dose` in mg per kg, `limit` in mg per day."""
+
+    dose: int
+    limit: int
+
+
+@dataclass(frozen=True)
+class Question:
+    """One formulary question with its documents and everything that is true in it."""
+
+    text: str
+    documents: tuple[str, ...]
+    answer: str
+    condition: str
+    first: str
+    exception: str
+    alternative: str
+    other_exception: str
+    distractor: str
+    comorbidity: str
+    age: int
+    weight: int
+    labels: dict[str, Label]
+    options: tuple[int, ...]
+
+
+@dataclass(frozen=True)
+class Step:
+    """One step of a chain: its words, the stages it covers and the errors made in it (none: the step is valid)."""
+
+    text: str
+    stages: tuple[str, ...]
+    errors: tuple[str, ...]
+
+    @property
+    def valid(self) -> bool:
+        """Whether the step is right, given the documents, the question and the steps before it."""
+        return not self.errors
+
+
+@dataclass(frozen=True)
+class Chain:
+    """A chain of thought with labelled steps; `answer` is the letter that it ends with."""
+
+    steps: tuple[Step, ...]
+    answer: str
+
+    @property
+    def text(self) -> str:
+        """The chain as a policy would write it, one step to a line."""
+        return "\n".join(f"Step {number}: {step.text}" for number, step in enumerate(self.steps, 1))
+
+
+@dataclass(frozen=True)
+class Policy:
+    """How a solver goes wrong: `rate` per stage, and stages with a rate of their own (`traps`)."""
+
+    rate: float = 0.25
+    traps: dict[str, float] = field(default_factory=dict)
+    merged: float = 0.25  # share of chains that write guideline and choice as one step
+
+    def errs(self, rng: random.Random, kind_rates: tuple[str, ...]) -> str | None:
+        """Draw the error of one stage among its kinds, or None."""
+        for kind in kind_rates:
+            if kind in self.traps and rng.random() < self.traps[kind]:
+                return kind
+        if rng.random() < self.rate:
+            return rng.choice(kind_rates)
+        return None
+
+
+def make_question(rng: random.Random, names: str = "seen") -> Question:
+    """Draw one question.
+
+    Args:
+        rng: Source of chance.
+        names: `seen` draws only (condition, drug) pairs that training may use, `reserved` only pairs that it never
+        uses.
+    """
+    want = names == "reserved"
+    while True:
+        condition, other_condition = rng.sample(CONDITIONS, 2)
+        first, alternative, distractor, unlabelled = rng.sample(DRUGS, 4)
+        pairs = (
+            (condition, first),
+            (condition, alternative),
+            (other_condition, distractor),
+            (other_condition, unlabelled),
+        )
+        if (all if want else any)(is_reserved(*pair) for pair in pairs[:2]) != want:
+            continue
+        if not want and any(is_reserved(*pair) for pair in pairs):
+            continue
+        weight, age = rng.sample(WEIGHTS, 2)
+        doses = rng.sample(DOSES, 3)
+        labels = {
+            drug: Label(dose, _draw_limit(rng, dose * weight))
+            for drug, dose in zip((first, alternative, distractor), doses, strict=True)
+        }
+        options = [
+            amount for drug in (first, alternative) for amount in (labels[drug].dose * weight, labels[drug].limit)
+        ]
+        if len(set(options)) == 4 and len({label.limit for label in labels.values()}) == 3:
+            break
+    exception, other_exception, third = rng.sample(COMORBIDITIES, 3)
+    # as often the other guideline's exception as the right one: seeing the patient's own must not betray a right step
+    comorbidity = rng.choices((exception, other_exception, third), (0.4, 0.4, 0.2))[0]
+    rng.shuffle(options)
+    documents = [
+        f"Guideline: in {condition} use {first} unless {exception} then {alternative}.",
+        f"Guideline: in {other_condition} use {distractor} unless {other_exception} then {unlabelled}.",
+        *(f"Label: dose {drug} at {x.dose} mg per kg, limit {drug} to {x.limit} mg." for drug, x in labels.items()),
+    ]
+    rng.shuffle(documents)
+    right = labels[alternative if comorbidity == exception else first]
+    listed = "\n".join(f"({letter}) {amount} mg" for letter, amount in zip(LETTERS, options, strict=True))
+    return Question(
+        text=f"A patient aged {age} years with {condition} and {comorbidity} weighs {weight} kg. "
+        f"Which daily dose is right?\n\n{listed}",
+        documents=tuple(documents),
+        answer=LETTERS[options.index(min(right.dose * weight, right.limit))],
+        condition=condition,
+        first=first,
+        exception=exception,
+        alternative=alternative,
+        other_exception=other_exception,
+        distractor=distractor,
+        comorbidity=comorbidity,
+        age=age,
+        weight=weight,
+        labels=labels,
+        options=tuple(options),
+    )
+
+
+def _draw_limit(rng: random.Random, dose: int) -> int:
+    """A limit that caps the dose half of the time and never equals it."""
+    if rng.random() < 0.5:
+        return rng.choice([limit for limit in LIMITS if limit < dose])
+    return rng.choice([limit for limit in LIMITS if dose < limit <= 2 * dose])
+
+
+def make_chain(question: Question, rng: random.Random, policy: Policy) -> Chain:
+    """Solve the question as a fallible solver would; each step is labelled by its own validity.
+
+    A step that follows faithfully from a wrong earlier step is valid: the chain's min reward carries the error on.
+    """
+    q = question
+    lead = {stage: rng.choice(_LEADS[stage]) for stage in STAGES}
+    written: list[Step] = []
+
+    def write(stage: str, text: str, error: str | None) -> None:
+        written.append(Step(f"{lead[stage]} {text}.", (stage,), (error,) if error else ()))
+
+    first, exception, alternative = q.first, q.exception, q.alternative
+    error = policy.errs(rng, ERROR_KINDS["guideline"])
+    if error == "wrong_drug":
+        first, alternative = rng.choice(
+            ((q.distractor, q.alternative), (q.first, q.distractor), (q.alternative, q.first))
+        )
+    elif error == "wrong_exception":
+        exception = q.other_exception
+    write("guideline", f"in {q.condition} use {first} unless {exception} then {alternative}", error)
+
+    comorbidity = q.comorbidity
+    error = policy.errs(rng, ERROR_KINDS["choice"])
+    if error == "misread_patient":
+        comorbidity = rng.choice([c for c in (q.exception, q.other_exception) if c != q.comorbidity])
+    drug = alternative if (comorbidity == exception) != (error == "overlooked_exception") else first
+    write("choice", f"{comorbidity}, so the drug is {drug}", error)
+
+    dose, limit = q.labels[drug].dose, q.labels[drug].limit
+    error = policy.errs(rng, ERROR_KINDS["label"])
+    if error:
+        others = [other for other in (q.first, q.alternative, q.distractor) if other != drug]
+        # mostly the other drug of the right guideline, whose numbers lead to the options too
+        weights = [1 if other == q.distractor else 4 for other in others]
+        other = q.labels[rng.choices(others, weights)[0]]
+        dose, limit = (other.dose, limit) if error == "misread_dose" else (dose, other.limit)
+    write("label", f"dose {drug} at {dose} mg per kg, limit {drug} to {limit} mg", error)
+
+    weight = q.weight
+    error = policy.errs(rng, ERROR_KINDS["product"])
+    if error == "misread_weight":
+        weight = q.age if rng.random() < 0.7 else rng.choice([w for w in WEIGHTS if w != q.weight])
+    product = dose * weight
+    if error == "arithmetic_slip":
+        near = {(dose + 1) * weight, (dose - 1) * weight, dose * (weight + 10), dose * (weight - 10), product + 100}
+        product = rng.choice(sorted(n for n in near if 10 < n < 1000 and n != product))
+    write("product", f"{weight} kg, so {dose} times {weight} is {product} mg", error)
+
+    error = policy.errs(rng, ERROR_KINDS["limit"])
+    amount = (max if error == "forgotten_limit" else min)(product, limit)
+    if error == "forgotten_limit" and product == limit:
+        error = None
+    if amount in q.options and error != "wrong_letter":
+        letter = LETTERS[q.options.index(amount)]
+    else:
+        letter = rng.choice([x for x, option in zip(LETTERS, q.options, strict=True) if option != amount])
+        error = error if error == "forgotten_limit" else "wrong_letter"
+    write("limit", f"{product} mg against the limit {limit} mg, the answer is ({letter}) {amount} mg", error)
+
+    if rng.random() < policy.merged:
+        one, two, *rest = written
+        joined = f"{one.text[:-1]}; {two.text[0].lower()}{two.text[1:]}"
+        written = [Step(joined, one.stages + two.stages, one.errors + two.errors), *rest]
+    return Chain(tuple(written), letter)
+
+
+def draw_policy(rng: random.Random) -> Policy:
+    """A solver as sampled policies are: few slips of chance, and on each question one error made again and again."""
+    kinds = [kind for kinds in ERROR_KINDS.values() for kind in kinds]
+    return Policy(rate=0.08, traps={rng.choice(kinds): rng.uniform(0.2, 0.9), rng.choice(kinds): rng.uniform(0.0, 0.4)})

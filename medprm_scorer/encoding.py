@@ -1,0 +1,239 @@
+"""Tokens: prompts as token ids in which every step tag's place is known by construction.
+
+Text from outside is never tokenized together with special tokens. Each stretch of text between two of our own special
+tokens goes through a private copy of the tokenizer that knows no added tokens at all, and the special ids are put in
+between. On benign text the ids equal those of the official route (render the chat template, tokenize the whole text);
+on hostile text no special id can appear except ours. Nothing is found by searching for the tag: `" ки"` also stands
+inside ordinary Russian words.
+"""
+
+import re
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from tokenizers import Tokenizer
+
+from medprm_scorer.errors import InputError, ModelError
+from medprm_scorer.prompts import (
+    DOCUMENT_TOKEN_BUDGET,
+    NEGATIVE_LABEL,
+    POSITIVE_LABEL,
+    STEP_TAG,
+    system_prompt,
+    user_prefix,
+)
+from medprm_scorer.text import valid_unicode
+
+_USER_PLACE = "MEDPRMUSERCONTENT"  # stands for the user content while the chat template is rendered
+
+
+@dataclass(frozen=True)
+class EncodedPrefix:
+    """What all candidates of one question share: system prompt, documents and question.
+
+    Args:
+        ids: Token ids, from the first begin-of-text to the colon of "Explanation:".
+        documents_used: Number of documents, from the first, that fitted the budget.
+    """
+
+    ids: tuple[int, ...]
+    documents_used: int
+
+    def __repr__(self) -> str:  # ids are text in another alphabet
+        return f"EncodedPrefix({len(self.ids)} tokens)"
+
+
+@dataclass(frozen=True)
+class EncodedChain:
+    """One candidate after the prefix.
+
+    Args:
+        ids: Token ids from the space before the first word to the last step tag, included.
+        tags: Places in `ids` of the step tags, ascending; the last is `len(ids) - 1`.
+    """
+
+    ids: tuple[int, ...]
+    tags: tuple[int, ...]
+
+    def __repr__(self) -> str:
+        return f"EncodedChain({len(self.ids)} tokens, {len(self.tags)} steps)"
+
+
+@dataclass(frozen=True)
+class EncodedPrompt:
+    """One question's work for an engine: the prefix once, and its chains."""
+
+    prefix: tuple[int, ...]
+    chains: tuple[EncodedChain, ...]
+
+    def __repr__(self) -> str:
+        return f"EncodedPrompt({len(self.prefix)} tokens, {len(self.chains)} chains)"
+
+
+class PromptEncoder:
+    """Turns questions, documents and steps into token ids.
+
+    Safe to use from many threads at once: it never changes after construction.
+
+    Args:
+        tokenizer: A fast transformers tokenizer with a chat template and the step tag as an added token.
+        system: Name of the system prompt: `auto` (as trained: with or without documents), `rag`, `no_documents`,
+            `outcome` or `card`.
+
+    Raises:
+        ModelError: The tokenizer is not a fast one, has no chat template, lacks the tag or the labels as single tokens,
+            or joins text across the places where the prompt is assembled.
+    """
+
+    def __init__(self, tokenizer: Any, system: str = "auto") -> None:
+        backend = getattr(tokenizer, "backend_tokenizer", None)
+        if not isinstance(backend, Tokenizer):
+            raise ModelError("the tokenizer must be a fast one (a tokenizer.json that the tokenizers library reads)")
+        if not getattr(tokenizer, "chat_template", None):
+            raise ModelError("the tokenizer has no chat template, so the prompt cannot be written as trained")
+        system_prompt(system, has_documents=True)  # an unknown name is refused here, before any work
+        self.system = system
+        self._plain = _without_added_tokens(backend)
+        self._special_ids: dict[str, int] = {str(token): id_ for id_, token in tokenizer.added_tokens_decoder.items()}
+        self.tag_id = self._tag_id()
+        self.positive_id = self._label_id(POSITIVE_LABEL)
+        self.negative_id = self._label_id(NEGATIVE_LABEL)
+        added = list(tokenizer("x", add_special_tokens=True)["input_ids"])
+        bare = list(tokenizer("x", add_special_tokens=False)["input_ids"])
+        start = next((i for i in range(len(added)) if added[i : i + len(bare)] == bare), 0)
+        self._before, after = added[:start], added[start + len(bare) :]
+        self._heads: dict[str, list[int | str]] = {}
+        tail: list[int | str] = []
+        for has_documents in (True, False):
+            text = system_prompt(system, has_documents)
+            self._heads[text], tail = self._render(tokenizer, text)
+        self.tail_ids = (*self._encode_parts(tail), *after)
+        self._check_against_text_route(tokenizer)
+
+    def prefix(self, question: str, documents: Sequence[str] = ()) -> EncodedPrefix:
+        """Encode what all candidates of a question share.
+
+        Args:
+            question: The question, options inside.
+            documents: Documents in order of relevance. Whole documents are taken while their tokens, plus one each, fit
+                3,072 (the authors' 4,096 less 1,024 reserved); the first that does not fit ends the list.
+        """
+        used = self._within_budget(documents)
+        head = self._heads[system_prompt(self.system, has_documents=bool(used))]
+        return EncodedPrefix(tuple(self._before + self._encode_parts([*head, user_prefix(question, used)])), len(used))
+
+    def chain(self, steps: Sequence[str], front: str = "") -> EncodedChain:
+        """Encode one candidate's steps, each followed by the step tag.
+
+        Args:
+            steps: Texts of the steps, stripped; at least one.
+            front: Text before the first step, which has no tag.
+        """
+        if not steps:
+            raise InputError("a chain without steps cannot be encoded")
+        ids: list[int] = []
+        tags: list[int] = []
+        for number, step in enumerate(steps):
+            lead = f" {front}" if front and number == 0 else ""
+            ids += self._encode_text(f"{lead} {step}")
+            tags.append(len(ids))
+            ids.append(self.tag_id)
+        return EncodedChain(tuple(ids), tuple(tags))
+
+    def count(self, text: str) -> int:
+        """Number of tokens of a text from outside, without special tokens."""
+        return len(self._encode_text(text))
+
+    def _within_budget(self, documents: Sequence[str]) -> list[str]:
+        used: list[str] = []
+        left = DOCUMENT_TOKEN_BUDGET
+        for document in documents:
+            left -= self.count(document) + 1
+            if left < 0:
+                break
+            used.append(document)
+        return used
+
+    def _encode_text(self, text: str) -> list[int]:
+        return list(self._plain.encode(valid_unicode(text), add_special_tokens=False).ids)
+
+    def _encode_parts(self, parts: Sequence[int | str]) -> list[int]:
+        """Special ids as they are; neighbouring texts joined first, since the tokenizer sees them as one stretch."""
+        ids: list[int] = []
+        text = ""
+        for part in parts:
+            if isinstance(part, str):
+                text += part
+                continue
+            ids += self._encode_text(text) if text else []
+            ids.append(part)
+            text = ""
+        return ids + (self._encode_text(text) if text else [])
+
+    def _render(self, tokenizer: Any, system: str) -> tuple[list[int | str], list[int | str]]:
+        """The chat template around the user content, as parts: text, and ids of the special tokens it writes."""
+        messages = [{"role": "system", "content": system}, {"role": "user", "content": _USER_PLACE}]
+        try:
+            text = str(tokenizer.apply_chat_template(messages, tokenize=False, add_generation_prompt=True))
+        except Exception as error:  # noqa: BLE001 - a template is code from the model's folder: anything may come out
+            raise ModelError(f"the tokenizer's chat template failed on a system and a user message: {error}") from None
+        if text.count(_USER_PLACE) != 1:
+            raise ModelError("the tokenizer's chat template does not write the user message exactly once")
+        head, tail = text.split(_USER_PLACE)
+        return self._split_at_special(head), self._split_at_special(tail)
+
+    def _split_at_special(self, text: str) -> list[int | str]:
+        names = sorted(self._special_ids, key=len, reverse=True)
+        parts: list[int | str] = []
+        for piece in re.split(f"({'|'.join(map(re.escape, names))})", text):
+            if piece:
+                parts.append(self._special_ids.get(piece, piece))
+        return parts
+
+    def _tag_id(self) -> int:
+        id_ = self._special_ids.get(STEP_TAG)
+        if id_ is None:
+            raise ModelError(
+                f"the tokenizer lacks the step tag {STEP_TAG!r} as an added token: this is not a Med-PRM reward model"
+            )
+        if id_ in self._encode_text(STEP_TAG):
+            raise ModelError(f"ordinary text can make the step tag {STEP_TAG!r} (id {id_}), so rewards could be forged")
+        return id_
+
+    def _label_id(self, label: str) -> int:
+        ids = self._encode_text(label)
+        if len(ids) != 1:
+            raise ModelError(f"the label {label!r} is {len(ids)} tokens in this tokenizer instead of one")
+        return ids[0]
+
+    def _check_against_text_route(self, tokenizer: Any) -> None:
+        """Hold the assembled ids to the official text route on one benign prompt, before any reward is given out."""
+        documents = ["Label: 5 mg per kg.", "(2) Limit 300 mg"]
+        steps = ["Step 1: Read 5 mg.", "Step 2: Thus 10 mg."]
+        for front in ("", "1. So:", "(So)"):
+            used = self._within_budget(documents)
+            spoken = [*([front] if front else []), *(step + STEP_TAG for step in steps)]
+            messages = [
+                {"role": "system", "content": system_prompt(self.system, has_documents=bool(used))},
+                {"role": "user", "content": user_prefix("Which dose?\n\n(A) 10 mg", used) + " " + " ".join(spoken)},
+            ]
+            text = tokenizer.apply_chat_template(messages, tokenize=False, add_generation_prompt=True)
+            official = list(tokenizer(text, add_special_tokens=True)["input_ids"])
+            prefix = self.prefix("Which dose?\n\n(A) 10 mg", documents)
+            if official != [*prefix.ids, *self.chain(steps, front).ids, *self.tail_ids]:
+                raise ModelError("this tokenizer joins text across prompt pieces, so its prompts cannot be made exact")
+
+
+def _without_added_tokens(backend: Tokenizer) -> Tokenizer:
+    """A tokenizer with the same model and rules that knows no added tokens, truncates nothing and pads nothing.
+
+    The `split_special_tokens` switch of transformers would change a tokenizer that other threads may be using, and
+    leaves added tokens that are not marked special in force.
+    """
+    plain = Tokenizer(backend.model)
+    if backend.normalizer is not None:
+        plain.normalizer = backend.normalizer
+    if backend.pre_tokenizer is not None:
+        plain.pre_tokenizer = backend.pre_tokenizer
+    return plain

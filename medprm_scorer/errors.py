@@ -1,0 +1,20 @@
+"""The exceptions that medprm raises. Every message is one sentence that a user can act on.
+
+No message carries text of a question, a document or a candidate: a candidate is named by its index.
+"""
+
+
+class MedPRMError(Exception):
+    """Base class of everything that medprm raises on purpose."""
+
+
+class InputError(MedPRMError, ValueError):
+    """The request or an option is wrong: no candidates, a wrong type, an unknown strategy, a question too long."""
+
+
+class ModelError(MedPRMError):
+    """The model or its tokenizer cannot be used: missing files, a tag or label that is not a single token."""
+
+
+class ScoringError(MedPRMError):
+    """Scoring was tried and gave no usable rewards: NaN, out of memory, no candidate that can be scored."""

@@ -1,0 +1,42 @@
+"""From a hidden state at a step tag to its reward: a head of two rows, in float32."""
+
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from medprm_scorer.errors import ModelError
+
+
+class RewardHead:
+    """reward = softmax over the logits of " +" and " -" = sigmoid(h · (W[+] - W[-])), as Med-PRM reads its model.
+
+    Of the 128k rows of the language-model head only these two are kept, so logits of a whole vocabulary are never
+    computed.
+
+    Args:
+        model: A transformers causal language model.
+        positive_id: Id of " +".
+        negative_id: Id of " -".
+
+    Raises:
+        ModelError: The model has no plain linear head, or changes its logits in a way that this head does not repeat.
+    """
+
+    def __init__(self, model: Any, positive_id: int, negative_id: int) -> None:
+        linear = model.get_output_embeddings()
+        if not isinstance(linear, nn.Linear):
+            raise ModelError("the model has no linear language-model head, so step rewards cannot be read from it")
+        if max(positive_id, negative_id) >= linear.weight.shape[0]:
+            raise ModelError("the model's vocabulary is smaller than its tokenizer's: they do not belong together")
+        for setting, neutral in (("final_logit_softcapping", None), ("logits_scaling", 1), ("logit_scale", 1)):
+            if getattr(model.config, setting, neutral) not in (neutral, None):
+                raise ModelError(f"the model's setting {setting} changes its logits, which is not supported")
+        rows = torch.tensor([positive_id, negative_id], device=linear.weight.device)
+        self._weight = linear.weight.detach()[rows].float()
+        self._bias = None if linear.bias is None else linear.bias.detach()[rows].float()
+
+    def __call__(self, hidden: Tensor) -> Tensor:
+        """Rewards, float32 of shape (n,), from the final (normalized) hidden states at tags, shape (n, hidden size)."""
+        logits = nn.functional.linear(hidden.float(), self._weight, self._bias)
+        return logits.softmax(-1)[:, 0]

@@ -1,0 +1,354 @@
+"""`MedPRM`: questions, documents and candidate answers in; step rewards and rankings out."""
+
+import asyncio
+import math
+import time
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+from pydantic import ValidationError
+
+from medprm_scorer.aggregate import AGGREGATES
+from medprm_scorer.answers import extract_answer
+from medprm_scorer.encoding import EncodedChain, EncodedPrefix, EncodedPrompt, PromptEncoder
+from medprm_scorer.engine import Engine
+from medprm_scorer.errors import InputError, MedPRMError, ScoringError
+from medprm_scorer.results import Ranking, RankRequest, ScoredChain, ScoredStep, Vote
+from medprm_scorer.selection import STRATEGIES, Scored, select
+from medprm_scorer.steps import SPLIT_RULES, Steps, split_steps
+
+Candidate = str | Sequence[str]
+"""A whole chain of thought, or its steps."""
+
+
+class MedPRM:
+    """A medical process reward model that scores and ranks sampled answers.
+
+    Make one with `from_pretrained` or `from_model`. One object may be used from many threads and tasks at once.
+
+    Args:
+        engine: Computes rewards from token ids.
+        encoder: Turns text into token ids for that engine's model.
+        steps: How a chain of thought given as one text is split into steps: one of `medprm_scorer.steps.SPLIT_RULES`.
+        answer: Reads the answer from a chain's text; None takes `medprm_scorer.answers.extract_answer`.
+
+    Example:
+        >>> prm = MedPRM.from_pretrained()  # the small demo model inside the package
+        >>> chains = prm.score("Which dose?", ["Step 1: Give 5 mg. The answer is (A)", "Step 1: Give 9 mg."])
+        >>> [len(chain.steps) for chain in chains], chains[0].answer
+        ([1, 1], 'A')
+    """
+
+    def __init__(
+        self,
+        engine: Engine,
+        encoder: PromptEncoder,
+        *,
+        steps: str = "auto",
+        answer: Callable[[str], str | None] | None = None,
+    ) -> None:
+        if steps not in SPLIT_RULES:
+            raise InputError(f"unknown rule for steps {steps!r}: choose one of {', '.join(SPLIT_RULES)}")
+        self.engine = engine
+        self._encoder = encoder
+        self._steps = "whole" if encoder.system == "outcome" else steps  # outcome mode has one tag, at the very end
+        self._answer = answer or extract_answer
+
+    @classmethod
+    def from_pretrained(
+        cls,
+        model: str | Path | None = None,
+        *,
+        device: str | None = None,
+        dtype: str | None = None,
+        revision: str | None = None,
+        max_batch_tokens: int | None = None,
+        system: str = "auto",
+        steps: str = "auto",
+        answer: Callable[[str], str | None] | None = None,
+    ) -> "MedPRM":
+        """Load a reward model.
+
+        Args:
+            model: A folder or a hub id such as `dmis-lab/llama-3.1-medprm-reward-v1.0`; None loads the small demo model
+                inside the package, on the CPU and without network. It knows no medicine.
+            device: `cpu`, `cuda`, `cuda:1`, `mps`; None takes a GPU where there is one.
+            dtype: `float32`, `bfloat16`, `float16`; None takes bfloat16 on a GPU and float32 on a CPU.
+            revision: Branch, tag or commit on the hub.
+            max_batch_tokens: Most candidate tokens in one pass; None chooses by device.
+            system: System prompt: `auto` (as trained), `rag`, `no_documents`, `outcome` or `card` (the model card's).
+            steps: How one text is split into steps; see `medprm_scorer.steps`.
+            answer: Your own function from a chain's text to its answer, or None.
+
+        Raises:
+            ModelError: The model or tokenizer cannot be loaded or used.
+            InputError: An option is unknown.
+        """
+        from medprm_scorer.loading import DEMO_MODEL, load  # transformers' models: slow to import, and not for servers
+
+        if model is None:
+            model, device = DEMO_MODEL, device or "cpu"
+        loaded, tokenizer = load(model, device, dtype, revision)
+        return cls.from_model(
+            loaded, tokenizer, max_batch_tokens=max_batch_tokens, system=system, steps=steps, answer=answer
+        )
+
+    @classmethod
+    def from_model(
+        cls,
+        model: Any,
+        tokenizer: Any,
+        *,
+        max_batch_tokens: int | None = None,
+        system: str = "auto",
+        steps: str = "auto",
+        answer: Callable[[str], str | None] | None = None,
+    ) -> "MedPRM":
+        """Wrap a transformers model that is already loaded, on its device and in its dtype.
+
+        Args:
+            model: A Llama-like causal language model. It is put in evaluation mode.
+            tokenizer: Its fast tokenizer, with the step tag.
+            max_batch_tokens: As in `from_pretrained`, like the options after it.
+            system: System prompt.
+            steps: Rule for steps.
+            answer: Function from text to answer, or None.
+
+        Raises:
+            ModelError: The tokenizer lacks the tag or the labels as single tokens, or the model cannot be used.
+        """
+        from medprm_scorer.transformers_engine import TransformersEngine
+
+        encoder = PromptEncoder(tokenizer, system)
+        engine = TransformersEngine(model.eval(), encoder.positive_id, encoder.negative_id, max_batch_tokens)
+        return cls(engine, encoder, steps=steps, answer=answer)
+
+    def __repr__(self) -> str:
+        return f"MedPRM({self.engine.name})"
+
+    def score(self, question: str, candidates: Sequence[Candidate], documents: Sequence[str] = ()) -> list[ScoredChain]:
+        """Give every step of every candidate its reward.
+
+        Args:
+            question: The question, options inside.
+            candidates: Each a whole chain of thought, or its steps.
+            documents: Retrieved documents, most relevant first. Whole documents are read in order while they fit 3,072
+                tokens; `rank` reports how many were.
+
+        Returns:
+            One chain per candidate, in the order of the candidates. One that cannot be scored (blank, too long for the
+            model) has `error` set and no steps.
+
+        Raises:
+            InputError: A wrong type, a blank question, no candidates, or a question too long for the model.
+            ScoringError: No candidate could be scored (it says why for each), or the model gave NaN.
+        """
+        return self._score(question, candidates, documents)[0]
+
+    def rank(
+        self,
+        question: str,
+        candidates: Sequence[Candidate],
+        documents: Sequence[str] = (),
+        *,
+        strategy: str = "weighted_vote",
+        aggregate: str = "min",
+        id: str | int | None = None,
+    ) -> Ranking:
+        """Score the candidates and choose among them.
+
+        Args:
+            question: As in `score`.
+            candidates: As in `score`.
+            documents: As in `score`.
+            strategy: `weighted_vote` (sum of chain rewards per answer, the paper's SC+RM), `best_of_n` (highest chain
+                reward) or `majority_vote` (self-consistency; rewards only break ties).
+            aggregate: How step rewards become a chain reward: `min` (the paper's), `last`, `mean`, `prod`, `geomean`,
+                `max`.
+            id: The caller's own name for the request; comes back in the ranking.
+
+        Raises:
+            InputError: As in `score`; an unknown strategy or aggregate.
+            ScoringError: As in `score`.
+        """
+        _check_choice(strategy, aggregate)
+        begun = time.perf_counter()
+        chains, prefix, prompt = self._score(question, candidates, documents)
+        scored = [
+            Scored(chain.index, None if chain.error else chain.reward(aggregate), chain.answer) for chain in chains
+        ]
+        choice = select(scored, strategy)
+        ordered = [chains[index] for index in choice.order]
+        whole = len(prompt.prefix) + len(self._encoder.tail_ids)
+        return Ranking(
+            best=ordered[0],
+            chains=ordered,
+            answer=choice.answer,
+            votes=[Vote(answer=v.answer, count=v.count, weight=v.weight, share=v.share) for v in choice.votes],
+            strategy=choice.strategy,
+            aggregate=aggregate,
+            question=question,
+            documents_used=prefix.documents_used,
+            documents_given=len(documents),
+            prompt_tokens=sum(whole + len(chain.ids) for chain in prompt.chains),
+            unique_tokens=len(prompt.prefix) + sum(len(chain.ids) for chain in set(prompt.chains)),
+            seconds=time.perf_counter() - begun,
+            id=id,
+        )
+
+    def rank_many(
+        self,
+        requests: Iterable[RankRequest | Mapping[str, Any]],
+        *,
+        strategy: str = "weighted_vote",
+        aggregate: str = "min",
+    ) -> Iterator[Ranking]:
+        """Rank many requests, in order, each as soon as it is done.
+
+        Args:
+            requests: `RankRequest`s, or dicts with the same fields. Read one by one, so they may be a generator.
+            strategy: As in `rank`.
+            aggregate: As in `rank`.
+
+        Raises:
+            InputError: At once for an unknown strategy or aggregate; when its turn comes for a bad request, naming its
+                place in the input.
+            ScoringError: As in `score`, naming the request's place.
+        """
+        _check_choice(strategy, aggregate)
+        return self._rank_many(requests, strategy, aggregate)
+
+    def _rank_many(
+        self, requests: Iterable[RankRequest | Mapping[str, Any]], strategy: str, aggregate: str
+    ) -> Iterator[Ranking]:
+        for place, given in enumerate(requests):
+            try:
+                request = _as_request(given)
+                ranking = self.rank(
+                    request.question,
+                    request.candidates,
+                    request.documents,
+                    strategy=strategy,
+                    aggregate=aggregate,
+                    id=request.id,
+                )
+            except MedPRMError as error:
+                raise type(error)(f"request {place}: {error}") from error
+            yield ranking
+
+    async def ascore(
+        self, question: str, candidates: Sequence[Candidate], documents: Sequence[str] = ()
+    ) -> list[ScoredChain]:
+        """`score`, in a worker thread, so that the event loop stays free."""
+        return await asyncio.to_thread(self.score, question, candidates, documents)
+
+    async def arank(
+        self,
+        question: str,
+        candidates: Sequence[Candidate],
+        documents: Sequence[str] = (),
+        *,
+        strategy: str = "weighted_vote",
+        aggregate: str = "min",
+        id: str | int | None = None,
+    ) -> Ranking:
+        """`rank`, in a worker thread, so that the event loop stays free."""
+        return await asyncio.to_thread(
+            self.rank, question, candidates, documents, strategy=strategy, aggregate=aggregate, id=id
+        )
+
+    def _score(
+        self, question: str, candidates: Sequence[Candidate], documents: Sequence[str]
+    ) -> tuple[list[ScoredChain], EncodedPrefix, EncodedPrompt]:
+        """The scored chains, and what was run for them."""
+        _check_types(question, candidates, documents)
+        prefix = self._encoder.prefix(question, documents)
+        if len(prefix.ids) >= self.engine.max_tokens:
+            raise InputError(
+                f"the question with its documents is {len(prefix.ids)} tokens, and the model reads at most "
+                f"{self.engine.max_tokens}"
+            )
+        chains: list[ScoredChain] = []
+        split: dict[int, Steps] = {}
+        encoded: dict[int, EncodedChain] = {}
+        for index, candidate in enumerate(candidates):
+            steps, error = self._split(candidate)
+            if steps is not None:
+                chain = self._encoder.chain(steps.steps, steps.front)
+                tokens = len(prefix.ids) + len(chain.ids)
+                if tokens <= self.engine.max_tokens:
+                    split[index], encoded[index] = steps, chain
+                else:
+                    error = f"it is too long: {tokens} tokens with the question, of {self.engine.max_tokens} at most"
+            text = candidate if isinstance(candidate, str) else "\n".join(candidate)
+            chains.append(ScoredChain(index=index, text=text, answer=self._answer(text), error=error))
+        if not encoded:
+            reasons = "; ".join(f"candidate {chain.index}: {chain.error}" for chain in chains)
+            raise ScoringError(f"no candidate could be scored: {reasons}")
+        prompt = EncodedPrompt(prefix.ids, tuple(encoded.values()))
+        (rewards,) = self.engine.score([prompt])
+        _check_rewards(rewards, prompt)
+        for index, given in zip(encoded, rewards, strict=True):
+            scored = [ScoredStep(text=t, reward=r) for t, r in zip(split[index].steps, given, strict=True)]
+            chains[index] = chains[index].model_copy(update={"steps": scored})
+        return chains, prefix, prompt
+
+    def _split(self, candidate: Candidate) -> tuple[Steps | None, str | None]:
+        """A candidate's steps, or why it has none."""
+        try:
+            steps = split_steps(candidate, self._steps)
+        except InputError as error:
+            return None, str(error)
+        return (steps, None) if steps.steps else (None, "it is blank")
+
+
+def _check_choice(strategy: str, aggregate: str) -> None:
+    if strategy not in STRATEGIES:
+        raise InputError(f"unknown strategy {strategy!r}: choose one of {', '.join(STRATEGIES)}")
+    if aggregate not in AGGREGATES:
+        raise InputError(f"unknown aggregate {aggregate!r}: choose one of {', '.join(AGGREGATES)}")
+
+
+def _check_types(question: object, candidates: object, documents: object) -> None:
+    """Refuse what is not a request, naming places and never showing text."""
+    if not isinstance(question, str) or not question.strip():
+        raise InputError("the question must be a text that is not blank")
+    if isinstance(candidates, str) or not isinstance(candidates, Sequence):
+        raise InputError("candidates must be a list of texts, or of lists of steps")
+    if not candidates:
+        raise InputError("there are no candidates: give at least one")
+    for index, candidate in enumerate(candidates):
+        steps = [candidate] if isinstance(candidate, str) else candidate
+        if not isinstance(steps, Sequence) or not all(isinstance(step, str) for step in steps):
+            raise InputError(f"candidate {index} must be a text or a list of steps")
+    if isinstance(documents, str) or not isinstance(documents, Sequence):
+        raise InputError("documents must be a list of texts")
+    for index, document in enumerate(documents):
+        if not isinstance(document, str):
+            raise InputError(f"document {index} must be a text")
+
+
+def _as_request(given: object) -> RankRequest:
+    if isinstance(given, RankRequest):
+        return given
+    try:
+        return RankRequest.model_validate(given)
+    except ValidationError as error:
+        fault = error.errors(include_input=False, include_url=False)[0]
+        place = ".".join(str(part) for part in fault["loc"][:2]) or "it"
+        raise InputError(f"{place}: {fault['msg']}") from None
+
+
+def _check_rewards(rewards: Sequence[Sequence[float]], prompt: EncodedPrompt) -> None:
+    """Refuse rewards that are too few, too many, not numbers or not probabilities."""
+    if len(rewards) != len(prompt.chains):
+        raise ScoringError(f"the engine returned {len(rewards)} chains for {len(prompt.chains)}")
+    for given, chain in zip(rewards, prompt.chains, strict=True):
+        if len(given) != len(chain.tags):
+            raise ScoringError(f"the engine returned {len(given)} rewards for a chain of {len(chain.tags)} steps")
+        if not all(0.0 <= reward <= 1.0 for reward in given):
+            bad = "NaN" if any(math.isnan(reward) for reward in given) else "numbers outside [0, 1]"
+            raise ScoringError(
+                f"the model gave {bad} instead of rewards: its weights are damaged, or its dtype overflows"
+            )

@@ -1,0 +1,178 @@
+"""Rewards and ids are those of the model card's own computation, on the real tokenizer and random Llama weights."""
+
+import random
+import re
+from functools import cache
+
+import pytest
+import torch
+from llama3 import MINUS_ID, PLUS_ID, TAG_ID, card_rewards, card_text, random_llama, real_tokenizer
+
+from medprm_scorer import MedPRM
+from medprm_scorer.encoding import EncodedPrompt, PromptEncoder
+from medprm_scorer.prompts import SYSTEM_PROMPTS
+from medprm_scorer.steps import split_steps
+from medprm_scorer.transformers_engine import PlainEngine
+
+TEXT = (
+    "the patient has polyhydramnios AFI 34 cm; 2.5 L (normal 1.5-2.0 L), β-blocker µg/kg naïve — therefore option (C) "
+    "CO₂ 37.2°C pH<7.2 Käse 糖尿病 почка болезнь e.g. 1,000 [ref] don't I'll NaCl 0.9% → ↑ HbA1c 4/10 #1 **bold** 'is'"
+)
+WORDS = TEXT.split()
+
+
+def words(rng: random.Random, n: int) -> str:
+    return " ".join(rng.choice(WORDS) for _ in range(n))
+
+
+def body(rng: random.Random) -> str:
+    separators = [" ", " ", "\n", "  ", "\n\n"]
+    return "".join(words(rng, rng.randint(1, 5)) + rng.choice(separators) for _ in range(rng.randint(1, 3)))
+
+
+def chain(rng: random.Random, shape: str) -> str:
+    if shape == "unmarked":
+        return words(rng, rng.randint(3, 40))
+    count = {"one": 1, "twelve": 12}.get(shape, rng.randint(2, 7))
+    hashes = "## " if shape == "hashes" else ""
+    front = words(rng, rng.randint(1, 12)) + rng.choice(["\n", " ", "\n\n"]) if shape == "front" else ""
+    return front + "".join(f"{hashes}Step {n}: {body(rng)}\n" for n in range(1, count + 1))
+
+
+def official(text: str) -> str:
+    """The explanation as the authors' code writes it, in a few lines of its own."""
+    pieces = re.split(r"(?:## )?(Step \d+:)", text.replace("\n", " "))
+    front, rest = pieces[0].strip(), pieces[1:]
+    if not rest:
+        return f"{front} ки"
+    steps = [(rest[i] + rest[i + 1]).strip() + " ки" for i in range(0, len(rest), 2)]
+    return " ".join(([front] if front else []) + steps)
+
+
+@cache
+def requests() -> list[tuple[str, list[str], list[str]]]:
+    """Questions, documents and chains: at least 200 chains of varied shape, with and without documents."""
+    rng = random.Random(2)
+    made = []
+    for number in range(26):
+        documents = [words(rng, rng.randint(5, 40)) for _ in range(number % 4)]
+        shapes = ["plain", "unmarked", "one", "twelve", "front", "hashes", "plain", "front"]
+        question = words(rng, 20) + "\n\n(A) " + words(rng, 2) + "\n(B) " + words(rng, 3)
+        made.append((question, documents, [chain(rng, shape) for shape in shapes]))
+    return made
+
+
+def text_of(question: str, documents: list[str], explanation: str) -> str:
+    system = SYSTEM_PROMPTS["rag" if documents else "no_documents"]
+    return card_text(real_tokenizer(), system, documents, question, official(explanation))
+
+
+@pytest.fixture(scope="module")
+def encoder() -> PromptEncoder:
+    return PromptEncoder(real_tokenizer())
+
+
+def test_label_and_tag_ids(encoder):
+    assert (encoder.tag_id, encoder.positive_id, encoder.negative_id) == (TAG_ID, PLUS_ID, MINUS_ID)
+
+
+def test_ids_equal_those_of_the_official_text_route(encoder):
+    compared = 0
+    for question, documents, chains in requests():
+        prefix = encoder.prefix(question, documents)
+        assert prefix.documents_used == len(documents)
+        assert prefix.ids[:2] == (128000, 128000)  # begin-of-text twice, as in training
+        for explanation in chains:
+            steps = split_steps(explanation)
+            ours = [*prefix.ids, *encoder.chain(steps.steps, steps.front).ids, *encoder.tail_ids]
+            text = text_of(question, documents, explanation)
+            assert ours == real_tokenizer()(text)["input_ids"]
+            # the same through the tokenizers library alone, since transformers rebuilt its tokenizer classes
+            assert ours == real_tokenizer().backend_tokenizer.encode(text).ids
+            compared += 1
+    assert compared >= 200
+
+
+def test_rewards_equal_the_cards_computation_and_the_plain_path_in_float32(encoder):
+    model = random_llama()
+    prm = MedPRM.from_model(model, real_tokenizer(), max_batch_tokens=400)  # small: every request needs several passes
+    plain = PlainEngine(model, encoder.positive_id, encoder.negative_id)
+    compared, spread = 0, []
+    for question, documents, chains in requests():
+        shared = [scored.step_rewards for scored in prm.score(question, chains, documents)]
+        split = [split_steps(explanation) for explanation in chains]
+        encoded = tuple(encoder.chain(steps.steps, steps.front) for steps in split)
+        (alone,) = plain.score([EncodedPrompt(encoder.prefix(question, documents).ids, encoded)])
+        for ours, twin, explanation in zip(shared, alone, chains, strict=True):
+            card = card_rewards(model, real_tokenizer(), text_of(question, documents, explanation))
+            assert len(ours) == len(twin) == len(card) >= 1
+            assert ours == pytest.approx(card, abs=1e-5)
+            assert twin == pytest.approx(card, abs=1e-5)
+            compared += 1
+            spread += card
+    assert compared >= 200
+    assert max(spread) > 0.9  # rewards all near one half would agree whatever was computed
+    assert min(spread) < 0.1
+
+
+def test_rewards_equal_the_cards_computation_in_bfloat16():
+    model = random_llama(seed=3, dtype=torch.bfloat16, initializer_range=0.15)
+    prm = MedPRM.from_model(model, real_tokenizer(), max_batch_tokens=700)
+    spread = []
+    for question, documents, chains in requests()[:3]:
+        for scored, explanation in zip(prm.score(question, chains, documents), chains, strict=True):
+            card = card_rewards(model, real_tokenizer(), text_of(question, documents, explanation))
+            assert scored.step_rewards == pytest.approx(card, abs=0.03)
+            spread += card
+    assert max(spread) - min(spread) > 0.1
+
+
+def test_documents_over_the_budget_are_left_out_whole_and_counted(encoder):
+    model = random_llama()
+    prm = MedPRM.from_model(model, real_tokenizer())
+    rng = random.Random(5)
+    sizes = [900, 1200, 400, 300]
+    documents = [words(rng, size) for size in sizes]
+    kept, left = 0, 3072
+    for document in documents:  # the authors' budget, written again
+        left -= len(real_tokenizer()(document, add_special_tokens=False)["input_ids"]) + 1
+        if left < 0:
+            break
+        kept += 1
+    assert 0 < kept < len(documents)
+    chains = ["Step 1: Read it. Step 2: The answer is (A)", "Only this."]
+    ranking = prm.rank("Which?", chains, documents)
+    assert ranking.documents_used == kept
+    assert ranking.documents_given == len(documents)
+    for scored in ranking.chains:
+        card = card_rewards(model, real_tokenizer(), text_of("Which?", documents[:kept], scored.text))
+        assert scored.step_rewards == pytest.approx(card, abs=1e-5)
+
+
+def test_a_first_document_over_the_budget_means_the_prompt_without_documents(encoder):
+    prefix = encoder.prefix("Which?", ["word " * 4000, "short"])
+    assert prefix.documents_used == 0
+    assert prefix.ids == encoder.prefix("Which?").ids
+
+
+@pytest.mark.parametrize(("system", "rule"), [("card", "auto"), ("outcome", "whole")])
+def test_other_system_prompts(system, rule):
+    model = random_llama()
+    prm = MedPRM.from_model(model, real_tokenizer(), system=system)
+    explanation = "Step 1: Read it.\nStep 2: The answer is (A)"
+    written = official(explanation) if rule == "auto" else explanation.replace("\n", " ") + " ки"
+    text = card_text(real_tokenizer(), SYSTEM_PROMPTS[system], ["a document"], "Which?", written)
+    (scored,) = prm.score("Which?", [explanation], ["a document"])
+    assert scored.step_rewards == pytest.approx(card_rewards(model, real_tokenizer(), text), abs=1e-5)
+
+
+def test_rewards_do_not_depend_on_the_other_candidates():
+    """Stated tolerance: 1e-5 in float32, whichever candidates come along and in whichever order."""
+    prm = MedPRM.from_model(random_llama(), real_tokenizer(), max_batch_tokens=600)
+    rng = random.Random(7)
+    question, documents, chains = requests()[3]
+    together = [scored.step_rewards for scored in prm.score(question, chains, documents)]
+    for _ in range(5):
+        order = rng.sample(range(len(chains)), rng.randint(1, len(chains)))
+        for place, scored in zip(order, prm.score(question, [chains[i] for i in order], documents), strict=True):
+            assert scored.step_rewards == pytest.approx(together[place], abs=1e-5)
