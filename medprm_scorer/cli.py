@@ -18,15 +18,13 @@ import typer
 
 from medprm_scorer.aggregate import AGGREGATES
 from medprm_scorer.errors import InputError, MedPRMError
+from medprm_scorer.prompts import RELEASED_MODEL
 from medprm_scorer.selection import STRATEGIES
 
 if TYPE_CHECKING:
     from rich.console import Console
 
     from medprm_scorer.scorer import MedPRM
-
-RELEASED_MODEL = "dmis-lab/llama-3.1-medprm-reward-v1.0"
-"""Hub id of the released Med-PRM reward model."""
 
 _MAX_COLUMNS = 110  # longer lines of prose are hard to read
 

@@ -18,8 +18,8 @@ from rich.rule import Rule
 from rich.text import Text
 
 from medprm_scorer.answers import normalize_answer
-from medprm_scorer.cli import RELEASED_MODEL
 from medprm_scorer.errors import ModelError
+from medprm_scorer.prompts import RELEASED_MODEL
 from medprm_scorer.report import clean_text, majority_answer, to_rich
 from medprm_scorer.requests import parse_request
 from medprm_scorer.results import RankRequest

@@ -39,7 +39,7 @@ def load(
     target = choose_device(device)
     kind = choose_dtype(dtype, target)
     folder = Path(name)
-    local = folder.is_dir()
+    local = bool(str(name)) and folder.is_dir()
     if not local and not (isinstance(name, str) and _HUB_ID.fullmatch(name)):
         raise ModelError(f"there is no model folder {str(name)!r}, and it is not a hub id of the form owner/name")
     where: dict[str, Any] = {"revision": revision, "trust_remote_code": False, "local_files_only": local}

@@ -10,6 +10,9 @@ from types import MappingProxyType
 
 from medprm_scorer.errors import InputError
 
+RELEASED_MODEL = "dmis-lab/llama-3.1-medprm-reward-v1.0"
+"""Hub id of the model that was trained on these prompts."""
+
 STEP_TAG = " ки"
 """The special token after each step, with its leading space (id 128256 in the released tokenizer)."""
 

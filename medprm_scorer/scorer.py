@@ -282,7 +282,7 @@ class MedPRM:
                 else:
                     error = f"it is too long: {tokens} tokens with the question, of {self.engine.max_tokens} at most"
             text = candidate if isinstance(candidate, str) else "\n".join(candidate)
-            chains.append(ScoredChain(index=index, text=text, answer=self._answer(text), error=error))
+            chains.append(ScoredChain(index=index, text=text, answer=self._read_answer(text), error=error))
         if not encoded:
             reasons = "; ".join(f"candidate {chain.index}: {chain.error}" for chain in chains)
             raise ScoringError(f"no candidate could be scored: {reasons}")
@@ -293,6 +293,12 @@ class MedPRM:
             scored = [ScoredStep(text=t, reward=r) for t, r in zip(split[index].steps, given, strict=True)]
             chains[index] = chains[index].model_copy(update={"steps": scored})
         return chains, prefix, prompt
+
+    def _read_answer(self, text: str) -> str | None:
+        answer = self._answer(text)
+        if answer is not None and not isinstance(answer, str):
+            raise InputError(f"the answer function must return a text or None, not {type(answer).__name__}")
+        return answer
 
     def _split(self, candidate: Candidate) -> tuple[Steps | None, str | None]:
         """A candidate's steps, or why it has none."""

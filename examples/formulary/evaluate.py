@@ -1,4 +1,4 @@
-"""What the demo reward model scores on held-out questions: `python examples/formulary/evaluate.py [--model FOLDER]`.
+"""What the demo reward model scores on held-out questions: `python -m examples.formulary.evaluate [--model FOLDER]`.
 
 Step AUROC by stage and by kind of error, and the accuracy of each way of choosing among 16 candidates, each with the
 documents, with the documents withheld, and with another question's documents in their place. Held-out questions come
@@ -15,14 +15,24 @@ from pathlib import Path
 
 import numpy as np
 from tqdm import tqdm
-from world import CITING_STAGES, ERROR_KINDS, STAGES, Chain, Question, draw_policy, make_chain, make_question
 
+from examples.formulary.world import (
+    CITING_STAGES,
+    ERROR_KINDS,
+    STAGES,
+    Chain,
+    Question,
+    draw_policy,
+    make_chain,
+    make_question,
+)
 from medprm_scorer import MedPRM, ScoredChain
 from medprm_scorer.selection import Scored, select
 
 CANDIDATES = 16
 SETTINGS = ("documents", "withheld", "another's")
 CHOICES = ("random pick", "majority vote", "best-of-n", "weighted vote", "oracle")
+MARKS = ("<!-- figures: written by evaluate.py -->", "<!-- end of figures -->")
 _RESAMPLES = 2000
 
 
@@ -136,6 +146,25 @@ def to_markdown(report: dict, names: str, questions: int) -> str:
     return "\n".join(lines)
 
 
+def to_summary(reports: dict) -> str:
+    """The figures that a newcomer needs, as one table."""
+    lines = ["| names | figure | with documents | withheld | another question's |", "|---|---|---|---|---|"]
+    for names, report in reports.items():
+        citing = [format(report[setting]["auroc"]["citing"], ".3f") for setting in report]
+        lines.append(f"| {names} | AUROC of steps that cite a document | {' | '.join(citing)} |")
+        for choice in CHOICES[1:4]:
+            cells = [_percent(report[setting]["accuracy"][choice]) for setting in report]
+            lines.append(f"| {names} | {choice}, % right | {' | '.join(cells)} |")
+    return "\n".join(lines)
+
+
+def fill(file: Path, figures: str) -> None:
+    """Put figures into a text between its two marks."""
+    before, rest = file.read_text().split(MARKS[0])
+    after = rest.split(MARKS[1])[1]
+    file.write_text(f"{before}{MARKS[0]}\n{figures}\n{MARKS[1]}{after}")
+
+
 def _percent(cell: tuple[float, float, float]) -> str:
     return f"{100 * cell[0]:.1f} [{100 * cell[1]:.1f}, {100 * cell[2]:.1f}]"
 
@@ -146,12 +175,18 @@ if __name__ == "__main__":
     parser.add_argument("--questions", type=int, default=500)
     parser.add_argument("--names", choices=("seen", "reserved"), nargs="+", default=["seen", "reserved"])
     parser.add_argument("--json", type=Path, help="write all figures here")
+    parser.add_argument("--card", type=Path, help="put the tables into this model card, between its two marks")
+    parser.add_argument("--readme", type=Path, help="put a summary into this text, between its two marks")
     arguments = parser.parse_args()
     prm = MedPRM.from_pretrained(arguments.model, device="cpu", dtype="float32")
     begun = time.monotonic()
     reports = {names: evaluate(prm, arguments.questions, names) for names in arguments.names}
-    for names, figures in reports.items():
-        print(to_markdown(figures, names, arguments.questions), end="\n\n")
+    tables = "\n\n".join(to_markdown(figures, names, arguments.questions) for names, figures in reports.items())
+    print(tables, end="\n\n")
     print(f"{time.monotonic() - begun:.0f} s on {prm.engine.name}")
     if arguments.json:
         arguments.json.write_text(json.dumps(reports, indent=1))
+    if arguments.card:
+        fill(arguments.card, tables)
+    if arguments.readme:
+        fill(arguments.readme, to_summary(reports))

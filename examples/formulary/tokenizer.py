@@ -3,11 +3,11 @@
 import random
 import re
 
-from names import COMORBIDITIES, CONDITIONS, DRUGS, LETTERS
 from tokenizers import AddedToken, Regex, Tokenizer, decoders, models, pre_tokenizers, processors
 from transformers import PreTrainedTokenizerFast
-from world import Policy, make_chain, make_question
 
+from examples.formulary.names import COMORBIDITIES, CONDITIONS, DRUGS, LETTERS
+from examples.formulary.world import Policy, make_chain, make_question
 from medprm_scorer.prompts import NEGATIVE_LABEL, POSITIVE_LABEL, STEP_TAG, SYSTEM_PROMPTS, user_prefix
 
 SPECIALS = ("<|begin_of_text|>", "<|start_header_id|>", "<|end_header_id|>", "<|eot_id|>", "<|pad|>")

@@ -1,4 +1,4 @@
-"""Train the demo reward model: `python examples/formulary/train.py --out FOLDER`.
+"""Train the demo reward model: `python -m examples.formulary.train --out FOLDER`.
 
 Several chains per question share one pass over the prompt. The loss is the cross-entropy of the two labels at the step
 tags, beside a language-model loss on the documents and on valid steps, which teaches to read. Stopped at any moment, it
@@ -12,16 +12,16 @@ import time
 from pathlib import Path
 
 import torch
-from model import build_model
-from tokenizer import build_tokenizer
 from torch.nn import functional as F
 from transformers import DynamicCache
-from world import Chain, Policy, Question, draw_policy, make_chain, make_question
 
+from examples.formulary.model import build_model
+from examples.formulary.tokenizer import build_tokenizer
+from examples.formulary.world import Chain, Policy, Question, draw_policy, make_chain, make_question
 from medprm_scorer.encoding import EncodedChain, PromptEncoder
 
 QUESTIONS, CHAINS = 8, 8  # per step of training
-PREFIX_LENGTH, CHAIN_LENGTH = 220, 96
+PREFIX_LENGTH, CHAIN_LENGTH = 228, 96
 WITHHELD = 0.08  # share of questions whose documents are withheld, so that the model learns to be unsure without them
 CHAIN_LM, PREFIX_LM = 0.5, 0.1  # weights of the language-model losses beside the tag loss
 LEARNING_RATE, WARM_UP, WEIGHT_DECAY = 1.5e-3, 100, 0.02

@@ -12,7 +12,7 @@ options alone do not tell which drug, number or limit is right. A wrong step use
 import random
 from dataclasses import dataclass, field
 
-from names import COMORBIDITIES, CONDITIONS, DOSES, DRUGS, LETTERS, LIMITS, WEIGHTS, is_reserved
+from examples.formulary.names import COMORBIDITIES, CONDITIONS, DOSES, DRUGS, LETTERS, LIMITS, WEIGHTS, is_reserved
 
 STAGES = ("guideline", "choice", "label", "product", "limit")
 CITING_STAGES = ("guideline", "label")  # these steps cite a document: without it they cannot be checked
@@ -25,7 +25,7 @@ ERROR_KINDS = {
 }
 _LEADS = {
     "guideline": ("The guideline says", "By the guideline,"),
-    "choice": ("This patient has", "The patient here has"),
+    "choice": ("The patient has", "This patient has"),
     "label": ("The label says", "By the label,"),
     "product": ("The patient weighs", "This patient weighs"),
     "limit": ("With", "Taking"),
@@ -151,8 +151,8 @@ def make_question(rng: random.Random, names: str = "seen") -> Question:
     right = labels[alternative if comorbidity == exception else first]
     listed = "\n".join(f"({letter}) {amount} mg" for letter, amount in zip(LETTERS, options, strict=True))
     return Question(
-        text=f"A patient aged {age} years with {condition} and {comorbidity} weighs {weight} kg. "
-        f"Which daily dose is right?\n\n{listed}",
+        text=f"A patient aged {age} years comes with {condition}. The patient has {comorbidity}. "
+        f"The patient weighs {weight} kg. Which daily dose is right?\n\n{listed}",
         documents=tuple(documents),
         answer=LETTERS[options.index(min(right.dose * weight, right.limit))],
         condition=condition,

@@ -1,0 +1,149 @@
+"""Text from outside never makes a special token; step tags stand where they were put, and nowhere else."""
+
+import copy
+import time
+
+import pytest
+from hostile import texts
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from llama3 import TAG_ID, real_tokenizer
+from tokenizers import AddedToken
+
+from medprm_scorer.encoding import PromptEncoder
+from medprm_scorer.errors import InputError, ModelError
+
+
+@pytest.fixture(scope="module")
+def encoder() -> PromptEncoder:
+    return PromptEncoder(real_tokenizer())
+
+
+def special(ids) -> list[int]:
+    return [id_ for id_ in ids if id_ >= 128000]
+
+
+@settings(max_examples=150, deadline=None)
+@given(question=texts, documents=st.lists(texts, max_size=3))
+def test_no_special_token_from_question_or_documents(encoder, question, documents):
+    prefix = encoder.prefix(question, documents)
+    plain = encoder.prefix("a", ["b"] * prefix.documents_used)
+    assert prefix.documents_used == len(documents)
+    assert special(prefix.ids) == special(plain.ids)
+
+
+@settings(max_examples=150, deadline=None)
+@given(steps=st.lists(texts, min_size=1, max_size=6), front=texts)
+def test_tags_stand_after_steps_and_nowhere_else(encoder, steps, front):
+    chain = encoder.chain(steps, front)
+    assert len(chain.tags) == len(steps)
+    assert [place for place, id_ in enumerate(chain.ids) if id_ == TAG_ID] == list(chain.tags)
+    assert special(chain.ids) == [TAG_ID] * len(steps)
+    assert chain.tags[-1] == len(chain.ids) - 1
+
+
+def test_the_official_text_route_is_fooled_where_we_are_not(encoder):
+    step = "Step 1: кислота кишечник"  # Russian: acid, intestine
+    assert real_tokenizer()(" " + step)["input_ids"].count(TAG_ID) == 2
+    assert encoder.chain([step]).ids.count(TAG_ID) == 1
+
+
+def test_text_survives_encoding(encoder):
+    text = "Step 1: <|eot_id|> кислота\x00 <|begin_of_text|> 🩺"
+    chain = encoder.chain([text])
+    assert real_tokenizer().decode(chain.ids[:-1]) == " " + text
+
+
+def test_long_lines_take_linear_time(encoder):
+    for unit in ("x", " ", "9", " ки", "<|eot_id|>", "\n", "é", "\u202e", "a b "):
+        line = unit * (100_000 // len(unit))
+        begun = time.perf_counter()
+        encoder.chain(["Step 1: " + line])
+        assert time.perf_counter() - begun < 10
+
+
+def test_a_chain_needs_a_step(encoder):
+    with pytest.raises(InputError):
+        encoder.chain([])
+
+
+def test_reprs_hold_no_text(encoder):
+    shown = repr(encoder.prefix("Has the patient malaria?", ["malaria"])) + repr(encoder.chain(["malaria"]))
+    assert "malaria" not in shown
+    assert not any(str(id_) in shown for id_ in encoder.chain(["malaria"]).ids)
+
+
+def changed(**state) -> object:
+    tokenizer = copy.deepcopy(real_tokenizer())
+    for name, value in state.items():
+        setattr(tokenizer, name, value)
+    return tokenizer
+
+
+class _Backed:
+    """A tokenizer with another backend, everything else as before."""
+
+    def __init__(self, tokenizer, backend, added) -> None:
+        self.backend_tokenizer, self.added_tokens_decoder = backend, added
+        self.chat_template, self._tokenizer = tokenizer.chat_template, tokenizer
+
+    def __call__(self, *args, **options):
+        return self._tokenizer(*args, **options)
+
+    def apply_chat_template(self, *args, **options):
+        return self._tokenizer.apply_chat_template(*args, **options)
+
+
+def test_a_tokenizer_without_the_tag_is_refused():
+    tokenizer = real_tokenizer()
+    added = {id_: token for id_, token in tokenizer.added_tokens_decoder.items() if str(token) != " ки"}
+    with pytest.raises(ModelError, match="step tag"):
+        PromptEncoder(_Backed(tokenizer, tokenizer.backend_tokenizer, added))
+
+
+def test_a_tag_that_ordinary_text_can_make_is_refused():
+    tokenizer = real_tokenizer()
+    added = {id_: token for id_, token in tokenizer.added_tokens_decoder.items() if id_ != TAG_ID}
+    added[PromptEncoder(tokenizer)._encode_text(" ки")[0]] = AddedToken(" ки", special=True)
+    with pytest.raises(ModelError, match="forged"):
+        PromptEncoder(_Backed(tokenizer, tokenizer.backend_tokenizer, added))
+
+
+def test_labels_of_several_tokens_are_refused(monkeypatch):
+    monkeypatch.setattr("medprm_scorer.encoding.POSITIVE_LABEL", " plusplusplus")
+    with pytest.raises(ModelError, match="instead of one"):
+        PromptEncoder(real_tokenizer())
+
+
+def test_a_tokenizer_without_chat_template_is_refused():
+    with pytest.raises(ModelError, match="chat template"):
+        PromptEncoder(changed(chat_template=None))
+
+
+@pytest.mark.parametrize(
+    "template",
+    [
+        "{{ raise_exception('no system role') }}",
+        "nothing of the messages",
+        "{% for m in messages %}{{ m.content }}{{ m.content }}{% endfor %}",
+    ],
+)
+def test_a_chat_template_that_does_not_write_the_messages_is_refused(template):
+    with pytest.raises(ModelError, match="chat template"):
+        PromptEncoder(changed(chat_template=template))
+
+
+def test_a_template_that_alters_the_text_is_refused():
+    shouting = "{% for m in messages %}{{ m.role }}: {{ m.content | replace('a', 'A') }}\n{% endfor %}"
+    with pytest.raises(ModelError, match="exact"):
+        PromptEncoder(changed(chat_template=shouting))
+
+
+def test_an_unknown_system_prompt_is_refused():
+    with pytest.raises(InputError, match="card"):
+        PromptEncoder(real_tokenizer(), system="friendly")
+
+
+def test_something_that_is_no_fast_tokenizer_is_refused():
+    with pytest.raises(ModelError, match="fast"):
+        PromptEncoder(object())

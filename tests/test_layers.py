@@ -1,0 +1,71 @@
+"""Data flows one way: no module imports one of a layer above it, and the lower layers need no torch."""
+
+import ast
+from pathlib import Path
+
+import pytest
+
+import medprm_scorer
+
+PACKAGE = Path(medprm_scorer.__file__).parent
+
+LAYERS = [  # lowest first; modules on one line may not import each other
+    ["errors", "text"],
+    ["steps"],
+    ["answers", "prompts", "aggregate"],
+    ["selection"],
+    ["report"],
+    ["report_html"],
+    ["encoding"],
+    ["engine", "reward_head"],
+    ["transformers_engine", "loading"],
+    ["results"],
+    ["requests", "scorer"],
+    ["demo"],
+    ["cli"],
+    ["__main__"],
+]
+RANK = {name: rank for rank, layer in enumerate(LAYERS) for name in layer}
+LIGHT = {"errors", "text", "steps", "answers", "prompts", "aggregate", "selection", "cli"}
+"""Modules that need nothing but the standard library (and typer, for the command line) when they are imported."""
+
+
+def imports(path: Path, everywhere: bool) -> set[str]:
+    """Modules named in import statements, those under TYPE_CHECKING left out; `everywhere`: inside functions too."""
+    found: set[str] = set()
+    stack: list[ast.AST] = [ast.parse(path.read_text())]
+    while stack:
+        node = stack.pop()
+        if isinstance(node, ast.If) and "TYPE_CHECKING" in ast.dump(node.test):
+            continue
+        if isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef) and not everywhere:
+            continue
+        if isinstance(node, ast.Import):
+            found |= {alias.name for alias in node.names}
+        elif isinstance(node, ast.ImportFrom) and node.module:
+            found |= {node.module} | {f"{node.module}.{alias.name}" for alias in node.names}
+        stack += ast.iter_child_nodes(node)
+    return found
+
+
+MODULES = sorted(path.stem for path in PACKAGE.glob("*.py") if path.stem != "__init__")
+
+
+def test_every_module_has_its_layer():
+    assert set(MODULES) == set(RANK)
+
+
+@pytest.mark.parametrize("module", MODULES)
+def test_no_module_imports_upward(module):
+    for name in imports(PACKAGE / f"{module}.py", everywhere=True):
+        if name.startswith("medprm_scorer."):
+            imported = name.split(".")[1]
+            if imported in RANK:
+                assert RANK[imported] < RANK[module], f"{module} imports {imported}"
+        assert not name.startswith("medprm_integrations"), f"{module} imports the integrations"
+
+
+@pytest.mark.parametrize("module", sorted(LIGHT))
+def test_light_modules_import_nothing_heavy(module):
+    roots = {name.split(".")[0] for name in imports(PACKAGE / f"{module}.py", everywhere=False)}
+    assert not roots & {"torch", "transformers", "tokenizers", "pydantic", "rich", "numpy"}

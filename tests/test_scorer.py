@@ -1,0 +1,303 @@
+"""`MedPRM`: what goes in, what comes out, what is refused, and many callers at once."""
+
+import asyncio
+import logging
+import math
+import threading
+from concurrent.futures import ThreadPoolExecutor
+
+import pytest
+from hostile import texts
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+from llama3 import random_llama, real_tokenizer
+
+from medprm_scorer import InputError, MedPRM, MedPRMError, Ranking, RankRequest, ScoringError
+from medprm_scorer.steps import split_steps
+from medprm_scorer.text import valid_unicode
+
+QUESTION = "Which dose?\n\n(A) 5 mg\n(B) 9 mg"
+CHAINS = [
+    "Step 1: Read the label.\nStep 2: So 5 mg. The answer is (A)",
+    "Step 1: Read it.\nStep 2: So 9 mg.\nStep 3: The answer is (B)",
+    "It is 5 mg. The answer is (A)",
+    "Step 1: No idea.",
+]
+DOCUMENTS = ["The label says 5 mg.", "Another label."]
+
+
+@pytest.fixture(scope="module")
+def prm() -> MedPRM:
+    return MedPRM.from_model(random_llama(max_position_embeddings=2048), real_tokenizer())
+
+
+class FixedEngine:
+    """Gives each chain the rewards that a test wants, by its place."""
+
+    name, max_tokens = "fixed", 100_000
+
+    def __init__(self, *rewards: list[float]) -> None:
+        self.rewards = rewards
+
+    def score(self, prompts):
+        return [list(self.rewards)]
+
+
+def fixed(*rewards: list[float]) -> MedPRM:
+    from medprm_scorer.encoding import PromptEncoder
+
+    return MedPRM(FixedEngine(*rewards), PromptEncoder(real_tokenizer()))
+
+
+def test_score_keeps_the_order_and_the_steps(prm):
+    chains = prm.score(QUESTION, CHAINS, DOCUMENTS)
+    assert [chain.index for chain in chains] == [0, 1, 2, 3]
+    assert [len(chain.steps) for chain in chains] == [2, 3, 1, 1]
+    assert [chain.answer for chain in chains] == ["A", "B", "A", None]
+    assert [step.text for step in chains[0].steps] == ["Step 1: Read the label.", "Step 2: So 5 mg. The answer is (A)"]
+    assert [chain.text for chain in chains] == CHAINS
+    assert all(0 <= reward <= 1 for chain in chains for reward in chain.step_rewards)
+    assert chains[1].reward() == min(chains[1].step_rewards)
+    assert chains[1].reward("last") == chains[1].step_rewards[-1]
+
+
+def test_a_callers_own_steps_and_answers_win(prm):
+    model = MedPRM.from_model(random_llama(), real_tokenizer(), answer=lambda text: text[-1])
+    (chain,) = model.score(QUESTION, [["Step 1: a Step 2: b", "Step 9: c\nd"]])
+    assert [step.text for step in chain.steps] == ["Step 1: a Step 2: b", "Step 9: c d"]
+    assert chain.answer == "d"
+
+
+def test_rank_votes_with_rewards():
+    rank = fixed([0.9, 0.2], [0.6, 0.7, 0.8], [0.5], [0.99]).rank
+    weighted = rank(QUESTION, CHAINS, DOCUMENTS)
+    assert weighted.strategy == "weighted_vote"
+    assert weighted.answer == "A"  # 0.2 + 0.5 against 0.6
+    assert [chain.index for chain in weighted.chains] == [2, 3, 1, 0]
+    assert weighted.best is weighted.chains[0]
+    assert [(v.answer, v.count) for v in weighted.votes] == [("A", 2), ("B", 1)]
+    assert weighted.votes[0].weight == pytest.approx(0.7)
+    assert weighted.votes[0].share == pytest.approx(0.7 / 1.3)
+    best = rank(QUESTION, CHAINS, DOCUMENTS, strategy="best_of_n")
+    assert (best.best.index, best.answer) == (3, None)
+    majority = rank(QUESTION, CHAINS, DOCUMENTS, strategy="majority_vote", aggregate="max")
+    assert (majority.best.index, majority.answer) == (0, "A")
+
+
+def test_without_any_answer_the_vote_falls_back_and_says_so():
+    ranking = fixed([0.3], [0.6]).rank("Why?", ["Because.", "Since."])
+    assert (ranking.strategy, ranking.answer, ranking.best.index, ranking.votes) == ("best_of_n", None, 1, [])
+
+
+def test_a_candidate_that_cannot_be_scored_ends_nothing_and_never_wins(prm):
+    long = "Step 1: " + "dose " * 3000
+    ranking = prm.rank(QUESTION, ["", long, CHAINS[0], ["Step 1: x", "  "], [], "<think></think>"], DOCUMENTS)
+    assert ranking.best.index == 2
+    assert [chain.index for chain in ranking.chains] == [2, 0, 1, 3, 4, 5]
+    errors = {chain.index: chain.error for chain in ranking.chains}
+    assert errors[2] is None
+    assert "blank" in errors[0]
+    assert "too long" in errors[1]
+    assert "2048" in errors[1]
+    assert all(errors[index] for index in (3, 4, 5))
+    assert ranking.chains[1].steps == []
+    with pytest.raises(ScoringError, match="candidate 0"):
+        ranking.chains[1].reward()
+
+
+def test_when_none_can_be_scored_it_says_why_for_each(prm):
+    with pytest.raises(ScoringError, match=r"candidate 0: .*blank.*candidate 1: .*too long"):
+        prm.rank(QUESTION, [" ", "word " * 4000])
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        ((QUESTION, []), "no candidates"),
+        ((QUESTION, "one text"), "list"),
+        ((QUESTION, ["ok", 5]), "candidate 1"),
+        ((QUESTION, ["ok", ["ok", None]]), "candidate 1"),
+        ((QUESTION, None), "list"),
+        (("  ", ["ok"]), "question"),
+        ((None, ["ok"]), "question"),
+        ((QUESTION, ["ok"], "one text"), "documents"),
+        ((QUESTION, ["ok"], ["ok", 7]), "document 1"),
+        (("word " * 3000, ["ok"]), "2048"),
+    ],
+)
+def test_bad_input_is_refused_in_one_sentence(prm, arguments, message):
+    with pytest.raises(InputError, match=message) as caught:
+        prm.rank(*arguments)
+    assert "\n" not in str(caught.value)
+    assert len(str(caught.value)) < 200
+
+
+def test_unknown_choices_are_listed(prm):
+    with pytest.raises(InputError, match="weighted_vote"):
+        prm.rank(QUESTION, CHAINS, strategy="best")
+    with pytest.raises(InputError, match="geomean"):
+        prm.rank(QUESTION, CHAINS, aggregate="median")
+    with pytest.raises(InputError, match="weighted_vote"):
+        prm.rank_many([], strategy="best")  # at once, not when the first ranking is asked for
+    with pytest.raises(InputError, match="paragraphs"):
+        MedPRM.from_model(random_llama(), real_tokenizer(), steps="sentences")
+
+
+@pytest.mark.parametrize(
+    ("rewards", "message"),
+    [
+        ([[0.5, math.nan]], "NaN"),
+        ([[0.5, 1.5]], "outside"),
+        ([[0.5]], "1 rewards for a chain of 2"),
+        ([[0.5, 0.5], [0.5, 0.5]], "2 chains for 1"),
+    ],
+)
+def test_rewards_that_are_no_rewards_are_refused(rewards, message):
+    with pytest.raises(ScoringError, match=message):
+        fixed(*rewards).score(QUESTION, CHAINS[:1])
+
+
+def test_a_model_with_nan_weights_is_refused():
+    llama = random_llama()
+    llama.model.norm.weight.data[3] = math.nan
+    with pytest.raises(ScoringError, match="NaN"):
+        MedPRM.from_model(llama, real_tokenizer()).score(QUESTION, CHAINS)
+
+
+def test_counts(prm):
+    ranking = prm.rank(QUESTION, [*CHAINS, CHAINS[0]], DOCUMENTS)
+    encoder = prm._encoder
+    prefix = len(encoder.prefix(QUESTION, DOCUMENTS).ids)
+    sizes = [len(encoder.chain(s.steps, s.front).ids) for s in map(split_steps, [*CHAINS, CHAINS[0]])]
+    assert ranking.unique_tokens == prefix + sum(sizes[:4])
+    assert ranking.prompt_tokens == sum(prefix + size + len(encoder.tail_ids) for size in sizes)
+    assert (ranking.documents_used, ranking.documents_given) == (2, 2)
+    assert ranking.seconds > 0
+
+
+def test_rank_many_keeps_order_and_reads_one_request_at_a_time(prm):
+    taken = []
+
+    def requests():
+        for number in range(4):
+            taken.append(number)
+            made = {"question": f"Q{number}?", "candidates": CHAINS[: number + 1], "id": number}
+            yield RankRequest(**made) if number % 2 else made
+
+    rankings = prm.rank_many(requests())
+    first = next(rankings)
+    assert taken == [0]
+    rest = list(rankings)
+    assert [r.id for r in [first, *rest]] == [0, 1, 2, 3]
+    assert [len(r.chains) for r in [first, *rest]] == [1, 2, 3, 4]
+
+
+def test_rank_many_names_the_place_of_a_bad_request(prm):
+    good = {"question": "Q?", "candidates": ["The answer is (A)"]}
+    for bad in ({"question": "the patient's secret"}, {**good, "candidates": []}, 7, {**good, "documents": [1]}):
+        rankings = prm.rank_many([good, bad])
+        next(rankings)
+        with pytest.raises(InputError, match="request 1") as caught:
+            next(rankings)
+        assert "secret" not in str(caught.value)
+
+
+def test_results_survive_json(prm):
+    ranking = prm.rank("Dose of \ud800 мг?", ["Step 1: \ud800 ки\x00 The answer is (A)", " "], ["\udc00"], id="x")
+    again = Ranking.model_validate_json(ranking.model_dump_json())
+    assert again == ranking
+    assert again.chains[0].text == "Step 1: \ufffd ки\x00 The answer is (A)"
+
+
+def test_no_text_in_reprs_logs_or_errors(prm, caplog):
+    caplog.set_level(logging.DEBUG)
+    secret = "Jane Doe malaria"
+    ranking = prm.rank(secret, [f"Step 1: {secret} The answer is (A)", " "], [secret])
+    request = RankRequest(question=secret, candidates=[secret], documents=[secret])
+    shown = f"{ranking!r} {ranking.chains!r} {ranking.votes!r} {ranking.best.steps!r} {request!r} {prm!r}"
+    for call in (
+        lambda: prm.rank(secret, [" "]),
+        lambda: prm.score(secret * 3000, [secret]),
+        lambda: prm.rank(secret, [1]),
+    ):
+        with pytest.raises(MedPRMError) as caught:
+            call()
+        shown += str(caught.value)
+    assert "malaria" not in shown + caplog.text
+    assert "malaria" in str(ranking)
+
+
+@settings(max_examples=60, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@given(
+    question=texts,
+    chains=st.lists(st.one_of(texts, st.lists(texts, max_size=4)), max_size=4),
+    docs=st.lists(texts, max_size=2),
+)
+def test_hostile_text_gives_the_right_number_of_steps_or_a_clear_error(prm, question, chains, docs):
+    try:
+        ranking = prm.rank(question, chains, docs)
+    except MedPRMError:
+        return
+    Ranking.model_validate_json(ranking.model_dump_json())
+    assert str(ranking)
+    assert ranking.to_html().encode()
+    for chain in ranking.chains:
+        given_chain = chains[chain.index]
+        if chain.error is None:
+            clean = (
+                valid_unicode(given_chain) if isinstance(given_chain, str) else [valid_unicode(s) for s in given_chain]
+            )
+            assert [step.text for step in chain.steps] == list(split_steps(clean).steps)
+        else:
+            assert chain.steps == []
+
+
+def test_32_threads_give_the_numbers_of_one(prm):
+    requests = [(f"Question {n}?", CHAINS[n % 4 :] + CHAINS[: n % 3], DOCUMENTS[: n % 3]) for n in range(32)]
+    alone = [[c.step_rewards for c in prm.score(*request)] for request in requests]
+    barrier = threading.Barrier(32)
+
+    def work(request):
+        barrier.wait()
+        return [c.step_rewards for c in prm.score(*request)]
+
+    with ThreadPoolExecutor(32) as pool:
+        together = list(pool.map(work, requests))
+    assert together == alone
+
+
+def test_32_tasks_give_the_numbers_of_one(prm):
+    requests = [(f"Question {n}?", CHAINS[n % 4 :] + CHAINS[: n % 3], DOCUMENTS[: n % 3]) for n in range(32)]
+    alone = [[c.step_rewards for c in prm.score(*request)] for request in requests]
+
+    async def all_at_once():
+        return await asyncio.gather(*(prm.ascore(*request) for request in requests))
+
+    assert [[c.step_rewards for c in chains] for chains in asyncio.run(all_at_once())] == alone
+
+
+def test_arank_equals_rank_and_leaves_the_loop_free(prm):
+    async def main():
+        ticks = 0
+
+        async def tick():
+            nonlocal ticks
+            while True:
+                await asyncio.sleep(0)
+                ticks += 1
+
+        ticking = asyncio.create_task(tick())
+        ranking = await prm.arank(QUESTION, CHAINS, DOCUMENTS, strategy="best_of_n", aggregate="mean", id=5)
+        ticking.cancel()
+        return ranking, ticks
+
+    ranking, ticks = asyncio.run(main())
+    expected = prm.rank(QUESTION, CHAINS, DOCUMENTS, strategy="best_of_n", aggregate="mean", id=5)
+    assert ranking.model_dump(exclude={"seconds"}) == expected.model_dump(exclude={"seconds"})
+    assert ticks > 10
+
+
+def test_an_answer_function_that_returns_no_text_is_named(prm):
+    model = MedPRM.from_model(random_llama(), real_tokenizer(), answer=lambda text: 5)
+    with pytest.raises(InputError, match="answer"):
+        model.score(QUESTION, CHAINS)
