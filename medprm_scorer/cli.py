@@ -17,6 +17,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from medprm_scorer.aggregate import AGGREGATES
+from medprm_scorer.checks import check_choice
 from medprm_scorer.errors import InputError, MedPRMError
 from medprm_scorer.prompts import RELEASED_MODEL
 from medprm_scorer.selection import STRATEGIES
@@ -122,8 +123,7 @@ def rank(
     A request is {"question": "...", "documents": ["..."], "candidates": ["...", "..."]}, or a record of the released
     test set. Each candidate is a chain of thought or a list of its steps.
     """
-    _check_choice("strategy", strategy, STRATEGIES)
-    _check_choice("aggregate", aggregate, AGGREGATES)
+    check_choice(strategy, aggregate)
     from medprm_scorer.requests import read_request
 
     asked = read_request(request)
@@ -177,11 +177,6 @@ def _escape_controls(text: str) -> str:
     return re.sub(
         r"[^\x00-\x7e]", lambda found: found[0] if clean_text(found[0]) == found[0] else f"\\u{ord(found[0]):04x}", text
     )
-
-
-def _check_choice(option: str, value: str, names: Sequence[str]) -> None:
-    if value not in names:
-        raise InputError(f"unknown {option} {value!r}: choose one of {', '.join(names)}")
 
 
 def _console() -> "Console":

@@ -1,21 +1,19 @@
 """`MedPRM`: questions, documents and candidate answers in; step rewards and rankings out."""
 
 import asyncio
-import math
 import time
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from pydantic import ValidationError
-
-from medprm_scorer.aggregate import AGGREGATES
 from medprm_scorer.answers import extract_answer
+from medprm_scorer.checks import check_choice, check_request, check_rewards
 from medprm_scorer.encoding import EncodedChain, EncodedPrefix, EncodedPrompt, PromptEncoder
 from medprm_scorer.engine import Engine
 from medprm_scorer.errors import InputError, MedPRMError, ScoringError
+from medprm_scorer.requests import parse_request
 from medprm_scorer.results import Ranking, RankRequest, ScoredChain, ScoredStep, Vote
-from medprm_scorer.selection import STRATEGIES, Scored, select
+from medprm_scorer.selection import Scored, select
 from medprm_scorer.steps import SPLIT_RULES, Steps, split_steps
 
 Candidate = str | Sequence[str]
@@ -172,7 +170,7 @@ class MedPRM:
             InputError: As in `score`; an unknown strategy or aggregate.
             ScoringError: As in `score`.
         """
-        _check_choice(strategy, aggregate)
+        check_choice(strategy, aggregate)
         begun = time.perf_counter()
         chains, prefix, prompt = self._score(question, candidates, documents)
         scored = [
@@ -207,7 +205,8 @@ class MedPRM:
         """Rank many requests, in order, each as soon as it is done.
 
         Args:
-            requests: `RankRequest`s, or dicts with the same fields. Read one by one, so they may be a generator.
+            requests: `RankRequest`s, or dicts with the same fields (records of the released test set, too). Read one by
+                one, so they may be a generator.
             strategy: As in `rank`.
             aggregate: As in `rank`.
 
@@ -216,7 +215,7 @@ class MedPRM:
                 place in the input.
             ScoringError: As in `score`, naming the request's place.
         """
-        _check_choice(strategy, aggregate)
+        check_choice(strategy, aggregate)
         return self._rank_many(requests, strategy, aggregate)
 
     def _rank_many(
@@ -224,7 +223,7 @@ class MedPRM:
     ) -> Iterator[Ranking]:
         for place, given in enumerate(requests):
             try:
-                request = _as_request(given)
+                request = given if isinstance(given, RankRequest) else parse_request(given)
                 ranking = self.rank(
                     request.question,
                     request.candidates,
@@ -262,7 +261,7 @@ class MedPRM:
         self, question: str, candidates: Sequence[Candidate], documents: Sequence[str]
     ) -> tuple[list[ScoredChain], EncodedPrefix, EncodedPrompt]:
         """The scored chains, and what was run for them."""
-        _check_types(question, candidates, documents)
+        check_request(question, candidates, documents)
         prefix = self._encoder.prefix(question, documents)
         if len(prefix.ids) >= self.engine.max_tokens:
             raise InputError(
@@ -288,7 +287,7 @@ class MedPRM:
             raise ScoringError(f"no candidate could be scored: {reasons}")
         prompt = EncodedPrompt(prefix.ids, tuple(encoded.values()))
         (rewards,) = self.engine.score([prompt])
-        _check_rewards(rewards, prompt)
+        check_rewards(rewards, [len(chain.tags) for chain in prompt.chains])
         for index, given in zip(encoded, rewards, strict=True):
             scored = [ScoredStep(text=t, reward=r) for t, r in zip(split[index].steps, given, strict=True)]
             chains[index] = chains[index].model_copy(update={"steps": scored})
@@ -307,54 +306,3 @@ class MedPRM:
         except InputError as error:
             return None, str(error)
         return (steps, None) if steps.steps else (None, "it is blank")
-
-
-def _check_choice(strategy: str, aggregate: str) -> None:
-    if strategy not in STRATEGIES:
-        raise InputError(f"unknown strategy {strategy!r}: choose one of {', '.join(STRATEGIES)}")
-    if aggregate not in AGGREGATES:
-        raise InputError(f"unknown aggregate {aggregate!r}: choose one of {', '.join(AGGREGATES)}")
-
-
-def _check_types(question: object, candidates: object, documents: object) -> None:
-    """Refuse what is not a request, naming places and never showing text."""
-    if not isinstance(question, str) or not question.strip():
-        raise InputError("the question must be a text that is not blank")
-    if isinstance(candidates, str) or not isinstance(candidates, Sequence):
-        raise InputError("candidates must be a list of texts, or of lists of steps")
-    if not candidates:
-        raise InputError("there are no candidates: give at least one")
-    for index, candidate in enumerate(candidates):
-        steps = [candidate] if isinstance(candidate, str) else candidate
-        if not isinstance(steps, Sequence) or not all(isinstance(step, str) for step in steps):
-            raise InputError(f"candidate {index} must be a text or a list of steps")
-    if isinstance(documents, str) or not isinstance(documents, Sequence):
-        raise InputError("documents must be a list of texts")
-    for index, document in enumerate(documents):
-        if not isinstance(document, str):
-            raise InputError(f"document {index} must be a text")
-
-
-def _as_request(given: object) -> RankRequest:
-    if isinstance(given, RankRequest):
-        return given
-    try:
-        return RankRequest.model_validate(given)
-    except ValidationError as error:
-        fault = error.errors(include_input=False, include_url=False)[0]
-        place = ".".join(str(part) for part in fault["loc"][:2]) or "it"
-        raise InputError(f"{place}: {fault['msg']}") from None
-
-
-def _check_rewards(rewards: Sequence[Sequence[float]], prompt: EncodedPrompt) -> None:
-    """Refuse rewards that are too few, too many, not numbers or not probabilities."""
-    if len(rewards) != len(prompt.chains):
-        raise ScoringError(f"the engine returned {len(rewards)} chains for {len(prompt.chains)}")
-    for given, chain in zip(rewards, prompt.chains, strict=True):
-        if len(given) != len(chain.tags):
-            raise ScoringError(f"the engine returned {len(given)} rewards for a chain of {len(chain.tags)} steps")
-        if not all(0.0 <= reward <= 1.0 for reward in given):
-            bad = "NaN" if any(math.isnan(reward) for reward in given) else "numbers outside [0, 1]"
-            raise ScoringError(
-                f"the model gave {bad} instead of rewards: its weights are damaged, or its dtype overflows"
-            )

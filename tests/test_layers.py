@@ -14,19 +14,20 @@ LAYERS = [  # lowest first; modules on one line may not import each other
     ["steps"],
     ["answers", "prompts", "aggregate"],
     ["selection"],
-    ["report"],
+    ["checks", "report"],
     ["report_html"],
     ["encoding"],
     ["engine", "reward_head"],
     ["transformers_engine", "loading"],
     ["results"],
-    ["requests", "scorer"],
+    ["requests"],
+    ["scorer"],
     ["demo"],
     ["cli"],
     ["__main__"],
 ]
 RANK = {name: rank for rank, layer in enumerate(LAYERS) for name in layer}
-LIGHT = {"errors", "text", "steps", "answers", "prompts", "aggregate", "selection", "cli"}
+LIGHT = {"errors", "text", "steps", "answers", "prompts", "aggregate", "selection", "checks", "cli"}
 """Modules that need nothing but the standard library (and typer, for the command line) when they are imported."""
 
 

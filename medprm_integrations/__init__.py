@@ -1,0 +1,1 @@
+"""Where the LangChain and LlamaIndex integrations live; this version holds none yet."""
