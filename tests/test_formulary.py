@@ -143,11 +143,18 @@ def test_policies_go_wrong_in_their_own_way():
 
 
 def test_auroc_and_interval():
-    assert auroc([0.9, 0.8], [0.1, 0.2]) == 1.0
-    assert auroc([0.1], [0.9]) == 0.0
-    assert auroc([0.5, 0.5], [0.5]) == 0.5
-    good, bad = [random.Random(1).random() for _ in range(60)], [random.Random(2).random() for _ in range(40)]
-    assert auroc(good, bad) == pytest.approx(sum((g > b) + (g == b) / 2 for g in good for b in bad) / 2400)
+    def alone(values):
+        return list(enumerate(values))
+
+    assert auroc(alone([0.9, 0.8]), alone([0.1, 0.2]))[0] == 1.0
+    assert auroc(alone([0.1]), alone([0.9]))[0] == 0.0
+    assert auroc(alone([0.5, 0.5]), alone([0.5]))[0] == 0.5
+    rng = random.Random(1)
+    good, bad = [rng.random() for _ in range(60)], [rng.random() for _ in range(40)]
+    value, low, high = auroc(alone(good), alone(bad))
+    assert value == pytest.approx(sum((g > b) + (g == b) / 2 for g in good for b in bad) / 2400)
+    assert low < value < high
+    assert high - low == pytest.approx(0.23, abs=0.07)  # about 4 standard errors of an AUROC of 60 and 40
     mean, low, high = interval([0.0] * 50 + [1.0] * 50)
     assert mean == 0.5
     assert low == pytest.approx(0.4, abs=0.03)

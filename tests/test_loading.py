@@ -98,6 +98,18 @@ def test_a_model_without_the_tag_is_refused(folder):
         MedPRM.from_pretrained(folder)
 
 
+def test_a_hub_id_is_looked_up_in_the_hub_cache(tmp_path):
+    """In a process of its own, since the cache's place is read when the hub library is imported."""
+    repository = tmp_path / "models--dmis-lab--some-reward-model"
+    shutil.copytree(DEMO_MODEL, repository / "snapshots" / "0123abcd")
+    (repository / "refs").mkdir()
+    (repository / "refs" / "main").write_text("0123abcd")
+    code = "from medprm_scorer import MedPRM; print(MedPRM.from_pretrained('dmis-lab/some-reward-model', device='cpu'))"
+    environment = {**os.environ, "HF_HUB_CACHE": str(tmp_path), "HF_HUB_OFFLINE": "1", "PYTHONPATH": os.getcwd()}
+    done = subprocess.run([sys.executable, "-c", code], env=environment, capture_output=True, text=True, check=True)
+    assert done.stdout.strip() == "MedPRM(transformers (cpu, float32))"
+
+
 def test_device_and_dtype_are_checked():
     for device in ("gpu", "cuda:99", "xyz:0"):
         with pytest.raises(InputError, match="device"):

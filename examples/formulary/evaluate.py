@@ -33,21 +33,41 @@ CANDIDATES = 16
 SETTINGS = ("documents", "withheld", "another's")
 CHOICES = ("random pick", "majority vote", "best-of-n", "weighted vote", "oracle")
 MARKS = ("<!-- figures: written by evaluate.py -->", "<!-- end of figures -->")
-_RESAMPLES = 2000
+_RESAMPLES = 1000
+Figure = tuple[float, float, float]
+"""A value and the two ends of its bootstrap 95 % interval."""
 
 
-def auroc(good: Sequence[float], bad: Sequence[float]) -> float:
-    """Probability that a valid step's reward is above a wrong step's (ties count half); NaN if either is missing."""
+Rewards = list[tuple[int, float]]
+"""Rewards of steps, each with the number of its question."""
+
+
+def auroc(good: Rewards, bad: Rewards, seed: int = 0) -> Figure:
+    """Probability that a valid step's reward is above a wrong step's (ties count half), and its interval.
+
+    The bootstrap draws questions, not steps, since the steps of one question are alike.
+    """
     if not good or not bad:
-        return float("nan")
-    ordered = np.sort(np.asarray(bad))
-    values = np.asarray(good)
+        return float("nan"), float("nan"), float("nan")
+    bad = sorted(bad, key=lambda entry: entry[1])
+    (good_of, values), (bad_of, ordered) = (map(np.asarray, zip(*entries, strict=True)) for entries in (good, bad))
     below = np.searchsorted(ordered, values, side="left")
     not_above = np.searchsorted(ordered, values, side="right")
-    return float((below + not_above).sum() / 2 / (len(values) * len(ordered)))
+
+    def weighted(weights: np.ndarray) -> float:
+        heap = np.concatenate([[0.0], np.cumsum(weights[bad_of])])
+        wins = weights[good_of] @ (heap[below] + heap[not_above]) / 2
+        total = weights[good_of].sum() * heap[-1]
+        return float(wins / total) if total else float("nan")
+
+    questions = int(max(good_of.max(), bad_of.max())) + 1
+    random_ = np.random.default_rng(seed)
+    drawn = [weighted(random_.multinomial(questions, np.full(questions, 1 / questions))) for _ in range(_RESAMPLES)]
+    low, high = np.nanquantile(drawn, (0.025, 0.975))
+    return weighted(np.ones(questions)), float(low), float(high)
 
 
-def interval(values: Sequence[float], seed: int = 0) -> tuple[float, float, float]:
+def interval(values: Sequence[float], seed: int = 0) -> Figure:
     """Mean over questions and its bootstrap 95 % interval."""
     array = np.asarray(values, dtype=float)
     draws = np.random.default_rng(seed).integers(0, len(array), (_RESAMPLES, len(array)))
@@ -81,24 +101,25 @@ class StepRewards:
     """Rewards of single-stage steps, by stage, and by kind of error for those with just one."""
 
     def __init__(self) -> None:
-        self.good: dict[str, list[float]] = defaultdict(list)
-        self.bad: dict[str, list[float]] = defaultdict(list)
+        self.good: dict[str, Rewards] = defaultdict(list)
+        self.bad: dict[str, Rewards] = defaultdict(list)
 
-    def add(self, chain: Chain, scored: ScoredChain) -> None:
+    def add(self, question: int, chain: Chain, scored: ScoredChain) -> None:
         """Take in one chain."""
         for step, reward in zip(chain.steps, scored.step_rewards, strict=True):
             if len(step.stages) == 1:
-                (self.good if step.valid else self.bad)[step.stages[0]].append(reward)
+                (self.good if step.valid else self.bad)[step.stages[0]].append((question, reward))
                 for kind in step.errors:
-                    self.bad[kind].append(reward)
+                    self.bad[kind].append((question, reward))
+                if step.stages[0] in CITING_STAGES:
+                    (self.good if step.valid else self.bad)["citing"].append((question, reward))
 
-    def table(self) -> dict[str, float]:
-        """AUROC by stage, by kind of error against the valid steps of its stage, and over the steps that cite."""
+    def table(self) -> dict[str, Figure]:
+        """AUROC by stage, by kind of error against the valid steps of its stage, and over all steps that cite."""
         rows = {stage: auroc(self.good[stage], self.bad[stage]) for stage in STAGES}
         for stage, kinds in ERROR_KINDS.items():
             rows.update({kind: auroc(self.good[stage], self.bad[kind]) for kind in kinds})
-        rows["citing"] = float(np.mean([rows[stage] for stage in CITING_STAGES]))
-        return rows
+        return rows | {"citing": auroc(self.good["citing"], self.bad["citing"])}
 
 
 def evaluate(prm: MedPRM, questions: int, names: str, settings: Sequence[str] = SETTINGS) -> dict[str, object]:
@@ -116,7 +137,7 @@ def evaluate(prm: MedPRM, questions: int, names: str, settings: Sequence[str] = 
             scored = prm.score(question.text, [chain.text for chain in chains], documents[setting]())
             for chain, result in zip(chains, scored, strict=True):
                 assert result.answer == chain.answer
-                rewards.add(chain, result)
+                rewards.add(number, chain, result)
             for choice, hit in choose(chains, scored, question.answer).items():
                 picks[choice].append(hit)
         gain = [w - m for w, m in zip(picks["weighted vote"], picks["majority vote"], strict=True)]
@@ -132,11 +153,11 @@ def to_markdown(report: dict, names: str, questions: int) -> str:
     """The figures as two tables."""
     settings = list(report)
     lines = [f"**{names} pairs of names, {questions} questions, {CANDIDATES} candidates each**", ""]
-    lines += [f"| step AUROC | {' | '.join(settings)} |", "|---" * (len(settings) + 1) + "|"]
+    lines += [f"| step AUROC [95 % interval] | {' | '.join(settings)} |", "|---" * (len(settings) + 1) + "|"]
     for row in report[settings[0]]["auroc"]:
-        name = {"citing": "mean of the citing stages (guideline, label)"}.get(row, row.replace("_", " "))
+        name = {"citing": "all steps that cite a document (guideline, label)"}.get(row, row.replace("_", " "))
         name = f"**{name}**" if row in STAGES or row == "citing" else name
-        lines.append(f"| {name} | {' | '.join(format(report[s]['auroc'][row], '.3f') for s in settings)} |")
+        lines.append(f"| {name} | {' | '.join(_ratio(report[s]['auroc'][row]) for s in settings)} |")
     lines += ["", f"| right answers, % [95 % interval] | {' | '.join(settings)} |", "|---" * (len(settings) + 1) + "|"]
     for choice in CHOICES:
         cells = [report[s]["accuracy"][choice] for s in settings]
@@ -150,7 +171,7 @@ def to_summary(reports: dict) -> str:
     """The figures that a newcomer needs, as one table."""
     lines = ["| names | figure | with documents | withheld | another question's |", "|---|---|---|---|---|"]
     for names, report in reports.items():
-        citing = [format(report[setting]["auroc"]["citing"], ".3f") for setting in report]
+        citing = [_ratio(report[setting]["auroc"]["citing"]) for setting in report]
         lines.append(f"| {names} | AUROC of steps that cite a document | {' | '.join(citing)} |")
         for choice in CHOICES[1:4]:
             cells = [_percent(report[setting]["accuracy"][choice]) for setting in report]
@@ -165,7 +186,11 @@ def fill(file: Path, figures: str) -> None:
     file.write_text(f"{before}{MARKS[0]}\n{figures}\n{MARKS[1]}{after}")
 
 
-def _percent(cell: tuple[float, float, float]) -> str:
+def _ratio(cell: Figure) -> str:
+    return f"{cell[0]:.3f} [{cell[1]:.3f}, {cell[2]:.3f}]"
+
+
+def _percent(cell: Figure) -> str:
     return f"{100 * cell[0]:.1f} [{100 * cell[1]:.1f}, {100 * cell[2]:.1f}]"
 
 
