@@ -14,7 +14,7 @@ Which letters count in 2 and 5 is this package's choice, since a wrong vote is w
 - A letter in brackets always counts, in either case: `(b)` is `B`.
 - A bare letter must stand alone: not `B-cell`, `T cell`, `D-dimer`, `A's`, `B12`.
 - A bare `a`, `i` or `I` that more words follow is an article or a pronoun: `the answer is a common drug` gives nothing.
-- A bare capital with a full stop and a lower-case word is a species: not `E. coli`, `S. aureus`.
+- A bare capital with a full stop before the name of a pathogen is its genus: not `E. coli`, `S. aureus`.
 """
 
 import re
@@ -28,11 +28,21 @@ _ANSWER_IS = re.compile(r"\b(?i:answer\s{1,4}is)\b")
 _ANSWER_COLON = re.compile(r"\b(?i:answer)[*_]{0,3}\s?:")
 _LETTER = re.compile(
     r"[\s:*_$`\"'“”‘’]{0,12}(?i:(?:option|choice)\s{1,4})?[*_$`]{0,4}"
-    r"(?P<open>[(\[{]\s?[*_]{0,2})?(?P<letter>[A-Za-z])"
+    r"(?P<open>[(\[{]\s?[*_]{0,2}(?i:(?:option|choice)\s{1,4})?)?(?P<letter>[A-Za-z])"
 )
 _CLOSED = re.compile(r"[*_]{0,2}\s?[)\]}]")
 _MORE_WORDS = re.compile(r"[ \t]+\S|\n[ \t]*[a-z]")
-_SPECIES = re.compile(r"\.\s{1,4}[a-z]")
+_SPECIES = (  # of the pathogens that questions name by the initial of their genus
+    r"\.\s{1,4}(?:coli|aureus|epidermidis|saprophyticus|pneumoniae|pyogenes|agalactiae|viridans|bovis|faecalis|faecium"
+    r"|difficile|perfringens|tetani|botulinum|anthracis|cereus|monocytogenes|diphtheriae|aeruginosa|cepacia|mirabilis"
+    r"|marcescens|cloacae|influenzae|ducreyi|pertussis|meningitidis|gonorrhoeae|catarrhalis|baumannii|pylori|jejuni"
+    r"|cholerae|vulnificus|typhi|enterica|enteritidis|sonnei|flexneri|dysenteriae|enterocolitica|pestis|tularensis"
+    r"|henselae|quintana|burgdorferi|pallidum|interrogans|tuberculosis|leprae|avium|marinum|trachomatis|psittaci"
+    r"|burnetii|rickettsii|prowazekii|albicans|glabrata|auris|neoformans|fumigatus|flavus|capsulatum|dermatitidis"
+    r"|immitis|jirovecii|falciparum|vivax|malariae|ovale|gondii|lamblia|histolytica|vaginalis|cruzi|brucei|donovani"
+    r"|stercoralis|lumbricoides|vermicularis|solium|saginata|granulosus|mansoni|haematobium|hominis|genitalium)\b"
+)
+_IS_SPECIES = re.compile(_SPECIES)
 _NAME = re.compile(r" (?:cells?|wave|linked|coli|pylori|diff)\b")
 _FINAL_DIAGNOSIS = re.compile(r"\b(?i:final\s{1,4}diagnosis)[*_]{0,3}\s?:")
 _DIAGNOSIS_IS = re.compile(r"\b(?i:diagnosis\s{1,4}is)\b")
@@ -40,7 +50,7 @@ _LINE = re.compile(r"[\s*_]*([^\n]*)")
 # neither the dot of `1.5` nor that of `E. coli` ends a sentence; that of `hepatitis B. Then` does
 _SENTENCE_END = re.compile(r"(?!(?<=\b[A-Z])\.\s[a-z])\.(?![^\W_])|\n")
 _LATEX_TEXT = re.compile(r"\\(?:text|textbf|textit|textrm|mathrm|mathbf|mathsf|mathit|boxed)\s*\{(.*)\}", re.DOTALL)
-_BOXED_OPTION = re.compile(r"\(([A-Za-z])\)(?:\s|\Z)|([A-Za-z])(?:\)(?:\s|\Z)|:\s|[.:)]?\Z)")
+_BOXED_OPTION = re.compile(r"\(([A-Za-z])\)(?:\s|\Z)|([A-Za-z])(?:\)(?:\s|\Z)|:\s|[.:)]?\Z|(?!" + _SPECIES + r")\.\s)")
 _NESTED_LATEX = 4  # wrappings that are taken off a boxed answer; a bound, so that hostile nesting costs nothing
 
 _EDGES = " \t\r\n*_#`$"
@@ -103,7 +113,11 @@ def normalize_answer(answer: str) -> str:
         'acute pancreatitis'
     """
     collapsed = " ".join(answer.casefold().split())
-    return collapsed.strip(_KEY_EDGES) or collapsed
+    key = collapsed.rstrip(_KEY_EDGES)
+    bare = key.lstrip(_KEY_EDGES)
+    if bare[:1].isdecimal() and key[: len(key) - len(bare)].endswith("."):
+        bare = f".{bare}"  # `.5 mg` is not `5 mg`
+    return bare or collapsed
 
 
 def _last_boxed(text: str) -> str | None:
@@ -164,7 +178,7 @@ def _is_option(text: str, match: re.Match[str]) -> bool:
         return False
     if letter in "aiI" and _MORE_WORDS.match(text, end):
         return False
-    return not (letter.isupper() and (_SPECIES.match(text, end) or _NAME.match(text, end)))
+    return not (letter.isupper() and (_IS_SPECIES.match(text, end) or _NAME.match(text, end)))
 
 
 def _last_line(form: re.Pattern[str], text: str) -> str | None:

@@ -9,6 +9,7 @@ import io
 import os
 import re
 import sys
+import traceback
 import warnings
 from collections.abc import Sequence
 from pathlib import Path
@@ -66,6 +67,10 @@ def main(arguments: Sequence[str] | None = None) -> int:
         return _fail(f"{error.filename or 'output'}: {error.strerror or type(error).__name__}", status=1)
     except (KeyboardInterrupt, typer.Abort):
         return 130
+    except Exception as error:  # noqa: BLE001 - a traceback could show a patient's text; where it broke does not
+        where = traceback.extract_tb(error.__traceback__)[-1]
+        place = f"{Path(where.filename).name}, line {where.lineno}"
+        return _fail(f"a fault in medprm ({type(error).__name__} at {place}); please report it", status=1)
     return status if isinstance(status, int) else 0
 
 

@@ -25,6 +25,7 @@ from medprm_scorer.prompts import (
 )
 from medprm_scorer.text import valid_unicode
 
+_WITHOUT_DOCUMENTS = ("no_documents", "outcome")  # these prompts say that there are none
 _USER_PLACE = "MEDPRMUSERCONTENT"  # stands for the user content while the chat template is rendered
 
 
@@ -97,8 +98,8 @@ class PromptEncoder:
         self._plain = _without_added_tokens(backend)
         self._special_ids: dict[str, int] = {str(token): id_ for id_, token in tokenizer.added_tokens_decoder.items()}
         self.tag_id = self._tag_id()
-        self.positive_id = self._label_id(POSITIVE_LABEL)
-        self.negative_id = self._label_id(NEGATIVE_LABEL)
+        self.positive_id = self._label_id(tokenizer, POSITIVE_LABEL)
+        self.negative_id = self._label_id(tokenizer, NEGATIVE_LABEL)
         added = list(tokenizer("x", add_special_tokens=True)["input_ids"])
         bare = list(tokenizer("x", add_special_tokens=False)["input_ids"])
         start = next((i for i in range(len(added)) if added[i : i + len(bare)] == bare), 0)
@@ -117,9 +118,10 @@ class PromptEncoder:
         Args:
             question: The question, options inside.
             documents: Documents in order of relevance. Whole documents are taken while their tokens, plus one each, fit
-                3,072 (the authors' 4,096 less 1,024 reserved); the first that does not fit ends the list.
+                3,072 (the authors' 4,096 less 1,024 reserved); the first that does not fit ends the list. None are
+                taken under the system prompts `no_documents` and `outcome`, which were trained without.
         """
-        used = self._within_budget(documents)
+        used = self._within_budget(documents) if self.system not in _WITHOUT_DOCUMENTS else []
         head = self._heads[system_prompt(self.system, has_documents=bool(used))]
         return EncodedPrefix(tuple(self._before + self._encode_parts([*head, user_prefix(question, used)])), len(used))
 
@@ -140,6 +142,11 @@ class PromptEncoder:
             tags.append(len(ids))
             ids.append(self.tag_id)
         return EncodedChain(tuple(ids), tuple(tags))
+
+    @property
+    def largest_id(self) -> int:
+        """The largest token id that a prompt can hold; a model needs an embedding for it."""
+        return max(self._plain.get_vocab_size() - 1, *self._special_ids.values())
 
     def count(self, text: str) -> int:
         """Number of tokens of a text from outside, without special tokens."""
@@ -201,10 +208,12 @@ class PromptEncoder:
             raise ModelError(f"ordinary text can make the step tag {STEP_TAG!r} (id {id_}), so rewards could be forged")
         return id_
 
-    def _label_id(self, label: str) -> int:
+    def _label_id(self, tokenizer: Any, label: str) -> int:
         ids = self._encode_text(label)
         if len(ids) != 1:
             raise ModelError(f"the label {label!r} is {len(ids)} tokens in this tokenizer instead of one")
+        if str(tokenizer.decode(ids)).strip() != label.strip():
+            raise ModelError(f"the label {label!r} is an unknown token in this tokenizer")
         return ids[0]
 
     def _check_against_text_route(self, tokenizer: Any) -> None:
@@ -212,7 +221,7 @@ class PromptEncoder:
         documents = ["Label: 5 mg per kg.", "(2) Limit 300 mg"]
         steps = ["Step 1: Read 5 mg.", "Step 2: Thus 10 mg."]
         for front in ("", "1. So:", "(So)"):
-            used = self._within_budget(documents)
+            used = documents if self.system not in _WITHOUT_DOCUMENTS else []
             spoken = [*([front] if front else []), *(step + STEP_TAG for step in steps)]
             messages = [
                 {"role": "system", "content": system_prompt(self.system, has_documents=bool(used))},

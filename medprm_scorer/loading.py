@@ -1,5 +1,6 @@
 """A model and its tokenizer from a hub id or a folder: safetensors only, no code from it, no weight missing."""
 
+import os
 import re
 from importlib.resources import files
 from pathlib import Path
@@ -38,11 +39,14 @@ def load(
     """
     target = choose_device(device)
     kind = choose_dtype(dtype, target)
-    folder = Path(name)
-    local = bool(str(name)) and folder.is_dir()
+    if not isinstance(name, str | Path):
+        raise InputError(f"the model must be a folder or a hub id, not {type(name).__name__}")
+    local = bool(str(name)) and Path(name).is_dir()
     if not local and not (isinstance(name, str) and _HUB_ID.fullmatch(name)):
         raise ModelError(f"there is no model folder {str(name)!r}, and it is not a hub id of the form owner/name")
     where: dict[str, Any] = {"revision": revision, "trust_remote_code": False, "local_files_only": local}
+    # else transformers, finding no safetensors, would ask a service on the hub to convert what is there
+    os.environ["DISABLE_SAFETENSORS_CONVERSION"] = "1"
     try:
         tokenizer = AutoTokenizer.from_pretrained(name, use_fast=True, **where)
         model, report = AutoModelForCausalLM.from_pretrained(
@@ -51,6 +55,10 @@ def load(
     except Exception as error:
         raise ModelError(f"the model {str(name)!r} cannot be loaded: {_first_line(error)}") from error
     lost = sorted(report["missing_keys"]) + sorted(str(entry) for entry in report["mismatched_keys"])
+    tied = {"lm_head.weight"} if getattr(model.config, "tie_word_embeddings", False) else set()
+    spare = sorted(key for key in set(report["unexpected_keys"]) - tied if not key.endswith("rotary_emb.inv_freq"))
+    if spare:  # weights that its config has no place for: another architecture, or fewer layers
+        raise ModelError(f"the model {str(name)!r} has {len(spare)} weights too many, the first being {spare[0]}")
     if lost:  # transformers would fill these with random numbers and go on
         raise ModelError(f"the model {str(name)!r} lacks {len(lost)} of its weights, the first being {lost[0]}")
     return model.to(target).eval(), tokenizer
@@ -69,6 +77,8 @@ def choose_device(device: str | torch.device | None) -> torch.device:
     try:
         chosen = torch.device(device)
         torch.empty(0, device=chosen)
+        if chosen.type == "meta":
+            raise NotImplementedError
     except (RuntimeError, AssertionError, TypeError, NotImplementedError):
         raise InputError(f"there is no device {str(device)!r} on this machine: try cpu, cuda or mps") from None
     return chosen

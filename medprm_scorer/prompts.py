@@ -71,7 +71,7 @@ def system_prompt(mode: str, has_documents: bool) -> str:
     """
     if mode == "auto":
         mode = "rag" if has_documents else "no_documents"
-    if mode not in SYSTEM_PROMPTS:
+    if not isinstance(mode, str) or mode not in SYSTEM_PROMPTS:
         raise InputError(f"unknown system prompt {mode!r}: choose one of {', '.join(['auto', *SYSTEM_PROMPTS])}")
     return SYSTEM_PROMPTS[mode]
 

@@ -99,7 +99,9 @@ def costs(ranking: "Ranking") -> str:
 def to_text(ranking: "Ranking") -> str:
     """The ranking as plain text of at most 80 columns: no ANSI codes, and ASCII but for what the texts hold."""
     out = StringIO()
-    console = Console(file=out, width=WIDTH, color_system=None, force_terminal=False, legacy_windows=False)
+    console = Console(
+        file=out, width=WIDTH, color_system=None, force_terminal=False, force_jupyter=False, legacy_windows=False
+    )
     console.print(to_rich(ranking, ascii_only=True))
     return "\n".join(line.rstrip() for line in out.getvalue().splitlines())
 

@@ -17,7 +17,7 @@ from medprm_scorer.results import RankRequest
 from medprm_scorer.steps import steps_from_tagged
 from medprm_scorer.text import valid_unicode
 
-_SEVERAL = "`medprm rank` reads one request; for several, one per line, use `medprm score`"
+_SEVERAL = "a request file holds one request"
 
 # Left out of a request in silence, these would cost the evidence that the rewards rest on
 _MEANT_DOCUMENTS = ("document", "docs", "doc", "related_docs", "context", "contexts", "passages")

@@ -32,7 +32,8 @@ class RewardHead:
         for setting, neutral in (("final_logit_softcapping", None), ("logits_scaling", 1), ("logit_scale", 1)):
             if getattr(model.config, setting, neutral) not in (neutral, None):
                 raise ModelError(f"the model's setting {setting} changes its logits, which is not supported")
-        rows = torch.tensor([positive_id, negative_id], device=linear.weight.device)
+        self.device: torch.device = linear.weight.device
+        rows = torch.tensor([positive_id, negative_id], device=self.device)
         self._weight = linear.weight.detach()[rows].float()
         self._bias = None if linear.bias is None else linear.bias.detach()[rows].float()
 

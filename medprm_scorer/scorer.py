@@ -10,7 +10,7 @@ from medprm_scorer.answers import extract_answer
 from medprm_scorer.checks import check_choice, check_request, check_rewards
 from medprm_scorer.encoding import EncodedChain, EncodedPrefix, EncodedPrompt, PromptEncoder
 from medprm_scorer.engine import Engine
-from medprm_scorer.errors import InputError, MedPRMError, ScoringError
+from medprm_scorer.errors import InputError, MedPRMError, ModelError, ScoringError
 from medprm_scorer.requests import parse_request
 from medprm_scorer.results import Ranking, RankRequest, ScoredChain, ScoredStep, Vote
 from medprm_scorer.selection import Scored, select
@@ -114,13 +114,26 @@ class MedPRM:
             answer: Function from text to answer, or None.
 
         Raises:
-            ModelError: The tokenizer lacks the tag or the labels as single tokens, or the model cannot be used.
+            ModelError: The tokenizer lacks the tag or the labels as single tokens, the model cannot be used, or it does
+                not give the same rewards with a shared prefix as without (tried on one small prompt).
         """
+        from transformers import PreTrainedModel
+
         from medprm_scorer.transformers_engine import TransformersEngine
 
         encoder = PromptEncoder(tokenizer, system)
+        if not isinstance(model, PreTrainedModel):
+            raise ModelError(f"the model must be a transformers model, not {type(model).__name__}")
+        if encoder.largest_id >= model.get_input_embeddings().weight.shape[0]:
+            raise ModelError("the model's vocabulary is smaller than its tokenizer's: they do not belong together")
         engine = TransformersEngine(model.eval(), encoder.positive_id, encoder.negative_id, max_batch_tokens)
-        return cls(engine, encoder, steps=steps, answer=answer)
+        prm = cls(engine, encoder, steps=steps, answer=answer)
+        chains = (
+            encoder.chain(["Step 1: Yes.", "Step 2: No."]),
+            encoder.chain(["Step 1: No.", "Step 2: 5 mg."], "So:"),
+        )
+        engine.check_against_plain(EncodedPrompt(encoder.prefix("Which dose?", ["5 mg"]).ids, chains))
+        return prm
 
     def __repr__(self) -> str:
         return f"MedPRM({self.engine.name})"
@@ -171,6 +184,8 @@ class MedPRM:
             ScoringError: As in `score`.
         """
         check_choice(strategy, aggregate)
+        if id is not None and not isinstance(id, str | int):
+            raise InputError(f"the id must be a text or a whole number, not {type(id).__name__}")
         begun = time.perf_counter()
         chains, prefix, prompt = self._score(question, candidates, documents)
         scored = [
@@ -216,6 +231,8 @@ class MedPRM:
             ScoringError: As in `score`, naming the request's place.
         """
         check_choice(strategy, aggregate)
+        if not isinstance(requests, Iterable) or isinstance(requests, str | Mapping):
+            raise InputError("requests must be a list, or another iterable, of requests")
         return self._rank_many(requests, strategy, aggregate)
 
     def _rank_many(
@@ -281,7 +298,7 @@ class MedPRM:
                 else:
                     error = f"it is too long: {tokens} tokens with the question, of {self.engine.max_tokens} at most"
             text = candidate if isinstance(candidate, str) else "\n".join(candidate)
-            chains.append(ScoredChain(index=index, text=text, answer=self._read_answer(text), error=error))
+            chains.append(ScoredChain(index=index, text=text, answer=self._read_answer(text, index), error=error))
         if not encoded:
             reasons = "; ".join(f"candidate {chain.index}: {chain.error}" for chain in chains)
             raise ScoringError(f"no candidate could be scored: {reasons}")
@@ -293,14 +310,21 @@ class MedPRM:
             chains[index] = chains[index].model_copy(update={"steps": scored})
         return chains, prefix, prompt
 
-    def _read_answer(self, text: str) -> str | None:
-        answer = self._answer(text)
+    def _read_answer(self, text: str, index: int) -> str | None:
+        if not text.strip():
+            return None
+        try:
+            answer = self._answer(text)
+        except Exception as error:  # noqa: BLE001 - a caller's function may raise anything, with the text in it
+            raise InputError(f"the answer function failed on candidate {index}: {type(error).__name__}") from None
         if answer is not None and not isinstance(answer, str):
             raise InputError(f"the answer function must return a text or None, not {type(answer).__name__}")
         return answer
 
     def _split(self, candidate: Candidate) -> tuple[Steps | None, str | None]:
         """A candidate's steps, or why it has none."""
+        if self._encoder.system == "outcome" and not isinstance(candidate, str):
+            candidate = "\n".join(candidate)
         try:
             steps = split_steps(candidate, self._steps)
         except InputError as error:

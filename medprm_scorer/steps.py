@@ -139,7 +139,8 @@ def strip_reasoning(text: str) -> str:
 
     Scratch work is what stands in `<think>…</think>`, `<thinking>…</thinking>` or `<reasoning>…</reasoning>`, in any
     letter case; any closing tag ends the block, whatever opened it. A closing tag outside a block makes everything
-    before it scratch work, since some chat templates put the opening tag into the prompt. A block that is never closed
+    before it scratch work, since some chat templates put the opening tag into the prompt; but not if a `Step <n>:`
+    stands there, so that a stray tag hides no step. A block that is never closed
     was cut off: it counts as text, since dropping it could drop the whole chain. If nothing but scratch work is there,
     only the tags are removed. These are this package's own rules; training had no such blocks.
 
@@ -163,15 +164,16 @@ def strip_reasoning(text: str) -> str:
         raise InputError(f"a chain must be text or a sequence of texts, not {type(text).__name__}")
     outside: list[str] = []
     everything: list[str] = []
-    inside = False
+    inside = marked = False
     end = block = 0
     for tag in _REASONING_TAG.finditer(text):
         piece = text[end : tag.start()]
         everything.append(piece)
         if not inside:
             outside.append(piece)
+            marked = marked or _MARKER.search(piece) is not None
         if tag.group(1):
-            if not inside:
+            if not inside and not marked:
                 outside.clear()
             inside = False
         elif not inside:

@@ -6,6 +6,7 @@ mask lets it see the prefix and itself only. So the model runs each unique token
 the candidate would have alone. `PlainEngine` is the simple twin that tests hold this to.
 """
 
+import re
 import threading
 from collections.abc import Callable, Iterator, Sequence
 from functools import partial
@@ -23,6 +24,10 @@ from medprm_scorer.reward_head import RewardHead
 _DEFAULT_BATCH_TOKENS = {"cpu": 2048}  # a row's attention mask grows with its square: short rows waste less
 _DEFAULT_BATCH_TOKENS_GPU = 8192
 _SMALLEST_BATCH = 64
+_OUT_OF_MEMORY = re.compile(
+    "MPS backend out of memory|can't allocate memory|not enough memory"
+)  # no class of their own
+_NOISE = {torch.float32: 1e-3}  # 0.1 in half precision: far above rounding, far below a wrong mask
 _Result = TypeVar("_Result")
 
 
@@ -35,8 +40,9 @@ class TransformersEngine:
         model: A causal language model with full causal attention (Llama and its like), on its device, in its dtype.
         positive_id: Id of the label " +".
         negative_id: Id of the label " -".
-        max_batch_tokens: Most candidate tokens in one pass; a longer candidate runs alone. None chooses by device. When
-            a GPU runs out of memory the budget is halved, for this engine's lifetime, and the pass is done again.
+        max_batch_tokens: Most tokens in one pass; a longer candidate runs alone, in pieces. None chooses by device.
+        When
+            memory runs out the budget is halved, for this engine's lifetime, and the pass is done again.
 
     Raises:
         ModelError: The model cannot be used this way.
@@ -44,13 +50,14 @@ class TransformersEngine:
     """
 
     def __init__(self, model: Any, positive_id: int, negative_id: int, max_batch_tokens: int | None = None) -> None:
-        if max_batch_tokens is not None and max_batch_tokens < 1:
-            raise InputError(f"max_batch_tokens must be at least 1, not {max_batch_tokens}")
+        if max_batch_tokens is not None and not (isinstance(max_batch_tokens, int) and max_batch_tokens >= 1):
+            raise InputError("max_batch_tokens must be a whole number of at least 1")
         _check_attention(model.config)
+        self._model, self._label_ids = model, (positive_id, negative_id)
         self._decoder = model.get_decoder()
         self._config = model.config
         self._head = RewardHead(model, positive_id, negative_id)
-        self._device = self._head._weight.device
+        self._device = self._head.device
         self._dtype: torch.dtype = model.dtype
         self._lock = threading.Lock()
         self.max_batch_tokens = max_batch_tokens or _DEFAULT_BATCH_TOKENS.get(
@@ -61,6 +68,21 @@ class TransformersEngine:
 
     def __repr__(self) -> str:
         return f"{type(self).__name__}({self.name})"
+
+    def check_against_plain(self, prompt: EncodedPrompt) -> None:
+        """Hold the shared prefix to the plain way on one prompt, so that no unsuited model gives out rewards.
+
+        Raises:
+            ModelError: The rewards differ by more than the dtype's noise, or the model cannot be run like this.
+        """
+        plain = PlainEngine(self._model, *self._label_ids)
+        try:
+            ours, twin = self.score([prompt])[0], plain.score([prompt])[0]
+        except (AttributeError, TypeError, ValueError, IndexError, NotImplementedError) as error:
+            raise ModelError(f"this kind of model cannot share a prefix among candidates ({error})") from error
+        gap = max(abs(a - b) for one, two in zip(ours, twin, strict=True) for a, b in zip(one, two, strict=True))
+        if gap > _NOISE.get(self._dtype, 0.1):
+            raise ModelError(f"this kind of model gives other rewards when candidates share a prefix (by {gap:.3f})")
 
     def score(self, prompts: Sequence[EncodedPrompt]) -> Rewards:
         """Score every chain of every prompt; see `Engine.score`."""
@@ -92,6 +114,8 @@ class TransformersEngine:
     ) -> dict[EncodedChain, list[float]]:
         """Rewards of the first chains, as many as fit the budget, laid one behind the other after the prefix."""
         chains = _take(chains, self.max_batch_tokens)
+        if len(chains[0].ids) > self.max_batch_tokens:
+            return {chains[0]: self._run_long_chain(chains[0], prefix, start)}
         lengths = [len(chain.ids) for chain in chains]
         ids = [id_ for chain in chains for id_ in chain.ids]
         positions = torch.cat([torch.arange(start, start + length) for length in lengths])
@@ -100,6 +124,20 @@ class TransformersEngine:
         places = [offset + tag for offset, chain in zip(offsets, chains, strict=True) for tag in chain.tags]
         flat = iter(self._head(hidden[torch.tensor(places, device=self._device)]).tolist())
         return {chain: [next(flat) for _ in chain.tags] for chain in chains}
+
+    def _run_long_chain(self, chain: EncodedChain, prefix: "_SharedPrefix", start: int) -> list[float]:
+        """Rewards of one chain that is longer than the budget, computed in pieces behind a copy of the prefix."""
+        cache = DynamicCache(config=self._config)
+        for place, layer in enumerate(prefix.layers):
+            cache.update(layer.keys, layer.values, place)
+        rewards: list[float] = []
+        for done in range(0, len(chain.ids), self.max_batch_tokens):
+            piece = chain.ids[done : done + self.max_batch_tokens]
+            positions = torch.arange(start + done, start + done + len(piece))
+            hidden = self._run(piece, positions, self._mask(start + done, [len(piece)]), cache)
+            places = [tag - done for tag in chain.tags if done <= tag < done + len(piece)]
+            rewards += self._head(hidden[torch.tensor(places, dtype=torch.long, device=self._device)]).tolist()
+        return rewards
 
     def _run(self, ids: Sequence[int], positions: Tensor, mask: Tensor | None, cache: DynamicCache) -> Tensor:
         """Final hidden states, shape (tokens, hidden size), of one row of tokens; the cache grows by them."""
@@ -129,16 +167,18 @@ class TransformersEngine:
         return mask[None, None]
 
     def _within_memory(self, work: Callable[[], _Result]) -> _Result:
-        """Do the work; whenever a GPU runs out of memory, halve the budget and do it again."""
+        """Do the work; whenever memory runs out, halve the budget and do it again."""
+        given = self.max_batch_tokens
         while True:
             try:
                 return work()
             except RuntimeError as error:
-                if not isinstance(error, torch.OutOfMemoryError) and "MPS backend out of memory" not in str(error):
+                if not isinstance(error, torch.OutOfMemoryError) and not _OUT_OF_MEMORY.search(str(error)):
                     raise
                 if self.max_batch_tokens <= _SMALLEST_BATCH:
+                    smallest, self.max_batch_tokens = self.max_batch_tokens, given
                     raise ScoringError(
-                        f"the {self._device.type} device ran out of memory even with {self.max_batch_tokens} tokens a "
+                        f"the {self._device.type} device ran out of memory even with {smallest} tokens a "
                         "pass: use shorter documents, a smaller dtype or a larger device"
                     ) from None
             self.max_batch_tokens //= 2
@@ -168,7 +208,7 @@ class PlainEngine:
     def __init__(self, model: Any, positive_id: int, negative_id: int) -> None:
         self._decoder = model.get_decoder()
         self._head = RewardHead(model, positive_id, negative_id)
-        self._device = self._head._weight.device
+        self._device = self._head.device
         self.max_tokens = int(model.config.max_position_embeddings)
         self.name = f"plain ({self._device.type}, {str(model.dtype).removeprefix('torch.')})"
 

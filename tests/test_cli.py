@@ -172,7 +172,7 @@ def test_bad_usage(arguments, says):
     [
         ("{oops", "not valid JSON at line 1, column 2"),
         ("", "empty"),
-        ("[1]", "medprm score"),
+        ("[1]", "holds one request"),
         ("[" * 100_000, "nested too deeply"),
         (json.dumps({"question": SECRET}), "candidates: missing"),
         (json.dumps({"candidates": [SECRET]}), "question: missing"),

@@ -8,7 +8,7 @@ from hostile import texts
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from llama3 import TAG_ID, real_tokenizer
-from tokenizers import AddedToken
+from tokenizers import AddedToken, Tokenizer, models
 
 from medprm_scorer.encoding import PromptEncoder
 from medprm_scorer.errors import InputError, ModelError
@@ -93,6 +93,9 @@ class _Backed:
     def apply_chat_template(self, *args, **options):
         return self._tokenizer.apply_chat_template(*args, **options)
 
+    def decode(self, ids):
+        return self._tokenizer.decode(ids)
+
 
 def test_a_tokenizer_without_the_tag_is_refused():
     tokenizer = real_tokenizer()
@@ -113,6 +116,15 @@ def test_labels_of_several_tokens_are_refused(monkeypatch):
     monkeypatch.setattr("medprm_scorer.encoding.POSITIVE_LABEL", " plusplusplus")
     with pytest.raises(ModelError, match="instead of one"):
         PromptEncoder(real_tokenizer())
+
+
+def test_a_label_that_is_an_unknown_token_is_refused():
+    tokenizer = real_tokenizer()
+    backend = Tokenizer(models.WordLevel({"[UNK]": 0}, unk_token="[UNK]"))
+    fake = _Backed(tokenizer, backend, {TAG_ID: AddedToken(" ки", special=True)})
+    fake.decode = lambda ids: "[UNK]"
+    with pytest.raises(ModelError, match="unknown token"):
+        PromptEncoder(fake)
 
 
 def test_a_tokenizer_without_chat_template_is_refused():

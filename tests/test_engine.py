@@ -102,6 +102,21 @@ def test_memory_that_is_never_enough_is_an_error(monkeypatch):
     monkeypatch.setattr(engine, "_run", never)
     with pytest.raises(ScoringError, match="out of memory"):
         engine.score([prompt(chain(1, 10, 1))])
+    assert engine.max_batch_tokens == 1024  # the next request starts afresh
+
+
+def test_a_chain_longer_than_the_budget_is_run_in_pieces():
+    llama = model()
+    engine = TransformersEngine(llama, PLUS, MINUS, 32)
+    run: list[int] = []
+    llama.get_decoder().register_forward_pre_hook(
+        lambda _, __, given: run.append(given["input_ids"].numel()), with_kwargs=True
+    )
+    prompts = [prompt(chain(1, 20, 2), chain(2, 300, 9), chain(3, 33, 1), chain(4, 20, 3), prefix=100)]
+    ours = engine.score(prompts)
+    assert max(run) <= 32
+    assert sum(run) == 100 + 20 + 300 + 33 + 20
+    assert_same(ours, PlainEngine(llama, PLUS, MINUS).score(prompts))
 
 
 def test_other_errors_are_not_taken_for_memory(monkeypatch):
@@ -116,9 +131,20 @@ def test_other_errors_are_not_taken_for_memory(monkeypatch):
     assert engine.max_batch_tokens == 1024
 
 
-def test_a_budget_below_one_is_refused():
+@pytest.mark.parametrize("budget", [0, -5, 2.5, "5"])
+def test_a_budget_that_is_no_number_of_tokens_is_refused(budget):
     with pytest.raises(InputError, match="max_batch_tokens"):
-        TransformersEngine(model(), PLUS, MINUS, 0)
+        TransformersEngine(model(), PLUS, MINUS, budget)
+
+
+def test_a_model_that_cannot_share_a_prefix_is_refused(monkeypatch):
+    engine = TransformersEngine(model(), PLUS, MINUS)
+    one = prompt(chain(1, 10, 2), chain(2, 12, 3))
+    engine.check_against_plain(one)
+    mask = engine._mask
+    monkeypatch.setattr(engine, "_mask", lambda *given: torch.zeros_like(mask(*given)))  # every token sees all others
+    with pytest.raises(ModelError, match="other rewards"):
+        engine.check_against_plain(one)
 
 
 @pytest.mark.parametrize(

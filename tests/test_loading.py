@@ -53,6 +53,12 @@ def test_missing_weights_are_not_filled_with_random_numbers(folder):
         load(folder)
 
 
+def test_weights_without_a_place_are_not_left_out(folder):
+    change_json(folder / "config.json", num_hidden_layers=2)
+    with pytest.raises(ModelError, match="weights too many"):
+        load(folder)
+
+
 def test_weights_of_another_shape_are_refused(folder):
     weights = load_file(folder / "model.safetensors")
     weights["model.norm.weight"] = torch.zeros(7)
@@ -111,7 +117,7 @@ def test_a_hub_id_is_looked_up_in_the_hub_cache(tmp_path):
 
 
 def test_device_and_dtype_are_checked():
-    for device in ("gpu", "cuda:99", "xyz:0"):
+    for device in ("gpu", "cuda:99", "xyz:0", "meta"):
         with pytest.raises(InputError, match="device"):
             choose_device(device)
     with pytest.raises(InputError, match="bfloat16"):
@@ -123,12 +129,20 @@ def test_device_and_dtype_are_checked():
 
 
 def test_no_connection_is_opened(monkeypatch):
-    def refuse(*_, **__):
-        raise AssertionError("a connection was opened")
+    tried = []
 
-    monkeypatch.setattr(socket.socket, "connect", refuse)
+    def refuse(*given, **_):
+        tried.append(given)
+        raise OSError("no network")
+
+    for name in ("connect", "connect_ex", "sendto"):
+        monkeypatch.setattr(socket.socket, name, refuse)
     monkeypatch.setattr(socket, "getaddrinfo", refuse)
     assert MedPRM.from_pretrained().score("Which?", ["Step 1: This."])
+    assert not tried
+    with pytest.raises(OSError, match="no network"):  # the guard itself works
+        socket.create_connection(("localhost", 9))
+    assert tried
 
 
 def test_importing_the_package_does_no_work():

@@ -268,3 +268,13 @@ def test_colours_run_from_orange_to_blue_and_their_numbers_are_legible():
         colour, ink = parse(step / 50)
         light, dark = sorted((_luminance(colour), 0.0 if ink == "#000" else 1.0), reverse=True)
         assert (light + 0.05) / (dark + 0.05) >= 4.5  # WCAG 2, AA
+
+
+def test_text_is_returned_in_a_notebook_too(monkeypatch):
+    """Rich shows its output by itself when it finds a notebook; `str(ranking)` must not be left empty by that."""
+
+    class ZMQInteractiveShell:
+        pass
+
+    monkeypatch.setattr("builtins.get_ipython", ZMQInteractiveShell, raising=False)
+    assert "Winner" in str(example_ranking())

@@ -165,8 +165,8 @@ def test_file_stdin_and_byte_order_mark(write, monkeypatch):
         (b"oops", "not valid JSON at line 1, column 1"),
         (b'{"question": "\xff\xfe"}', "not UTF-8"),
         (json.dumps(OWN).encode("utf-16"), "not UTF-8"),
-        (json.dumps([OWN, OWN]), "a list of 2; `medprm rank` reads one request"),
-        (json.dumps(OWN) + "\n" + json.dumps(OWN) + "\n", "at line 2; `medprm rank` reads one request"),
+        (json.dumps([OWN, OWN]), "a list of 2; a request file holds one request"),
+        (json.dumps(OWN) + "\n" + json.dumps(OWN) + "\n", "at line 2; a request file holds one request"),
         (json.dumps(OWN) + " }", "more text after the first JSON value, at line 1"),
         ("[" * 200_000, "nested too deeply"),
         ('{"question": "x", "id": ' + "9" * 5000 + "}", "too many digits"),
@@ -190,8 +190,8 @@ def test_missing_file_and_folder(tmp_path):
         read_request(str(tmp_path))
 
 
-def test_several_requests_point_to_score(write):
-    with pytest.raises(InputError, match="medprm score"):
+def test_several_requests_are_refused(write):
+    with pytest.raises(InputError, match="holds one request"):
         read_request(write(json.dumps(OWN) + "\n" + json.dumps(OWN)))
 
 

@@ -12,7 +12,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from llama3 import random_llama, real_tokenizer
 
-from medprm_scorer import InputError, MedPRM, MedPRMError, Ranking, RankRequest, ScoringError
+from medprm_scorer import InputError, MedPRM, MedPRMError, ModelError, Ranking, RankRequest, ScoringError
 from medprm_scorer.steps import split_steps
 from medprm_scorer.text import valid_unicode
 
@@ -297,7 +297,47 @@ def test_arank_equals_rank_and_leaves_the_loop_free(prm):
     assert ticks > 10
 
 
-def test_an_answer_function_that_returns_no_text_is_named(prm):
+def test_an_answer_function_that_fails_is_named_without_its_message():
     model = MedPRM.from_model(random_llama(), real_tokenizer(), answer=lambda text: 5)
-    with pytest.raises(InputError, match="answer"):
+    with pytest.raises(InputError, match="answer function must return"):
         model.score(QUESTION, CHAINS)
+    model = MedPRM.from_model(random_llama(), real_tokenizer(), answer=lambda text: {}[text])
+    with pytest.raises(InputError, match="candidate 0: KeyError") as caught:
+        model.score(QUESTION, CHAINS)
+    assert "label" not in str(caught.value)
+    assert caught.value.__cause__ is None
+
+
+def test_an_answer_function_is_not_called_on_blank_candidates():
+    model = MedPRM.from_model(random_llama(), real_tokenizer(), answer=lambda text: text[-1])
+    assert [chain.answer for chain in model.score(QUESTION, ["", "ok"])] == [None, "k"]
+
+
+def test_outcome_mode_judges_the_whole_and_no_documents():
+    model = MedPRM.from_model(random_llama(), real_tokenizer(), system="outcome")
+    ranking = model.rank(QUESTION, [["Step 1: a", "Step 2: b"], "Step 1: a\nStep 2: b"], DOCUMENTS)
+    assert [[step.text for step in chain.steps] for chain in ranking.chains] == [["Step 1: a Step 2: b"]] * 2
+    assert ranking.chains[0].step_rewards == ranking.chains[1].step_rewards
+    assert (ranking.documents_used, ranking.documents_given) == (0, 2)
+
+
+def test_a_model_too_small_for_its_tokenizer_is_refused():
+    with pytest.raises(ModelError, match="vocabulary"):
+        MedPRM.from_model(random_llama(vocab_size=128256), real_tokenizer())
+
+
+@pytest.mark.parametrize("bad", [None, "one text", {"question": "Q?"}, 5])
+def test_rank_many_wants_requests(prm, bad):
+    with pytest.raises(InputError, match="requests"):
+        prm.rank_many(bad)
+
+
+def test_odd_options_are_refused(prm):
+    with pytest.raises(InputError, match="id"):
+        prm.rank(QUESTION, CHAINS, id=1.5)
+    with pytest.raises(InputError, match="system prompt"):
+        MedPRM.from_model(random_llama(), real_tokenizer(), system=[])
+    with pytest.raises(ModelError, match="transformers model"):
+        MedPRM.from_model(None, real_tokenizer())
+    with pytest.raises(InputError, match="folder or a hub id"):
+        MedPRM.from_pretrained(5)

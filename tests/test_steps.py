@@ -208,6 +208,7 @@ def test_repr_shows_no_text():
         ("<THINKING>x</Thinking>\n\na<reasoning>y</reasoning>b", "a\nb"),
         ("<think>x</reasoning>a", "a"),
         ("x</think>a", "a"),
+        ("Step 1: x</think>a", "Step 1: x\na"),
         ("x</think>y</think>a", "a"),
         ("<think>x<think>y</think>z</think>a", "a"),
         ("a<think>x", "a\nx"),
