@@ -24,9 +24,8 @@ from medprm_scorer.reward_head import RewardHead
 _DEFAULT_BATCH_TOKENS = {"cpu": 2048}  # a row's attention mask grows with its square: short rows waste less
 _DEFAULT_BATCH_TOKENS_GPU = 8192
 _SMALLEST_BATCH = 64
-_OUT_OF_MEMORY = re.compile(
-    "MPS backend out of memory|can't allocate memory|not enough memory"
-)  # no class of their own
+# errors of MPS and of the CPU that have no class of their own
+_OUT_OF_MEMORY = re.compile("MPS backend out of memory|can't allocate memory|not enough memory")
 _NOISE = {torch.float32: 1e-3}  # 0.1 in half precision: far above rounding, far below a wrong mask
 _Result = TypeVar("_Result")
 
@@ -41,8 +40,7 @@ class TransformersEngine:
         positive_id: Id of the label " +".
         negative_id: Id of the label " -".
         max_batch_tokens: Most tokens in one pass; a longer candidate runs alone, in pieces. None chooses by device.
-        When
-            memory runs out the budget is halved, for this engine's lifetime, and the pass is done again.
+            When memory runs out the budget is halved, for the engine's lifetime, and the pass is done again.
 
     Raises:
         ModelError: The model cannot be used this way.
@@ -152,11 +150,10 @@ class TransformersEngine:
         return hidden
 
     def _mask(self, start: int, lengths: Sequence[int]) -> Tensor:
-        """What each token of a row may see: the first `start` places, and the tokens before it in its own piece.
+        """What each token of a row may see: the first `start` places, and the tokens up to it in its own piece.
 
         Returns:
-            Additive mask of the model's dtype, shape (1, 1, tokens, start + tokens): 0 to see, the lowest number to
-            not.
+            Additive mask in the model's dtype, shape (1, 1, tokens, start + tokens): 0, or the lowest number to hide.
         """
         total = sum(lengths)
         owner = torch.repeat_interleave(torch.arange(len(lengths)), torch.tensor(lengths)).to(self._device)

@@ -95,13 +95,13 @@ class Policy:
     traps: dict[str, float] = field(default_factory=dict)
     merged: float = 0.25  # share of chains that write guideline and choice as one step
 
-    def errs(self, rng: random.Random, kind_rates: tuple[str, ...]) -> str | None:
+    def errs(self, rng: random.Random, kinds: tuple[str, ...]) -> str | None:
         """Draw the error of one stage among its kinds, or None."""
-        for kind in kind_rates:
+        for kind in kinds:
             if kind in self.traps and rng.random() < self.traps[kind]:
                 return kind
         if rng.random() < self.rate:
-            return rng.choice(kind_rates)
+            return rng.choice(kinds)
         return None
 
 
@@ -110,8 +110,8 @@ def make_question(rng: random.Random, names: str = "seen") -> Question:
 
     Args:
         rng: Source of chance.
-        names: `seen` draws only (condition, drug) pairs that training may use, `reserved` only pairs that it never
-        uses.
+        names: `seen` draws only (condition, drug) pairs that training may use; `reserved` gives the right guideline
+            pairs that it never uses.
     """
     want = names == "reserved"
     while True:
