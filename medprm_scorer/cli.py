@@ -133,7 +133,9 @@ def rank(
 
     asked = read_request(request)
     if html is not None and not html.absolute().parent.is_dir():  # said before the model is loaded, not after
-        raise MedPRMError(f"cannot write {html}: its folder does not exist")
+        raise InputError(f"cannot write {html}: its folder does not exist")
+    if str(html) == "-":
+        raise InputError("--html needs a file's name: standard output shows the ranking")
     prm = _load(model, device, dtype)
     ranking = prm.rank(
         asked.question, asked.candidates, asked.documents, strategy=strategy, aggregate=aggregate, id=asked.id

@@ -45,6 +45,8 @@ def load(
     if not local and not (isinstance(name, str) and _HUB_ID.fullmatch(name)):
         raise ModelError(f"there is no model folder {str(name)!r}, and it is not a hub id of the form owner/name")
     where: dict[str, Any] = {"revision": revision, "trust_remote_code": False, "local_files_only": local}
+    if local and not (Path(name) / "config.json").is_file():
+        raise ModelError(f"the folder {str(name)!r} holds no model: it has no config.json")
     # else transformers, finding no safetensors, would ask a service on the hub to convert what is there
     os.environ["DISABLE_SAFETENSORS_CONVERSION"] = "1"
     try:
@@ -80,7 +82,9 @@ def choose_device(device: str | torch.device | None) -> torch.device:
         if chosen.type == "meta":
             raise NotImplementedError
     except (RuntimeError, AssertionError, TypeError, NotImplementedError):
-        raise InputError(f"there is no device {str(device)!r} on this machine: try cpu, cuda or mps") from None
+        kinds = {"cpu": True, "cuda": torch.cuda.is_available(), "mps": torch.backends.mps.is_available()}
+        there = " or ".join(kind for kind, found in kinds.items() if found)
+        raise InputError(f"there is no device {str(device)!r} on this machine: choose {there}") from None
     return chosen
 
 

@@ -164,7 +164,7 @@ def _steps(chain: "ScoredChain", ascii_only: bool) -> Table:
 
 def _votes(ranking: "Ranking") -> list[RenderableType]:
     if not ranking.votes:
-        return [Text("\nNo chain gives an answer, so there are no votes.")]
+        return [Text("\nNo chain gives an answer, so the highest reward decided.")]
     table = Table.grid(padding=(0, 2))
     table.add_column("answer", max_width=40, overflow="fold")
     for name in ("chains", "weight", "share"):
@@ -182,6 +182,10 @@ def majority_note(ranking: "Ranking") -> str:
     majority = majority_answer(ranking)
     if majority is None:
         return "Majority vote has nothing to say: no chain gives an answer."
+    most = max(vote.count for vote in ranking.votes)
+    tied = [_line(vote.answer) for vote in ranking.votes if vote.count == most]
+    if len(tied) > 1:
+        return f"Majority vote alone is a tie between {', '.join(tied[:-1])} and {tied[-1]}."
     if ranking.strategy == "majority_vote":
         return "Majority vote decided; rewards only break its ties."
     if majority == ranking.answer:
@@ -230,4 +234,4 @@ def _heading(text: str) -> Text:
 
 
 def _indented(part: RenderableType) -> Padding:
-    return Padding(part, (0, 0, 0, 2))
+    return Padding(part, (0, 0, 0, 2), expand=False)

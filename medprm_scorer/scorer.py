@@ -227,7 +227,7 @@ class MedPRM:
 
         Raises:
             InputError: At once for an unknown strategy or aggregate; when its turn comes for a bad request, naming its
-                place in the input.
+                place in the input. That ends the iteration: to go on past bad requests, call `rank` for each.
             ScoringError: As in `score`, naming the request's place.
         """
         check_choice(strategy, aggregate)

@@ -250,7 +250,7 @@ def test_html_is_written_beside_the_text(fake, capsys, request_file, tmp_path):
 
 def test_html_that_cannot_be_written(fake, capsys, request_file, tmp_path):
     prm = fake()
-    assert cli.main(["rank", request_file, "--html", str(tmp_path / "nowhere" / "out.html")]) == 1
+    assert cli.main(["rank", request_file, "--html", str(tmp_path / "nowhere" / "out.html")]) == 2
     assert_one_error_line(capsys.readouterr().err, "its folder does not exist")
     assert prm.loaded is None  # said before the model is loaded
     assert cli.main(["rank", request_file, "--html", str(tmp_path)]) == 1
@@ -336,3 +336,9 @@ def test_demo():
     assert command[1] == "rank"
     assert command[-2:] == ["--model", cli.RELEASED_MODEL]
     assert json.loads(Path(command[2]).read_text(encoding="utf-8"))["id"] == "model-card"
+
+
+def test_html_needs_a_name(fake, request_file, capsys):
+    fake()
+    assert cli.main(["rank", request_file, "--html", "-"]) == 2
+    assert "file's name" in capsys.readouterr().err

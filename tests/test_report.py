@@ -278,3 +278,10 @@ def test_text_is_returned_in_a_notebook_too(monkeypatch):
 
     monkeypatch.setattr("builtins.get_ipython", ZMQInteractiveShell, raising=False)
     assert "Winner" in str(example_ranking())
+
+
+def test_a_tie_of_the_majority_vote_is_called_one():
+    ranking = example_ranking()
+    votes = [vote.model_copy(update={"count": 2}) for vote in ranking.votes]
+    assert len(votes) > 1
+    assert "a tie between" in str(ranking.model_copy(update={"votes": votes}))

@@ -164,6 +164,10 @@ def to_markdown(report: dict, names: str, questions: int) -> str:
         lines.append(f"| {choice} | {' | '.join(_percent(cell) for cell in cells)} |")
     cells = [report[s]["weighted vote above majority vote"] for s in settings]
     lines.append(f"| weighted vote above majority vote, points | {' | '.join(_percent(cell) for cell in cells)} |")
+    lines += [
+        "",
+        "Withheld: no documents are shown. Another's: those of another question. Oracle: some candidate is right.",
+    ]
     return "\n".join(lines)
 
 
@@ -187,7 +191,7 @@ def fill(file: Path, figures: str) -> None:
 
 
 def _ratio(cell: Figure) -> str:
-    return f"{cell[0]:.3f} [{cell[1]:.3f}, {cell[2]:.3f}]"
+    return "—" if cell[0] != cell[0] else f"{cell[0]:.3f} [{cell[1]:.3f}, {cell[2]:.3f}]"  # too few steps: NaN
 
 
 def _percent(cell: Figure) -> str:
@@ -203,6 +207,8 @@ if __name__ == "__main__":
     parser.add_argument("--card", type=Path, help="put the tables into this model card, between its two marks")
     parser.add_argument("--readme", type=Path, help="put a summary into this text, between its two marks")
     arguments = parser.parse_args()
+    if arguments.questions < 1:
+        parser.error("--questions must be at least 1")
     prm = MedPRM.from_pretrained(arguments.model, device="cpu", dtype="float32")
     begun = time.monotonic()
     reports = {names: evaluate(prm, arguments.questions, names) for names in arguments.names}

@@ -145,12 +145,15 @@ def train(out: Path, steps: int, seed: int, save_seconds: float = 120.0) -> None
             (out / "checkpoint.new").replace(checkpoint)
     model.to(torch.bfloat16).save_pretrained(out / "model")
     tokenizer.save_pretrained(out / "model")
+    print(f"the model after {steps} steps is in {out / 'model'}")
 
 
 if __name__ == "__main__":
-    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("--out", type=Path, default=Path("runs/demo"))
-    parser.add_argument("--steps", type=int, default=3000)
-    parser.add_argument("--seed", type=int, default=0)
+    parser = argparse.ArgumentParser(
+        description=__doc__.splitlines()[0], formatter_class=argparse.ArgumentDefaultsHelpFormatter
+    )
+    parser.add_argument("--out", type=Path, default=Path("runs/demo"), help="folder for checkpoints and the model")
+    parser.add_argument("--steps", type=int, default=1500, help="steps in all, those before a checkpoint included")
+    parser.add_argument("--seed", type=int, default=0, help="of the weights and the questions")
     arguments = parser.parse_args()
     train(arguments.out, arguments.steps, arguments.seed)
