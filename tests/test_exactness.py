@@ -155,13 +155,21 @@ def test_a_first_document_over_the_budget_means_the_prompt_without_documents(enc
     assert prefix.ids == encoder.prefix("Which?").ids
 
 
-@pytest.mark.parametrize(("system", "rule"), [("card", "auto"), ("outcome", "whole")])
-def test_other_system_prompts(system, rule):
+@pytest.mark.parametrize(
+    ("system", "rule", "documents"),
+    [
+        ("card", "auto", ["a document"]),
+        ("outcome", "whole", []),
+        ("no_documents", "auto", []),
+        ("rag", "auto", ["a document"]),
+    ],
+)
+def test_other_system_prompts(system, rule, documents):
     model = random_llama()
     prm = MedPRM.from_model(model, real_tokenizer(), system=system)
     explanation = "Step 1: Read it.\nStep 2: The answer is (A)"
     written = official(explanation) if rule == "auto" else explanation.replace("\n", " ") + " ки"
-    text = card_text(real_tokenizer(), SYSTEM_PROMPTS[system], ["a document"], "Which?", written)
+    text = card_text(real_tokenizer(), SYSTEM_PROMPTS[system], documents, "Which?", written)
     (scored,) = prm.score("Which?", [explanation], ["a document"])
     assert scored.step_rewards == pytest.approx(card_rewards(model, real_tokenizer(), text), abs=1e-5)
 
