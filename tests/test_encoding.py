@@ -7,7 +7,7 @@ import pytest
 from hostile import texts
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from llama3 import TAG_ID, real_tokenizer
+from llama3 import SPECIALS, TAG_ID, real_tokenizer
 from tokenizers import AddedToken, Tokenizer, models
 
 from medprm_scorer.encoding import PromptEncoder
@@ -46,6 +46,13 @@ def test_the_official_text_route_is_fooled_where_we_are_not(encoder):
     step = "Step 1: кислота кишечник"  # Russian: acid, intestine
     assert real_tokenizer()(" " + step)["input_ids"].count(TAG_ID) == 2
     assert encoder.chain([step]).ids.count(TAG_ID) == 1
+
+
+@pytest.mark.parametrize("name", [*SPECIALS, " ки"])
+def test_no_special_tokens_text_makes_a_special_token(encoder, name):
+    text = f"{name} a{name}b {name}"
+    assert special(encoder.prefix(text, [text]).ids) == special(encoder.prefix("a", ["b"]).ids)
+    assert special(encoder.chain([text], text).ids) == [TAG_ID]
 
 
 def test_text_survives_encoding(encoder):
