@@ -56,11 +56,11 @@ def load(
         )
     except Exception as error:
         raise ModelError(f"the model {str(name)!r} cannot be loaded: {_first_line(error)}") from error
-    lost = sorted(report["missing_keys"]) + sorted(str(entry) for entry in report["mismatched_keys"])
     tied = {"lm_head.weight"} if getattr(model.config, "tie_word_embeddings", False) else set()
     spare = sorted(key for key in set(report["unexpected_keys"]) - tied if not key.endswith("rotary_emb.inv_freq"))
     if spare:  # weights that its config has no place for: another architecture, or fewer layers
         raise ModelError(f"the model {str(name)!r} has {len(spare)} weights too many, the first being {spare[0]}")
+    lost = sorted(report["missing_keys"]) + sorted(str(entry) for entry in report["mismatched_keys"])
     if lost:  # transformers would fill these with random numbers and go on
         raise ModelError(f"the model {str(name)!r} lacks {len(lost)} of its weights, the first being {lost[0]}")
     return model.to(target).eval(), tokenizer

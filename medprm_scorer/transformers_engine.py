@@ -8,7 +8,7 @@ the candidate would have alone. `PlainEngine` is the simple twin that tests hold
 
 import re
 import threading
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Sequence
 from functools import partial
 from typing import Any, TypeVar
 
@@ -234,7 +234,7 @@ def _take(chains: Sequence[EncodedChain], budget: int) -> list[EncodedChain]:
 
 def _check_attention(config: Any) -> None:
     """Refuse models whose attention or positions depend on more than what a token may see and where it stands."""
-    kinds: Iterator[str] = iter(getattr(config, "layer_types", None) or ())
+    kinds: Sequence[str] = getattr(config, "layer_types", None) or ()
     if getattr(config, "sliding_window", None) or any(kind != "full_attention" for kind in kinds):
         raise ModelError("the model does not use full attention in every layer, which the shared prefix needs")
     rope = getattr(config, "rope_parameters", None) or {}

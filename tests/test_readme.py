@@ -82,6 +82,14 @@ def test_the_figures_are_those_of_the_model_card():
     assert all(cell in card for cell in cells)
 
 
+def test_the_weak_point_that_is_named_is_the_cards():
+    named = re.search(r"an overlooked exception, AUROC (\d\.\d\d)", README)[1]
+    in_card = re.search(r"\| overlooked exception \| (\d\.\d+) ", CARD)[
+        1
+    ]  # the first table: seen names, with documents
+    assert float(named) == round(float(in_card), 2)
+
+
 def test_the_help_names_every_command_of_the_readme(capsys):
     assert cli.main(["--help"]) == 0
     shown = capsys.readouterr().out

@@ -55,14 +55,14 @@ def auroc(good: Rewards, bad: Rewards, seed: int = 0) -> Figure:
     not_above = np.searchsorted(ordered, values, side="right")
 
     def weighted(weights: np.ndarray) -> float:
-        heap = np.concatenate([[0.0], np.cumsum(weights[bad_of])])
-        wins = weights[good_of] @ (heap[below] + heap[not_above]) / 2
-        total = weights[good_of].sum() * heap[-1]
+        running = np.concatenate([[0.0], np.cumsum(weights[bad_of])])
+        wins = weights[good_of] @ (running[below] + running[not_above]) / 2
+        total = weights[good_of].sum() * running[-1]
         return float(wins / total) if total else float("nan")
 
     questions = int(max(good_of.max(), bad_of.max())) + 1
-    random_ = np.random.default_rng(seed)
-    drawn = [weighted(random_.multinomial(questions, np.full(questions, 1 / questions))) for _ in range(_RESAMPLES)]
+    chance = np.random.default_rng(seed)
+    drawn = [weighted(chance.multinomial(questions, np.full(questions, 1 / questions))) for _ in range(_RESAMPLES)]
     low, high = np.nanquantile(drawn, (0.025, 0.975))
     return weighted(np.ones(questions)), float(low), float(high)
 

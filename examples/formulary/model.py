@@ -14,8 +14,8 @@ from transformers import LlamaConfig, LlamaForCausalLM
 HIDDEN, LAYERS, HEADS, KV_HEADS, HEAD_DIM, INTERMEDIATE = 256, 4, 4, 2, 64, 640
 ROPE_THETA = 10_000_000.0
 _CONSTANT, _WIDTH = 0, 48
-_TOKEN, _BACK_1, _BACK_2, _NEXT, _HERE = (slice(1 + 48 * part, 49 + 48 * part) for part in range(5))
-_MISMATCH = 241
+_TOKEN, _BACK_1, _BACK_2, _NEXT, _HERE = (slice(1 + _WIDTH * part, 1 + _WIDTH * (part + 1)) for part in range(5))
+_MISMATCH = _HERE.stop
 _LENGTH = 4.0  # of every identity, in each part
 _SLOW = [*range(12, 32), *range(44, 64)]  # rotary pairs that hardly turn over a prompt: room to compare contents
 _FAST = range(8)  # rotary pairs that tell neighbouring places apart
@@ -49,11 +49,11 @@ def build_model(vocabulary: int, seed: int, pad_id: int) -> LlamaForCausalLM:
     )
     model = LlamaForCausalLM(config)
     with torch.no_grad():
-        _write_copying_heads(model)
+        _write_by_hand(model)
     return model
 
 
-def _write_copying_heads(model: LlamaForCausalLM) -> None:
+def _write_by_hand(model: LlamaForCausalLM) -> None:
     table = model.model.embed_tokens.weight
     # of equal length, since a token's constant is normalized with it, and looking back needs the same of every token
     identity = _LENGTH * torch.nn.functional.normalize(torch.randn(table.shape[0], _WIDTH), dim=-1)
@@ -89,10 +89,10 @@ def _look_back(attention: torch.nn.Module, head: int, places: int) -> None:
     """Make a head attend to the token `places` back, by rotary phase alone."""
     group = head // (HEADS // KV_HEADS)
     for pair in _FAST:
-        turn = torch.tensor(-places * ROPE_THETA ** (-pair / 32))
-        attention.k_proj.weight[group * 64 + pair, _CONSTANT] = 3.0
-        attention.q_proj.weight[head * 64 + pair, _CONSTANT] = 3.0 * turn.cos()
-        attention.q_proj.weight[head * 64 + pair + 32, _CONSTANT] = 3.0 * turn.sin()
+        turn = torch.tensor(-places * ROPE_THETA ** (-2 * pair / HEAD_DIM))
+        attention.k_proj.weight[group * HEAD_DIM + pair, _CONSTANT] = 3.0
+        attention.q_proj.weight[head * HEAD_DIM + pair, _CONSTANT] = 3.0 * turn.cos()
+        attention.q_proj.weight[head * HEAD_DIM + pair + HEAD_DIM // 2, _CONSTANT] = 3.0 * turn.sin()
 
 
 def _copy(attention: torch.nn.Module, head: int, target: slice, parts_before: int) -> None:
@@ -100,13 +100,13 @@ def _copy(attention: torch.nn.Module, head: int, target: slice, parts_before: in
     group = head // (HEADS // KV_HEADS)
     norm = ((1 + parts_before * _LENGTH**2) / HIDDEN) ** 0.5  # what the layer's input is divided by
     for place in range(_WIDTH):
-        attention.v_proj.weight[group * 64 + place, _TOKEN.start + place] = 1.0
-        attention.o_proj.weight[target.start + place, head * 64 + place] += norm
+        attention.v_proj.weight[group * HEAD_DIM + place, _TOKEN.start + place] = 1.0
+        attention.o_proj.weight[target.start + place, head * HEAD_DIM + place] += norm
 
 
 def _compare(weight: torch.Tensor, head: int, part: slice, sketch: torch.Tensor) -> None:
     """Make a head's queries or keys hold a sketch of one part of the residual stream, in the slow rotary pairs."""
-    rows = torch.tensor([head * 64 + place for place in _SLOW])
+    rows = torch.tensor([head * HEAD_DIM + place for place in _SLOW])
     weight[rows, part] = weight[rows, part] + sketch
 
 
