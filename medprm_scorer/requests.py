@@ -43,7 +43,7 @@ def parse_request(record: object) -> RankRequest:
         RankRequest(1 candidates, 0 documents)
     """
     if not isinstance(record, Mapping):
-        raise InputError(f"a request must be a JSON object with question and candidates, not {_kind(record)}")
+        raise InputError(f"a request must be a JSON object with question and candidates, not {json_kind(record)}")
     question = _text(record.get("question"), "question")
     if not question.strip():
         raise InputError("question: expected text, found only blanks")
@@ -137,7 +137,7 @@ def _candidate(item: object, key: str) -> str | list[str]:
 
 def _solution(item: object, key: str) -> str | list[str]:
     if not isinstance(item, Mapping):
-        raise InputError(f"{key}: expected an object with solution or prm_processed_solution, found {_kind(item)}")
+        raise InputError(f"{key}: expected an object with solution or prm_processed_solution, found {json_kind(item)}")
     if item.get("solution") is not None:
         return _text(item["solution"], f"{key}.solution")
     if item.get("prm_processed_solution") is None:
@@ -152,7 +152,7 @@ def _solution(item: object, key: str) -> str | list[str]:
 def _list(record: Mapping[Any, Any], key: str) -> list[Any] | tuple[Any, ...]:
     value = record[key]
     if not isinstance(value, (list, tuple)):
-        raise InputError(f"{key}: expected a list, found {_kind(value)}")
+        raise InputError(f"{key}: expected a list, found {json_kind(value)}")
     return value
 
 
@@ -160,7 +160,7 @@ def _text(value: object, key: str, expected: str = "a string") -> str:
     if value is None:
         raise InputError(f"{key}: missing; expected {expected}")
     if not isinstance(value, str):
-        raise InputError(f"{key}: expected {expected}, found {_kind(value)}")
+        raise InputError(f"{key}: expected {expected}, found {json_kind(value)}")
     return valid_unicode(value)
 
 
@@ -169,11 +169,16 @@ def _identity(value: object, key: str) -> str | int | None:
         return _text(value, key)
     if value is None or (isinstance(value, int) and not isinstance(value, bool)):
         return value
-    raise InputError(f"{key}: expected a string or an integer, found {_kind(value)}")
+    raise InputError(f"{key}: expected a string or an integer, found {json_kind(value)}")
 
 
-def _kind(value: object) -> str:
-    """What a JSON value is, in JSON's words."""
+def json_kind(value: object) -> str:
+    """What a JSON value is, in JSON's words, for messages that must not show the value.
+
+    Example:
+        >>> json_kind("fever"), json_kind({}), json_kind(None)
+        ('a string', 'an object', 'null')
+    """
     if value is None:
         return "null"
     names = {bool: "true or false", str: "a string", int: "a number", float: "a number", list: "a list"}

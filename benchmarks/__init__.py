@@ -1,0 +1,1 @@
+"""Scripts that measure medprm, and that make what is measured."""

@@ -1,0 +1,203 @@
+"""Read a file of many records one by one, in memory that does not grow with the file.
+
+The file is one JSON list of objects (as the released test set, about 2 GB), or objects one after another: one per line
+(JSONL), or pretty-printed over several. Either may be gzipped. Text is decoded as it is needed: an object that does not
+end in what has been read is tried again with more, so at most one record and one chunk are held.
+
+All of this is the standard library's decoder, and for a reason: files that the authors' scorer wrote hold `-Infinity`
+(the minimum over no steps), which strict streaming parsers refuse. Such numbers are passed on; who uses one checks it.
+"""
+
+import codecs
+import gzip
+import io
+import json
+import re
+import zlib
+from collections.abc import Iterator
+from contextlib import nullcontext
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from medprm_scorer.errors import InputError
+
+_CHUNK = 1 << 20  # bytes per read
+_LONGEST = 1 << 26  # characters of one record, about 170 times those of the test set's: bounds what bad quotes can cost
+_MARGIN = 32  # characters; a number or a literal that the chunk cut off fails no further from its end than this
+_BLANKS = re.compile(r"[ \t\r\n]*")
+_OPEN_STRING = re.compile(r'"(?![^"\\]*(?:\\.[^"\\]*)*")', re.DOTALL)  # its closing quote is not in the buffer
+_DECODER = json.JSONDecoder()
+
+
+@dataclass(frozen=True)
+class Record:
+    """One record of a file. The `repr` shows no text.
+
+    Args:
+        place: Place in the file, from 0.
+        value: The decoded object. Strings may hold lone surrogates, numbers may be NaN or infinite.
+        end: Bytes of the file read so far, for a progress bar; compressed ones if it is gzipped.
+    """
+
+    place: int
+    value: dict[str, Any] = field(repr=False)
+    end: int
+
+
+def read_records(path: str | Path) -> Iterator[Record]:
+    """Read the records of a file, in order.
+
+    Args:
+        path: A file in UTF-8, with or without a byte order mark, gzipped or not, of any name.
+
+    Yields:
+        The records; none for an empty list.
+
+    Raises:
+        InputError: When its place is reached: the file cannot be read, is empty, is not UTF-8, not JSON or cut short,
+            or a record is not an object, is nested too deeply, longer than 64 Mi characters, or holds an integer of
+            thousands of digits. The message names the record (from 0) and the line (from 1).
+
+    Example:
+        >>> import os, tempfile
+        >>> with tempfile.TemporaryDirectory() as folder:
+        ...     file = os.path.join(folder, "two.jsonl")
+        ...     _ = Path(file).write_text('{"question": "…"}\\n{"question": "…"}', encoding="utf-8")
+        ...     print(list(read_records(file)))
+        [Record(place=0, end=39), Record(place=1, end=39)]
+    """
+    try:
+        with Path(path).open("rb") as raw:
+            packed = raw.peek(2)[:2] == b"\x1f\x8b"
+            with gzip.open(raw) if packed else nullcontext(raw) as file:
+                for place, value in enumerate(_objects(_Text(file))):
+                    yield Record(place, value, raw.tell())
+    except InputError as error:
+        raise InputError(f"{path}: {error}") from None
+    except (OSError, EOFError, zlib.error, ValueError) as error:  # ValueError: a path with a null character
+        raise InputError(f"cannot read {path}: {getattr(error, 'strerror', None) or type(error).__name__}") from None
+
+
+def file_size(path: str | Path) -> int:
+    """Size of the file in bytes: where `Record.end` is going.
+
+    Raises:
+        InputError: The file cannot be read.
+    """
+    try:
+        return Path(path).stat().st_size
+    except (OSError, ValueError) as error:
+        raise InputError(f"cannot read {path}: {getattr(error, 'strerror', None) or type(error).__name__}") from None
+
+
+class _Text:
+    """The text of a file from where it has been read on; the next character is `buffer[at]`."""
+
+    def __init__(self, file: io.BufferedIOBase) -> None:
+        self.buffer = ""
+        self.at = 0
+        self.place = 0  # of the record to read next
+        self._file = file
+        self._decoder = codecs.getincrementaldecoder("utf-8")()
+        self._newlines = 0  # in the text that has left the buffer
+        self._state = "open"  # or `ended`, or `broken`: what follows the buffer is not UTF-8
+        if self.more() and self.buffer[0] == "\ufeff":
+            self.at = 1
+
+    def more(self) -> bool:
+        """Read on, as much again as there is; False at the end of the file.
+
+        Raises:
+            InputError: The text that comes next is not UTF-8.
+        """
+        self._newlines += self.buffer.count("\n", 0, self.at)
+        self.buffer, self.at = self.buffer[self.at :], 0
+        size = len(self.buffer)
+        while self._state == "open" and len(self.buffer) == size:  # a chunk may end before its first character does
+            chunk = self._file.read(max(_CHUNK, size))
+            try:
+                self.buffer += self._decoder.decode(chunk, final=not chunk)
+                if not chunk:
+                    self._state = "ended"
+            except UnicodeDecodeError as error:
+                self.buffer += error.object[: error.start].decode()
+                self._state = "broken"
+        if self._state == "broken" and len(self.buffer) == size:
+            raise InputError(f"record {self.place} (line {self.line(size)}) is not UTF-8 text; save the file as UTF-8")
+        return len(self.buffer) > size
+
+    def line(self, at: int | None = None) -> int:
+        """The line, from 1, of a place in the buffer; without one, of the next character."""
+        return self._newlines + self.buffer.count("\n", 0, self.at if at is None else at) + 1
+
+    def peek(self) -> str:
+        """Skip blanks; the character that then comes next, or "" at the end of the file."""
+        while True:
+            blanks = _BLANKS.match(self.buffer, self.at)
+            self.at = blanks.end() if blanks else self.at
+            if self.at < len(self.buffer):
+                return self.buffer[self.at]
+            if not self.more():
+                return ""
+
+
+def _objects(text: _Text) -> Iterator[dict[str, Any]]:
+    mark = text.peek()
+    if not mark:
+        raise InputError("the file is empty; expected a JSON list of records, or one JSON object per line")
+    if mark == "[":
+        text.at += 1
+        yield from _list(text)
+        if text.peek():
+            raise InputError(f"more text after the end of the list, at line {text.line()}")
+    else:
+        while text.peek():
+            yield _object(text)
+
+
+def _list(text: _Text) -> Iterator[dict[str, Any]]:
+    """The items of a list whose opening bracket has been read; reads the closing one, too."""
+    if text.peek() != "]":
+        yield _object(text)
+        while text.peek() == ",":
+            text.at += 1
+            yield _object(text)
+    mark = text.peek()
+    if not mark:
+        raise _cut_short(text)
+    if mark != "]":
+        raise InputError(f"expected a comma or the end of the list after {text.place} records, at line {text.line()}")
+    text.at += 1
+
+
+def _object(text: _Text) -> dict[str, Any]:
+    mark = text.peek()
+    if not mark:
+        raise _cut_short(text)
+    if mark != "{":
+        raise InputError(f"record {text.place} (line {text.line()}) is not a JSON object")
+    while True:
+        try:
+            value, text.at = _DECODER.raw_decode(text.buffer, text.at)
+        except json.JSONDecodeError as error:
+            failed = error.pos
+        except RecursionError:
+            raise InputError(f"record {text.place} (line {text.line()}) is nested too deeply") from None
+        except ValueError:  # the interpreter refuses integers of thousands of digits
+            raise InputError(f"record {text.place} (line {text.line()}) holds a number with too many digits") from None
+        else:
+            text.place += 1
+            return value  # type: ignore[no-any-return]  # what begins with a brace is an object
+        line = text.line(failed)
+        # Text that merely stops short fails near its end, or at the quote of the string that it stops in
+        if failed < len(text.buffer) - _MARGIN and not _OPEN_STRING.match(text.buffer, failed):
+            raise InputError(f"record {text.place} is not valid JSON at line {line}")
+        if len(text.buffer) - text.at > _LONGEST:
+            raise InputError(f"record {text.place} (line {text.line()}) is too long, or a quote in it is not closed")
+        if not text.more():
+            raise InputError(f"record {text.place} is not valid JSON at line {line}, or the file was cut short there")
+
+
+def _cut_short(text: _Text) -> InputError:
+    return InputError(f"the list does not end: the file was cut short after {text.place} records")
