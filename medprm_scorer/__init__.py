@@ -8,13 +8,25 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from medprm_scorer.errors import InputError, MedPRMError, ModelError, ScoringError
+    from medprm_scorer.evaluation import Plan, evaluate
+    from medprm_scorer.evaluation_results import Evaluation
+    from medprm_scorer.policy_prompts import policy_messages
     from medprm_scorer.results import Ranking, RankRequest, ScoredChain, ScoredStep, Vote
+    from medprm_scorer.sampling import Samples, SamplingRules, asample_chains, sample_chains
     from medprm_scorer.scorer import MedPRM
 
 __version__ = "0.1.0"
 
 _HOMES = {
     "MedPRM": "scorer",
+    "evaluate": "evaluation",
+    "Plan": "evaluation",
+    "Evaluation": "evaluation_results",
+    "policy_messages": "policy_prompts",
+    "Samples": "sampling",
+    "SamplingRules": "sampling",
+    "asample_chains": "sampling",
+    "sample_chains": "sampling",
     "Ranking": "results",
     "RankRequest": "results",
     "ScoredChain": "results",
@@ -26,17 +38,25 @@ _HOMES = {
     "ScoringError": "errors",
 }
 __all__ = [
+    "Evaluation",
     "InputError",
     "MedPRM",
     "MedPRMError",
     "ModelError",
+    "Plan",
     "RankRequest",
     "Ranking",
+    "Samples",
+    "SamplingRules",
     "ScoredChain",
     "ScoredStep",
     "ScoringError",
     "Vote",
     "__version__",
+    "asample_chains",
+    "evaluate",
+    "policy_messages",
+    "sample_chains",
 ]
 
 

@@ -7,28 +7,21 @@ they run, so that `--help` answers at once.
 
 import io
 import os
-import re
 import sys
 import traceback
-import warnings
 from collections.abc import Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import Annotated
 
 import typer
 
 from medprm_scorer.aggregate import AGGREGATES
 from medprm_scorer.checks import check_choice
+from medprm_scorer.cli_common import be_quiet, check_out, console, is_ascii_only, load, say, write_json
+from medprm_scorer.cli_evaluate import evaluate
 from medprm_scorer.errors import InputError, MedPRMError
 from medprm_scorer.prompts import RELEASED_MODEL
 from medprm_scorer.selection import STRATEGIES
-
-if TYPE_CHECKING:
-    from rich.console import Console
-
-    from medprm_scorer.scorer import MedPRM
-
-_MAX_COLUMNS = 110  # longer lines of prose are hard to read
 
 # typer brings click along under a name that changes with its version
 _UsageProblem: type[Exception] = next(base for base in typer.BadParameter.__mro__ if base.__name__ == "ClickException")
@@ -95,6 +88,9 @@ def _options(
     del version  # dealt with by its callback
 
 
+app.command()(evaluate)
+
+
 @app.command()
 def demo() -> None:
     """Rank the shipped questions with the demo model.
@@ -103,9 +99,9 @@ def demo() -> None:
     """
     from medprm_scorer.demo import run
 
-    _be_quiet()
-    console = _console()
-    run(console, ascii_only=_is_ascii_only(console))
+    be_quiet()
+    screen = console()
+    run(screen, ascii_only=is_ascii_only(screen))
 
 
 @app.command()
@@ -132,78 +128,22 @@ def rank(
     from medprm_scorer.requests import read_request
 
     asked = read_request(request)
-    if html is not None and not html.absolute().parent.is_dir():  # said before the model is loaded, not after
-        raise InputError(f"cannot write {html}: its folder does not exist")
-    if str(html) == "-":
-        raise InputError("--html needs a file's name: standard output shows the ranking")
-    prm = _load(model, device, dtype)
+    check_out("--html", html)
+    prm = load(model, device, dtype)
     ranking = prm.rank(
         asked.question, asked.candidates, asked.documents, strategy=strategy, aggregate=aggregate, id=asked.id
     )
     if json:
-        text = _escape_controls(ranking.model_dump_json(indent=2))
-        sys.stdout.buffer.write(text.encode() + b"\n")  # JSON is UTF-8 in any locale
-        sys.stdout.buffer.flush()
+        write_json(ranking.model_dump_json(indent=2))
     else:
         from medprm_scorer.report import to_rich
 
-        console = _console()
-        console.print(to_rich(ranking, ascii_only=_is_ascii_only(console)))
+        screen = console()
+        screen.print(to_rich(ranking, ascii_only=is_ascii_only(screen)))
     if html is not None:
         html.write_text(ranking.to_html(), encoding="utf-8", errors="replace")
 
 
-def _load(model: str | None, device: str | None, dtype: str | None) -> "MedPRM":
-    if model is None:
-        _say(f"demo model: knows no medicine; for real questions pass --model {RELEASED_MODEL}")
-    _be_quiet()
-    if sys.stderr.isatty():
-        _say("loading the model")
-    from medprm_scorer.scorer import MedPRM
-
-    return MedPRM.from_pretrained(model, device=device, dtype=dtype)
-
-
-def _be_quiet() -> None:
-    """Silence advice that other libraries print for their own users; errors still come as exceptions."""
-    os.environ.setdefault("TRANSFORMERS_VERBOSITY", "error")
-    os.environ.setdefault("TRANSFORMERS_NO_ADVISORY_WARNINGS", "1")
-    if not sys.stderr.isatty():  # a person waiting for 16 GB wants to see them come
-        os.environ.setdefault("HF_HUB_DISABLE_PROGRESS_BARS", "1")
-    if not sys.warnoptions:
-        warnings.simplefilter("ignore")
-    from transformers.utils import logging
-
-    logging.disable_progress_bar()
-
-
-def _escape_controls(text: str) -> str:
-    """The same JSON, with what could steer a terminal as `\\uXXXX`; outside ASCII, JSON has nothing but strings."""
-    from medprm_scorer.report import clean_text
-
-    return re.sub(
-        r"[^\x00-\x7e]", lambda found: found[0] if clean_text(found[0]) == found[0] else f"\\u{ord(found[0]):04x}", text
-    )
-
-
-def _console() -> "Console":
-    from rich.console import Console
-
-    console = Console(highlight=False, markup=False, emoji=False)
-    console.width = min(console.width, _MAX_COLUMNS)
-    return console
-
-
-def _is_ascii_only(console: "Console") -> bool:
-    return not console.encoding.lower().startswith("utf")
-
-
-def _say(message: str) -> None:
-    from medprm_scorer.report import clean_text
-
-    typer.echo(f"medprm: {clean_text(message, newlines=False)}", err=True)
-
-
 def _fail(message: str, status: int) -> int:
-    _say(f"error: {message}")
+    say(f"error: {message}")
     return status

@@ -12,9 +12,17 @@ class InputError(MedPRMError, ValueError):
     """The request or an option is wrong: no candidates, a wrong type, an unknown strategy, a question too long."""
 
 
+class QuestionTooLongError(InputError):
+    """The question with its documents leaves the model no room for a candidate."""
+
+
 class ModelError(MedPRMError):
     """The model or its tokenizer cannot be used: missing files, a tag or label that is not a single token."""
 
 
 class ScoringError(MedPRMError):
     """Scoring was tried and gave no usable rewards: NaN, out of memory, no candidate that can be scored."""
+
+
+class NothingScoredError(ScoringError):
+    """No candidate of a question can be scored: each is blank, or too long for the model."""

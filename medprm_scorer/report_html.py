@@ -23,7 +23,7 @@ body { margin: 0 auto; padding: 1rem; max-width: 60rem; background: #fff; color:
 """
 
 # Every rule is scoped by the class, since a notebook puts this into a page that is not ours
-_STYLE = """
+STYLE = """
 .medprm-report { line-height: 1.5; overflow-wrap: anywhere; }
 .medprm-report h1 { font-size: 1.4em; margin: .5em 0; }
 .medprm-report h2 { font-size: 1.1em; margin: 1.4em 0 .4em; }
@@ -48,34 +48,45 @@ _STYLE = """
 .medprm-report b.reward { flex: none; padding: 0 .45em; border-radius: .3em; background: rgb(var(--reward));
   color: var(--on); font-variant-numeric: tabular-nums; }
 """
+"""Style of everything inside an element of the class `medprm-report`."""
 
 
 def to_html(ranking: "Ranking") -> str:
     """The ranking as one page that stands alone: nothing to load, no script, all text escaped."""
+    return page("Med-PRM ranking", to_html_fragment(ranking))
+
+
+def page(title: str, body: str) -> str:
+    """A page around some HTML, in the browser's choice of light or dark.
+
+    Args:
+        title: The window's title, HTML.
+        body: What the page shows, HTML.
+    """
     return (
         '<!DOCTYPE html>\n<html lang="en">\n<head>\n<meta charset="utf-8">\n'
         '<meta name="viewport" content="width=device-width, initial-scale=1">\n'
-        f"<title>Med-PRM ranking</title>\n<style>{_PAGE_STYLE}</style>\n</head>\n<body>\n"
-        f"{to_html_fragment(ranking)}\n</body>\n</html>\n"
+        f"<title>{title}</title>\n<style>{_PAGE_STYLE}</style>\n</head>\n<body>\n"
+        f"{body}\n</body>\n</html>\n"
     )
 
 
 def to_html_fragment(ranking: "Ranking") -> str:
     """The ranking as one `<div>` with its own scoped style, for a notebook."""
-    answer = f"<bdi>{_text(ranking.answer)}</bdi>" if ranking.answer else "(none given)"
+    answer = f"<bdi>{safe_text(ranking.answer)}</bdi>" if ranking.answer else "(none given)"
     reward = f"{ranking.best.reward(ranking.aggregate):.3f}"
     parts = [
-        f'<div class="medprm-report"><style>{_STYLE}</style>',
+        f'<div class="medprm-report"><style>{STYLE}</style>',
         f"<h1>Answer: {answer}</h1>",
-        f"<p>Winner: candidate [{ranking.best.index}], reward {reward}, by {_text(method(ranking))}.</p>",
-        f"<p>{_text(majority_note(ranking))}</p>",
-        f'<h2>Question</h2><p class="pre" dir="auto">{_text(ranking.question.strip())}</p>',
+        f"<p>Winner: candidate [{ranking.best.index}], reward {reward}, by {safe_text(method(ranking))}.</p>",
+        f"<p>{safe_text(majority_note(ranking))}</p>",
+        f'<h2>Question</h2><p class="pre" dir="auto">{safe_text(ranking.question.strip())}</p>',
         _votes(ranking),
         "<h2>Chains, step by step</h2>",
         '<p class="soft">The number beside a step is its reward, P(+): orange is low, blue is high. '
         "Candidates are numbered from 0.</p>",
         *(_chain(chain, ranking) for chain in ranking.chains),
-        f'<p class="soft">{_text(costs(ranking))}</p>',
+        f'<p class="soft">{safe_text(costs(ranking))}</p>',
         "</div>",
     ]
     return "\n".join(part for part in parts if part)
@@ -86,7 +97,7 @@ def _votes(ranking: "Ranking") -> str:
         return ""
     rows = [
         f'<tr class="{"won" if vote.answer == ranking.answer else ""}">'
-        f'<td dir="auto">{_text(vote.answer)}</td><td class="number">{vote.count}</td>'
+        f'<td dir="auto">{safe_text(vote.answer)}</td><td class="number">{vote.count}</td>'
         f'<td class="number">{vote.weight:.3f}</td><td class="number">{vote.share:.1%}</td></tr>'
         for vote in ranking.votes
     ]
@@ -98,17 +109,17 @@ def _chain(chain: "ScoredChain", ranking: "Ranking") -> str:
     """One chain: a line to unfold, with its steps as coloured cells, and under it the steps themselves."""
     if not is_scored(chain):
         return (
-            f'<div class="failed">[{chain.index}] could not be scored: {_text(chain.error or "it has no steps")}'
-            f'<p class="pre soft" dir="auto">{_text(chain.text.strip())}</p></div>'
+            f'<div class="failed">[{chain.index}] could not be scored: {safe_text(chain.error or "it has no steps")}'
+            f'<p class="pre soft" dir="auto">{safe_text(chain.text.strip())}</p></div>'
         )
     won = chain.index == ranking.best.index
     reward = chain.reward(ranking.aggregate)
-    answer = f"answer <bdi>{_text(chain.answer)}</bdi>" if chain.answer else "no answer"
+    answer = f"answer <bdi>{safe_text(chain.answer)}</bdi>" if chain.answer else "no answer"
     cells = "".join(f'<i style="{_colours(value)}" title="{value:.3f}"></i>' for value in chain.step_rewards)
     weakest = weakest_step(chain) if len(chain.steps) > 1 else 0
     steps = "".join(
         f'<li style="{_colours(step.reward)}"><b class="reward">{"+" if is_good(step.reward) else "-"} '
-        f'{step.reward:.3f}</b><div dir="auto">{_text(step.text)}'
+        f'{step.reward:.3f}</b><div dir="auto">{safe_text(step.text)}'
         f"{' <em>(weakest step)</em>' if number == weakest else ''}</div></li>"
         for number, step in enumerate(chain.steps, start=1)
     )
@@ -131,5 +142,6 @@ def _colours(reward: float) -> str:
     return f"--reward: {red} {green} {blue}; --on: {'#000' if luminance > 0.179 else '#fff'}"
 
 
-def _text(text: str) -> str:
+def safe_text(text: str) -> str:
+    """Text from outside as HTML: nothing in it is markup, and `clean_text` has been over it."""
     return escape(clean_text(text))

@@ -10,7 +10,7 @@ from medprm_scorer.answers import extract_answer
 from medprm_scorer.checks import check_choice, check_request, check_rewards
 from medprm_scorer.encoding import EncodedChain, EncodedPrefix, EncodedPrompt, PromptEncoder
 from medprm_scorer.engine import Engine
-from medprm_scorer.errors import InputError, MedPRMError, ModelError, ScoringError
+from medprm_scorer.errors import InputError, MedPRMError, ModelError, NothingScoredError, QuestionTooLongError
 from medprm_scorer.requests import parse_request
 from medprm_scorer.results import Ranking, RankRequest, ScoredChain, ScoredStep, Vote
 from medprm_scorer.selection import Scored, select
@@ -281,7 +281,7 @@ class MedPRM:
         check_request(question, candidates, documents)
         prefix = self._encoder.prefix(question, documents)
         if len(prefix.ids) >= self.engine.max_tokens:
-            raise InputError(
+            raise QuestionTooLongError(
                 f"the question with its documents is {len(prefix.ids)} tokens, and the model reads at most "
                 f"{self.engine.max_tokens}"
             )
@@ -301,7 +301,7 @@ class MedPRM:
             chains.append(ScoredChain(index=index, text=text, answer=self._read_answer(text, index), error=error))
         if not encoded:
             reasons = "; ".join(f"candidate {chain.index}: {chain.error}" for chain in chains)
-            raise ScoringError(f"no candidate could be scored: {reasons}")
+            raise NothingScoredError(f"no candidate could be scored: {reasons}")
         prompt = EncodedPrompt(prefix.ids, tuple(encoded.values()))
         (rewards,) = self.engine.score([prompt])
         check_rewards(rewards, [len(chain.tags) for chain in prompt.chains])

@@ -93,7 +93,7 @@ def fake(monkeypatch):
         monkeypatch.setattr("medprm_scorer.scorer.MedPRM", prm)
         return prm
 
-    monkeypatch.setattr(cli, "_be_quiet", lambda: None)  # the test process keeps its warnings
+    monkeypatch.setattr(cli, "be_quiet", lambda: None)  # the test process keeps its warnings
     return install
 
 

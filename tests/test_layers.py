@@ -12,8 +12,9 @@ PACKAGE = Path(medprm_scorer.__file__).parent
 LAYERS = [  # lowest first; modules on one line may not import each other
     ["errors", "text"],
     ["steps"],
-    ["answers", "prompts", "aggregate"],
-    ["selection"],
+    ["answers", "prompts", "aggregate", "sampling"],
+    ["selection", "policy_prompts"],
+    ["expectation", "resampling", "dataset", "journal"],
     ["checks", "report"],
     ["report_html"],
     ["encoding"],
@@ -22,12 +23,21 @@ LAYERS = [  # lowest first; modules on one line may not import each other
     ["results"],
     ["requests"],
     ["scorer"],
+    ["judged"],
+    ["evaluation_results"],
+    ["evaluation_table", "evaluation_report"],
+    ["plots"],
+    ["evaluation_html"],
+    ["evaluation"],
     ["demo"],
+    ["cli_common"],
+    ["cli_evaluate"],
     ["cli"],
     ["__main__"],
 ]
 RANK = {name: rank for rank, layer in enumerate(LAYERS) for name in layer}
 LIGHT = {"errors", "text", "steps", "answers", "prompts", "aggregate", "selection", "checks", "cli"}
+LIGHT |= {"policy_prompts", "sampling", "journal", "cli_common", "cli_evaluate"}
 """Modules that need nothing but the standard library (and typer, for the command line) when they are imported."""
 
 

@@ -1,0 +1,95 @@
+"""What the commands share: the model, the terminal, JSON on stdout, and files that are written at the end."""
+
+import os
+import re
+import sys
+import warnings
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import typer
+
+from medprm_scorer.errors import InputError
+from medprm_scorer.prompts import RELEASED_MODEL
+
+if TYPE_CHECKING:
+    from rich.console import Console
+
+    from medprm_scorer.scorer import MedPRM
+
+_MAX_COLUMNS = 110  # longer lines of prose are hard to read
+
+
+def check_out(option: str, out: Path | None) -> None:
+    """Refuse, before any work is done, a file that could not be written after it.
+
+    Raises:
+        InputError: Naming the option.
+    """
+    if out is None:
+        return
+    if str(out) == "-":
+        raise InputError(f"{option} needs a file's name: standard output shows the result")
+    if not out.absolute().parent.is_dir():
+        raise InputError(f"cannot write {out}: its folder does not exist")
+
+
+def write_json(text: str) -> None:
+    """Print JSON in UTF-8, whatever the locale, with nothing in it that could steer a terminal."""
+    sys.stdout.buffer.write(_escape_controls(text).encode() + b"\n")
+    sys.stdout.buffer.flush()
+
+
+def load(model: str | None, device: str | None, dtype: str | None) -> "MedPRM":
+    """Load the model that the options name; the demo model if they name none."""
+    if model is None:
+        say(f"demo model: knows no medicine; for real questions pass --model {RELEASED_MODEL}")
+    be_quiet()
+    if sys.stderr.isatty():
+        say("loading the model")
+    from medprm_scorer.scorer import MedPRM
+
+    return MedPRM.from_pretrained(model, device=device, dtype=dtype)
+
+
+def be_quiet() -> None:
+    """Silence advice that other libraries print for their own users; errors still come as exceptions."""
+    os.environ.setdefault("TRANSFORMERS_VERBOSITY", "error")
+    os.environ.setdefault("TRANSFORMERS_NO_ADVISORY_WARNINGS", "1")
+    if not sys.stderr.isatty():  # a person waiting for 16 GB wants to see them come
+        os.environ.setdefault("HF_HUB_DISABLE_PROGRESS_BARS", "1")
+    if not sys.warnoptions:
+        warnings.simplefilter("ignore")
+    from transformers.utils import logging
+
+    logging.disable_progress_bar()
+
+
+def _escape_controls(text: str) -> str:
+    """The same JSON, with what could steer a terminal as `\\uXXXX`; outside ASCII, JSON has nothing but strings."""
+    from medprm_scorer.report import clean_text
+
+    return re.sub(
+        r"[^\x00-\x7e]", lambda found: found[0] if clean_text(found[0]) == found[0] else f"\\u{ord(found[0]):04x}", text
+    )
+
+
+def console() -> "Console":
+    """A terminal that shows text as it is."""
+    from rich.console import Console
+
+    screen = Console(highlight=False, markup=False, emoji=False)
+    screen.width = min(screen.width, _MAX_COLUMNS)
+    return screen
+
+
+def is_ascii_only(screen: "Console") -> bool:
+    """Whether the terminal lacks the characters of UTF-8."""
+    return not screen.encoding.lower().startswith("utf")
+
+
+def say(message: str) -> None:
+    """One line on stderr."""
+    from medprm_scorer.report import clean_text
+
+    typer.echo(f"medprm: {clean_text(message, newlines=False)}", err=True)

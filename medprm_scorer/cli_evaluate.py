@@ -1,0 +1,98 @@
+"""The command `medprm evaluate`: its options, what it prints, and where it writes."""
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from medprm_scorer.aggregate import AGGREGATES
+from medprm_scorer.cli_common import be_quiet, check_out, console, is_ascii_only, load, write_json
+from medprm_scorer.errors import InputError
+from medprm_scorer.prompts import RELEASED_MODEL
+
+if TYPE_CHECKING:
+    from medprm_scorer.scorer import MedPRM
+
+
+def evaluate(
+    file: Annotated[Path, typer.Argument(metavar="FILE", help="JSON list or JSONL with judged questions.")],
+    n: Annotated[
+        str | None, typer.Option("--n", help="Numbers of candidates, such as 1,2,4,8. Default: powers of two.")
+    ] = None,
+    aggregate: Annotated[
+        str, typer.Option(help=f"One or more, with commas, or all; of: {', '.join(AGGREGATES)}.")
+    ] = "min",
+    official: Annotated[bool, typer.Option(help="Count the authors' own selection, too.")] = False,
+    plot: Annotated[Path | None, typer.Option(metavar="OUT", help="Draw the scaling curves: .png or .svg.")] = None,
+    json: Annotated[bool, typer.Option("--json", help="Print everything as JSON.")] = False,
+    html: Annotated[Path | None, typer.Option(metavar="OUT", help="Write a page with tables and curves.")] = None,
+    model: Annotated[
+        str | None,
+        typer.Option(
+            help=f"Computes missing rewards: hub id or folder, such as {RELEASED_MODEL}. Default: demo model."
+        ),
+    ] = None,
+    scores: Annotated[
+        Path | None, typer.Option(metavar="FILE", help="Keeps computed rewards. Default: FILE.scores.jsonl.")
+    ] = None,
+    subsets: Annotated[int, typer.Option(min=1, help="Most subsets of n candidates per question.")] = 100,
+    resamples: Annotated[int, typer.Option(min=1, help="Bootstrap resamples.")] = 2000,
+    seed: Annotated[int, typer.Option(min=0, help="Of subsets, bootstrap and test.")] = 0,
+    device: Annotated[str | None, typer.Option(help="Such as cpu or cuda:1. Default: the GPU if there is one.")] = None,
+    dtype: Annotated[str | None, typer.Option(help="float32, bfloat16 or float16. Default: bfloat16 on a GPU.")] = None,
+) -> None:
+    """Compare ways of choosing, on a file of sampled solutions.
+
+    FILE is the released test set, or JSONL with one {"question": "...", "documents": ["..."], "candidates": ["..."],
+    "correct_answer": "B", "data_source": "..."} per line. Rewards in the file are used; others are computed, and an
+    interrupted run goes on where it stopped.
+    """
+    sizes = _numbers(n)
+    check_out("--html", html)
+    check_out("--plot", plot)
+    if plot is not None:
+        from medprm_scorer.plots import check_plot_path
+
+        check_plot_path(plot)
+    from medprm_scorer.evaluation import Plan
+    from medprm_scorer.evaluation import evaluate as run
+    from medprm_scorer.evaluation_table import Resampling
+
+    aggregates = AGGREGATES if aggregate == "all" else tuple(name.strip() for name in aggregate.split(","))
+    plan = Plan(sizes, aggregates, subsets, Resampling(resamples, seed=seed))
+
+    def scorer() -> "MedPRM":
+        return load(model, device, dtype)
+
+    be_quiet()
+    found = run(
+        file,
+        scorer,
+        plan=plan,
+        model=model or "the demo model, which knows no medicine",
+        journal=scores or file.with_name(f"{file.name}.scores.jsonl"),
+    )
+    if json:
+        write_json(found.model_dump_json(indent=2))
+    else:
+        from medprm_scorer.evaluation_report import to_rich
+
+        screen = console()
+        screen.print(to_rich(found, ascii_only=is_ascii_only(screen), official=official))
+    if html is not None:
+        from medprm_scorer.evaluation_html import to_html
+
+        html.write_text(to_html(found), encoding="utf-8", errors="replace")
+    if plot is not None:
+        from medprm_scorer.plots import save_scaling_plot
+
+        save_scaling_plot(found, plot)
+
+
+def _numbers(text: str | None) -> list[int] | None:
+    if text is None:
+        return None
+    try:
+        return [int(part) for part in text.split(",")]
+    except ValueError:
+        raise InputError("--n takes whole numbers with commas between them, such as 1,2,4,8") from None
