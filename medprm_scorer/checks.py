@@ -1,11 +1,12 @@
-"""What is refused before anything is computed, and what an engine may not return. Messages name places, never text."""
+"""What is refused: bad requests, and what an engine or a caller's function may not return. Messages hold no text."""
 
 import math
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 
 from medprm_scorer.aggregate import AGGREGATES
 from medprm_scorer.errors import InputError, ScoringError
 from medprm_scorer.selection import STRATEGIES
+from medprm_scorer.text import valid_unicode
 
 
 def check_choice(strategy: str, aggregate: str) -> None:
@@ -62,3 +63,30 @@ def check_rewards(rewards: Sequence[Sequence[float]], steps: Sequence[int]) -> N
             raise ScoringError(
                 f"the model gave {bad} instead of rewards: its weights are damaged, or its dtype overflows"
             )
+
+
+def read_answer(answer: Callable[[str], str | None], text: str, index: int) -> str | None:
+    """The answer that a caller's function reads from a chain.
+
+    Args:
+        answer: The function.
+        text: The chain; a blank one gives no answer, and the function is not asked.
+        index: Place of the chain, for messages.
+
+    Returns:
+        The answer, or None if there is none or it is blank.
+
+    Raises:
+        InputError: The function raised, or returned something else than a text or None.
+    """
+    if not text.strip():
+        return None
+    try:
+        found = answer(text)
+    except Exception as error:  # noqa: BLE001 - a caller's function may raise anything, with the text in it
+        raise InputError(f"the answer function failed on candidate {index}: {type(error).__name__}") from None
+    if found is not None and not isinstance(found, str):
+        raise InputError(
+            f"the answer function must return a text or None, not {type(found).__name__} as for candidate {index}"
+        )
+    return valid_unicode(found) if found and found.strip() else None

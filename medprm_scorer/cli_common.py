@@ -20,8 +20,13 @@ if TYPE_CHECKING:
 _MAX_COLUMNS = 110  # longer lines of prose are hard to read
 
 
-def check_out(option: str, out: Path | None) -> None:
+def check_out(option: str, out: Path | None, *others: Path) -> None:
     """Refuse, before any work is done, a file that could not be written after it.
+
+    Args:
+        option: The option that names it.
+        out: The file; None if it is not asked for.
+        others: Files that must not be overwritten: what is read, and what the other options name.
 
     Raises:
         InputError: Naming the option.
@@ -30,8 +35,14 @@ def check_out(option: str, out: Path | None) -> None:
         return
     if str(out) == "-":
         raise InputError(f"{option} needs a file's name: standard output shows the result")
+    if out.is_dir() or not out.name:
+        raise InputError(f"{option} needs a file's name, and {out} is a folder")
     if not out.absolute().parent.is_dir():
         raise InputError(f"cannot write {out}: its folder does not exist")
+    if not os.access(out if out.exists() else out.absolute().parent, os.W_OK):
+        raise InputError(f"cannot write {out}: permission denied")
+    if out.resolve() in [other.resolve() for other in others]:
+        raise InputError(f"{option} would overwrite {out}: name another file")
 
 
 def write_json(text: str) -> None:
@@ -79,7 +90,10 @@ def console() -> "Console":
     from rich.console import Console
 
     screen = Console(highlight=False, markup=False, emoji=False)
-    screen.width = min(screen.width, _MAX_COLUMNS)
+    if screen.is_terminal or "COLUMNS" in os.environ:
+        screen.width = min(screen.width, _MAX_COLUMNS)
+    else:  # a file or a pipe has no width of its own: tables get what they need
+        screen.width = _MAX_COLUMNS
     return screen
 
 

@@ -13,19 +13,23 @@ from medprm_scorer.prompts import RELEASED_MODEL
 if TYPE_CHECKING:
     from medprm_scorer.scorer import MedPRM
 
+_MOST = 10_000  # candidates of one question
+
 
 def evaluate(
     file: Annotated[Path, typer.Argument(metavar="FILE", help="JSON list or JSONL with judged questions.")],
     n: Annotated[
-        str | None, typer.Option("--n", help="Numbers of candidates, such as 1,2,4,8. Default: powers of two.")
+        str | None, typer.Option("--n", help="Numbers of candidates. Default: 1,2,4,8 … and the most.")
     ] = None,
     aggregate: Annotated[
         str, typer.Option(help=f"One or more, with commas, or all; of: {', '.join(AGGREGATES)}.")
     ] = "min",
     official: Annotated[bool, typer.Option(help="Count the authors' own selection, too.")] = False,
-    plot: Annotated[Path | None, typer.Option(metavar="OUT", help="Draw the scaling curves: .png or .svg.")] = None,
-    json: Annotated[bool, typer.Option("--json", help="Print everything as JSON.")] = False,
-    html: Annotated[Path | None, typer.Option(metavar="OUT", help="Write a page with tables and curves.")] = None,
+    plot: Annotated[Path | None, typer.Option(metavar="OUT", help="Draw the curves: .png, .svg or .pdf.")] = None,
+    json: Annotated[bool, typer.Option("--json", help="Print everything as JSON, with texts of questions.")] = False,
+    html: Annotated[
+        Path | None, typer.Option(metavar="OUT", help="Write a page with tables, curves and texts of questions.")
+    ] = None,
     model: Annotated[
         str | None,
         typer.Option(
@@ -35,9 +39,9 @@ def evaluate(
     scores: Annotated[
         Path | None, typer.Option(metavar="FILE", help="Keeps computed rewards. Default: FILE.scores.jsonl.")
     ] = None,
-    subsets: Annotated[int, typer.Option(min=1, help="Most subsets of n candidates per question.")] = 100,
-    resamples: Annotated[int, typer.Option(min=1, help="Bootstrap resamples.")] = 2000,
-    seed: Annotated[int, typer.Option(min=0, help="Of subsets, bootstrap and test.")] = 0,
+    subsets: Annotated[int, typer.Option(min=1, max=100_000, help="Most subsets of n candidates per question.")] = 100,
+    resamples: Annotated[int, typer.Option(min=1, max=1_000_000, help="Bootstrap resamples.")] = 2000,
+    seed: Annotated[int, typer.Option(min=0, max=2**32, help="Of subsets, bootstrap and test.")] = 0,
     device: Annotated[str | None, typer.Option(help="Such as cpu or cuda:1. Default: the GPU if there is one.")] = None,
     dtype: Annotated[str | None, typer.Option(help="float32, bfloat16 or float16. Default: bfloat16 on a GPU.")] = None,
 ) -> None:
@@ -48,8 +52,14 @@ def evaluate(
     interrupted run goes on where it stopped.
     """
     sizes = _numbers(n)
-    check_out("--html", html)
-    check_out("--plot", plot)
+    if str(file) == "-" or (file.exists() and not file.is_file()):
+        raise InputError(f"{file} is no file: evaluate reads a file, not a folder, a pipe or standard input")
+    if not file.exists():
+        raise InputError(f"cannot read {file}: no such file")
+    scores = scores or file.with_name(f"{file.name}.scores.jsonl")
+    check_out("--scores", scores, file)
+    check_out("--html", html, file, scores)
+    check_out("--plot", plot, file, scores, *([html] if html else []))
     if plot is not None:
         from medprm_scorer.plots import check_plot_path
 
@@ -70,7 +80,7 @@ def evaluate(
         scorer,
         plan=plan,
         model=model or "the demo model, which knows no medicine",
-        journal=scores or file.with_name(f"{file.name}.scores.jsonl"),
+        journal=scores,
     )
     if json:
         write_json(found.model_dump_json(indent=2))
@@ -93,6 +103,9 @@ def _numbers(text: str | None) -> list[int] | None:
     if text is None:
         return None
     try:
-        return [int(part) for part in text.split(",")]
+        numbers = [int(part) for part in text.split(",")]
     except ValueError:
         raise InputError("--n takes whole numbers with commas between them, such as 1,2,4,8") from None
+    if max(numbers) > _MOST:
+        raise InputError(f"--n takes numbers up to {_MOST:,}")
+    return numbers

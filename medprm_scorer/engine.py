@@ -15,10 +15,13 @@ class Engine(Protocol):
     Attributes:
         name: What it is, for people: `transformers (cpu, float32)`.
         max_tokens: Longest prefix plus chain that the model can read, in tokens.
+        fingerprint: The same for the same model, whatever computes it, and another for other weights: what kept
+            rewards are recognised by.
     """
 
     name: str
     max_tokens: int
+    fingerprint: str
 
     def score(self, prompts: Sequence[EncodedPrompt]) -> Rewards:
         """Score every chain of every prompt.

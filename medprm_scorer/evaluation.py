@@ -9,6 +9,7 @@ import json
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 from tqdm import tqdm
@@ -28,7 +29,6 @@ StepRewards = Sequence[Sequence[float] | None]
 """Of each candidate its step rewards, or None if it could not be scored."""
 
 DISAGREEMENTS_KEPT = 100
-_SAME_MODEL = 0.02  # most that rewards of one model differ between devices and precisions
 
 
 @dataclass(frozen=True)
@@ -113,7 +113,8 @@ def evaluate(
     scorer = _Scorer(prm, journal)
     tallies: dict[str, Tally] = {}
     disagreements: list[Disagreement] = []
-    disagreed = 0
+    disagreed = repeated = 0
+    seen: set[bytes] = set()
     try:
         for place, question in _judged_questions(path, answer, progress):
             tally = tallies.setdefault(question.source, Tally(question.source))
@@ -124,6 +125,9 @@ def evaluate(
                 rewards = question.rewards if question.rewards is not None else scorer.rewards(question)
             except MedPRMError as error:
                 raise type(error)(f"record {place}: {error}") from None
+            known = hashlib.sha256(question.question.encode()).digest()[:8]
+            repeated += known in seen
+            seen.add(known)
             _take(tally, place, question, question.right, rewards, plan)
             disagreement = _disagreement(place, question, question.right, rewards, plan.aggregates[0])
             if disagreement is not None:
@@ -148,6 +152,8 @@ def evaluate(
         disagreements=disagreements,
         disagreed=disagreed,
         scored_here=scorer.count,
+        documents_left_out=scorer.cut,
+        repeated=repeated,
         model=(model or scorer.name) if scorer.count else None,
     )
 
@@ -183,6 +189,7 @@ def _take(
     tally.candidates += total
     tally.unanswered += sum(answer is None for answer in question.answers)
     tally.unscored += sum(steps is None for steps in rewards)
+    tally.without_rewards += all(steps is None for steps in rewards)
     least = _chain_rewards(rewards, "min")
     tally.right += official(right, least)
     tally.majority_right += winners(Candidates(question.answers, tuple(right), tuple(least))).majority_right
@@ -197,7 +204,7 @@ def _disagreement(
 ) -> Disagreement | None:
     """What there is to show of a question where the two votes differ, or None."""
     chosen = winners(Candidates(question.answers, tuple(right), tuple(_chain_rewards(rewards, aggregate))))
-    if chosen.best_reward is None or chosen.weighted_answer == chosen.majority_answer:
+    if chosen.weighted_answer == chosen.majority_answer:
         return None
     return Disagreement(
         place=place,
@@ -222,6 +229,7 @@ class _Scorer:
         self._prm: MedPRM | None = None
         self._journal: Journal | None = None
         self.count = 0
+        self.cut = 0
 
     @property
     def name(self) -> str | None:
@@ -239,7 +247,8 @@ class _Scorer:
             known = _score(prm, question)
             if self._journal is not None:
                 self._journal.add(key, known)
-        rewards: StepRewards = known
+        self.cut += known["documents_left_out"]
+        rewards: StepRewards = known["rewards"]
         return rewards
 
     def close(self) -> None:
@@ -253,33 +262,19 @@ class _Scorer:
                 raise InputError("it holds no step rewards for some candidate: give a model to compute them")
             self._prm = self._given if isinstance(self._given, MedPRM) else self._given()
             if self._path is not None:
-                self._journal = Journal(self._path, {"holds": "step rewards"})
-                self._check_model(self._prm, self._journal)
+                self._journal = Journal(self._path, {"holds": "step rewards", **self._prm.settings})
         return self._prm
 
-    def _check_model(self, prm: MedPRM, journal: Journal) -> None:
-        """Refuse a journal of another model: its rewards of one small request would differ."""
-        chains = ["Step 1: Give 5 mg. Step 2: The answer is (A)", "Step 1: Give 9 mg per kg. The answer is (B)"]
-        found = [
-            reward
-            for documents in ([], ["Give 5 mg."])
-            for chain in prm.score("Which dose?\n\n(A) 5 mg\n(B) 9 mg", chains, documents)
-            for reward in chain.step_rewards
-        ]
-        kept = journal.get("probe")
-        if kept is None:
-            journal.add("probe", found)
-        elif len(kept) != len(found) or any(abs(a - b) > _SAME_MODEL for a, b in zip(kept, found, strict=True)):
-            raise InputError(f"{self._path} holds rewards of another model or rule for steps: name another file")
 
-
-def _score(prm: MedPRM, question: JudgedQuestion) -> StepRewards:
+def _score(prm: MedPRM, question: JudgedQuestion) -> dict[str, Any]:
+    """What the journal keeps of a question: its candidates' step rewards, and whether all documents were read."""
     request = question.request
     try:
-        chains = prm.score(request.question, request.candidates, request.documents)
-    except (
-        NothingScoredError,
-        QuestionTooLongError,
-    ):  # counted as unscored; the others are worth it
-        return [None] * len(request.candidates)
-    return [chain.step_rewards if chain.error is None else None for chain in chains]
+        ranking = prm.rank(request.question, request.candidates, request.documents)
+    except (NothingScoredError, QuestionTooLongError):  # counted as unscored; the others are worth it
+        return {"rewards": [None] * len(request.candidates), "documents_left_out": False}
+    chains = sorted(ranking.chains, key=lambda chain: chain.index)
+    return {
+        "rewards": [chain.step_rewards if chain.error is None else None for chain in chains],
+        "documents_left_out": ranking.documents_used < ranking.documents_given,
+    }

@@ -87,6 +87,8 @@ def _figure(text: str) -> str:
 
 def _disagreements(evaluation: Evaluation) -> str:
     shown = evaluation.disagreements
+    if not evaluation.total.questions:
+        return ""
     if not evaluation.disagreed:
         return "<h2>Disagreements</h2><p>The weighted vote and majority vote give the same answers.</p>"
     marks = [(item.right, item.majority_right) for item in shown]

@@ -34,6 +34,7 @@ LABELS = {
 _INDENT = 2
 _LABEL_WIDTH = 22  # of the first column; longer names of sources are folded
 _P_SHOWN = 0.0001
+_FEW = 30  # questions; with fewer, a percentile bootstrap covers less than it says
 
 
 @dataclass(frozen=True)
@@ -122,11 +123,27 @@ def summary(evaluation: Evaluation) -> list[str]:
     ]
     if total.open_ended:
         lines.append(f"{_count(total.open_ended, 'open-ended question')} left out: no judged answer.")
+    if not total.questions:
+        lines.append("There is nothing to compare: no question has a judged answer.")
+    if evaluation.repeated:
+        lines.append(
+            f"{_count(evaluation.repeated, 'question')} stood in the file before: intervals and tests take them as new."
+        )
     if total.unanswered:
         gives = "gives no answer and never votes" if total.unanswered == 1 else "give no answer and never vote"
         lines.append(f"{_count(total.unanswered, 'candidate')} {gives}.")
     if total.unscored:
         lines.append(f"{_count(total.unscored, 'candidate')} could not be scored; rewards never choose such a one.")
+    if total.without_rewards:
+        lines.append(
+            f"{_count(total.without_rewards, 'question')} without any scored candidate: choices by rewards count as "
+            "wrong there."
+        )
+    if evaluation.documents_left_out:
+        lines.append(
+            f"{_count(evaluation.documents_left_out, 'question')} with more documents than the model reads: the last "
+            "ones were left out."
+        )
     fewer = [(n, count) for n, count in sorted(total.fewer.items()) if count]
     if fewer:
         have = "has" if fewer[0][1] == 1 else "have"
@@ -135,9 +152,12 @@ def summary(evaluation: Evaluation) -> list[str]:
         lines.append(f"{first}{rest}; such a question takes part with all that it has.")
     if evaluation.scored_here:
         model = f" by {_line(evaluation.model)}" if evaluation.model else ""
-        lines.append(f"Rewards of {_count(evaluation.scored_here, 'question')} were computed here{model}.")
-    else:
+        lines.append(f"Rewards of {_count(evaluation.scored_here, 'question')} were computed{model}.")
+    elif total.questions:
         lines.append("All rewards were in the file.")
+    few = [source for source in evaluation.sources if 0 < source.questions < _FEW]
+    if few:
+        lines.append(f"{_count(len(few), 'source')} with fewer than {_FEW} questions: such intervals are too narrow.")
     return lines
 
 

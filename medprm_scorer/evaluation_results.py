@@ -67,6 +67,7 @@ class SourceResult(_Part):
         candidates: Candidates of the judged questions.
         unanswered: Those of them that give no answer: they never vote.
         unscored: Those that could not be scored: rewards never choose them.
+        without_rewards: Questions none of whose candidates could be scored: choices by rewards are wrong there.
         fewer: For each n, how many questions have fewer than n candidates; these take part with all they have.
         cells: The table, by n, then in the order of `CHOICES`, then of the aggregates.
         official: The authors' selection.
@@ -78,6 +79,7 @@ class SourceResult(_Part):
     candidates: int
     unanswered: int
     unscored: int
+    without_rewards: int
     fewer: dict[int, int]
     cells: list[Cell]
     official: Official
@@ -105,7 +107,7 @@ class Disagreement(_Part):
         id: Its own id, if it has one.
         source: Its data source.
         question: Its text, options inside.
-        answer: The answer that the weighted vote chose (first aggregate); None if none could be.
+        answer: The answer that the weighted vote chose (first aggregate); None if no scored candidate gives one.
         right: Whether that is right.
         reward: Reward of the best chain with that answer, in [0, 1]; None if there is none.
         majority_answer: The answer that majority vote chose.
@@ -144,7 +146,10 @@ class Evaluation(_Part):
         seed: Seed of subsets, bootstrap and test.
         disagreements: The first questions where reward and majority disagree.
         disagreed: Number of all such questions.
-        scored_here: Questions whose rewards were computed for this evaluation; the others' were in the file.
+        scored_here: Questions whose rewards were computed for this evaluation, now or before it was interrupted; the
+            others' were in the file.
+        documents_left_out: Those of them whose documents did not all fit the budget that the model was trained with.
+        repeated: Judged questions whose text stood in the file before.
         model: What computed them; None if all rewards were in the file.
     """
 
@@ -160,6 +165,8 @@ class Evaluation(_Part):
     disagreements: list[Disagreement]
     disagreed: int
     scored_here: int
+    documents_left_out: int
+    repeated: int
     model: str | None = None
 
     def __repr__(self) -> str:

@@ -33,6 +33,7 @@ class Tally:
     candidates: int = 0
     unanswered: int = 0
     unscored: int = 0
+    without_rewards: int = 0
     right: int = 0
     majority_right: int = 0
     places: list[int] = field(default_factory=list)
@@ -150,6 +151,7 @@ def _with_counts(name: str, tallies: Sequence[Tally], sizes: Sequence[int], cell
         candidates=sum(tally.candidates for tally in tallies),
         unanswered=sum(tally.unanswered for tally in tallies),
         unscored=sum(tally.unscored for tally in tallies),
+        without_rewards=sum(tally.without_rewards for tally in tallies),
         fewer={n: count for n, count in fewer.items() if count},
         cells=cells,
         official=Official(

@@ -10,22 +10,28 @@ Two forms of records, told apart as in `medprm_scorer.requests`:
   `candidates`: lists of numbers, null where a candidate has none). Answers are read from the candidates' texts.
 
 Answers are right if `normalize_answer` maps them and the correct one to the same key, so free text must agree word for
-word: `MI` is not `myocardial infarction`, and `(B) Aspirin` is not `B`.
+word: `MI` is not `myocardial infarction`. Where the answers are option letters, `(B) Aspirin` is read as `B`, and what
+is no letter is refused, since nothing could ever be right.
 
-A question is open-ended, and has no `right`, if it is not known of every candidate whether it is right.
+A question is open-ended, and has no `right`, if it is not known of every candidate whether it is right. Keys that are
+likely meant for others (`gold` for `correct_answer`) are refused: left alone, they would drop the question in silence.
 """
 
 import math
+import re
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Any
 
 from medprm_scorer.answers import extract_answer, normalize_answer
+from medprm_scorer.checks import read_answer
 from medprm_scorer.errors import InputError
 from medprm_scorer.requests import json_kind, parse_request
 from medprm_scorer.results import RankRequest
 from medprm_scorer.text import valid_unicode
 
+_MEANT = {"correct_answer": ("answer", "gold", "label", "target"), "step_rewards": ("rewards", "PRM_score_list")}
+_LEADING_LETTER = re.compile(r"\(?([a-z])[).:]")
 _UNKNOWN = "None"
 """The `score` of solutions to open-ended questions in the released file: a string."""
 
@@ -83,6 +89,7 @@ def parse_judged(record: Mapping[str, Any], answer: Callable[[str], str | None] 
     request = parse_request(record)
     answers: list[str | None]
     if "candidates" in record:
+        _refuse_near_misses(record)
         answers = [_read_answer(answer, request, index) for index in range(len(request.candidates))]
         right = _compared(answers, _correct_answer(record))
         rewards = _own_rewards(record, len(answers))
@@ -111,29 +118,25 @@ def parse_judged(record: Mapping[str, Any], answer: Callable[[str], str | None] 
     )
 
 
+def _refuse_near_misses(record: Mapping[str, Any]) -> None:
+    for meant, names in _MEANT.items():
+        for name in names:
+            if name in record and meant not in record:
+                raise InputError(f"{name}: unknown key beside candidates; is {meant} meant?")
+
+
 def _source(record: Mapping[str, Any]) -> str:
     source = record.get("data_source")
     if source is None:
         return ""
     if not isinstance(source, str):
         raise InputError(f"data_source: expected a string, found {json_kind(source)}")
-    return valid_unicode(source)
+    return valid_unicode(source).strip()
 
 
 def _read_answer(answer: Callable[[str], str | None], request: RankRequest, index: int) -> str | None:
     candidate = request.candidates[index]
-    text = candidate if isinstance(candidate, str) else "\n".join(candidate)
-    if not text.strip():
-        return None
-    try:
-        found = answer(text)
-    except Exception as error:  # noqa: BLE001 - a caller's function may raise anything, with the text in it
-        raise InputError(f"the answer function failed on candidate {index}: {type(error).__name__}") from None
-    if found is not None and not isinstance(found, str):
-        raise InputError(
-            f"the answer function must return a text or None, not {type(found).__name__} as for candidate {index}"
-        )
-    return valid_unicode(found) if found and found.strip() else None
+    return read_answer(answer, candidate if isinstance(candidate, str) else "\n".join(candidate), index)
 
 
 def _recorded_answer(value: object, key: str) -> str | None:
@@ -162,13 +165,21 @@ def _is_letter(key: str | None) -> bool:
 def _compared(answers: list[str | None], correct: str | None) -> tuple[bool, ...] | None:
     if correct is None:
         return None
+    given = [normalize_answer(answer) for answer in answers if answer is not None]
+    if given and all(map(_is_letter, given)) and not _is_letter(correct):
+        letter = _LEADING_LETTER.match(correct)
+        if letter is None:
+            raise InputError("correct_answer: expected an option letter, since the candidates answer with letters")
+        correct = letter[1]
     return tuple(answer is not None and normalize_answer(answer) == correct for answer in answers)
 
 
 def _scores(solutions: list[dict[str, Any]]) -> tuple[bool, ...] | None:
     right: list[bool | None] = []
     for index, solution in enumerate(solutions):
-        score = solution.get("score")
+        if "score" not in solution:
+            raise InputError(f"solutions[{index}].score: missing, while other solutions have one")
+        score = solution["score"]
         if score is None or score == _UNKNOWN:
             right.append(None)
         elif isinstance(score, int | float) and score in (0, 1):
@@ -191,11 +202,18 @@ def _own_rewards(record: Mapping[str, Any], count: int) -> tuple[tuple[float, ..
 
 
 def _stored_rewards(solutions: list[dict[str, Any]]) -> tuple[tuple[float, ...] | None, ...] | None:
-    rewards = tuple(
-        _rewards(solution.get("PRM_score_list"), f"solutions[{index}].PRM_score_list")
+    """The stored rewards; None without any. Some alone would have to be thrown away or mixed with another model's."""
+    missing = [index for index, solution in enumerate(solutions) if "PRM_score_list" not in solution]
+    if len(missing) == len(solutions):
+        return None
+    if missing:
+        raise InputError(
+            f"solutions[{missing[0]}].PRM_score_list: missing, while other solutions have one; score all or none"
+        )
+    return tuple(
+        _rewards(solution["PRM_score_list"], f"solutions[{index}].PRM_score_list")
         for index, solution in enumerate(solutions)
     )
-    return rewards if all("PRM_score_list" in solution for solution in solutions) else None
 
 
 def _rewards(value: object, key: str) -> tuple[float, ...] | None:

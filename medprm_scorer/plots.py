@@ -40,6 +40,9 @@ _SMALL, _MIDDLE, _LARGE = 9.5, 10.5, 12.0  # points
 _LABELLED = 18  # most labels that fit under the axis
 
 
+_TITLE_WIDTH = 70
+
+
 def scaling_figure(evaluation: Evaluation, aggregate: str | None = None) -> "Figure":
     """Accuracy in percent over the number of candidates n, one curve for each choice, with 95% intervals.
 
@@ -80,6 +83,8 @@ def scaling_figure(evaluation: Evaluation, aggregate: str | None = None) -> "Fig
     title = f"Accuracy on {count:,} question{'' if count == 1 else 's'}"
     if aggregate is not None:
         title += f", chain reward = {clean_text(aggregate, newlines=False)} of its steps"
+    if evaluation.model is not None:  # a curve that is passed on alone must not be taken for another model's
+        title += f"\nrewards by {clean_text(evaluation.model, newlines=False)[:_TITLE_WIDTH]}"
     axes.set_title(title, fontsize=_LARGE, color=_INK, loc="left", parse_math=False)
     axes.set_xlabel("number of candidates n", fontsize=_MIDDLE, color=_INK)
     axes.set_ylabel("questions answered rightly (%)", fontsize=_MIDDLE, color=_INK)

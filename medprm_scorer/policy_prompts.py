@@ -38,7 +38,7 @@ def policy_messages(question: str, documents: Sequence[str] = (), kind: str = "o
         A system and a user message, each `{"role": …, "content": …}`, as chat models and servers take them.
 
     Raises:
-        InputError: The kind is unknown, the question is not a `str`, or the documents are not a list of texts.
+        InputError: The kind is unknown, the question is no text or blank, or the documents are not a list of texts.
 
     Example:
         >>> system, user = policy_messages("Which? (A) … (B) …", ["Fever is common."])
@@ -47,8 +47,8 @@ def policy_messages(question: str, documents: Sequence[str] = (), kind: str = "o
     """
     if not isinstance(kind, str) or kind not in POLICY_PROMPTS:
         raise InputError(f"unknown kind of answer {kind!r}: choose one of {', '.join(POLICY_PROMPTS)}")
-    if not isinstance(question, str):
-        raise InputError(f"the question must be text, not {type(question).__name__}")
+    if not isinstance(question, str) or not question.strip():
+        raise InputError("the question must be a text that is not blank")
     return [
         {"role": "system", "content": POLICY_PROMPTS[kind]},
         {"role": "user", "content": f"{document_block(documents)}Question: {question}"},

@@ -5,7 +5,7 @@ here are model input and stand to the letter as in the authors' training and sco
 `card`: the model card's quick start). Joining them to token ids, and the chat template, is the token layer's work.
 """
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from types import MappingProxyType
 
 from medprm_scorer.errors import InputError
@@ -95,6 +95,8 @@ def document_block(documents: Sequence[str]) -> str:
         >>> document_block(["Fever is common.", "Document 2: Rash is not."])
         'Document 1: Fever is common.\n\nDocument 2: Rash is not.\n\n'
     """
+    if not isinstance(documents, Iterable):
+        raise InputError(f"documents must be a list of texts, not {type(documents).__name__}")
     if isinstance(documents, str):  # a str is a sequence of str, and would become one document per letter
         raise InputError("documents must be a list of texts, not one text: write [document]")
     block = []

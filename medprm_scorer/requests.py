@@ -55,6 +55,10 @@ def parse_request(record: object) -> RankRequest:
         candidates = [_candidate(item, f"candidates[{i}]") for i, item in enumerate(_list(record, "candidates"))]
         documents_key, id_key = "documents", "id"
     elif "solutions" in record:
+        if record.get("related_docs") is None:
+            for key in ("documents", *_MEANT_DOCUMENTS):
+                if key in record:
+                    raise InputError(f"{key}: unknown key beside solutions; documents go under the key related_docs")
         candidates = [_solution(item, f"solutions[{i}]") for i, item in enumerate(_list(record, "solutions"))]
         documents_key, id_key = "related_docs", "question_id"
     else:

@@ -3,14 +3,22 @@
 import asyncio
 import time
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 from medprm_scorer.answers import extract_answer
-from medprm_scorer.checks import check_choice, check_request, check_rewards
+from medprm_scorer.checks import check_choice, check_request, check_rewards, read_answer
 from medprm_scorer.encoding import EncodedChain, EncodedPrefix, EncodedPrompt, PromptEncoder
 from medprm_scorer.engine import Engine
-from medprm_scorer.errors import InputError, MedPRMError, ModelError, NothingScoredError, QuestionTooLongError
+from medprm_scorer.errors import (
+    InputError,
+    MedPRMError,
+    ModelError,
+    NothingScoredError,
+    QuestionTooLongError,
+    ScoringError,
+)
 from medprm_scorer.requests import parse_request
 from medprm_scorer.results import Ranking, RankRequest, ScoredChain, ScoredStep, Vote
 from medprm_scorer.selection import Scored, select
@@ -138,6 +146,11 @@ class MedPRM:
     def __repr__(self) -> str:
         return f"MedPRM({self.engine.name})"
 
+    @property
+    def settings(self) -> dict[str, str]:
+        """What rewards depend on beside the texts: the model's fingerprint, the system prompt, the rule for steps."""
+        return {"model": self.engine.fingerprint, "system": self._encoder.system, "steps": self._steps}
+
     def score(self, question: str, candidates: Sequence[Candidate], documents: Sequence[str] = ()) -> list[ScoredChain]:
         """Give every step of every candidate its reward.
 
@@ -155,7 +168,9 @@ class MedPRM:
             InputError: A wrong type, a blank question, no candidates, or a question too long for the model.
             ScoringError: No candidate could be scored (it says why for each), or the model gave NaN.
         """
-        return self._score(question, candidates, documents)[0]
+        work = self._encode(question, candidates, documents)
+        (rewards,) = self.engine.score([work.prompt])
+        return work.scored(rewards)
 
     def rank(
         self,
@@ -187,28 +202,10 @@ class MedPRM:
         if id is not None and not isinstance(id, str | int):
             raise InputError(f"the id must be a text or a whole number, not {type(id).__name__}")
         begun = time.perf_counter()
-        chains, prefix, prompt = self._score(question, candidates, documents)
-        scored = [
-            Scored(chain.index, None if chain.error else chain.reward(aggregate), chain.answer) for chain in chains
-        ]
-        choice = select(scored, strategy)
-        ordered = [chains[index] for index in choice.order]
-        whole = len(prompt.prefix) + len(self._encoder.tail_ids)
-        return Ranking(
-            best=ordered[0],
-            chains=ordered,
-            answer=choice.answer,
-            votes=[Vote(answer=v.answer, count=v.count, weight=v.weight, share=v.share) for v in choice.votes],
-            strategy=choice.strategy,
-            aggregate=aggregate,
-            question=question,
-            documents_used=prefix.documents_used,
-            documents_given=len(documents),
-            prompt_tokens=sum(whole + len(chain.ids) for chain in prompt.chains),
-            unique_tokens=len(prompt.prefix) + sum(len(chain.ids) for chain in set(prompt.chains)),
-            seconds=time.perf_counter() - begun,
-            id=id,
-        )
+        work = self._encode(question, candidates, documents)
+        (rewards,) = self.engine.score([work.prompt])
+        ranking = self._select(work, work.scored(rewards), strategy, aggregate)
+        return ranking.model_copy(update={"seconds": time.perf_counter() - begun, "id": id})
 
     def rank_many(
         self,
@@ -253,6 +250,95 @@ class MedPRM:
                 raise type(error)(f"request {place}: {error}") from error
             yield ranking
 
+    def rank_batch(
+        self,
+        requests: Iterable[RankRequest | Mapping[str, Any]],
+        *,
+        strategy: str = "weighted_vote",
+        aggregate: str = "min",
+    ) -> list[Ranking | MedPRMError]:
+        """Rank several requests with one call of the engine.
+
+        For requests that are all there already; `rank_many` takes them one by one and gives each ranking when it is
+        done. A request that cannot be ranked does not end the others: its error stands in its place.
+
+        Args:
+            requests: As in `rank_many`.
+            strategy: As in `rank`.
+            aggregate: As in `rank`.
+
+        Returns:
+            For each request, in order, its ranking, or the `MedPRMError` (not raised) that says why there is none. The
+            `seconds` of every ranking are those of the whole call.
+
+        Raises:
+            InputError: An unknown strategy or aggregate, or something that is no list of requests.
+            ScoringError: The engine failed as a whole.
+
+        Example:
+            >>> prm = MedPRM.from_pretrained()
+            >>> good = {"question": "Which dose?", "candidates": ["Step 1: Give 5 mg. The answer is (A)"]}
+            >>> [type(result).__name__ for result in prm.rank_batch([good, {**good, "candidates": [" "]}])]
+            ['Ranking', 'NothingScoredError']
+        """
+        check_choice(strategy, aggregate)
+        if not isinstance(requests, Iterable) or isinstance(requests, str | Mapping):
+            raise InputError("requests must be a list, or another iterable, of requests")
+        begun = time.perf_counter()
+        places: list[tuple[_Work, str | int | None] | MedPRMError] = []
+        for given in requests:
+            try:
+                request = given if isinstance(given, RankRequest) else parse_request(given)
+                places.append((self._encode(request.question, request.candidates, request.documents), request.id))
+            except MedPRMError as error:
+                places.append(error)
+        prompts = [place[0].prompt for place in places if not isinstance(place, MedPRMError)]
+        rewards = self.engine.score(prompts) if prompts else []
+        if len(rewards) != len(prompts):
+            raise ScoringError(f"the engine returned rewards for {len(rewards)} requests of {len(prompts)}")
+        by_request = iter(rewards)
+        results: list[Ranking | MedPRMError] = []
+        for place in places:
+            if isinstance(place, MedPRMError):
+                results.append(place)
+                continue
+            work, name = place
+            try:
+                ranking = self._select(work, work.scored(next(by_request)), strategy, aggregate)
+                results.append(ranking.model_copy(update={"id": name}))
+            except MedPRMError as error:
+                results.append(error)
+        seconds = {"seconds": time.perf_counter() - begun}
+        return [one if isinstance(one, MedPRMError) else one.model_copy(update=seconds) for one in results]
+
+    def read_answer(self, text: str) -> str | None:
+        """The answer that a chain of thought gives, read as `rank` reads it, before anything is scored.
+
+        Args:
+            text: The whole chain.
+
+        Returns:
+            The answer, or None if there is none.
+
+        Raises:
+            InputError: The text is not a `str`, or the caller's own answer function failed.
+
+        Example:
+            >>> MedPRM.from_pretrained().read_answer("Step 1: Give 5 mg. The answer is (A)")
+            'A'
+        """
+        if not isinstance(text, str):
+            raise InputError(f"a chain must be text to find its answer, not {type(text).__name__}")
+        return read_answer(self._answer, text, 0)
+
+    def count_tokens(self, text: str) -> int:
+        """How many tokens a text from outside is, such as a document: of all documents, 3,072 tokens are read.
+
+        Args:
+            text: Any text. Special tokens are not added, and their names in it count as plain text.
+        """
+        return self._encoder.count(text)
+
     async def ascore(
         self, question: str, candidates: Sequence[Candidate], documents: Sequence[str] = ()
     ) -> list[ScoredChain]:
@@ -274,10 +360,18 @@ class MedPRM:
             self.rank, question, candidates, documents, strategy=strategy, aggregate=aggregate, id=id
         )
 
-    def _score(
-        self, question: str, candidates: Sequence[Candidate], documents: Sequence[str]
-    ) -> tuple[list[ScoredChain], EncodedPrefix, EncodedPrompt]:
-        """The scored chains, and what was run for them."""
+    async def arank_batch(
+        self,
+        requests: Iterable[RankRequest | Mapping[str, Any]],
+        *,
+        strategy: str = "weighted_vote",
+        aggregate: str = "min",
+    ) -> list[Ranking | MedPRMError]:
+        """`rank_batch`, in a worker thread, so that the event loop stays free."""
+        return await asyncio.to_thread(self.rank_batch, requests, strategy=strategy, aggregate=aggregate)
+
+    def _encode(self, question: str, candidates: Sequence[Candidate], documents: Sequence[str]) -> "_Work":
+        """All that comes before the engine: what it is to run, and the chains that wait for their rewards."""
         check_request(question, candidates, documents)
         prefix = self._encoder.prefix(question, documents)
         if len(prefix.ids) >= self.engine.max_tokens:
@@ -298,28 +392,38 @@ class MedPRM:
                 else:
                     error = f"it is too long: {tokens} tokens with the question, of {self.engine.max_tokens} at most"
             text = candidate if isinstance(candidate, str) else "\n".join(candidate)
-            chains.append(ScoredChain(index=index, text=text, answer=self._read_answer(text, index), error=error))
+            chains.append(
+                ScoredChain(index=index, text=text, answer=read_answer(self._answer, text, index), error=error)
+            )
         if not encoded:
             reasons = "; ".join(f"candidate {chain.index}: {chain.error}" for chain in chains)
             raise NothingScoredError(f"no candidate could be scored: {reasons}")
         prompt = EncodedPrompt(prefix.ids, tuple(encoded.values()))
-        (rewards,) = self.engine.score([prompt])
-        check_rewards(rewards, [len(chain.tags) for chain in prompt.chains])
-        for index, given in zip(encoded, rewards, strict=True):
-            scored = [ScoredStep(text=t, reward=r) for t, r in zip(split[index].steps, given, strict=True)]
-            chains[index] = chains[index].model_copy(update={"steps": scored})
-        return chains, prefix, prompt
+        return _Work(question, len(documents), prefix, prompt, chains, split)
 
-    def _read_answer(self, text: str, index: int) -> str | None:
-        if not text.strip():
-            return None
-        try:
-            answer = self._answer(text)
-        except Exception as error:  # noqa: BLE001 - a caller's function may raise anything, with the text in it
-            raise InputError(f"the answer function failed on candidate {index}: {type(error).__name__}") from None
-        if answer is not None and not isinstance(answer, str):
-            raise InputError(f"the answer function must return a text or None, not {type(answer).__name__}")
-        return answer
+    def _select(self, work: "_Work", chains: list[ScoredChain], strategy: str, aggregate: str) -> Ranking:
+        """All that comes after the engine; the time is still to be filled in."""
+        scored = [
+            Scored(chain.index, None if chain.error else chain.reward(aggregate), chain.answer) for chain in chains
+        ]
+        choice = select(scored, strategy)
+        ordered = [chains[index] for index in choice.order]
+        prompt = work.prompt
+        whole = len(prompt.prefix) + len(self._encoder.tail_ids)
+        return Ranking(
+            best=ordered[0],
+            chains=ordered,
+            answer=choice.answer,
+            votes=[Vote(answer=v.answer, count=v.count, weight=v.weight, share=v.share) for v in choice.votes],
+            strategy=choice.strategy,
+            aggregate=aggregate,
+            question=work.question,
+            documents_used=work.prefix.documents_used,
+            documents_given=work.documents_given,
+            prompt_tokens=sum(whole + len(chain.ids) for chain in prompt.chains),
+            unique_tokens=len(prompt.prefix) + sum(len(chain.ids) for chain in set(prompt.chains)),
+            seconds=0.0,
+        )
 
     def _split(self, candidate: Candidate) -> tuple[Steps | None, str | None]:
         """A candidate's steps, or why it has none."""
@@ -330,3 +434,37 @@ class MedPRM:
         except InputError as error:
             return None, str(error)
         return (steps, None) if steps.steps else (None, "it is blank")
+
+
+@dataclass(frozen=True, repr=False)
+class _Work:
+    """One request on its way through the engine.
+
+    Args:
+        question: The question.
+        documents_given: How many documents there were.
+        prefix: What its candidates share.
+        prompt: What the engine runs.
+        chains: Every candidate, in order; those that cannot be scored with their error.
+        split: The steps of those that can be scored, by index, in the order of the prompt's chains.
+    """
+
+    question: str
+    documents_given: int
+    prefix: EncodedPrefix
+    prompt: EncodedPrompt
+    chains: Sequence[ScoredChain]
+    split: Mapping[int, Steps]
+
+    def scored(self, rewards: list[list[float]]) -> list[ScoredChain]:
+        """The chains with the rewards that the engine gave.
+
+        Raises:
+            ScoringError: They are too few, too many, or no rewards.
+        """
+        check_rewards(rewards, [len(chain.tags) for chain in self.prompt.chains])
+        chains = list(self.chains)
+        for (index, split), given in zip(self.split.items(), rewards, strict=True):
+            steps = [ScoredStep(text=t, reward=r) for t, r in zip(split.steps, given, strict=True)]
+            chains[index] = chains[index].model_copy(update={"steps": steps})
+        return chains

@@ -6,6 +6,7 @@ mask lets it see the prefix and itself only. So the model runs each unique token
 the candidate would have alone. `PlainEngine` is the simple twin that tests hold this to.
 """
 
+import hashlib
 import re
 import threading
 from collections.abc import Callable, Sequence
@@ -63,6 +64,7 @@ class TransformersEngine:
         )
         self.max_tokens = int(model.config.max_position_embeddings)
         self.name = f"transformers ({self._device.type}, {str(self._dtype).removeprefix('torch.')})"
+        self.fingerprint = _fingerprint(model)
 
     def __repr__(self) -> str:
         return f"{type(self).__name__}({self.name})"
@@ -208,6 +210,7 @@ class PlainEngine:
         self._device = self._head.device
         self.max_tokens = int(model.config.max_position_embeddings)
         self.name = f"plain ({self._device.type}, {str(model.dtype).removeprefix('torch.')})"
+        self.fingerprint = _fingerprint(model)
 
     def score(self, prompts: Sequence[EncodedPrompt]) -> Rewards:
         """Score every chain of every prompt; see `Engine.score`."""
@@ -219,6 +222,18 @@ class PlainEngine:
         hidden = self._decoder(input_ids=ids, use_cache=False).last_hidden_state[0]
         rewards: list[float] = self._head(hidden[[len(prefix) + tag for tag in chain.tags]]).tolist()
         return rewards
+
+
+def _fingerprint(model: Any) -> str:
+    """A hash of the names, shapes and 64 spread-out numbers of every weight: any training moves some of them."""
+    digest = hashlib.sha256()
+    for name, weight in sorted(model.named_parameters()):
+        flat = weight.detach().flatten()
+        places = torch.linspace(0, len(flat) - 1, min(64, len(flat)), dtype=torch.float64).long()
+        # in bfloat16 steps, so that float32 and bfloat16 copies of the released weights are one model
+        sampled = flat[places.to(flat.device)].to(torch.bfloat16).float().cpu().tolist()
+        digest.update(f"{name} {tuple(weight.shape)} {sampled}".encode())
+    return digest.hexdigest()[:16]
 
 
 def _take(chains: Sequence[EncodedChain], budget: int) -> list[EncodedChain]:

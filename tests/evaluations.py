@@ -64,6 +64,7 @@ def source(
         "candidates": 64 * questions,
         "unanswered": 0,
         "unscored": 0,
+        "without_rewards": 0,
         "fewer": dict.fromkeys(sizes, 0),
         "cells": cells(sizes, aggregates, seed) if questions else [],
         "official": Official(right=questions * 7 // 10, majority_right=questions * 6 // 10),
@@ -113,6 +114,8 @@ def example_evaluation(**changes: object) -> Evaluation:
         ],
         "disagreed": 211,
         "scored_here": 0,
+        "documents_left_out": 0,
+        "repeated": 0,
         "model": None,
     }
     return Evaluation.model_validate(figures | changes)
@@ -144,6 +147,8 @@ def hostile_evaluation(aggregates: list[str] | None = None) -> Evaluation:
         aggregates=aggregates,
         disagreements=shown,
         scored_here=2,
+        documents_left_out=1,
+        repeated=1,
         model=HOSTILE,
     )
 

@@ -14,12 +14,14 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+import torch
 
-from medprm_scorer import cli
+from medprm_scorer import MedPRM, cli
 from medprm_scorer.errors import InputError, ScoringError
 from medprm_scorer.evaluation import Plan, evaluate
 from medprm_scorer.evaluation_results import Evaluation
 from medprm_scorer.evaluation_table import Resampling
+from medprm_scorer.loading import DEMO_MODEL, load
 
 SUBSETS, RESAMPLES, FLIPS, SEED = 12, 60, 80, 3
 SIZES = [1, 2, 3, 8]
@@ -303,15 +305,77 @@ def test_computed_rewards_are_the_scorers(unscored_file, demo, tmp_path):
     assert again.model is None
 
 
-def test_a_journal_of_another_model_is_refused(unscored_file, demo, tmp_path, monkeypatch):
+def test_a_journal_of_another_model_or_rule_is_refused(unscored_file, demo, tmp_path):
     journal = tmp_path / "scores.jsonl"
     evaluate(unscored_file, demo, plan=PLAN, journal=journal)
-    score = demo.engine.score
-    monkeypatch.setattr(
-        demo.engine, "score", lambda prompts: [[[1 - r for r in chain] for chain in p] for p in score(prompts)]
-    )
-    with pytest.raises(InputError, match="another model"):
-        evaluate(unscored_file, demo, plan=PLAN, journal=journal)
+    kept = journal.read_bytes()
+    with pytest.raises(InputError, match="another model or other settings"):
+        evaluate(unscored_file, MedPRM.from_pretrained(steps="whole"), plan=PLAN, journal=journal)
+    model, tokenizer = load(DEMO_MODEL, "cpu", "float32", None)
+    with torch.no_grad():  # as after one more step of training
+        for weight in model.parameters():
+            weight.mul_(1 + 0.01 * torch.randn_like(weight))
+    with pytest.raises(InputError, match="another model or other settings"):
+        evaluate(unscored_file, MedPRM.from_model(model, tokenizer), plan=PLAN, journal=journal)
+    assert journal.read_bytes() == kept
+
+
+def test_the_fingerprint_knows_a_model_in_any_precision():
+    def fingerprint(dtype: str) -> str:
+        return MedPRM.from_pretrained(dtype=dtype).settings["model"]
+
+    assert fingerprint("float32") == fingerprint("bfloat16") == fingerprint("float16")
+
+
+def test_questions_that_count_as_wrong_or_stand_twice_are_said(tmp_path, capsys):
+    records = [
+        {"question": "One?", "candidates": ["The answer is (A)"], "correct_answer": "A", "step_rewards": [None]},
+        {"question": "Two?", "candidates": ["The answer is (A)"], "correct_answer": "A", "step_rewards": [[0.5]]},
+        {"question": "Two?", "candidates": ["The answer is (A)"], "correct_answer": "B", "step_rewards": [[0.5]]},
+    ]
+    file = tmp_path / "samples.jsonl"
+    file.write_text("\n".join(map(json.dumps, records)))
+    found = evaluate(file)
+    assert (found.total.without_rewards, found.repeated, found.disagreed) == (1, 1, 1)
+    assert found.total.cell(1, "majority_vote").accuracy.value == pytest.approx(2 / 3)
+    assert found.total.cell(1, "weighted_vote", "min").accuracy.value == pytest.approx(1 / 3)
+    _, out, _ = run_cli(capsys, file)
+    assert "1 question without any scored candidate: choices by rewards count as wrong there" in out
+    assert "1 question stood in the file before" in out
+
+
+def test_documents_that_were_not_read_are_said(tmp_path, demo, capsys):
+    record = {
+        "question": "Which dose?\n\n(A) 5 mg\n(B) 9 mg",
+        "documents": ["filler " * 4000, "Give 5 mg."],
+        "candidates": ["Step 1: Give 5 mg. The answer is (A)", "Step 1: Give 9 mg. The answer is (B)"],
+        "correct_answer": "A",
+    }
+    file = tmp_path / "samples.jsonl"
+    file.write_text(json.dumps(record) + "\n" + json.dumps({**record, "documents": ["Give 5 mg."], "question": "Or?"}))
+    assert evaluate(file, demo).documents_left_out == 1
+    _, out, _ = run_cli(capsys, file)
+    assert "1 question with more documents than the model reads" in out
+
+
+def test_no_file_is_overwritten(tmp_path, capsys):
+    file = tmp_path / "samples.jsonl"
+    text = json.dumps({"question": "Which?", "candidates": ["The answer is (A)"], "correct_answer": "A"})
+    file.write_text(text)
+    page = tmp_path / "page.svg"
+    for options in (
+        ["--html", file],
+        ["--plot", tmp_path / "x" / ".." / "page.svg", "--html", page],
+        ["--scores", file],
+        ["--scores", page, "--html", page],
+        ["--html", tmp_path / "samples.jsonl.scores.jsonl"],
+    ):
+        (tmp_path / "x").mkdir(exist_ok=True)
+        status, out, err = run_cli(capsys, file, *options)
+        assert (status, out) == (2, "")
+        assert "would overwrite" in err
+    assert file.read_text() == text
+    assert not page.exists()
 
 
 def test_nan_rewards_end_the_run_and_are_never_kept(unscored_file, demo, tmp_path, monkeypatch):
@@ -417,6 +481,9 @@ def test_command_line(records, found, tmp_path, capsys):
         (["--plot", "/nowhere/at/all/x.png"], "folder does not exist"),
         (["--plot", "x.bmp"], "png"),
         (["--html", "-"], "standard output shows"),
+        (["--html", "/"], "is a folder"),
+        (["--n", "1" + "0" * 30], "numbers up to 10,000"),
+        (["--resamples", "100000000000"], "--resamples"),
     ],
 )
 def test_bad_options_are_said_before_the_work(tmp_path, capsys, arguments, message):
@@ -426,6 +493,13 @@ def test_bad_options_are_said_before_the_work(tmp_path, capsys, arguments, messa
     assert (status, out) == (2, "")
     assert message in err
     assert "Traceback" not in err
+
+
+@pytest.mark.parametrize("name", ["-", ".", "/", "/dev/stdin"])
+def test_what_is_no_file(name, capsys):
+    status, out, err = run_cli(capsys, name)
+    assert (status, out) == (2, "")
+    assert "is no file" in err
 
 
 def test_a_missing_file(tmp_path, capsys):

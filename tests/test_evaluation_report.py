@@ -136,7 +136,7 @@ def test_summary_counts_what_was_left_out():
     assert any(line.startswith("34 candidates give no answer") for line in lines)
     assert any(line.startswith("5 candidates could not be scored") for line in lines)
     assert any(line.startswith("3 questions have fewer than 32 candidates, 10 fewer than 64;") for line in lines)
-    assert lines[-1] == "Rewards of 20 questions were computed here by some/model."
+    assert lines[-1] == "Rewards of 20 questions were computed by some/model."
 
 
 def test_summary_is_silent_about_what_did_not_happen():

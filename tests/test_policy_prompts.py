@@ -47,13 +47,21 @@ def test_prompts_cannot_be_changed():
 
 
 @settings(deadline=None)
-@given(texts, st.lists(texts, max_size=4), st.sampled_from(["options", "open"]))
+@given(texts.filter(str.strip), st.lists(texts, max_size=4), st.sampled_from(["options", "open"]))
 def test_the_policy_reads_what_the_reward_model_reads(question, documents, kind):
     system, user = policy_messages(question, documents, kind)
     assert system == {"role": "system", "content": POLICY_PROMPTS[kind]}
     assert set(user) == {"role", "content"}
     assert user["role"] == "user"
     assert user["content"] + "\n\nExplanation:" == user_prefix(question, documents)
+
+
+@pytest.mark.parametrize(
+    ("question", "documents"), [("", ()), (" \n", ()), (None, ()), ("Which?", None), ("Which?", 5)]
+)
+def test_what_is_no_question_is_refused(question, documents):
+    with pytest.raises(InputError):
+        policy_messages(question, documents)
 
 
 def test_without_documents():

@@ -34,7 +34,7 @@ def prm() -> MedPRM:
 class FixedEngine:
     """Gives each chain the rewards that a test wants, by its place."""
 
-    name, max_tokens = "fixed", 100_000
+    name, max_tokens, fingerprint = "fixed", 100_000, "fixed"
 
     def __init__(self, *rewards: list[float]) -> None:
         self.rewards = rewards
