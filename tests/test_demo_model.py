@@ -27,16 +27,24 @@ def report(request, demo):
     return evaluate(demo, questions=60, names=request.param)
 
 
+def test_every_kind_of_step_and_error_is_told(report):
+    """The card's figures, on fewer questions: with documents every kind is told; citing steps need their documents."""
+    told = report["documents"]["auroc"]
+    assert {kind: figure[0] for kind, figure in told.items() if not figure[0] > 0.93} == {}
+    assert all(0.35 < report[setting]["auroc"]["citing"][0] < 0.65 for setting in ("withheld", "another's"))
+    assert report["documents"]["calibration error"] < 0.03
+
+
 def test_documents_matter(report):
     citing = {setting: figures["auroc"]["citing"][0] for setting, figures in report.items()}
-    assert citing["documents"] - citing["withheld"] > 0.15
-    assert citing["documents"] - citing["another's"] > 0.15
+    assert citing["documents"] - citing["withheld"] > 0.3
+    assert citing["documents"] - citing["another's"] > 0.3
 
 
 def test_choosing_by_rewards_beats_majority_vote(report):
     mean, low, _ = report["documents"]["weighted vote above majority vote"]
     assert low > 0
-    assert mean > 0.05
+    assert mean > 0.15
 
 
 def test_sixteen_candidates_are_quick(demo):

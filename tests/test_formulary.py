@@ -6,14 +6,19 @@ from collections import Counter, defaultdict
 
 import pytest
 import torch
+from transformers import AutoModelForCausalLM, AutoTokenizer
 
-from examples.formulary import train
+from examples.formulary import loop, rows, sample, train, train_policy
 from examples.formulary.evaluate import auroc, held_out, interval
+from examples.formulary.habits import habit
+from examples.formulary.model import build_model
 from examples.formulary.names import COMORBIDITIES, CONDITIONS, DRUGS, is_reserved
+from examples.formulary.sample import PolicyModel
 from examples.formulary.tokenizer import build_tokenizer
 from examples.formulary.world import ERROR_KINDS, STAGES, Policy, draw_policy, make_chain, make_question
 from medprm_scorer.answers import extract_answer
 from medprm_scorer.encoding import PromptEncoder
+from medprm_scorer.policy_prompts import policy_messages
 from medprm_scorer.steps import split_steps
 
 QUESTIONS = [make_question(random.Random(n), "reserved" if n % 3 == 0 else "seen") for n in range(150)]
@@ -53,17 +58,20 @@ def check(step: str, question, before: dict) -> bool:
     if match := re.search(r"in (\w+) use (\w+) unless (\w+) then (\w+)\.", step):
         before["guideline"] = match.groups()[1:]
         return known["guideline"].get(match[1]) == match.groups()[1:] and match[1] == condition
-    if match := re.search(r"has (\w+), so the drug is (\w+)\.", step):
+    if match := re.search(r"has (\w+) against (\w+) (holds|fails), so given (\w+) (use|then) (\w+)\.", step):
         first, exception, alternative = before["guideline"]
-        return match[1] == comorbidity and match[2] == (alternative if match[1] == exception else first)
+        same = match[1] == exception
+        rule = ("holds", exception, "then", alternative) if same else ("fails", condition, "use", first)
+        return match[1] == comorbidity and match[2] == exception and match.groups()[2:] == rule
     if match := re.search(r"dose (\w+) at (\d+) mg per kg, limit \w+ to (\d+) mg\.", step):
         return known["label"][match[1]] == (int(match[2]), int(match[3]))
     if match := re.search(r"weighs (\d+) kg, so (\d+) times (\d+) is (\d+) mg\.", step):
         w, d, again, product = map(int, match.groups())
         return w == again == weight and d * w == product
-    match = re.search(r"(\d+) mg against the limit (\d+) mg, the answer is \((\w)\) (\d+) mg\.", step)
+    match = re.search(r"(\d+) against (\d+) (exceeds|fits), so at (\d+) the answer is \((\w)\) (\d+) mg\.", step)
     product, limit, amount = int(match[1]), int(match[2]), int(match[4])
-    return amount == min(product, limit) and options[match[3]] == amount
+    said = match[3] == ("exceeds" if product > limit else "fits")
+    return said and amount == min(product, limit) == int(match[6]) and options[match[5]] == amount
 
 
 def test_labels_agree_with_a_second_judge():
@@ -81,7 +89,10 @@ def test_labels_agree_with_a_second_judge():
 
 
 def test_wording_does_not_tell_a_wrong_step():
-    """With names, numbers and letters blanked, right and wrong steps are the same sentences, in like shares."""
+    """With names, numbers and letters blanked, right and wrong steps are the same sentences, in like shares.
+
+    But for a choice that contradicts itself (`holds … use`): that is an error which the words alone tell.
+    """
     rng = random.Random(4)
     worded: dict[str, dict[bool, Counter]] = defaultdict(lambda: {True: Counter(), False: Counter()})
     names = "|".join((*DRUGS, *CONDITIONS, *COMORBIDITIES))
@@ -89,7 +100,10 @@ def test_wording_does_not_tell_a_wrong_step():
         question = make_question(rng)
         for step in make_chain(question, rng, Policy(merged=0.0)).steps:
             blank = re.sub(rf"\b({names})\b|\d+|\([A-D]\)", "_", step.text)
-            worded[step.stages[0]][step.valid][blank] += 1
+            if not re.search("holds.* use|fails.* then", blank):
+                worded[step.stages[0]][step.valid][blank] += 1
+            else:
+                assert not step.valid
     for stage in STAGES:
         right, wrong = worded[stage][True], worded[stage][False]
         assert set(right) == set(wrong)
@@ -161,11 +175,14 @@ def test_auroc_and_interval():
     assert high == pytest.approx(0.6, abs=0.03)
 
 
-def test_training_resumes_where_it_stopped(tmp_path, monkeypatch):
-    monkeypatch.setattr(train, "QUESTIONS", 1)
-    monkeypatch.setattr(train, "CHAINS", 2)
-    train.train(tmp_path / "whole", steps=3, seed=5)
-    real = train.losses
+@pytest.mark.parametrize("trained", [train, train_policy])
+def test_training_resumes_where_it_stopped(tmp_path, monkeypatch, trained):
+    for module in (rows, trained):
+        monkeypatch.setattr(module, "QUESTIONS", 1)
+        monkeypatch.setattr(module, "CHAINS", 2)
+    monkeypatch.setattr(loop, "SAVE_SECONDS", 0.0)
+    trained.train(tmp_path / "whole", steps=3, seed=5)
+    real = trained.Batch
     calls = []
 
     def stopping(*arguments):
@@ -174,12 +191,63 @@ def test_training_resumes_where_it_stopped(tmp_path, monkeypatch):
             raise KeyboardInterrupt
         return real(*arguments)
 
-    monkeypatch.setattr(train, "losses", stopping)
+    monkeypatch.setattr(trained, "Batch", stopping)
     with pytest.raises(KeyboardInterrupt):
-        train.train(tmp_path / "stopped", steps=3, seed=5, save_seconds=0)
-    monkeypatch.setattr(train, "losses", real)
-    train.train(tmp_path / "stopped", steps=3, seed=5)
+        trained.train(tmp_path / "stopped", steps=3, seed=5)
+    monkeypatch.setattr(trained, "Batch", real)
+    trained.train(tmp_path / "stopped", steps=3, seed=5)
     whole, resumed = (torch.load(tmp_path / name / "checkpoint.pt", weights_only=True) for name in ("whole", "stopped"))
     assert whole["step"] == resumed["step"] == 3
     for name, weight in whole["model"].items():
         assert torch.allclose(weight, resumed["model"][name], atol=1e-6), name
+
+
+@pytest.fixture(scope="module")
+def untrained_policy(tmp_path_factory):
+    """The policy's shape with its initial weights: enough to sample from."""
+    folder = tmp_path_factory.mktemp("policy")
+    tokenizer = build_tokenizer()
+    build_model(tokenizer, seed=0).save_pretrained(folder)
+    tokenizer.save_pretrained(folder)
+    return folder
+
+
+def test_packed_sampling_is_plain_generation(untrained_policy):
+    """Almost without temperature, both must choose the most likely token each time, whatever the others do."""
+    question = QUESTIONS[0]
+    drawn = PolicyModel(untrained_policy, temperature=1e-6).draw(question.text, question.documents, 3)
+    tokenizer = AutoTokenizer.from_pretrained(untrained_policy)
+    model = AutoModelForCausalLM.from_pretrained(untrained_policy, dtype=torch.float32)
+    prompt = tokenizer.apply_chat_template(
+        policy_messages(question.text, question.documents),
+        add_generation_prompt=True,
+        return_dict=True,
+        return_tensors="pt",
+    )
+    plain = model.generate(**prompt, do_sample=False, max_new_tokens=sample._LONGEST)
+    expected = tokenizer.decode(plain[0, prompt["input_ids"].shape[1] :], skip_special_tokens=True)
+    assert drawn == [expected] * 3
+
+
+def test_packed_samples_differ_and_follow_the_seed(untrained_policy, monkeypatch):
+    monkeypatch.setattr(sample, "_LONGEST", 12)
+    policy = PolicyModel(untrained_policy)
+    runs = []
+    for seed in (1, 1, 2):
+        torch.manual_seed(seed)
+        runs.append(policy.draw(QUESTIONS[0].text, QUESTIONS[0].documents, 4))
+    assert runs[0] == runs[1] != runs[2]
+    assert len(set(runs[0])) > 1
+
+
+def test_habits_make_majority_vote_fail():
+    """On most questions with a habit the samples share the error; on the others the majority is right."""
+    rng = random.Random(8)
+    right = defaultdict(list)
+    for question in QUESTIONS:
+        policy = habit(question)
+        answers = Counter(make_chain(question, rng, policy).answer for _ in range(31))
+        right[bool(policy.traps)].append(answers.most_common(1)[0][0] == question.answer)
+    assert len(right[True]) > 40
+    assert sum(right[True]) / len(right[True]) < 0.4
+    assert sum(right[False]) / len(right[False]) > 0.95

@@ -13,6 +13,7 @@ from hypothesis import strategies as st
 from llama3 import random_llama, real_tokenizer
 
 from medprm_scorer import InputError, MedPRM, MedPRMError, ModelError, Ranking, RankRequest, ScoringError
+from medprm_scorer.errors import NothingScoredError, QuestionTooLongError
 from medprm_scorer.steps import split_steps
 from medprm_scorer.text import valid_unicode
 
@@ -341,3 +342,80 @@ def test_odd_options_are_refused(prm):
         MedPRM.from_model(None, real_tokenizer())
     with pytest.raises(InputError, match="folder or a hub id"):
         MedPRM.from_pretrained(5)
+
+
+class CountingEngine:
+    """Hands the work on, and counts how it comes."""
+
+    def __init__(self, engine):
+        self._engine, self.calls = engine, []
+        self.name, self.max_tokens = engine.name, engine.max_tokens
+
+    def score(self, prompts):
+        self.calls.append(len(prompts))
+        return self._engine.score(prompts)
+
+
+def test_rank_batch_is_one_call_of_the_engine_and_gives_what_rank_gives(prm):
+    engine = CountingEngine(prm.engine)
+    model = MedPRM(engine, prm._encoder)
+    requests = [
+        {"question": f"Q{number}?", "candidates": CHAINS[: number + 1], "documents": DOCUMENTS, "id": number}
+        for number in range(4)
+    ]
+    results = model.rank_batch((RankRequest(**one) if one["id"] % 2 else one for one in requests), aggregate="mean")
+    assert engine.calls == [4]
+    for one, result in zip(requests, results, strict=True):
+        expected = prm.rank(one["question"], one["candidates"], one["documents"], aggregate="mean", id=one["id"])
+        assert result.model_dump(exclude={"seconds"}) == expected.model_dump(exclude={"seconds"})
+        assert result.seconds == results[0].seconds > 0
+    assert asyncio.run(model.arank_batch(requests))[3].id == 3
+    assert model.rank_batch([]) == []
+    assert engine.calls == [4, 4]
+
+
+def test_in_a_batch_errors_stand_in_their_place(prm):
+    good = {"question": "Q?", "candidates": ["Step 1: Yes. The answer is (A)"]}
+    bad = [{"question": "the patient's secret"}, {**good, "candidates": [" "]}, {**good, "question": "word " * 3000}, 7]
+    results = prm.rank_batch([good, *bad, good])
+    assert [isinstance(result, Ranking) for result in results] == [True, *[False] * 4, True]
+    assert [type(result) for result in results[1:5]] == [
+        InputError, NothingScoredError, QuestionTooLongError, InputError,
+    ]  # fmt: skip
+    assert "secret" not in "".join(map(str, results[1:5]))
+    assert [isinstance(result, InputError) for result in prm.rank_batch(bad[:1])] == [True]
+
+
+def test_in_a_batch_rewards_that_are_no_rewards_cost_one_request():
+    class Engine:
+        name, max_tokens = "fixed", 100_000
+
+        def score(self, prompts):
+            return [[[0.5]], [[math.nan]], [[0.7]]][: self.given]
+
+    model = fixed()
+    model.engine = Engine()
+    request = {"question": "Q?", "candidates": ["Step 1: Yes."]}
+    model.engine.given = 3
+    results = model.rank_batch([request] * 3)
+    assert [type(result) for result in results] == [Ranking, ScoringError, Ranking]
+    model.engine.given = 2
+    with pytest.raises(ScoringError, match="2 requests of 3"):
+        model.rank_batch([request] * 3)
+
+
+@pytest.mark.parametrize("bad", [None, "one text", {"question": "Q?"}, 5])
+def test_rank_batch_wants_requests(prm, bad):
+    with pytest.raises(InputError, match="requests"):
+        prm.rank_batch(bad)
+    with pytest.raises(InputError, match="weighted_vote"):
+        prm.rank_batch([], strategy="best")
+
+
+def test_answers_and_tokens_can_be_asked_for(prm):
+    assert [prm.read_answer(text) for text in ("The answer is (b)", "Who knows.", " ")] == ["B", None, None]
+    assert MedPRM.from_model(random_llama(), real_tokenizer(), answer=lambda text: text[-1]).read_answer("ok") == "k"
+    with pytest.raises(InputError, match="must be text"):
+        prm.read_answer(None)
+    assert prm.count_tokens("") == 0
+    assert prm.count_tokens("5 mg <|eot_id|>") > prm.count_tokens("5 mg") > 0

@@ -1,8 +1,9 @@
 """What the demo reward model scores on held-out questions: `python -m examples.formulary.evaluate [--model FOLDER]`.
 
-Step AUROC by stage and by kind of error, and the accuracy of each way of choosing among 16 candidates, each with the
-documents, with the documents withheld, and with another question's documents in their place. Held-out questions come
-from seeds that training never uses; the `reserved` set pairs conditions and drugs that were never seen together.
+Step AUROC by stage and by kind of error, calibration, and the accuracy of each way of choosing among 16 candidates,
+each with the documents, with the documents withheld, and with another question's documents in their place. Held-out
+questions come from seeds that training never uses; the `reserved` set pairs conditions and drugs that were never seen
+together.
 """
 
 import argparse
@@ -16,6 +17,7 @@ from pathlib import Path
 import numpy as np
 from tqdm import tqdm
 
+from examples.formulary.calibration import expected_calibration_error, reliability
 from examples.formulary.world import (
     CITING_STAGES,
     ERROR_KINDS,
@@ -27,6 +29,7 @@ from examples.formulary.world import (
     make_question,
 )
 from medprm_scorer import MedPRM, ScoredChain
+from medprm_scorer.plots import reliability_figure, save_figure
 from medprm_scorer.selection import Scored, select
 
 CANDIDATES = 16
@@ -103,10 +106,12 @@ class StepRewards:
     def __init__(self) -> None:
         self.good: dict[str, Rewards] = defaultdict(list)
         self.bad: dict[str, Rewards] = defaultdict(list)
+        self.all: list[tuple[float, bool]] = []
 
     def add(self, question: int, chain: Chain, scored: ScoredChain) -> None:
         """Take in one chain."""
         for step, reward in zip(chain.steps, scored.step_rewards, strict=True):
+            self.all.append((reward, step.valid))
             if len(step.stages) == 1:
                 (self.good if step.valid else self.bad)[step.stages[0]].append((question, reward))
                 for kind in step.errors:
@@ -126,7 +131,7 @@ def evaluate(prm: MedPRM, questions: int, names: str, settings: Sequence[str] = 
     """Score held-out questions under each setting and gather the figures."""
     report: dict[str, object] = {}
     for setting in settings:
-        rewards, picks = StepRewards(), defaultdict(list)
+        rewards, picks, seconds = StepRewards(), defaultdict(list), []
         for number in tqdm(range(questions), desc=f"{names}, {setting}", disable=None):
             question, chains = held_out(number, names)
             documents: dict[str, Callable[[], tuple[str, ...]]] = {
@@ -134,19 +139,30 @@ def evaluate(prm: MedPRM, questions: int, names: str, settings: Sequence[str] = 
                 "withheld": tuple,
                 "another's": lambda n=number: held_out(n + 1_000_000, names)[0].documents,
             }
-            scored = prm.score(question.text, [chain.text for chain in chains], documents[setting]())
+            shown = documents[setting]()
+            begun = time.perf_counter()
+            scored = prm.score(question.text, [chain.text for chain in chains], shown)
+            seconds.append(time.perf_counter() - begun)
             for chain, result in zip(chains, scored, strict=True):
                 assert result.answer == chain.answer
                 rewards.add(number, chain, result)
             for choice, hit in choose(chains, scored, question.answer).items():
                 picks[choice].append(hit)
-        gain = [w - m for w, m in zip(picks["weighted vote"], picks["majority vote"], strict=True)]
         report[setting] = {
             "auroc": rewards.table(),
             "accuracy": {choice: interval(picks[choice]) for choice in CHOICES},
-            "weighted vote above majority vote": interval(gain),
+            "best-of-n above majority vote": interval(_above(picks, "best-of-n")),
+            "weighted vote above majority vote": interval(_above(picks, "weighted vote")),
+            "calibration error": expected_calibration_error(*zip(*rewards.all, strict=True)),
+            "bins": [(b.mean_reward, b.share_valid, b.count) for b in reliability(*zip(*rewards.all, strict=True))],
+            "seconds": float(np.median(seconds)),
         }
     return report
+
+
+def _above(picks: dict[str, list[float]], choice: str) -> list[float]:
+    """By how much a way of choosing is above majority vote on each question."""
+    return [mine - theirs for mine, theirs in zip(picks[choice], picks["majority vote"], strict=True)]
 
 
 def to_markdown(report: dict, names: str, questions: int) -> str:
@@ -162,13 +178,35 @@ def to_markdown(report: dict, names: str, questions: int) -> str:
     for choice in CHOICES:
         cells = [report[s]["accuracy"][choice] for s in settings]
         lines.append(f"| {choice} | {' | '.join(_percent(cell) for cell in cells)} |")
-    cells = [report[s]["weighted vote above majority vote"] for s in settings]
-    lines.append(f"| weighted vote above majority vote, points | {' | '.join(_percent(cell) for cell in cells)} |")
+    for choice in ("best-of-n", "weighted vote"):
+        cells = [report[s][f"{choice} above majority vote"] for s in settings]
+        lines.append(f"| {choice} above majority vote, points | {' | '.join(_percent(cell) for cell in cells)} |")
+    errors = [f"{report[s]['calibration error']:.3f}" for s in settings]
     lines += [
+        "",
+        f"| calibration, all steps | {' | '.join(settings)} |",
+        "|---" * (len(settings) + 1) + "|",
+        f"| expected calibration error (15 bins) | {' | '.join(errors)} |",
         "",
         "Withheld: no documents are shown. Another's: those of another question. Oracle: some candidate is right.",
     ]
     return "\n".join(lines)
+
+
+def plot_reliability(reports: dict, path: Path) -> None:
+    """The reliability diagram over all sets, with documents: a bin's rewards are those of all its steps."""
+    merged: dict[int, list[tuple[float, float, int]]] = defaultdict(list)
+    for report in reports.values():
+        for reward, share, count in report["documents"]["bins"]:
+            merged[min(int(reward * 15), 14)].append((reward, share, count))
+    bins = []
+    for parts in merged.values():
+        total = sum(count for _, _, count in parts)
+        means = [sum(part[i] * part[2] for part in parts) / total for i in (0, 1)]
+        bins.append((*means, total))
+    steps = sum(count for *_, count in bins)
+    error = sum(count * abs(reward - share) for reward, share, count in bins) / steps
+    save_figure(reliability_figure(sorted(bins), error, f"The demo model on {steps:,} held-out steps"), path)
 
 
 def to_summary(reports: dict) -> str:
@@ -183,11 +221,11 @@ def to_summary(reports: dict) -> str:
     return "\n".join(lines)
 
 
-def fill(file: Path, figures: str) -> None:
+def fill(file: Path, figures: str, marks: tuple[str, str] = MARKS) -> None:
     """Put figures into a text between its two marks."""
-    before, rest = file.read_text().split(MARKS[0])
-    after = rest.split(MARKS[1])[1]
-    file.write_text(f"{before}{MARKS[0]}\n{figures}\n{MARKS[1]}{after}")
+    before, rest = file.read_text().split(marks[0])
+    after = rest.split(marks[1])[1]
+    file.write_text(f"{before}{marks[0]}\n{figures}\n{marks[1]}{after}")
 
 
 def _ratio(cell: Figure) -> str:
@@ -205,6 +243,7 @@ if __name__ == "__main__":
     parser.add_argument("--names", choices=("seen", "reserved"), nargs="+", default=["seen", "reserved"])
     parser.add_argument("--json", type=Path, help="write all figures here")
     parser.add_argument("--card", type=Path, help="put the tables into this model card, between its two marks")
+    parser.add_argument("--plot", type=Path, help="draw the reliability diagram (with documents, all sets) here")
     parser.add_argument("--readme", type=Path, help="put a summary into this text, between its two marks")
     arguments = parser.parse_args()
     if arguments.questions < 1:
@@ -214,7 +253,11 @@ if __name__ == "__main__":
     reports = {names: evaluate(prm, arguments.questions, names) for names in arguments.names}
     tables = "\n\n".join(to_markdown(figures, names, arguments.questions) for names, figures in reports.items())
     print(tables, end="\n\n")
+    middle = [figures["documents"]["seconds"] for figures in reports.values() if "documents" in figures]
+    print(f"{CANDIDATES} candidates of a question: {1000 * max(middle):.0f} ms (median)")
     print(f"{time.monotonic() - begun:.0f} s on {prm.engine.name}")
+    if arguments.plot:
+        plot_reliability(reports, arguments.plot)
     if arguments.json:
         arguments.json.write_text(json.dumps(reports, indent=1))
     if arguments.card:

@@ -1,38 +1,46 @@
 """The demo reward model's shape, and initial weights that already copy and compare.
 
 Copying (induction) has to form before anything can be checked against a document, and from a random start it forms
-late: nine million tokens were not enough. So a few heads and one feed-forward layer are partly written by hand before
-training. The residual stream is divided: one constant, the token's identity, the identities of the tokens one and two
+late: nine million tokens were not enough. So a few heads and two feed-forward layers are partly written by hand before
+training. The residual stream is divided: one constant, the token's identity, the identities of the tokens one to four
 places back (layer 0 writes them), what came next where the same tokens stood before and what stood there in this
-token's own place (layer 1), and how far the latter is from the token itself (layer 1's feed-forward). Training
-changes all of it.
+token's own place (layer 1), how far the latter is from the token itself, and how far two neighbouring names or numbers
+are from each other (feed-forward layers). Training changes all of it.
 """
 
 import torch
-from transformers import LlamaConfig, LlamaForCausalLM
+from transformers import LlamaConfig, LlamaForCausalLM, PreTrainedTokenizerBase
+
+from examples.formulary.names import COMORBIDITIES, CONDITIONS, DRUGS
 
 HIDDEN, LAYERS, HEADS, KV_HEADS, HEAD_DIM, INTERMEDIATE = 256, 4, 4, 2, 64, 640
 ROPE_THETA = 10_000_000.0
-_CONSTANT, _WIDTH = 0, 48
-_TOKEN, _BACK_1, _BACK_2, _NEXT, _HERE = (slice(1 + _WIDTH * part, 1 + _WIDTH * (part + 1)) for part in range(5))
-_MISMATCH = _HERE.stop
+_CONSTANT, _WIDTH = 0, 35
+_TOKEN, _BACK_1, _BACK_2, _BACK_3, _BACK_4, _NEXT, _HERE = (
+    slice(1 + _WIDTH * part, 1 + _WIDTH * (part + 1)) for part in range(7)
+)
+_HERE_DIFFERS, _BACK_2_DIFFERS, _BACK_3_DIFFERS, _IS_NAME, _FOUND = range(_HERE.stop, _HERE.stop + 5)
 _LENGTH = 4.0  # of every identity, in each part
+_MAGNITUDE = 0.25  # share of a number's squared length that tells how large it is
 _SLOW = [*range(12, 32), *range(44, 64)]  # rotary pairs that hardly turn over a prompt: room to compare contents
 _FAST = range(8)  # rotary pairs that tell neighbouring places apart
-_SHARPNESS = 1.6
+_MIDDLE = range(4, 8)  # those that tell a step from the next
+_NEARNESS = 2.8
+_AVERSION = 2.0
+_SHARPNESS = 2.0
+_SMALL = 0.2  # keeps units that are always on from swamping the others when training moves their outputs
 
 
-def build_model(vocabulary: int, seed: int, pad_id: int) -> LlamaForCausalLM:
+def build_model(tokenizer: PreTrainedTokenizerBase, seed: int) -> LlamaForCausalLM:
     """Make the model with its initial weights.
 
     Args:
-        vocabulary: Number of tokens, the step tag included.
+        tokenizer: The demo tokenizer: its numbers get identities that tell how large they are.
         seed: Seed of the initial weights.
-        pad_id: Id of the padding token.
     """
     torch.manual_seed(seed)
     config = LlamaConfig(
-        vocab_size=vocabulary,
+        vocab_size=len(tokenizer),
         hidden_size=HIDDEN,
         intermediate_size=INTERMEDIATE,
         num_hidden_layers=LAYERS,
@@ -43,46 +51,66 @@ def build_model(vocabulary: int, seed: int, pad_id: int) -> LlamaForCausalLM:
         rms_norm_eps=1e-5,
         rope_parameters={"rope_type": "default", "rope_theta": ROPE_THETA},
         tie_word_embeddings=False,
-        bos_token_id=0,
-        eos_token_id=3,
-        pad_token_id=pad_id,
+        bos_token_id=tokenizer.bos_token_id,
+        eos_token_id=tokenizer.eos_token_id,
+        pad_token_id=tokenizer.pad_token_id,
     )
     model = LlamaForCausalLM(config)
     with torch.no_grad():
-        _write_by_hand(model)
+        _write_by_hand(model, _identities(tokenizer))
+        names = [f"Ġ{name}" for name in (*DRUGS, *CONDITIONS, *COMORBIDITIES, *range(1000))]
+        model.model.embed_tokens.weight[tokenizer.convert_tokens_to_ids(names), _IS_NAME] = 1.0
     return model
 
 
-def _write_by_hand(model: LlamaForCausalLM) -> None:
+def _identities(tokenizer: PreTrainedTokenizerBase) -> torch.Tensor:
+    """One vector per token, all of one length: looking back needs the same constant of every token after the norm."""
+    identity = torch.nn.functional.normalize(torch.randn(len(tokenizer), _WIDTH), dim=-1)
+    numbers = range(1000)
+    ids = tokenizer.convert_tokens_to_ids([f"Ġ{number}" for number in numbers])
+    angle = torch.pi * torch.tensor(numbers) / 1000
+    scale = torch.stack([angle.cos(), angle.sin(), (4 * angle).cos(), (4 * angle).sin()], -1) / 2**0.5
+    name = torch.nn.functional.normalize(torch.randn(1000, _WIDTH - 4), dim=-1)
+    identity[ids] = torch.cat([_MAGNITUDE**0.5 * scale, (1 - _MAGNITUDE) ** 0.5 * name], -1)
+    return _LENGTH * identity
+
+
+def _write_by_hand(model: LlamaForCausalLM, identity: torch.Tensor) -> None:
     table = model.model.embed_tokens.weight
-    # of equal length, since a token's constant is normalized with it, and looking back needs the same of every token
-    identity = _LENGTH * torch.nn.functional.normalize(torch.randn(table.shape[0], _WIDTH), dim=-1)
     table[:, _CONSTANT] = 1.0
     table[:, _TOKEN] = identity
+    table[:, _IS_NAME] = 0.0
     model.lm_head.weight[:, _NEXT] += 0.35 * identity
     first, second = model.model.layers[:2]
-    for attention, heads in ((first.self_attn, 2), (second.self_attn, 3)):  # no random numbers where we write
+    for attention, heads in ((first.self_attn, 4), (second.self_attn, 3)):  # no random numbers where we write
         for weight in (attention.q_proj.weight, attention.o_proj.weight.T):
             weight[: heads * HEAD_DIM] = 0.0
         for weight in (attention.k_proj.weight, attention.v_proj.weight):
             weight[: (heads + 1) // 2 * HEAD_DIM] = 0.0
 
-    for head, target in ((0, _BACK_1), (1, _BACK_2)):
+    for head, target in enumerate((_BACK_1, _BACK_2, _BACK_3, _BACK_4)):
         _look_back(first.self_attn, head, places=head + 1)
         _copy(first.self_attn, head, target, parts_before=1)
+    _measure_distance(first.mlp, 0, _TOKEN, _BACK_2, _BACK_2_DIFFERS, gain=0.02)
+    _measure_distance(first.mlp, 1, _BACK_1, _BACK_3, _BACK_3_DIFFERS, gain=0.02)
 
     # "Zorvine at 5": heads 0 and 1 know a place by the two tokens before it, head 2 by the one token before it
     by_two, by_one = ((_BACK_2, _BACK_1, _BACK_2), (_BACK_1, _TOKEN, _BACK_1)), ((_BACK_1, _TOKEN, _BACK_1),)
     for group, parts in ((0, by_two), (1, by_one)):
         for key, before, now in parts:
-            sketch = _SHARPNESS * torch.linalg.qr(torch.randn(_WIDTH, len(_SLOW))).Q.T
+            sketch = _SHARPNESS * torch.linalg.qr(torch.randn(len(_SLOW), _WIDTH)).Q
             _compare(second.self_attn.k_proj.weight, group, key, sketch)
             _compare(second.self_attn.q_proj.weight, 2 * group, before, sketch)  # what came next there?
             if group == 0:
                 _compare(second.self_attn.q_proj.weight, 1, now, sketch)  # what stood there in my place?
+    _look_away(second.self_attn, 1)  # a token always stands in its own place
     for head, target in ((0, _NEXT), (1, _HERE), (2, _NEXT)):
-        _copy(second.self_attn, head, target, parts_before=3)
-    _measure_mismatch(second.mlp)
+        _copy(second.self_attn, head, target, parts_before=5)
+    _measure_distance(second.mlp, 0, _TOKEN, _HERE, _HERE_DIFFERS, gain=0.06)
+    for layer in model.model.layers[2:]:  # where a step tag gathers what was found in its step
+        for head in range(2):
+            _look_around(layer.self_attn, head)
+    _fetch(model.model.layers[2].self_attn, 0, _HERE_DIFFERS, _FOUND)
 
 
 def _look_back(attention: torch.nn.Module, head: int, places: int) -> None:
@@ -93,6 +121,32 @@ def _look_back(attention: torch.nn.Module, head: int, places: int) -> None:
         attention.k_proj.weight[group * HEAD_DIM + pair, _CONSTANT] = 3.0
         attention.q_proj.weight[head * HEAD_DIM + pair, _CONSTANT] = 3.0 * turn.cos()
         attention.q_proj.weight[head * HEAD_DIM + pair + HEAD_DIM // 2, _CONSTANT] = 3.0 * turn.sin()
+
+
+def _look_around(attention: torch.nn.Module, head: int) -> None:
+    """Make a head prefer the last twenty tokens or so, by rotary phase alone: a step is about as long."""
+    group = head // (HEADS // KV_HEADS)
+    for pair in _MIDDLE:
+        attention.k_proj.weight[group * HEAD_DIM + pair, _CONSTANT] = _NEARNESS
+        attention.q_proj.weight[head * HEAD_DIM + pair, _CONSTANT] = _NEARNESS
+
+
+def _look_away(attention: torch.nn.Module, head: int) -> None:
+    """Make a head avoid the token itself, by rotary phase alone; far away, the phases cancel each other."""
+    group = head // (HEADS // KV_HEADS)
+    for pair in _FAST:
+        attention.k_proj.weight[group * HEAD_DIM + pair, _CONSTANT] = _AVERSION
+        attention.q_proj.weight[head * HEAD_DIM + pair, _CONSTANT] = -_AVERSION
+
+
+def _fetch(attention: torch.nn.Module, head: int, part: int, target: int) -> None:
+    """Make a head look for names and numbers where one number of the residual stream is large, and fetch that."""
+    group, place = head // (HEADS // KV_HEADS), _SLOW[0]
+    attention.k_proj.weight[group * HEAD_DIM + place, part] = 0.4
+    attention.k_proj.weight[group * HEAD_DIM + place, _IS_NAME] = 2.0
+    attention.q_proj.weight[head * HEAD_DIM + place, _CONSTANT] = 8.0
+    attention.v_proj.weight[group * HEAD_DIM + place, part] = 1.0
+    attention.o_proj.weight[target, head * HEAD_DIM + place] = 1.0
 
 
 def _copy(attention: torch.nn.Module, head: int, target: slice, parts_before: int) -> None:
@@ -110,12 +164,14 @@ def _compare(weight: torch.Tensor, head: int, part: slice, sketch: torch.Tensor)
     weight[rows, part] = weight[rows, part] + sketch
 
 
-def _measure_mismatch(mlp: torch.nn.Module) -> None:
-    """Write the squared distance of token and `here`: silu(d) d + silu(-d) (-d) = d² for each of their places d."""
+def _measure_distance(mlp: torch.nn.Module, block: int, part: slice, other: slice, target: int, gain: float) -> None:
+    """Write the squared distance of two parts: silu(d) d + silu(-d) (-d) = d² for each of their places d."""
+    for weight in (mlp.gate_proj.weight, mlp.up_proj.weight, mlp.down_proj.weight.T):
+        weight[2 * _WIDTH * block : 2 * _WIDTH * (block + 1)] = 0.0
     for place in range(_WIDTH):
         for unit, sign in ((2 * place, 1.0), (2 * place + 1, -1.0)):
+            unit += 2 * _WIDTH * block
             for weight in (mlp.gate_proj.weight, mlp.up_proj.weight):
-                weight[unit] = 0.0
-                weight[unit, _TOKEN.start + place] = sign
-                weight[unit, _HERE.start + place] = -sign
-            mlp.down_proj.weight[_MISMATCH, unit] = 0.1
+                weight[unit, part.start + place] = sign * _SMALL
+                weight[unit, other.start + place] = -sign * _SMALL
+            mlp.down_proj.weight[target, unit] = gain / _SMALL**2

@@ -8,6 +8,7 @@ from transformers import PreTrainedTokenizerFast
 
 from examples.formulary.names import COMORBIDITIES, CONDITIONS, DRUGS, LETTERS
 from examples.formulary.world import Policy, make_chain, make_question
+from medprm_scorer.policy_prompts import POLICY_PROMPTS
 from medprm_scorer.prompts import NEGATIVE_LABEL, POSITIVE_LABEL, STEP_TAG, SYSTEM_PROMPTS, user_prefix
 
 SPECIALS = ("<|begin_of_text|>", "<|start_header_id|>", "<|end_header_id|>", "<|eot_id|>", "<|pad|>")
@@ -56,11 +57,20 @@ def build_tokenizer() -> PreTrainedTokenizerFast:
 def _world_texts() -> list[str]:
     """Texts that hold every word of the world: prompts, numbers, names, and enough drawn questions and chains."""
     rng = random.Random(0)
-    texts = [*SYSTEM_PROMPTS.values(), "system", "user", "assistant", POSITIVE_LABEL, NEGATIVE_LABEL]
+    texts = [
+        *SYSTEM_PROMPTS.values(),
+        *POLICY_PROMPTS.values(),
+        "system",
+        "user",
+        "assistant",
+        POSITIVE_LABEL,
+        NEGATIVE_LABEL,
+    ]
     texts += [f" {number}" for number in range(1000)]
     texts += [f" {name}" for name in (*DRUGS, *CONDITIONS, *COMORBIDITIES, *LETTERS)]
     for _ in range(200):
         question = make_question(rng)
         chain = make_chain(question, rng, Policy())
         texts += [f"\n\n{user_prefix(question.text, question.documents)}", " " + re.sub(r"\s+", " ", chain.text)]
+        texts.append(chain.text)  # as a policy writes it: a step to a line
     return texts

@@ -7,10 +7,15 @@ read in the documents, never known by heart.
 
 The four options are always the uncapped and the capped dose of the two drugs that the right guideline names, so the
 options alone do not tell which drug, number or limit is right. A wrong step uses the same words as a right one.
+
+What a step must compare stands close together and the outcome is said aloud ("holds", "exceeds"), so that a small model
+can check it where it stands.
 """
 
 import random
+from collections.abc import Sequence
 from dataclasses import dataclass, field
+from typing import TypeVar
 
 from examples.formulary.names import COMORBIDITIES, CONDITIONS, DOSES, DRUGS, LETTERS, LIMITS, WEIGHTS, is_reserved
 
@@ -30,6 +35,9 @@ _LEADS = {
     "product": ("The patient weighs", "This patient weighs"),
     "limit": ("With", "Taking"),
 }
+_Value = TypeVar("_Value", int, str)
+_STRAY = 0.15  # share of misreadings that are of nothing in the documents
+_INCONSEQUENT = 0.3  # share of wrong decisions whose comparison is right: what follows from it is not done
 
 
 @dataclass(frozen=True)
@@ -140,7 +148,7 @@ def make_question(rng: random.Random, names: str = "seen") -> Question:
             break
     exception, other_exception, third = rng.sample(COMORBIDITIES, 3)
     # as often the other guideline's exception as the right one: seeing the patient's own must not betray a right step
-    comorbidity = rng.choices((exception, other_exception, third), (0.4, 0.4, 0.2))[0]
+    comorbidity = rng.choices((exception, other_exception, third), (0.45, 0.45, 0.1))[0]
     rng.shuffle(options)
     documents = [
         f"Guideline: in {condition} use {first} unless {exception} then {alternative}.",
@@ -195,15 +203,17 @@ def make_chain(question: Question, rng: random.Random, policy: Policy) -> Chain:
             ((q.distractor, q.alternative), (q.first, q.distractor), (q.alternative, q.first))
         )
     elif error == "wrong_exception":
-        exception = q.other_exception
+        exception = _misread(rng, q.exception, (q.other_exception,), COMORBIDITIES)
     write("guideline", f"in {q.condition} use {first} unless {exception} then {alternative}", error)
 
     comorbidity = q.comorbidity
     error = policy.errs(rng, ERROR_KINDS["choice"])
     if error == "misread_patient":
-        comorbidity = rng.choice([c for c in (q.exception, q.other_exception) if c != q.comorbidity])
-    drug = alternative if (comorbidity == exception) != (error == "overlooked_exception") else first
-    write("choice", f"{comorbidity}, so the drug is {drug}", error)
+        comorbidity = _misread(rng, q.comorbidity, (q.exception, q.other_exception), COMORBIDITIES)
+    holds, follows = _decide(rng, comorbidity == exception, error == "overlooked_exception")
+    drug, rule = (alternative, f"{exception} then") if follows else (first, f"{q.condition} use")
+    verdict = "holds" if holds else "fails"
+    write("choice", f"{comorbidity} against {exception} {verdict}, so given {rule} {drug}", error)
 
     dose, limit = q.labels[drug].dose, q.labels[drug].limit
     error = policy.errs(rng, ERROR_KINDS["label"])
@@ -212,7 +222,10 @@ def make_chain(question: Question, rng: random.Random, policy: Policy) -> Chain:
         # mostly the other drug of the right guideline, whose numbers lead to the options too
         weights = [1 if other == q.distractor else 4 for other in others]
         other = q.labels[rng.choices(others, weights)[0]]
-        dose, limit = (other.dose, limit) if error == "misread_dose" else (dose, other.limit)
+        if error == "misread_dose":
+            dose = _misread(rng, dose, (other.dose,), DOSES)
+        else:
+            limit = _misread(rng, limit, (other.limit,), LIMITS)
     write("label", f"dose {drug} at {dose} mg per kg, limit {drug} to {limit} mg", error)
 
     weight = q.weight
@@ -226,21 +239,37 @@ def make_chain(question: Question, rng: random.Random, policy: Policy) -> Chain:
     write("product", f"{weight} kg, so {dose} times {weight} is {product} mg", error)
 
     error = policy.errs(rng, ERROR_KINDS["limit"])
-    amount = (max if error == "forgotten_limit" else min)(product, limit)
     if error == "forgotten_limit" and product == limit:
         error = None
+    exceeds, follows = _decide(rng, product > limit, error == "forgotten_limit")
+    amount = limit if follows else product
     if amount in q.options and error != "wrong_letter":
         letter = LETTERS[q.options.index(amount)]
     else:
         letter = rng.choice([x for x, option in zip(LETTERS, q.options, strict=True) if option != amount])
         error = error if error == "forgotten_limit" else "wrong_letter"
-    write("limit", f"{product} mg against the limit {limit} mg, the answer is ({letter}) {amount} mg", error)
+    verdict = "exceeds" if exceeds else "fits"
+    write("limit", f"{product} against {limit} {verdict}, so at {amount} the answer is ({letter}) {amount} mg", error)
 
     if rng.random() < policy.merged:
         one, two, *rest = written
         joined = f"{one.text[:-1]}; {two.text[0].lower()}{two.text[1:]}"
         written = [Step(joined, one.stages + two.stages, one.errors + two.errors), *rest]
     return Chain(tuple(written), letter)
+
+
+def _misread(rng: random.Random, right: _Value, near: Sequence[_Value], pool: Sequence[_Value]) -> _Value:
+    """A value other than the right one: mostly one that stands nearby, now and then any of the pool."""
+    choices = [value for value in (pool if rng.random() < _STRAY else near) if value != right]
+    return rng.choice(choices)
+
+
+def _decide(rng: random.Random, truth: bool, wrong: bool) -> tuple[bool, bool]:
+    """What a comparison is said to show, and what is then done; a wrong decision errs in one of the two."""
+    if not wrong:
+        return truth, truth
+    said = truth if rng.random() < _INCONSEQUENT else not truth
+    return said, not truth
 
 
 def draw_policy(rng: random.Random) -> Policy:

@@ -1,0 +1,158 @@
+"""The paper's figure in small: `python -m examples.formulary.experiment --policy FOLDER --out FOLDER`.
+
+Samples 64 solutions for each of 500 held-out questions from the small policy model, by the paper's sampling rules;
+scores them with the demo reward model with the documents, without any, and with another question's; and compares the
+ways of choosing. Stopped at any moment, it goes on where it was.
+"""
+
+import argparse
+import datetime
+import json
+import os
+import platform
+import random
+import time
+from pathlib import Path
+
+import torch
+from tqdm import tqdm
+
+from examples.formulary.evaluate import fill
+from examples.formulary.sample import PolicyModel
+from examples.formulary.world import Question, make_question
+from medprm_scorer import MedPRM, sample_chains
+from medprm_scorer.evaluation import evaluate
+from medprm_scorer.evaluation_report import to_text
+from medprm_scorer.evaluation_results import Evaluation
+from medprm_scorer.journal import Journal
+from medprm_scorer.plots import save_scaling_plot
+
+MARKS = ("<!-- figures: written by experiment.py -->", "<!-- end of the experiment's figures -->")
+SETTINGS = {
+    "documents": "with the question's documents",
+    "withheld": "without documents",
+    "another's": "with another question's documents",
+}
+
+
+def held_out(number: int) -> tuple[str, Question]:
+    """One question of the experiment, every other one with pairs of names that training never uses."""
+    names = "reserved" if number % 2 else "seen"
+    return names, make_question(random.Random(f"experiment-{number}"), names)
+
+
+def sample(folder: Path, policy: PolicyModel, questions: int, samples: int, seed: int) -> Journal:
+    """The solutions of each question, in a journal by the question's number."""
+    journal = Journal(folder / "samples.jsonl", {"samples": samples, "seed": seed})
+    for number in tqdm(range(questions), desc="sampling", disable=None):
+        if journal.get(str(number)) is None:
+            _, question = held_out(number)
+            torch.manual_seed(seed * 1_000_003 + number)
+            drawn = sample_chains(lambda count, q=question: policy.draw(q.text, q.documents, count), samples)
+            journal.add(str(number), {"chains": drawn.chains, "drawn": drawn.drawn, "dropped": drawn.dropped})
+    return journal
+
+
+def write_requests(folder: Path, journal: Journal, questions: int, setting: str) -> Path:
+    """The file that `medprm evaluate` reads, with the documents of one setting."""
+    file = folder / f"{setting.replace(chr(39), '')}.jsonl"
+    with file.open("w") as lines:
+        for number in range(questions):
+            names, question = held_out(number)
+            documents = {
+                "documents": question.documents,
+                "withheld": (),
+                "another's": held_out(number + 1_000_000)[1].documents,
+            }[setting]
+            record = {
+                "id": number,
+                "data_source": f"{names} pairs",
+                "question": question.text,
+                "documents": documents,
+                "candidates": journal.get(str(number))["chains"],
+                "correct_answer": question.answer,
+            }
+            lines.write(json.dumps(record) + "\n")
+    return file
+
+
+def ablation_table(found: dict[str, Evaluation]) -> str:
+    """Accuracies of the choices by rewards in each setting, beside those that need none."""
+    sizes = found["documents"].sizes
+    lines = [f"| % right | {' | '.join(f'n = {n}' for n in sizes)} |", "|---" * (len(sizes) + 1) + "|"]
+
+    def row(name: str, total: str, choice: str, aggregate: str | None = None) -> str:
+        cells = [found[total].total.cell(n, choice, aggregate).accuracy for n in sizes]
+        return f"| {name} | {' | '.join(f'{100 * cell.value:.1f}' for cell in cells)} |"
+
+    lines.append(row("majority vote", "documents", "majority_vote"))
+    for choice, label in (("weighted_vote", "weighted vote"), ("best_of_n", "best-of-n")):
+        lines += [row(f"{label}, {SETTINGS[setting]}", setting, choice, "min") for setting in found]
+    lines.append(row("oracle", "documents", "oracle"))
+    return "\n".join(lines)
+
+
+def write_results(results: Path, found: dict[str, Evaluation], facts: str) -> None:
+    """Keep the table, the curve and all figures; nothing of the questions."""
+    results.mkdir(parents=True, exist_ok=True)
+    save_scaling_plot(found["documents"], results / "scaling.png")
+    figures = {name: one.model_copy(update={"disagreements": []}).model_dump() for name, one in found.items()}
+    (results / "experiment.json").write_text(json.dumps(figures) + "\n")
+    text = to_text(found["documents"].model_copy(update={"disagreements": []}))
+    (results / "README.md").write_text(
+        f"# The experiment\n\n{facts}\n\n![Accuracy by number of candidates](scaling.png)\n\n"
+        f"{ablation_table(found)}\n\n"
+        f"With the question's documents, `medprm evaluate` prints:\n\n```text\n{text.strip()}\n```\n"
+    )
+
+
+def main() -> None:
+    """Run the experiment and keep its results."""
+    parser = argparse.ArgumentParser(
+        description=__doc__.splitlines()[0], formatter_class=argparse.ArgumentDefaultsHelpFormatter
+    )
+    parser.add_argument("--policy", type=Path, default=Path("runs/policy/model"), help="folder of the policy model")
+    parser.add_argument("--model", type=Path, help="folder of a reward model; the one inside the package if left out")
+    parser.add_argument("--out", type=Path, default=Path("runs/experiment"), help="folder for samples and scores")
+    parser.add_argument("--results", type=Path, default=Path("runs/experiment/results"), help="folder for the results")
+    parser.add_argument("--readme", type=Path, help="put the ablation table into this text, between its two marks")
+    parser.add_argument("--questions", type=int, default=500)
+    parser.add_argument("--samples", type=int, default=64)
+    parser.add_argument("--seed", type=int, default=0)
+    arguments = parser.parse_args()
+    arguments.out.mkdir(parents=True, exist_ok=True)
+    times = {}
+    begun = time.monotonic()
+    policy = PolicyModel(arguments.policy)
+    journal = sample(arguments.out, policy, arguments.questions, arguments.samples, arguments.seed)
+    times["sampling"] = time.monotonic() - begun
+    prm = MedPRM.from_pretrained(arguments.model, device="cpu", dtype="float32")
+    found = {}
+    for setting in SETTINGS:
+        begun = time.monotonic()
+        file = write_requests(arguments.out, journal, arguments.questions, setting)
+        found[setting] = evaluate(file, prm, journal=file.with_suffix(".scores.jsonl"), model="the demo model")
+        times[setting] = time.monotonic() - begun
+    dropped = sum(journal.get(str(number))["dropped"] for number in range(arguments.questions))
+    drawn = sum(journal.get(str(number))["drawn"] for number in range(arguments.questions))
+    spent = ", ".join(f"{name} {seconds:.0f} s" for name, seconds in times.items())
+    command = (
+        f"python -m examples.formulary.experiment --questions {arguments.questions} --samples {arguments.samples} "
+        f"--seed {arguments.seed}"
+    )
+    facts = (
+        f"`{command}`, {datetime.date.today().isoformat()}, {os.cpu_count()} CPU cores ({platform.machine()}), "
+        f"float32. Time (of the last run, if it was interrupted): {spent}. {drawn:,} solutions were drawn, "
+        f"{dropped:,} of them dropped for their number of steps. Half of the questions pair names that training never "
+        "paired."
+    )
+    write_results(arguments.results, found, facts)
+    journal.close()
+    if arguments.readme:
+        fill(arguments.readme, ablation_table(found), MARKS)
+    print(ablation_table(found))
+    print(f"the results are in {arguments.results}")
+
+
+if __name__ == "__main__":
+    main()
