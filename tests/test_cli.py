@@ -252,9 +252,9 @@ def test_html_that_cannot_be_written(fake, capsys, request_file, tmp_path):
     prm = fake()
     assert cli.main(["rank", request_file, "--html", str(tmp_path / "nowhere" / "out.html")]) == 2
     assert_one_error_line(capsys.readouterr().err, "its folder does not exist")
+    assert cli.main(["rank", request_file, "--html", str(tmp_path)]) == 2
+    assert_one_error_line(capsys.readouterr().err, "is a folder")
     assert prm.loaded is None  # said before the model is loaded
-    assert cli.main(["rank", request_file, "--html", str(tmp_path)]) == 1
-    assert_one_error_line(capsys.readouterr().err, "Is a directory")
 
 
 @pytest.mark.parametrize(
