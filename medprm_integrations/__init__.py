@@ -1,1 +1,1 @@
-"""Where the LangChain and LlamaIndex integrations live; this version holds none yet."""
+"""MedPRM inside LangChain; what more than one framework needs stands beside it, written once."""

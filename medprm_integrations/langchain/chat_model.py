@@ -1,0 +1,328 @@
+"""`ChatMedPRM`: a chat model that samples n answers from another one and gives the best."""
+
+from collections.abc import Callable, Sequence
+from functools import partial
+from hashlib import sha256
+from operator import itemgetter
+from typing import Any
+
+from langchain_core.language_models import BaseChatModel
+from langchain_core.messages import AIMessage, BaseMessage
+from langchain_core.runnables import (
+    Runnable,
+    RunnableBinding,
+    RunnableConfig,
+    RunnableLambda,
+    RunnableMap,
+    RunnablePassthrough,
+    RunnableSequence,
+)
+from pydantic import ConfigDict, Field, PrivateAttr, field_validator
+from typing_extensions import override
+
+from medprm_integrations.choosing import Drawing
+from medprm_integrations.evidence import Evidence, within_budget
+from medprm_integrations.langchain.gathering import agathered, gathered
+from medprm_integrations.langchain.quiet import is_interrupt, quiet
+from medprm_integrations.langchain.reading import last_question, structured_text, tool_documents
+from medprm_integrations.langchain.runs import BELOW, NO_CALLBACKS
+from medprm_integrations.langchain.whole_message import Message, WholeMessageChatModel
+from medprm_integrations.langchain.winner import KEY, RankingMetadata, as_message, crowned, total_usage
+from medprm_integrations.parallel import arun_all, run_all
+from medprm_integrations.settings import (
+    DEFAULT_CONCURRENCY,
+    DEFAULT_N,
+    Aggregate,
+    Agreement,
+    Concurrency,
+    SampleCount,
+    Strategy,
+)
+from medprm_integrations.sharing import share
+from medprm_scorer.results import Ranking
+from medprm_scorer.scorer import MedPRM
+
+share()
+
+
+class ChatMedPRM(WholeMessageChatModel):
+    """A chat model that samples n answers from another chat model and gives the one that the reward model selects.
+
+    It takes the other model's place: `bind_tools`, `with_structured_output`, streaming and async work as there. An
+    answer that calls tools is handed on as it is, and only one is drawn when tools are bound; only answers to the user
+    are sampled and selected. The stream has one chunk, the winner.
+
+    The winner's ranking is in `response_metadata["medprm"]` (`ranking_of` reads it back) and its `usage_metadata`
+    counts the tokens of all samples. Callbacks see the usage of the n runs below, and none for the run of this model
+    itself, so that nothing is counted twice.
+
+    The question is the last human message; the evidence is what tools have brought to the conversation, the newest
+    first within the reward model's budget for documents.
+
+    Args:
+        llm: The chat model to sample from, with a temperature above 0; `llm.bind(…)` of one is fine too. Its samples
+            come from no cache.
+        prm: The reward model.
+        n: How many samples.
+        strategy: `weighted_vote`, `best_of_n` or `majority_vote`.
+        aggregate: How step rewards become a chain reward.
+        max_concurrency: Most calls of the `llm` at once.
+        agree: Draw no more once so many samples give the same answer; None draws all n.
+        evidence: Your own function from the messages to documents, which come before those of the tools; async is fine
+            where this model is used async.
+        evidence_tools: Names of the tools whose results are evidence; None for all, an empty list for none.
+        question: Your own function from the messages to the question.
+
+    Example:
+        >>> from langchain_core.language_models import FakeListChatModel
+        >>> llm = FakeListChatModel(responses=["Step 1: 5 mg. The answer is (A)", "Step 1: 9 mg. The answer is (B)"])
+        >>> chat = ChatMedPRM(llm=llm, prm=MedPRM.from_pretrained(), n=2)
+        >>> len(chat.invoke("Which dose?").response_metadata["medprm"]["chains"])
+        2
+    """
+
+    llm: Runnable[Any, Any] = Field(repr=False, exclude=True)
+    prm: MedPRM = Field(repr=False, exclude=True)
+    n: SampleCount = DEFAULT_N
+    strategy: Strategy = "weighted_vote"
+    aggregate: Aggregate = "min"
+    max_concurrency: Concurrency = DEFAULT_CONCURRENCY
+    agree: Agreement | None = None
+    evidence: Callable[[Sequence[BaseMessage]], Any] | None = Field(default=None, repr=False, exclude=True)
+    evidence_tools: Sequence[str] | None = None
+    question: Callable[[Sequence[BaseMessage]], str] | None = Field(default=None, repr=False, exclude=True)
+
+    model_config = ConfigDict(arbitrary_types_allowed=True, hide_input_in_errors=True, validate_default=True)
+
+    _sampler: Runnable[Any, Any] = PrivateAttr()
+    _final: Runnable[Any, Any] | None = PrivateAttr(default=None)
+    """With structured output: parses an answer, or finds it invalid."""
+
+    @field_validator("llm")
+    @classmethod
+    def _is_chat_model(cls, llm: Runnable[Any, Any]) -> Runnable[Any, Any]:
+        inner = llm.bound if isinstance(llm, RunnableBinding) else llm
+        if not isinstance(inner, BaseChatModel):
+            raise ValueError(f"llm must be a chat model, not {type(inner).__name__}: for a chain, take MedPRMBestOfN")
+        return llm
+
+    @override
+    def model_post_init(self, context: Any, /) -> None:
+        super().model_post_init(context)
+        self._sampler = quiet(self.llm)
+
+    # --- sample, score, select ---
+
+    @override
+    def _decide(
+        self, messages: list[BaseMessage], stop: Any, config: RunnableConfig, kwargs: dict[str, Any]
+    ) -> AIMessage:
+        drawing, question = self._drawing(kwargs), self._question(messages)
+        while count := drawing.to_draw():
+            call = partial(self._sample, messages, config, stop=stop, **kwargs)
+            drawing.add(_messages(run_all([call] * count, self.max_concurrency, is_interrupt)))
+        if not drawing.values:
+            return self._untouched(drawing)
+        drawing.warn_if_identical(self.llm)
+        evidence = self._evidence(messages, gathered(self.evidence, messages))
+        ranking = self.prm.rank(
+            question, drawing.texts, evidence.texts, strategy=self.strategy, aggregate=self.aggregate
+        )
+        return self._chosen(drawing, ranking, evidence)
+
+    @override
+    async def _adecide(
+        self, messages: list[BaseMessage], stop: Any, config: RunnableConfig, kwargs: dict[str, Any]
+    ) -> AIMessage:
+        drawing, question = self._drawing(kwargs), self._question(messages)
+        while count := drawing.to_draw():
+            call = partial(self._asample, messages, config, stop=stop, **kwargs)
+            drawing.add(_messages(await arun_all([call] * count, self.max_concurrency, is_interrupt)))
+        if not drawing.values:
+            return self._untouched(drawing)
+        drawing.warn_if_identical(self.llm)
+        evidence = self._evidence(messages, await agathered(self.evidence, messages))
+        ranking = await self.prm.arank(
+            question, drawing.texts, evidence.texts, strategy=self.strategy, aggregate=self.aggregate
+        )
+        return self._chosen(drawing, ranking, evidence)
+
+    def _sample(self, messages: list[BaseMessage], config: RunnableConfig, **kwargs: Any) -> Any:
+        """One sample, as a run below this model's own.
+
+        With structured output, callbacks are promised one model call: a sample is a plain run then, and the usage of
+        all samples is reported by the run of this model.
+        """
+        if self._final is None:
+            return self._sampler.invoke(messages, config, **kwargs)
+        silent = RunnableLambda(lambda asked: self._sampler.invoke(asked, NO_CALLBACKS, **kwargs), name="sample")
+        return silent.invoke(messages, config)
+
+    async def _asample(self, messages: list[BaseMessage], config: RunnableConfig, **kwargs: Any) -> Any:
+        if self._final is None:
+            return await self._sampler.ainvoke(messages, config, **kwargs)
+
+        async def ask(asked: list[BaseMessage]) -> Any:
+            return await self._sampler.ainvoke(asked, NO_CALLBACKS, **kwargs)
+
+        return await RunnableLambda(ask, name="sample").ainvoke(messages, config)
+
+    def _chosen(self, drawing: Drawing[AIMessage], ranking: Ranking, evidence: Evidence) -> AIMessage:
+        usage = total_usage([*drawing.values, *drawing.dropped])
+        winner = crowned(drawing.values[ranking.best.index], ranking, drawing, usage, evidence.left_out)
+        return self._reported(winner)
+
+    def _untouched(self, drawing: Drawing[AIMessage]) -> AIMessage:
+        """The first sample that is no candidate, such as a call of tools."""
+        drawing.check()
+        message = drawing.dropped[0]
+        note = RankingMetadata(usage=total_usage(drawing.dropped))
+        return self._reported(
+            message.model_copy(update={"response_metadata": {**message.response_metadata, KEY: note}})
+        )
+
+    def _reported(self, message: AIMessage) -> AIMessage:
+        """The message as callbacks are to see it: they have counted each sample's usage; `_settled` puts it back."""
+        usage = None if self._final is None else message.response_metadata[KEY]["usage"]
+        return message.model_copy(update={"usage_metadata": usage})
+
+    @override
+    def _settled(self, message: Message) -> Message:
+        """The message with its usage, which callbacks were not to see: they have counted each sample's own."""
+        note = message.response_metadata.get(KEY)
+        if note is None:
+            return message
+        metadata = dict(message.response_metadata)
+        if "chains" not in note:
+            del metadata[KEY]
+        return message.model_copy(update={"response_metadata": metadata, "usage_metadata": note["usage"]})
+
+    def _drawing(self, kwargs: dict[str, Any]) -> Drawing[AIMessage]:
+        bound = {**_bound(self.llm), **kwargs}
+        probe = self._final is None and bool(bound.get("tools") or bound.get("functions"))
+        return Drawing[AIMessage](self.n, self._candidate, agree=self.agree, answer=self.prm.read_answer, probe=probe)
+
+    def _candidate(self, message: AIMessage) -> str | None:
+        """The text by which a sample is judged; None if it is no answer to the user."""
+        if self._final is None:
+            return None if message.tool_calls or message.invalid_tool_calls else str(message.text)
+        try:
+            parsed = self._final.invoke(message, NO_CALLBACKS)
+        except Exception:  # noqa: BLE001 - a parser says with any exception that the answer is invalid
+            return None
+        if parsed is None:
+            return None
+        parts = [str(message.text) if message.tool_calls else "", structured_text(parsed)]
+        return "\n".join(part for part in parts if part.strip())
+
+    def _question(self, messages: Sequence[BaseMessage]) -> str:
+        return last_question(messages) if self.question is None else self.question(messages)
+
+    def _evidence(self, messages: Sequence[BaseMessage], given: list[str]) -> Evidence:
+        return within_budget([*given, *tool_documents(messages, self.evidence_tools)], self.prm.count_tokens)
+
+    # --- tools and structured output: the other model's way, with this one in its place ---
+
+    @override
+    def bind_tools(self, tools: Sequence[Any], *, tool_choice: Any = None, **kwargs: Any) -> Runnable[Any, AIMessage]:
+        """Bind tools in the way of the model that is sampled from.
+
+        Args:
+            tools: As that model takes them.
+            tool_choice: As that model takes it.
+            kwargs: As that model takes them.
+        """
+        if tool_choice is not None:
+            kwargs["tool_choice"] = tool_choice
+        bound = self._chat.bind_tools(tools, **kwargs)
+        if not isinstance(bound, RunnableBinding):
+            raise TypeError(f"bind_tools of {type(self._chat).__name__} must give a RunnableBinding")
+        return self.bind(**bound.kwargs)
+
+    @override
+    def with_structured_output(self, schema: Any, *, include_raw: bool = False, **kwargs: Any) -> Runnable[Any, Any]:
+        """Answers in a schema, in the way of the model that is sampled from; an invalid one cannot win.
+
+        A candidate's text is what stands in its fields: a field for the reasoning, in steps, is what is judged.
+
+        Args:
+            schema: As that model takes it.
+            include_raw: Give a dict with `raw`, `parsed` and `parsing_error`.
+            kwargs: As that model takes them, such as `method`.
+        """
+        chain = self._chat.with_structured_output(schema, **kwargs)
+        first, *rest = chain.steps if isinstance(chain, RunnableSequence) else [chain]
+        if not isinstance(first, RunnableBinding) or not rest:
+            return super().with_structured_output(schema, include_raw=include_raw, **kwargs)
+        parser: Runnable[Any, Any] = rest[0] if len(rest) == 1 else RunnableSequence(*rest)
+        wrapped = self.model_copy()
+        wrapped._final = parser
+        llm = wrapped.bind(**first.kwargs)
+        if not include_raw:
+            return llm | parser
+        good = RunnablePassthrough.assign(parsed=itemgetter("raw") | parser, parsing_error=lambda _: None)
+        bad = RunnablePassthrough.assign(parsed=lambda _: None)
+        return RunnableMap(raw=llm) | good.with_fallbacks([bad], exception_key="parsing_error")
+
+    # --- what it says of itself ---
+
+    @property
+    def _chat(self) -> BaseChatModel:
+        inner = self.llm.bound if isinstance(self.llm, RunnableBinding) else self.llm
+        assert isinstance(inner, BaseChatModel)  # validated
+        return inner
+
+    @property
+    def model_name(self) -> str:
+        """The name of the model that is sampled from."""
+        for attribute in ("model_name", "model"):
+            if isinstance(name := getattr(self._chat, attribute, None), str):
+                return name
+        return type(self._chat).__name__
+
+    @property
+    @override
+    def _llm_type(self) -> str:
+        return "medprm"
+
+    @property
+    @override
+    def _identifying_params(self) -> dict[str, Any]:
+        """What tells this model from others: for traces, and for caches of its answers."""
+        bound = _bound(self.llm)
+        functions = [
+            f"{f.__module__}.{f.__qualname__}" if hasattr(f, "__qualname__") else type(f).__name__
+            for f in (self.evidence, self.question)
+            if f is not None
+        ]
+        return {
+            "llm_type": self._chat._llm_type,
+            "llm": dict(self._chat._identifying_params),
+            "llm_bound": sha256(repr(sorted(bound.items())).encode(errors="replace")).hexdigest()[:16],
+            "model_name": self.model_name,
+            "reward_model": self.prm.engine.name,
+            "functions": functions,
+            **self.model_dump(include={"n", "strategy", "aggregate", "agree", "evidence_tools"}),
+        }
+
+    @override
+    def _get_ls_params(self, stop: list[str] | None = None, **kwargs: Any) -> Any:
+        kwargs.pop(BELOW, None)
+        return self._chat._get_ls_params(stop=stop, **kwargs)
+
+    def _resolve_model_profile(self) -> Any:
+        return getattr(self._chat, "profile", None)
+
+    @override
+    def get_token_ids(self, text: str) -> list[int]:
+        """As the model that is sampled from counts tokens."""
+        return self._chat.get_token_ids(text)
+
+
+def _bound(llm: Runnable[Any, Any]) -> dict[str, Any]:
+    """What a model is always called with."""
+    return dict(llm.kwargs) if isinstance(llm, RunnableBinding) else {}
+
+
+def _messages(outcomes: Sequence[Any]) -> list[AIMessage | Exception]:
+    return [outcome if isinstance(outcome, Exception) else as_message(outcome) for outcome in outcomes]

@@ -1,0 +1,37 @@
+"""A language model for sampling: its samples stay out of the stream and of every cache, and interrupts pass through."""
+
+import sys
+from typing import Any
+
+from langchain_core.language_models import BaseLanguageModel
+from langchain_core.runnables import Runnable, RunnableBinding, RunnableConfig
+
+TAG_NOSTREAM = "nostream"
+"""LangGraph's tag for models whose tokens do not belong in `stream_mode="messages"` (`langgraph.constants`)."""
+
+
+def quiet(llm: Runnable[Any, Any]) -> Runnable[Any, Any]:
+    """A copy of a language model whose answers are drawn anew each time and are not streamed.
+
+    The copy shares the original's clients. With a binding it is the model inside that is copied; a chain is left as it
+    is, and the tag that `sampling_config` gives keeps its samples out of LangGraph's stream.
+    """
+    if isinstance(llm, RunnableBinding):
+        return llm.model_copy(update={"bound": quiet(llm.bound)})
+    if not isinstance(llm, BaseLanguageModel):
+        return llm
+    update: dict[str, Any] = {"cache": False, "tags": [*(llm.tags or []), TAG_NOSTREAM]}
+    if "disable_streaming" in type(llm).model_fields:
+        update["disable_streaming"] = True
+    return llm.model_copy(update=update)
+
+
+def sampling_config(config: RunnableConfig) -> RunnableConfig:
+    """A run's configuration for the samples below it."""
+    return {**config, "tags": [*(config.get("tags") or []), TAG_NOSTREAM]}
+
+
+def is_interrupt(error: Exception) -> bool:
+    """Whether an exception is how LangGraph leaves a node, and no failure."""
+    langgraph = sys.modules.get("langgraph.errors")  # where it is not loaded, nothing can raise it
+    return langgraph is not None and isinstance(error, langgraph.GraphBubbleUp)

@@ -1,0 +1,187 @@
+"""Plain texts from what LangChain passes around: messages, prompts, generations, documents, structured answers."""
+
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import asdict, is_dataclass
+from typing import Any
+
+from langchain_core.documents import Document
+from langchain_core.messages import AIMessage, BaseMessage, HumanMessage, ToolMessage
+from langchain_core.outputs import ChatGeneration, ChatResult, Generation, LLMResult
+from langchain_core.prompt_values import PromptValue
+from pydantic import BaseModel
+
+from medprm_scorer.errors import InputError
+
+
+def question_text(question: object) -> str:
+    """The text of a question.
+
+    Args:
+        question: A text, a message, a prompt, or a conversation, of which the last human message counts.
+
+    Raises:
+        InputError: It is something else, or a conversation in which nobody says anything.
+    """
+    if isinstance(question, str):
+        return question
+    if isinstance(question, BaseMessage):
+        return str(question.text)
+    if isinstance(question, PromptValue):
+        question = question.to_messages()
+    if isinstance(question, Sequence) and question and all(isinstance(one, BaseMessage) for one in question):
+        return last_question(question)
+    raise InputError(f"the question must be a text, a message or a prompt, not {type(question).__name__}")
+
+
+def last_question(messages: Sequence[BaseMessage]) -> str:
+    """The text of the last human message that has one; without any, of the last message that no model or tool wrote.
+
+    Raises:
+        InputError: There is no such message.
+    """
+    human = [message for message in messages if isinstance(message, HumanMessage)]
+    others = [message for message in messages if not isinstance(message, AIMessage | ToolMessage)]
+    for message in (*reversed(human), *reversed(others)):
+        if message.text.strip():
+            return str(message.text)
+    raise InputError("there is no question: no message of a human has any text")
+
+
+def candidate(value: object, place: int) -> str | list[str]:
+    """A candidate as `MedPRM` takes it: a text, or a list of steps.
+
+    Args:
+        value: A text, a list of steps, a message, a generation or a document.
+        place: Its place among the candidates, for the message of an error.
+
+    Raises:
+        InputError: It is none of these.
+    """
+    if isinstance(value, ChatGeneration):
+        value = value.message
+    if isinstance(value, BaseMessage | Generation):
+        return str(value.text)
+    if isinstance(value, Document):
+        return value.page_content
+    if isinstance(value, str):
+        return value
+    if isinstance(value, list | tuple) and all(isinstance(step, str) for step in value):
+        return list(value)
+    raise InputError(
+        f"candidate {place} must be a text, a list of steps, a message or a generation, not {type(value).__name__}"
+    )
+
+
+def candidates(values: object) -> list[str | list[str]]:
+    """The candidates of one question.
+
+    Args:
+        values: A list of what `candidate` takes, or the result of a `generate` call for one prompt.
+
+    Raises:
+        InputError: It is something else, or the result of several prompts.
+    """
+    if isinstance(values, LLMResult):
+        if len(values.generations) != 1:
+            raise InputError(
+                f"candidates: a result of {len(values.generations)} prompts; give one prompt's generations"
+            )
+        values = values.generations[0]
+    if isinstance(values, ChatResult):
+        values = values.generations
+    if isinstance(values, str) or not isinstance(values, Sequence):
+        raise InputError("candidates must be a list of texts, messages or generations")
+    return [candidate(value, place) for place, value in enumerate(values)]
+
+
+def document_texts(documents: object) -> list[str]:
+    """The texts of documents, in their order.
+
+    Args:
+        documents: A list of `Document`s and texts; None for none.
+
+    Raises:
+        InputError: It is something else.
+    """
+    if documents is None:
+        return []
+    if isinstance(documents, str | Mapping) or not isinstance(documents, Iterable):
+        raise InputError("documents must be a list of texts or Documents")
+    texts = []
+    for place, document in enumerate(documents):
+        text = document.page_content if isinstance(document, Document) else document
+        if not isinstance(text, str):
+            raise InputError(f"document {place} must be a text or a Document, not {type(document).__name__}")
+        texts.append(text)
+    return texts
+
+
+def tool_documents(
+    messages: Sequence[Any], tools: Iterable[str] | None = None, ignored: Iterable[str] = ()
+) -> list[str]:
+    """What an agent's tools have brought, the newest result first; within a result, in its own order.
+
+    A result's artifact counts where it holds `Document`s, as retriever tools return them; else the message's text.
+    Results of tools that failed are no evidence.
+
+    Args:
+        messages: The conversation, oldest first.
+        tools: Names of the tools that count; None for all.
+        ignored: Names of tools that do not count.
+    """
+    wanted, unwanted = None if tools is None else set(tools), set(ignored)
+    names = {
+        call["id"]: call["name"]
+        for message in messages
+        if isinstance(message, AIMessage)
+        for call in message.tool_calls
+    }
+    texts: list[str] = []
+    for message in reversed(messages):
+        if not isinstance(message, ToolMessage) or message.status == "error":
+            continue
+        name = message.name or names.get(message.tool_call_id)
+        if name in unwanted or (wanted is not None and name not in wanted):
+            continue
+        documents = _documents_in(message.artifact)
+        texts += [document.page_content for document in documents] if documents else [str(message.text)]
+    return texts
+
+
+def _documents_in(artifact: object) -> list[Document]:
+    """The `Document`s of an artifact: it is one, or a list of them, or a mapping that has such values."""
+    if isinstance(artifact, Document):
+        return [artifact]
+    if isinstance(artifact, Mapping):
+        return [document for value in artifact.values() for document in _documents_in(value)]
+    if isinstance(artifact, list | tuple | set | frozenset):
+        return [value for value in artifact if isinstance(value, Document)]
+    return []
+
+
+def structured_text(value: object) -> str:
+    r"""A structured answer as a chain of thought: the steps in its fields become steps, its answer can vote.
+
+    A field's text stands for itself if it has several lines or begins a step, as a field `reasoning` does; else it
+    follows its name, so that a field `answer` reads `answer: B`.
+
+    Args:
+        value: A pydantic object, a dataclass, or what JSON has.
+
+    Example:
+        >>> structured_text({"reasoning": "Step 1: Fever.\nStep 2: Rash.", "answer": "B"})
+        'Step 1: Fever.\nStep 2: Rash.\nanswer: B'
+    """
+    if isinstance(value, BaseModel):
+        value = value.model_dump(mode="json")
+    elif is_dataclass(value) and not isinstance(value, type):
+        value = asdict(value)
+    if isinstance(value, Mapping):
+        return "\n".join(_field(str(name), structured_text(part)) for name, part in value.items())
+    if isinstance(value, list | tuple):
+        return "\n".join(map(structured_text, value))
+    return "" if value is None else str(value)
+
+
+def _field(name: str, text: str) -> str:
+    return text if "\n" in text or text.lstrip().lower().startswith("step ") else f"{name}: {text}"

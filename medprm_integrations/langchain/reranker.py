@@ -1,0 +1,152 @@
+"""`MedPRMReranker`: the reranking step of a chain. A question, candidates and documents in, a `Ranking` out."""
+
+from collections.abc import Sequence
+from typing import Any
+
+from langchain_core.documents import Document
+from langchain_core.messages import AnyMessage
+from langchain_core.outputs import ChatGeneration, Generation
+from langchain_core.runnables import RunnableConfig, RunnableSerializable
+from pydantic import ConfigDict, Field
+from typing_extensions import NotRequired, TypedDict, override
+
+from medprm_integrations.langchain.reading import candidates, document_texts, question_text
+from medprm_integrations.settings import Aggregate, Strategy, TopN
+from medprm_integrations.sharing import share
+from medprm_scorer.errors import InputError, MedPRMError
+from medprm_scorer.results import Ranking, RankRequest
+from medprm_scorer.scorer import MedPRM
+
+share()
+
+
+class RerankInput(TypedDict):
+    """What `MedPRMReranker` takes."""
+
+    question: str | AnyMessage
+    candidates: list[str | list[str] | AnyMessage | ChatGeneration | Generation]
+    documents: NotRequired[list[str | Document]]
+
+
+class MedPRMReranker(RunnableSerializable[RerankInput, Ranking]):
+    """Scores the candidate answers to a question against documents and ranks them.
+
+    `batch` and `abatch` hand all requests to the reward model together; one that cannot be ranked does not end the
+    others (with `return_exceptions=True` its error stands in its place).
+
+    Args:
+        prm: The reward model.
+        strategy: `weighted_vote`, `best_of_n` or `majority_vote`.
+        aggregate: How step rewards become a chain reward: `min`, `last`, `mean`, `prod`, `geomean` or `max`.
+        top_n: How many chains the ranking keeps, the best first; None keeps all. The votes are always of all.
+
+    Example:
+        >>> reranker = MedPRMReranker(prm=MedPRM.from_pretrained())
+        >>> ranking = reranker.invoke(
+        ...     {"question": "Which dose?", "candidates": ["Step 1: Give 5 mg. The answer is (A)"], "documents": []}
+        ... )
+        >>> ranking.answer
+        'A'
+    """
+
+    prm: MedPRM = Field(repr=False, exclude=True)
+    strategy: Strategy = "weighted_vote"
+    aggregate: Aggregate = "min"
+    top_n: TopN | None = None
+
+    model_config = ConfigDict(arbitrary_types_allowed=True, hide_input_in_errors=True, validate_default=True)
+
+    @override
+    def invoke(self, input: RerankInput, config: RunnableConfig | None = None, **kwargs: Any) -> Ranking:
+        """Rank the candidates of one question.
+
+        Args:
+            input: `question` (a text, a message or a conversation), `candidates` (texts, lists of steps, messages,
+                generations, or the result of `generate`), and perhaps `documents` (texts or `Document`s).
+            config: Callbacks, tags and the like.
+            kwargs: None are known.
+
+        Raises:
+            InputError: Something in the input is of the wrong kind.
+            ScoringError: No candidate could be scored.
+        """
+        return self._call_with_config(self._rank, input, config, **kwargs)
+
+    @override
+    async def ainvoke(self, input: RerankInput, config: RunnableConfig | None = None, **kwargs: Any) -> Ranking:
+        """`invoke`, with the reward model in a worker thread."""
+        return await self._acall_with_config(self._arank, input, config, **kwargs)
+
+    @override
+    def batch(
+        self,
+        inputs: list[RerankInput],
+        config: RunnableConfig | list[RunnableConfig] | None = None,
+        *,
+        return_exceptions: bool = False,
+        **kwargs: Any,
+    ) -> list[Ranking]:
+        """Rank many questions in one call of the reward model."""
+        return self._batch_with_config(self._rank_all, inputs, config, return_exceptions=return_exceptions, **kwargs)
+
+    @override
+    async def abatch(
+        self,
+        inputs: list[RerankInput],
+        config: RunnableConfig | list[RunnableConfig] | None = None,
+        *,
+        return_exceptions: bool = False,
+        **kwargs: Any,
+    ) -> list[Ranking]:
+        """`batch`, with the reward model in a worker thread."""
+        return await self._abatch_with_config(
+            self._arank_all, inputs, config, return_exceptions=return_exceptions, **kwargs
+        )
+
+    def _rank(self, value: RerankInput) -> Ranking:
+        return self._only(self._rank_all([value]))
+
+    async def _arank(self, value: RerankInput) -> Ranking:
+        return self._only(await self._arank_all([value]))
+
+    def _rank_all(self, values: list[RerankInput]) -> list[Exception | Ranking]:
+        requests = [_request(value) for value in values]
+        good = [request for request in requests if isinstance(request, RankRequest)]
+        return self._merge(requests, self.prm.rank_batch(good, strategy=self.strategy, aggregate=self.aggregate))
+
+    async def _arank_all(self, values: list[RerankInput]) -> list[Exception | Ranking]:
+        requests = [_request(value) for value in values]
+        good = [request for request in requests if isinstance(request, RankRequest)]
+        return self._merge(requests, await self.prm.arank_batch(good, strategy=self.strategy, aggregate=self.aggregate))
+
+    def _merge(
+        self, requests: Sequence[RankRequest | MedPRMError], results: Sequence[Ranking | MedPRMError]
+    ) -> list[Exception | Ranking]:
+        """The results in the order of the inputs, with the errors of those that were no requests."""
+        ranked = iter(results)
+        merged = [request if isinstance(request, MedPRMError) else next(ranked) for request in requests]
+        return [self._shortened(one) if isinstance(one, Ranking) else one for one in merged]
+
+    def _shortened(self, ranking: Ranking) -> Ranking:
+        return ranking if self.top_n is None else ranking.model_copy(update={"chains": ranking.chains[: self.top_n]})
+
+    @staticmethod
+    def _only(results: list[Exception | Ranking]) -> Ranking:
+        (result,) = results
+        if isinstance(result, Exception):
+            raise result
+        return result
+
+
+def _request(value: RerankInput) -> RankRequest | MedPRMError:
+    """The request that an input stands for, or what is wrong with it."""
+    try:
+        if not isinstance(value, dict) or "question" not in value or "candidates" not in value:
+            raise InputError('the input must be a dict: {"question": …, "candidates": […], "documents": […]}')
+        return RankRequest(
+            question=question_text(value["question"]),
+            candidates=candidates(value["candidates"]),
+            documents=document_texts(value.get("documents")),
+        )
+    except MedPRMError as error:
+        return error

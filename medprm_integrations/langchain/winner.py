@@ -1,0 +1,93 @@
+"""The winning message: the sample as it was drawn, with its ranking in the metadata and nothing added to its text."""
+
+from collections.abc import Iterable
+from typing import Any
+
+from langchain_core.messages import AIMessage, AIMessageChunk, BaseMessage
+from langchain_core.messages.ai import UsageMetadata, add_usage
+
+from medprm_integrations.choosing import Drawing
+from medprm_scorer.errors import InputError
+from medprm_scorer.results import Ranking
+
+KEY = "medprm"
+"""Where the ranking stands in `response_metadata`."""
+
+
+class RankingMetadata(dict[str, Any]):
+    """A ranking as plain data, since messages are written to JSON and checkpoints. Its `repr` shows no text.
+
+    The keys are those of `Ranking`, and four more: `usage` (tokens of all samples together, as in `usage_metadata`, or
+    None), `samples_failed`, `samples_dropped` (they called a tool, or broke the schema) and `documents_left_out` (of an
+    agent's tool results, beyond the budget).
+    """
+
+    def __repr__(self) -> str:
+        ranked = f"{len(self['chains'])} candidates, best={self['best']['index']}" if "chains" in self else "no ranking"
+        return f"RankingMetadata({ranked})"
+
+
+def ranking_of(message: BaseMessage) -> Ranking:
+    """The ranking by which a message was chosen.
+
+    Args:
+        message: What `MedPRMBestOfN`, `ChatMedPRM`, `MedPRMOutputParser` or an agent with `MedPRMMiddleware` answered.
+
+    Raises:
+        InputError: The message was not chosen, such as one that calls tools.
+    """
+    found = message.response_metadata.get(KEY)
+    if not isinstance(found, dict) or "chains" not in found:
+        raise InputError("this message holds no ranking: it was not chosen among samples")
+    return Ranking.model_validate(found)
+
+
+def as_message(output: object) -> AIMessage:
+    """What a language model gave, as a whole `AIMessage` of our own that may be changed.
+
+    Raises:
+        InputError: It is neither a message nor a text.
+    """
+    if isinstance(output, str):
+        return AIMessage(content=output)
+    if not isinstance(output, BaseMessage):
+        raise InputError(f"the llm must give messages or texts, not {type(output).__name__}")
+    if isinstance(output, AIMessage) and not isinstance(output, AIMessageChunk):
+        return output.model_copy()
+    fields = {
+        name: value
+        for name in ("content", "additional_kwargs", "response_metadata", "id", "name", "tool_calls", "usage_metadata")
+        if (value := getattr(output, name, None))
+    }
+    return AIMessage(**{"content": "", **fields})
+
+
+def total_usage(messages: Iterable[object]) -> UsageMetadata | None:
+    """The tokens of all messages together; None if none of them says.
+
+    Example:
+        >>> used = UsageMetadata(input_tokens=2, output_tokens=3, total_tokens=5)
+        >>> total_usage([AIMessage("a", usage_metadata=used), AIMessage("b", usage_metadata=used)])["total_tokens"]
+        10
+    """
+    total: UsageMetadata | None = None
+    for message in messages:
+        used = message.usage_metadata if isinstance(message, AIMessage) else None
+        if used:
+            total = add_usage(total, used)
+    return total
+
+
+def crowned(
+    message: AIMessage, ranking: Ranking, drawing: Drawing[Any], usage: UsageMetadata | None, left_out: int = 0
+) -> AIMessage:
+    """A copy of the winning sample with its ranking in the metadata and the tokens of all samples as its usage."""
+    metadata = RankingMetadata(
+        **ranking.model_dump(mode="json"),
+        usage=usage,
+        samples_failed=len(drawing.errors),
+        samples_dropped=len(drawing.dropped),
+        documents_left_out=left_out,
+    )
+    response_metadata = {**message.response_metadata, KEY: metadata}
+    return message.model_copy(update={"response_metadata": response_metadata, "usage_metadata": usage})

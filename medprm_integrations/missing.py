@@ -1,0 +1,29 @@
+"""The error for a framework that an integration needs and that is not installed."""
+
+from medprm_scorer.errors import MedPRMError
+
+
+class MissingPackageError(MedPRMError, ImportError):
+    """A package that this integration builds on is not installed; the message has the command that installs it."""
+
+
+def missing(what: str, package: str, install: str, error: ImportError) -> ImportError:
+    """The error to raise when an import has failed.
+
+    Args:
+        what: What the user asked for.
+        package: The package that it needs, as it is imported.
+        install: What to give to `pip install`.
+        error: The failed import.
+
+    Returns:
+        A `MissingPackageError` if it is that package that is not there; else the import's own error, since something
+        inside an installed package is broken.
+
+    Example:
+        >>> missing("ThisClass", "langchain_core", '"medprm[langchain]"', ModuleNotFoundError(name="langchain_core"))
+        MissingPackageError('ThisClass needs langchain_core: pip install "medprm[langchain]"')
+    """
+    if isinstance(error, ModuleNotFoundError) and (error.name or "").split(".")[0] == package:
+        return MissingPackageError(f"{what} needs {package}: pip install {install}")
+    return error

@@ -1,0 +1,260 @@
+"""What the integrations share: drawing samples, running calls together, the budget of evidence, copies, settings."""
+
+import ast
+import asyncio
+import contextvars
+import copy
+import gc
+import pickle
+import re
+import subprocess
+import sys
+import threading
+import time
+import warnings
+from pathlib import Path
+
+import pytest
+from pydantic import ValidationError
+
+import medprm_integrations
+from medprm_integrations.choosing import Drawing, IdenticalSamplesWarning
+from medprm_integrations.evidence import within_budget
+from medprm_integrations.missing import MissingPackageError, missing
+from medprm_integrations.parallel import arun_all, run_all
+from medprm_integrations.settings import SamplingSettings
+from medprm_integrations.sharing import Absent, share
+from medprm_scorer import MedPRMError, ModelError
+from medprm_scorer.answers import extract_answer
+
+
+class Source:
+    pass
+
+
+def drawn(*outcomes, n=None, **options):
+    drawing = Drawing(n or len(outcomes), lambda value: None if value == "tool" else value, **options)
+    drawing.add(list(outcomes))
+    return drawing
+
+
+def test_failures_and_calls_of_tools_end_nothing():
+    drawing = drawn("a", ValueError(), "tool", " ")
+    drawing.check()
+    assert (drawing.values, drawing.texts, drawing.dropped) == (["a", " "], ["a", " "], ["tool"])
+    assert len(drawing.errors) == 1
+    assert (drawing.drawn, drawing.to_draw()) == (4, 0)
+    assert "2 candidates, 1 dropped, 1 failed" in repr(drawing)
+
+
+@pytest.mark.parametrize(("count", "note"), [(1, "the sample failed"), (3, "all 3 samples failed")])
+def test_when_all_fail_the_first_error_comes_with_the_count(count, note):
+    errors = [TimeoutError(str(place)) for place in range(count)]
+    for _ in range(2):
+        with pytest.raises(TimeoutError, match=note) as caught:
+            drawn(*errors).check()
+    assert caught.value is errors[0]
+    assert len(errors[0].__notes__) == 1
+
+
+def test_nothing_drawn_is_an_error():
+    with pytest.raises(MedPRMError, match="no sample"):
+        Drawing(3, str).check()
+
+
+def test_a_probe_goes_on_only_after_a_candidate():
+    tool, answer, failed = (drawn(first, n=4, probe=True) for first in ("tool", "a", ValueError()))
+    assert (tool.to_draw(), answer.to_draw(), failed.to_draw()) == (0, 3, 3)
+    assert Drawing(4, str, probe=True).to_draw() == 1
+    answer.add(["tool", "tool"])
+    assert answer.to_draw() == 1
+
+
+def test_agreement_stops_and_never_draws_more_than_it_takes():
+    letters = {"(A)": "The answer is (A)", "(b)": "the answer is (b)", "B": "The answer is B.", "-": "Who knows."}
+    drawing = Drawing(10, letters.get, agree=3, answer=extract_answer)
+    asked = []
+    for outcomes in (["(A)", "(b)", "-"], ["B", "B"]):
+        asked.append(drawing.to_draw())
+        drawing.add(outcomes)
+    assert asked == [3, 2]  # after the first three, the leader lacks two
+    assert drawing.to_draw() == 0
+    assert Drawing(2, str, agree=5, answer=extract_answer).to_draw() == 2
+
+
+def test_identical_samples_warn_once_for_each_source():
+    one, two = Source(), Source()
+    for source in (one, two):
+        with pytest.warns(IdenticalSamplesWarning, match="temperature") as caught:
+            drawn("secret", "secret").warn_if_identical(source)
+        assert "secret" not in str(caught[0].message)
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        drawn("secret", "secret").warn_if_identical(one)
+        for drawing in (drawn("a"), drawn("a", "b"), drawn(" ", " "), drawn("a", ValueError())):
+            drawing.warn_if_identical(Source())
+
+
+def test_a_source_that_is_gone_leaves_nothing_behind():
+    from medprm_integrations import choosing
+
+    before = set(choosing._warned)
+    with pytest.warns(IdenticalSamplesWarning):
+        drawn("a", "a").warn_if_identical(Source())
+    gc.collect()
+    assert choosing._warned <= before
+
+
+variable = contextvars.ContextVar("variable", default="unset")
+
+
+def test_calls_run_together_in_order_and_with_the_callers_context():
+    variable.set("set")
+    now, most, lock = 0, 0, threading.Lock()
+
+    def work(place):
+        nonlocal now, most
+        with lock:
+            now += 1
+            most = max(most, now)
+        time.sleep(0.02)
+        with lock:
+            now -= 1
+        if place == 2:
+            raise ValueError(place)
+        return place, variable.get()
+
+    results = run_all([lambda place=place: work(place) for place in range(8)], limit=3)
+    assert [r for r in results if not isinstance(r, Exception)] == [(p, "set") for p in range(8) if p != 2]
+    assert isinstance(results[2], ValueError)
+    assert 1 < most <= 3
+    assert run_all([], limit=3) == []
+    assert asyncio.run(arun_all([], limit=3)) == []
+
+
+def test_tasks_are_bounded_too():
+    now, most = 0, 0
+
+    async def work():
+        nonlocal now, most
+        now += 1
+        most = max(most, now)
+        await asyncio.sleep(0.01)
+        now -= 1
+        return 1
+
+    assert asyncio.run(arun_all([work] * 8, limit=3)) == [1] * 8
+    assert most == 3
+
+
+def test_an_error_that_stops_is_raised_and_the_rest_is_not_begun():
+    begun = []
+
+    def work(place):
+        begun.append(place)
+        if place == 0:
+            raise KeyError
+        time.sleep(0.05)
+
+    calls = [lambda place=place: work(place) for place in range(50)]
+    with pytest.raises(KeyError):
+        run_all(calls, limit=2, stops=lambda error: isinstance(error, KeyError))
+    assert len(begun) < 10
+
+    async def awork(place):
+        begun.append(place)
+        await asyncio.sleep(0 if place == 0 else 30)
+        raise KeyError
+
+    with pytest.raises(KeyError):
+        asyncio.run(arun_all([lambda place=place: awork(place) for place in range(9)], 9, lambda error: True))
+
+
+def test_cancelling_the_caller_cancels_the_calls():
+    ended = []
+
+    async def work():
+        try:
+            await asyncio.sleep(30)
+        finally:
+            ended.append(1)
+
+    async def main():
+        task = asyncio.create_task(arun_all([work] * 4, limit=2))
+        await asyncio.sleep(0.01)
+        task.cancel()
+        with pytest.raises(asyncio.CancelledError):
+            await task
+
+    asyncio.run(main())
+    assert ended == [1, 1]  # the other two never began
+
+
+def test_what_is_shared_knows_no_framework():
+    for path in Path(medprm_integrations.__file__).parent.glob("*.py"):
+        for node in ast.walk(ast.parse(path.read_text())):
+            names = [alias.name for alias in node.names] if isinstance(node, ast.Import) else []
+            names += [node.module or ""] if isinstance(node, ast.ImportFrom) else []
+            assert not any(re.match(r"(medprm_integrations\.)?(lang|llama)", name) for name in names), path.name
+
+
+def test_evidence_passes_over_what_does_not_fit():
+    def count(text):
+        return len(text.split())
+
+    evidence = within_budget(["new " * 90, "b c", " ", "b c", "d", "e f g"], count, budget=8)
+    assert (evidence.texts, evidence.left_out) == (("b c", "d"), 2)
+    assert "b c" not in repr(evidence)
+    assert within_budget(["x"], count, budget=2).texts == ("x",)
+    assert within_budget(["x"], count, budget=1).left_out == 1
+
+
+def test_what_fits_is_read_whole(demo):
+    texts = ["dose " * 4000, "limit " * 900, *(f"Label {n}: " + "dose 5 mg. " * 80 for n in range(9))]
+    evidence = within_budget(texts, demo.count_tokens)
+    ranking = demo.rank("Which dose?", ["Step 1: 5 mg."], evidence.texts)
+    assert ranking.documents_used == ranking.documents_given == len(evidence.texts) == 11 - evidence.left_out > 1
+
+
+def test_copies_and_pickles_share_the_model(demo):
+    share()
+    holder = {"prm": demo, "n": [3]}
+    for again in (copy.copy(holder), copy.deepcopy(holder), pickle.loads(pickle.dumps(holder))):  # noqa: S301
+        assert again["prm"] is demo
+    assert len(pickle.dumps(holder)) < 500
+    assert copy.copy(demo) is demo
+
+
+def test_a_pickle_of_another_process_says_what_to_do(demo, tmp_path):
+    share()
+    (tmp_path / "pickle").write_bytes(pickle.dumps(demo))
+    code = "import pickle, sys; prm = pickle.load(open(sys.argv[1], 'rb')); print(repr(prm)); prm.rank"
+    done = subprocess.run(
+        [sys.executable, "-c", code, tmp_path / "pickle"], capture_output=True, text=True, check=False
+    )
+    assert done.stdout.strip() == "Absent()"
+    assert "a pickle does not hold the reward model" in done.stderr
+    with pytest.raises(ModelError):
+        _ = copy.deepcopy(Absent()).engine
+
+
+@pytest.mark.parametrize(
+    "bad", [{"n": 0}, {"n": 2.0}, {"n": True}, {"strategy": "best"}, {"aggregate": "median"}, {"agree": 1}, {"m": 1}]
+)
+def test_settings_are_checked(bad):
+    with pytest.raises(ValidationError):
+        SamplingSettings(**bad)
+
+
+def test_an_unknown_strategy_lists_those_there_are():
+    with pytest.raises(ValidationError, match=r"best_of_n.*majority_vote"):
+        SamplingSettings(strategy="best")
+
+
+def test_only_a_missing_package_is_called_missing():
+    other = ModuleNotFoundError(name="something")
+    assert missing("X", "langchain", "langchain", other) is other
+    error = missing("X", "langchain", "langchain", ModuleNotFoundError(name="langchain.agents"))
+    assert isinstance(error, MissingPackageError)
+    assert isinstance(error, ImportError)
+    assert str(error) == "X needs langchain: pip install langchain"
