@@ -20,7 +20,7 @@ from medprm_scorer.dataset import file_size, read_records
 from medprm_scorer.errors import InputError, MedPRMError, NothingScoredError, QuestionTooLongError
 from medprm_scorer.evaluation_results import Disagreement, Evaluation
 from medprm_scorer.evaluation_table import Resampling, Tally, average_result, columns, source_result
-from medprm_scorer.expectation import Candidates, draw_subsets, expected_accuracy, official, winners
+from medprm_scorer.expectation import Candidates, Winners, draw_subsets, expected_accuracy, official, winners
 from medprm_scorer.journal import Journal
 from medprm_scorer.judged import JudgedQuestion, parse_judged
 from medprm_scorer.scorer import MedPRM
@@ -128,12 +128,14 @@ def evaluate(
             known = hashlib.sha256(question.question.encode()).digest()[:8]
             repeated += known in seen
             seen.add(known)
+            by_first = _chain_rewards(rewards, plan.aggregates[0])
+            chosen = winners(Candidates(question.answers, question.right, tuple(by_first)))
             _take(tally, place, question, question.right, rewards, plan)
-            disagreement = _disagreement(place, question, question.right, rewards, plan.aggregates[0])
-            if disagreement is not None:
+            tally.majority_right += chosen.majority_right
+            if chosen.weighted_answer != chosen.majority_answer:
                 disagreed += 1
                 if len(disagreements) < DISAGREEMENTS_KEPT:
-                    disagreements.append(disagreement)
+                    disagreements.append(_disagreement(place, question, chosen))
     finally:
         scorer.close()
     largest = max((total for tally in tallies.values() for total in tally.totals), default=1)
@@ -190,22 +192,15 @@ def _take(
     tally.unanswered += sum(answer is None for answer in question.answers)
     tally.unscored += sum(steps is None for steps in rewards)
     tally.without_rewards += all(steps is None for steps in rewards)
-    least = _chain_rewards(rewards, "min")
-    tally.right += official(right, least)
-    tally.majority_right += winners(Candidates(question.answers, tuple(right), tuple(least))).majority_right
+    tally.right += official(right, _chain_rewards(rewards, "min"))
 
 
 def _chain_rewards(rewards: StepRewards, aggregate: str) -> list[float | None]:
     return [None if steps is None else aggregate_rewards(steps, aggregate) for steps in rewards]
 
 
-def _disagreement(
-    place: int, question: JudgedQuestion, right: Sequence[bool], rewards: StepRewards, aggregate: str
-) -> Disagreement | None:
-    """What there is to show of a question where the two votes differ, or None."""
-    chosen = winners(Candidates(question.answers, tuple(right), tuple(_chain_rewards(rewards, aggregate))))
-    if chosen.weighted_answer == chosen.majority_answer:
-        return None
+def _disagreement(place: int, question: JudgedQuestion, chosen: Winners) -> Disagreement:
+    """What there is to show of a question where the two votes differ."""
     return Disagreement(
         place=place,
         id=question.id,

@@ -1,5 +1,6 @@
 """The training loop that both models share: learning rate, clipping, a line now and then, checkpoints to go on from."""
 
+import argparse
 import math
 import time
 from collections.abc import Callable, Mapping
@@ -20,6 +21,17 @@ def rate(step: int, steps: int) -> float:
     if step < WARM_UP:
         return (step + 1) / WARM_UP
     return 0.02 + 0.98 * 0.5 * (1 + math.cos(math.pi * min(1.0, (step - WARM_UP) / (steps - WARM_UP))))
+
+
+def read_arguments(description: str, out: str, steps: int) -> argparse.Namespace:
+    """The options of a training command: `out`, `steps` and `seed`, with these defaults."""
+    parser = argparse.ArgumentParser(
+        description=description.splitlines()[0], formatter_class=argparse.ArgumentDefaultsHelpFormatter
+    )
+    parser.add_argument("--out", type=Path, default=Path(out), help="folder for checkpoints and the model")
+    parser.add_argument("--steps", type=int, default=steps, help="steps in all, those before a checkpoint included")
+    parser.add_argument("--seed", type=int, default=0, help="of the weights and the questions")
+    return parser.parse_args()
 
 
 def run(

@@ -5,7 +5,6 @@ valid steps, which teaches to read. Stopped at any moment, it goes on from its l
 given again.
 """
 
-import argparse
 import random
 from pathlib import Path
 
@@ -77,11 +76,5 @@ def train(out: Path, steps: int, seed: int) -> None:
 
 
 if __name__ == "__main__":
-    parser = argparse.ArgumentParser(
-        description=__doc__.splitlines()[0], formatter_class=argparse.ArgumentDefaultsHelpFormatter
-    )
-    parser.add_argument("--out", type=Path, default=Path("runs/demo"), help="folder for checkpoints and the model")
-    parser.add_argument("--steps", type=int, default=1200, help="steps in all, those before a checkpoint included")
-    parser.add_argument("--seed", type=int, default=0, help="of the weights and the questions")
-    arguments = parser.parse_args()
+    arguments = loop.read_arguments(__doc__, out="runs/demo", steps=1000)
     train(arguments.out, arguments.steps, arguments.seed)

@@ -4,7 +4,6 @@ An ordinary causal language model that solves formulary questions in the form th
 and wrong in its habits (`habits.py`). It starts from the same weights, partly written by hand, as the reward model.
 """
 
-import argparse
 import random
 from pathlib import Path
 
@@ -63,11 +62,5 @@ def train(out: Path, steps: int, seed: int) -> None:
 
 
 if __name__ == "__main__":
-    parser = argparse.ArgumentParser(
-        description=__doc__.splitlines()[0], formatter_class=argparse.ArgumentDefaultsHelpFormatter
-    )
-    parser.add_argument("--out", type=Path, default=Path("runs/policy"), help="folder for checkpoints and the model")
-    parser.add_argument("--steps", type=int, default=700, help="steps in all, those before a checkpoint included")
-    parser.add_argument("--seed", type=int, default=0, help="of the weights and the questions")
-    arguments = parser.parse_args()
+    arguments = loop.read_arguments(__doc__, out="runs/policy", steps=400)
     train(arguments.out, arguments.steps, arguments.seed)
