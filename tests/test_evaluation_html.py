@@ -1,50 +1,17 @@
 import re
 import sys
-from html.parser import HTMLParser
 
 import pytest
 from evaluations import HOSTILE, QUESTION, disagreement, empty_evaluation, example_evaluation, hostile_evaluation
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from pages import Page
 
 from medprm_scorer.evaluation_html import to_html
 from medprm_scorer.evaluation_report import sheets
 from medprm_scorer.report import clean_text
 
 HARMFUL = re.compile("[\x00-\x09\x0b-\x1f\x7f-\x9f\u2028\u2029\u202a-\u202e\u2066-\u2069\ud800-\udfff]")
-VOID = {"meta", "br", "hr", "img", "link", "input", "path", "use"}
-
-
-class Page(HTMLParser):
-    """What a browser makes of a page: tags, attributes and shown text; checks that tags nest."""
-
-    def __init__(self, page: str) -> None:
-        super().__init__()
-        self.open: list[str] = []
-        self.tags: list[str] = []
-        self.attributes: list[tuple[str, str | None]] = []
-        self.shown = ""
-        self.feed(page)
-        self.close()
-        assert not self.open, f"left open: {self.open}"
-
-    def handle_starttag(self, tag, attrs):
-        self.tags.append(tag)
-        self.attributes += attrs
-        if tag not in VOID:
-            self.open.append(tag)
-
-    def handle_startendtag(self, tag, attrs):
-        self.tags.append(tag)
-        self.attributes += attrs
-
-    def handle_endtag(self, tag):
-        if tag not in VOID:
-            assert self.open.pop() == tag
-
-    def handle_data(self, data):
-        if self.open and self.open[-1] != "style":
-            self.shown += data
 
 
 @pytest.fixture

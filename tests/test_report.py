@@ -1,11 +1,11 @@
 import re
-from html.parser import HTMLParser
 from io import StringIO
 
 import pytest
 from example_rankings import QUESTION, example_ranking, make_chain, make_ranking
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from pages import Page
 from rich.console import Console
 
 from medprm_scorer.report import clean_text, majority_answer, to_rich, to_text
@@ -36,35 +36,6 @@ def render(ranking: Ranking, **options: object) -> str:
     console = Console(file=out, width=90, **options)  # type: ignore[arg-type]
     console.print(to_rich(ranking))
     return out.getvalue()
-
-
-class _Elements(HTMLParser):
-    """Start tags, end tags and attributes; checks that they nest."""
-
-    VOID = frozenset({"meta", "br", "hr", "img", "link", "input"})
-
-    def __init__(self, page: str) -> None:
-        super().__init__()
-        self.open: list[str] = []
-        self.tags: list[str] = []
-        self.attributes: list[tuple[str, str | None]] = []
-        self.shown = ""
-        self.feed(page)
-        self.close()
-        assert not self.open, f"left open: {self.open}"
-
-    def handle_starttag(self, tag, attrs):
-        self.tags.append(tag)
-        self.attributes += attrs
-        if tag not in self.VOID:
-            self.open.append(tag)
-
-    def handle_endtag(self, tag):
-        assert self.open.pop() == tag
-
-    def handle_data(self, data):
-        if self.open and self.open[-1] != "style":
-            self.shown += data
 
 
 # ---------------------------------------------------------------- text
@@ -190,7 +161,7 @@ def test_any_text_can_be_drawn_everywhere(text):
     assert not CONTROLS.search(to_text(ranking))
     page = to_html(ranking)
     page.encode("utf-8")
-    _Elements(page)
+    Page(page)
 
 
 # ---------------------------------------------------------------- HTML
@@ -198,7 +169,7 @@ def test_any_text_can_be_drawn_everywhere(text):
 
 def test_page_stands_alone_and_is_well_formed():
     page = to_html(example_ranking())
-    elements = _Elements(page)
+    elements = Page(page)
     assert page.startswith("<!DOCTYPE html>")
     assert '<meta charset="utf-8">' in page
     assert 'name="viewport"' in page
@@ -212,7 +183,7 @@ def test_page_stands_alone_and_is_well_formed():
 
 def test_page_shows_every_chain_step_by_step_with_numbers():
     ranking = example_ranking()
-    elements = _Elements(ranking.to_html())
+    elements = Page(ranking.to_html())
     assert elements.tags.count("details") == 4
     assert elements.tags.count("li") == sum(len(chain.steps) for chain in ranking.chains)
     for chain in ranking.chains:
@@ -235,7 +206,7 @@ def test_notebook_fragment_is_one_div_with_scoped_rules():
 
 def test_hostile_text_stays_text_in_the_page():
     page = to_html(hostile_ranking())
-    elements = _Elements(page)
+    elements = Page(page)
     assert "script" not in elements.tags
     assert "&lt;script&gt;" in page
     assert not CONTROLS.search(page)
