@@ -36,3 +36,7 @@ class Engine(Protocol):
             ScoringError: No rewards could be computed.
         """
         ...
+
+    async def ascore(self, prompts: Sequence[EncodedPrompt]) -> Rewards:
+        """As `score`, with the event loop left free."""
+        ...

@@ -3,29 +3,16 @@
 import asyncio
 import time
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from medprm_scorer.answers import extract_answer
-from medprm_scorer.checks import check_choice, check_request, check_rewards, read_answer
-from medprm_scorer.encoding import EncodedChain, EncodedPrefix, EncodedPrompt, PromptEncoder
+from medprm_scorer.checks import check_choice
+from medprm_scorer.encoding import EncodedPrompt, PromptEncoder
 from medprm_scorer.engine import Engine
-from medprm_scorer.errors import (
-    InputError,
-    MedPRMError,
-    ModelError,
-    NothingScoredError,
-    QuestionTooLongError,
-    ScoringError,
-)
+from medprm_scorer.errors import InputError, MedPRMError, ModelError, ScoringError
+from medprm_scorer.preparation import Candidate, Preparation, Work
 from medprm_scorer.requests import parse_request
-from medprm_scorer.results import Ranking, RankRequest, ScoredChain, ScoredStep, Vote
-from medprm_scorer.selection import Scored, select
-from medprm_scorer.steps import SPLIT_RULES, Steps, split_steps
-
-Candidate = str | Sequence[str]
-"""A whole chain of thought, or its steps."""
+from medprm_scorer.results import Ranking, RankRequest, ScoredChain
 
 
 class MedPRM:
@@ -54,12 +41,8 @@ class MedPRM:
         steps: str = "auto",
         answer: Callable[[str], str | None] | None = None,
     ) -> None:
-        if steps not in SPLIT_RULES:
-            raise InputError(f"unknown rule for steps {steps!r}: choose one of {', '.join(SPLIT_RULES)}")
         self.engine = engine
-        self._encoder = encoder
-        self._steps = "whole" if encoder.system == "outcome" else steps  # outcome mode has one tag, at the very end
-        self._answer = answer or extract_answer
+        self._preparation = Preparation(encoder, engine.max_tokens, steps, answer)
 
     @classmethod
     def from_pretrained(
@@ -149,7 +132,8 @@ class MedPRM:
     @property
     def settings(self) -> dict[str, str]:
         """What rewards depend on beside the texts: the model's fingerprint, the system prompt, the rule for steps."""
-        return {"model": self.engine.fingerprint, "system": self._encoder.system, "steps": self._steps}
+        preparation = self._preparation
+        return {"model": self.engine.fingerprint, "system": preparation.encoder.system, "steps": preparation.steps}
 
     def score(self, question: str, candidates: Sequence[Candidate], documents: Sequence[str] = ()) -> list[ScoredChain]:
         """Give every step of every candidate its reward.
@@ -168,7 +152,7 @@ class MedPRM:
             InputError: A wrong type, a blank question, no candidates, or a question too long for the model.
             ScoringError: No candidate could be scored (it says why for each), or the model gave NaN.
         """
-        work = self._encode(question, candidates, documents)
+        work = self._preparation.work(question, candidates, documents)
         (rewards,) = self.engine.score([work.prompt])
         return work.scored(rewards)
 
@@ -198,14 +182,11 @@ class MedPRM:
             InputError: As in `score`; an unknown strategy or aggregate.
             ScoringError: As in `score`.
         """
-        check_choice(strategy, aggregate)
-        if id is not None and not isinstance(id, str | int):
-            raise InputError(f"the id must be a text or a whole number, not {type(id).__name__}")
+        _check_options(strategy, aggregate, id)
         begun = time.perf_counter()
-        work = self._encode(question, candidates, documents)
+        work = self._preparation.work(question, candidates, documents)
         (rewards,) = self.engine.score([work.prompt])
-        ranking = self._select(work, work.scored(rewards), strategy, aggregate)
-        return ranking.model_copy(update={"seconds": time.perf_counter() - begun, "id": id})
+        return work.ranking(rewards, strategy, aggregate, id=id, seconds=time.perf_counter() - begun)
 
     def rank_many(
         self,
@@ -281,35 +262,26 @@ class MedPRM:
             >>> [type(result).__name__ for result in prm.rank_batch([good, {**good, "candidates": [" "]}])]
             ['Ranking', 'NothingScoredError']
         """
+        begun = time.perf_counter()
+        batch = self._prepare_batch(requests, strategy, aggregate)
+        prompts = [work.prompt for work, _ in batch if isinstance(work, Work)]
+        return _finish_batch(batch, self.engine.score(prompts) if prompts else [], strategy, aggregate, begun)
+
+    def _prepare_batch(
+        self, requests: Iterable[RankRequest | Mapping[str, Any]], strategy: str, aggregate: str
+    ) -> "_Batch":
         check_choice(strategy, aggregate)
         if not isinstance(requests, Iterable) or isinstance(requests, str | Mapping):
             raise InputError("requests must be a list, or another iterable, of requests")
-        begun = time.perf_counter()
-        places: list[tuple[_Work, str | int | None] | MedPRMError] = []
+        batch: _Batch = []
         for given in requests:
             try:
                 request = given if isinstance(given, RankRequest) else parse_request(given)
-                places.append((self._encode(request.question, request.candidates, request.documents), request.id))
+                work = self._preparation.work(request.question, request.candidates, request.documents)
+                batch.append((work, request.id))
             except MedPRMError as error:
-                places.append(error)
-        prompts = [place[0].prompt for place in places if not isinstance(place, MedPRMError)]
-        rewards = self.engine.score(prompts) if prompts else []
-        if len(rewards) != len(prompts):
-            raise ScoringError(f"the engine returned rewards for {len(rewards)} requests of {len(prompts)}")
-        by_request = iter(rewards)
-        results: list[Ranking | MedPRMError] = []
-        for place in places:
-            if isinstance(place, MedPRMError):
-                results.append(place)
-                continue
-            work, name = place
-            try:
-                ranking = self._select(work, work.scored(next(by_request)), strategy, aggregate)
-                results.append(ranking.model_copy(update={"id": name}))
-            except MedPRMError as error:
-                results.append(error)
-        seconds = {"seconds": time.perf_counter() - begun}
-        return [one if isinstance(one, MedPRMError) else one.model_copy(update=seconds) for one in results]
+                batch.append((error, None))
+        return batch
 
     def read_answer(self, text: str) -> str | None:
         """The answer that a chain of thought gives, read as `rank` reads it, before anything is scored.
@@ -329,7 +301,7 @@ class MedPRM:
         """
         if not isinstance(text, str):
             raise InputError(f"a chain must be text to find its answer, not {type(text).__name__}")
-        return read_answer(self._answer, text, 0)
+        return self._preparation.read_answer(text, 0)
 
     def count_tokens(self, text: str) -> int:
         """How many tokens a text from outside is, such as a document: of all documents, 3,072 tokens are read.
@@ -337,13 +309,15 @@ class MedPRM:
         Args:
             text: Any text. Special tokens are not added, and their names in it count as plain text.
         """
-        return self._encoder.count(text)
+        return self._preparation.encoder.count(text)
 
     async def ascore(
         self, question: str, candidates: Sequence[Candidate], documents: Sequence[str] = ()
     ) -> list[ScoredChain]:
-        """`score`, in a worker thread, so that the event loop stays free."""
-        return await asyncio.to_thread(self.score, question, candidates, documents)
+        """`score`, with the event loop left free."""
+        work = await asyncio.to_thread(self._preparation.work, question, candidates, documents)
+        (rewards,) = await self.engine.ascore([work.prompt])
+        return work.scored(rewards)
 
     async def arank(
         self,
@@ -355,10 +329,12 @@ class MedPRM:
         aggregate: str = "min",
         id: str | int | None = None,
     ) -> Ranking:
-        """`rank`, in a worker thread, so that the event loop stays free."""
-        return await asyncio.to_thread(
-            self.rank, question, candidates, documents, strategy=strategy, aggregate=aggregate, id=id
-        )
+        """`rank`, with the event loop left free."""
+        _check_options(strategy, aggregate, id)
+        begun = time.perf_counter()
+        work = await asyncio.to_thread(self._preparation.work, question, candidates, documents)
+        (rewards,) = await self.engine.ascore([work.prompt])
+        return work.ranking(rewards, strategy, aggregate, id=id, seconds=time.perf_counter() - begun)
 
     async def arank_batch(
         self,
@@ -367,104 +343,40 @@ class MedPRM:
         strategy: str = "weighted_vote",
         aggregate: str = "min",
     ) -> list[Ranking | MedPRMError]:
-        """`rank_batch`, in a worker thread, so that the event loop stays free."""
-        return await asyncio.to_thread(self.rank_batch, requests, strategy=strategy, aggregate=aggregate)
+        """`rank_batch`, with the event loop left free."""
+        begun = time.perf_counter()
+        batch = await asyncio.to_thread(self._prepare_batch, requests, strategy, aggregate)
+        prompts = [work.prompt for work, _ in batch if isinstance(work, Work)]
+        rewards = await self.engine.ascore(prompts) if prompts else []
+        return _finish_batch(batch, rewards, strategy, aggregate, begun)
 
-    def _encode(self, question: str, candidates: Sequence[Candidate], documents: Sequence[str]) -> "_Work":
-        """All that comes before the engine: what it is to run, and the chains that wait for their rewards."""
-        check_request(question, candidates, documents)
-        prefix = self._encoder.prefix(question, documents)
-        if len(prefix.ids) >= self.engine.max_tokens:
-            raise QuestionTooLongError(
-                f"the question with its documents is {len(prefix.ids)} tokens, and the model reads at most "
-                f"{self.engine.max_tokens}"
-            )
-        chains: list[ScoredChain] = []
-        split: dict[int, Steps] = {}
-        encoded: dict[int, EncodedChain] = {}
-        for index, candidate in enumerate(candidates):
-            steps, error = self._split(candidate)
-            if steps is not None:
-                chain = self._encoder.chain(steps.steps, steps.front)
-                tokens = len(prefix.ids) + len(chain.ids)
-                if tokens <= self.engine.max_tokens:
-                    split[index], encoded[index] = steps, chain
-                else:
-                    error = f"it is too long: {tokens} tokens with the question, of {self.engine.max_tokens} at most"
-            text = candidate if isinstance(candidate, str) else "\n".join(candidate)
-            chains.append(
-                ScoredChain(index=index, text=text, answer=read_answer(self._answer, text, index), error=error)
-            )
-        if not encoded:
-            reasons = "; ".join(f"candidate {chain.index}: {chain.error}" for chain in chains)
-            raise NothingScoredError(f"no candidate could be scored: {reasons}")
-        prompt = EncodedPrompt(prefix.ids, tuple(encoded.values()))
-        return _Work(question, len(documents), prefix, prompt, chains, split)
 
-    def _select(self, work: "_Work", chains: list[ScoredChain], strategy: str, aggregate: str) -> Ranking:
-        """All that comes after the engine; the time is still to be filled in."""
-        scored = [
-            Scored(chain.index, None if chain.error else chain.reward(aggregate), chain.answer) for chain in chains
-        ]
-        choice = select(scored, strategy)
-        ordered = [chains[index] for index in choice.order]
-        prompt = work.prompt
-        whole = len(prompt.prefix) + len(self._encoder.tail_ids)
-        return Ranking(
-            best=ordered[0],
-            chains=ordered,
-            answer=choice.answer,
-            votes=[Vote(answer=v.answer, count=v.count, weight=v.weight, share=v.share) for v in choice.votes],
-            strategy=choice.strategy,
-            aggregate=aggregate,
-            question=work.question,
-            documents_used=work.prefix.documents_used,
-            documents_given=work.documents_given,
-            prompt_tokens=sum(whole + len(chain.ids) for chain in prompt.chains),
-            unique_tokens=len(prompt.prefix) + sum(len(chain.ids) for chain in set(prompt.chains)),
-            seconds=0.0,
-        )
+_Batch = list[tuple[Work | MedPRMError, str | int | None]]
+"""For each request, in order, its work, or why there is none; and its id."""
 
-    def _split(self, candidate: Candidate) -> tuple[Steps | None, str | None]:
-        """A candidate's steps, or why it has none."""
-        if self._encoder.system == "outcome" and not isinstance(candidate, str):
-            candidate = "\n".join(candidate)
+
+def _finish_batch(
+    batch: _Batch, rewards: list[list[list[float]]], strategy: str, aggregate: str, begun: float
+) -> list[Ranking | MedPRMError]:
+    """The rankings of a batch whose prompts have these rewards, and the errors, in order."""
+    prompts = sum(isinstance(work, Work) for work, _ in batch)
+    if len(rewards) != prompts:
+        raise ScoringError(f"the engine returned rewards for {len(rewards)} requests of {prompts}")
+    by_request = iter(rewards)
+    results: list[Ranking | MedPRMError] = []
+    for work, name in batch:
         try:
-            steps = split_steps(candidate, self._steps)
-        except InputError as error:
-            return None, str(error)
-        return (steps, None) if steps.steps else (None, "it is blank")
+            if not isinstance(work, Work):
+                results.append(work)
+                continue
+            results.append(work.ranking(next(by_request), strategy, aggregate, id=name, seconds=0.0))
+        except MedPRMError as error:
+            results.append(error)
+    seconds = {"seconds": time.perf_counter() - begun}
+    return [one if isinstance(one, MedPRMError) else one.model_copy(update=seconds) for one in results]
 
 
-@dataclass(frozen=True, repr=False)
-class _Work:
-    """One request on its way through the engine.
-
-    Args:
-        question: The question.
-        documents_given: How many documents there were.
-        prefix: What its candidates share.
-        prompt: What the engine runs.
-        chains: Every candidate, in order; those that cannot be scored with their error.
-        split: The steps of those that can be scored, by index, in the order of the prompt's chains.
-    """
-
-    question: str
-    documents_given: int
-    prefix: EncodedPrefix
-    prompt: EncodedPrompt
-    chains: Sequence[ScoredChain]
-    split: Mapping[int, Steps]
-
-    def scored(self, rewards: list[list[float]]) -> list[ScoredChain]:
-        """The chains with the rewards that the engine gave.
-
-        Raises:
-            ScoringError: They are too few, too many, or no rewards.
-        """
-        check_rewards(rewards, [len(chain.tags) for chain in self.prompt.chains])
-        chains = list(self.chains)
-        for (index, split), given in zip(self.split.items(), rewards, strict=True):
-            steps = [ScoredStep(text=t, reward=r) for t, r in zip(split.steps, given, strict=True)]
-            chains[index] = chains[index].model_copy(update={"steps": steps})
-        return chains
+def _check_options(strategy: str, aggregate: str, id: str | int | None) -> None:
+    check_choice(strategy, aggregate)
+    if id is not None and not isinstance(id, str | int):
+        raise InputError(f"the id must be a text or a whole number, not {type(id).__name__}")

@@ -6,6 +6,7 @@ mask lets it see the prefix and itself only. So the model runs each unique token
 the candidate would have alone. `PlainEngine` is the simple twin that tests hold this to.
 """
 
+import asyncio
 import hashlib
 import re
 import threading
@@ -88,6 +89,10 @@ class TransformersEngine:
         """Score every chain of every prompt; see `Engine.score`."""
         with self._lock, torch.inference_mode():
             return [self._score_prompt(prompt) for prompt in prompts]
+
+    async def ascore(self, prompts: Sequence[EncodedPrompt]) -> Rewards:
+        """As `score`, in a worker thread, so that the event loop stays free."""
+        return await asyncio.to_thread(self.score, prompts)
 
     def _score_prompt(self, prompt: EncodedPrompt) -> list[list[float]]:
         if not prompt.chains:

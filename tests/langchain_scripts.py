@@ -47,6 +47,9 @@ class ReadingEngine:
         self.calls.append([decode(list(prompt.prefix)) for prompt in prompts])
         return [[self._chain(decode, chain) for chain in prompt.chains] for prompt in prompts]
 
+    async def ascore(self, prompts):
+        return self.score(prompts)
+
     def _chain(self, decode: Callable[[list[int]], str], chain: Any) -> list[float]:
         starts = [0, *(tag + 1 for tag in chain.tags)]
         steps = [decode(list(chain.ids[a:b])) for a, b in zip(starts, chain.tags, strict=False)]

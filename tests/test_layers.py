@@ -21,7 +21,7 @@ LAYERS = [  # lowest first; modules on one line may not import each other
     ["engine", "reward_head"],
     ["transformers_engine", "loading"],
     ["results"],
-    ["requests"],
+    ["requests", "preparation"],
     ["scorer"],
     ["judged"],
     ["evaluation_results"],

@@ -167,7 +167,7 @@ def test_a_model_with_nan_weights_is_refused():
 
 def test_counts(prm):
     ranking = prm.rank(QUESTION, [*CHAINS, CHAINS[0]], DOCUMENTS)
-    encoder = prm._encoder
+    encoder = prm._preparation.encoder
     prefix = len(encoder.prefix(QUESTION, DOCUMENTS).ids)
     sizes = [len(encoder.chain(s.steps, s.front).ids) for s in map(split_steps, [*CHAINS, CHAINS[0]])]
     assert ranking.unique_tokens == prefix + sum(sizes[:4])
@@ -355,10 +355,13 @@ class CountingEngine:
         self.calls.append(len(prompts))
         return self._engine.score(prompts)
 
+    async def ascore(self, prompts):
+        return self.score(prompts)
+
 
 def test_rank_batch_is_one_call_of_the_engine_and_gives_what_rank_gives(prm):
     engine = CountingEngine(prm.engine)
-    model = MedPRM(engine, prm._encoder)
+    model = MedPRM(engine, prm._preparation.encoder)
     requests = [
         {"question": f"Q{number}?", "candidates": CHAINS[: number + 1], "documents": DOCUMENTS, "id": number}
         for number in range(4)
