@@ -1,7 +1,11 @@
 """What many tests share: the demo model, loaded once, and a limit on threads so that runs repeat."""
 
+from collections.abc import Iterator
+
 import pytest
 
+from examples.formulary.sample import POLICY
+from examples.serving import serve
 from medprm_scorer import MedPRM
 
 
@@ -9,3 +13,10 @@ from medprm_scorer import MedPRM
 def demo() -> MedPRM:
     """The model inside the package."""
     return MedPRM.from_pretrained()
+
+
+@pytest.fixture(scope="session")
+def policy_server() -> Iterator[str]:
+    """A real OpenAI-compatible server with the policy model; its URL."""
+    with serve(POLICY) as url:
+        yield url

@@ -8,7 +8,7 @@ import pytest
 import torch
 from transformers import AutoModelForCausalLM, AutoTokenizer
 
-from examples.formulary import loop, rows, sample, train, train_policy
+from examples.formulary import loop, sample, train, train_policy
 from examples.formulary.evaluate import auroc, held_out, interval
 from examples.formulary.habits import habit
 from examples.formulary.model import build_model
@@ -177,9 +177,8 @@ def test_auroc_and_interval():
 
 @pytest.mark.parametrize("trained", [train, train_policy])
 def test_training_resumes_where_it_stopped(tmp_path, monkeypatch, trained):
-    for module in (rows, trained):
-        monkeypatch.setattr(module, "QUESTIONS", 1)
-        monkeypatch.setattr(module, "CHAINS", 2)
+    monkeypatch.setattr(trained, "QUESTIONS", 1)
+    monkeypatch.setattr(trained, "CHAINS", 2)
     monkeypatch.setattr(loop, "SAVE_SECONDS", 0.0)
     trained.train(tmp_path / "whole", steps=3, seed=5)
     real = trained.Batch

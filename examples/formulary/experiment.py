@@ -1,4 +1,4 @@
-"""The paper's figure in small: `python -m examples.formulary.experiment --policy FOLDER --out FOLDER`.
+"""The paper's figure in small: `python -m examples.formulary.experiment --out FOLDER`.
 
 Samples 64 solutions for each of 500 held-out questions from the small policy model, by the paper's sampling rules;
 scores them with the demo reward model with the documents, without any, and with another question's; and compares the
@@ -18,7 +18,7 @@ import torch
 from tqdm import tqdm
 
 from examples.formulary.evaluate import fill
-from examples.formulary.sample import PolicyModel
+from examples.formulary.sample import POLICY, PolicyModel
 from examples.formulary.world import Question, make_question
 from medprm_scorer import MedPRM, sample_chains
 from medprm_scorer.evaluation import evaluate
@@ -111,7 +111,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(
         description=__doc__.splitlines()[0], formatter_class=argparse.ArgumentDefaultsHelpFormatter
     )
-    parser.add_argument("--policy", type=Path, default=Path("runs/policy/model"), help="folder of the policy model")
+    parser.add_argument("--policy", type=Path, default=POLICY, help="folder of the policy model")
     parser.add_argument("--model", type=Path, help="folder of a reward model; the one inside the package if left out")
     parser.add_argument("--out", type=Path, default=Path("runs/experiment"), help="folder for samples and scores")
     parser.add_argument("--results", type=Path, default=Path("runs/experiment/results"), help="folder for the results")

@@ -8,7 +8,7 @@ wrong answer. What a habit hangs on stands next to where the mistake is made, so
 from examples.formulary.names import COMORBIDITIES, DRUGS
 from examples.formulary.world import Policy, Question
 
-_STRENGTH = 0.7  # how often a habit is followed
+_STRENGTH = 0.8  # how often a habit is followed
 _SLIPS = 0.06  # rate of every other error, per stage
 _HIGH = 600  # mg per day; a limit from here on is not taken seriously
 
@@ -16,12 +16,12 @@ _HIGH = 600  # mg per day; a limit from here on is not taken seriously
 def habits(question: Question) -> list[str]:
     """The errors that the policy model makes again and again on this question.
 
-    It takes every sixth comorbidity for harmless, reads the dose of every eighth drug from another label, and forgets
+    It takes every fourth comorbidity for harmless, reads the dose of every eighth drug from another label, and forgets
     high limits.
     """
     drug = question.alternative if question.comorbidity == question.exception else question.first
     found = {
-        "overlooked_exception": COMORBIDITIES.index(question.comorbidity) % 6 == 0,
+        "overlooked_exception": COMORBIDITIES.index(question.comorbidity) % 4 == 0,
         "misread_dose": DRUGS.index(drug) % 8 == 0,
         "forgotten_limit": question.labels[drug].limit >= _HIGH,
     }

@@ -15,9 +15,9 @@ from examples.formulary.names import COMORBIDITIES, CONDITIONS, DRUGS
 
 HIDDEN, LAYERS, HEADS, KV_HEADS, HEAD_DIM, INTERMEDIATE = 256, 4, 4, 2, 64, 640
 ROPE_THETA = 10_000_000.0
-_CONSTANT, _WIDTH = 0, 35
-_TOKEN, _BACK_1, _BACK_2, _BACK_3, _BACK_4, _NEXT, _HERE = (
-    slice(1 + _WIDTH * part, 1 + _WIDTH * (part + 1)) for part in range(7)
+_CONSTANT, WIDTH = 0, 35
+TOKEN, BACK_1, BACK_2, BACK_3, BACK_4, NEXT, _HERE = (
+    slice(1 + WIDTH * part, 1 + WIDTH * (part + 1)) for part in range(7)
 )
 _HERE_DIFFERS, _BACK_2_DIFFERS, _BACK_3_DIFFERS, _IS_NAME, _FOUND = range(_HERE.stop, _HERE.stop + 5)
 _LENGTH = 4.0  # of every identity, in each part
@@ -65,12 +65,12 @@ def build_model(tokenizer: PreTrainedTokenizerBase, seed: int) -> LlamaForCausal
 
 def _identities(tokenizer: PreTrainedTokenizerBase) -> torch.Tensor:
     """One vector per token, all of one length: looking back needs the same constant of every token after the norm."""
-    identity = torch.nn.functional.normalize(torch.randn(len(tokenizer), _WIDTH), dim=-1)
+    identity = torch.nn.functional.normalize(torch.randn(len(tokenizer), WIDTH), dim=-1)
     numbers = range(1000)
     ids = tokenizer.convert_tokens_to_ids([f"Ġ{number}" for number in numbers])
     angle = torch.pi * torch.tensor(numbers) / 1000
     scale = torch.stack([angle.cos(), angle.sin(), (4 * angle).cos(), (4 * angle).sin()], -1) / 2**0.5
-    name = torch.nn.functional.normalize(torch.randn(1000, _WIDTH - 4), dim=-1)
+    name = torch.nn.functional.normalize(torch.randn(1000, WIDTH - 4), dim=-1)
     identity[ids] = torch.cat([_MAGNITUDE**0.5 * scale, (1 - _MAGNITUDE) ** 0.5 * name], -1)
     return _LENGTH * identity
 
@@ -78,9 +78,9 @@ def _identities(tokenizer: PreTrainedTokenizerBase) -> torch.Tensor:
 def _write_by_hand(model: LlamaForCausalLM, identity: torch.Tensor) -> None:
     table = model.model.embed_tokens.weight
     table[:, _CONSTANT] = 1.0
-    table[:, _TOKEN] = identity
+    table[:, TOKEN] = identity
     table[:, _IS_NAME] = 0.0
-    model.lm_head.weight[:, _NEXT] += 0.35 * identity
+    model.lm_head.weight[:, NEXT] += 0.35 * identity
     first, second = model.model.layers[:2]
     for attention, heads in ((first.self_attn, 4), (second.self_attn, 3)):  # no random numbers where we write
         for weight in (attention.q_proj.weight, attention.o_proj.weight.T):
@@ -88,25 +88,25 @@ def _write_by_hand(model: LlamaForCausalLM, identity: torch.Tensor) -> None:
         for weight in (attention.k_proj.weight, attention.v_proj.weight):
             weight[: (heads + 1) // 2 * HEAD_DIM] = 0.0
 
-    for head, target in enumerate((_BACK_1, _BACK_2, _BACK_3, _BACK_4)):
+    for head, target in enumerate((BACK_1, BACK_2, BACK_3, BACK_4)):
         _look_back(first.self_attn, head, places=head + 1)
         _copy(first.self_attn, head, target, parts_before=1)
-    _measure_distance(first.mlp, 0, _TOKEN, _BACK_2, _BACK_2_DIFFERS, gain=0.02)
-    _measure_distance(first.mlp, 1, _BACK_1, _BACK_3, _BACK_3_DIFFERS, gain=0.02)
+    _measure_distance(first.mlp, 0, TOKEN, BACK_2, _BACK_2_DIFFERS, gain=0.02)
+    _measure_distance(first.mlp, 1, BACK_1, BACK_3, _BACK_3_DIFFERS, gain=0.02)
 
     # "Zorvine at 5": heads 0 and 1 know a place by the two tokens before it, head 2 by the one token before it
-    by_two, by_one = ((_BACK_2, _BACK_1, _BACK_2), (_BACK_1, _TOKEN, _BACK_1)), ((_BACK_1, _TOKEN, _BACK_1),)
+    by_two, by_one = ((BACK_2, BACK_1, BACK_2), (BACK_1, TOKEN, BACK_1)), ((BACK_1, TOKEN, BACK_1),)
     for group, parts in ((0, by_two), (1, by_one)):
         for key, before, now in parts:
-            sketch = _SHARPNESS * torch.linalg.qr(torch.randn(len(_SLOW), _WIDTH)).Q
+            sketch = _SHARPNESS * torch.linalg.qr(torch.randn(len(_SLOW), WIDTH)).Q
             _compare(second.self_attn.k_proj.weight, group, key, sketch)
             _compare(second.self_attn.q_proj.weight, 2 * group, before, sketch)  # what came next there?
             if group == 0:
                 _compare(second.self_attn.q_proj.weight, 1, now, sketch)  # what stood there in my place?
     _look_away(second.self_attn, 1)  # a token always stands in its own place
-    for head, target in ((0, _NEXT), (1, _HERE), (2, _NEXT)):
+    for head, target in ((0, NEXT), (1, _HERE), (2, NEXT)):
         _copy(second.self_attn, head, target, parts_before=5)
-    _measure_distance(second.mlp, 0, _TOKEN, _HERE, _HERE_DIFFERS, gain=0.06)
+    _measure_distance(second.mlp, 0, TOKEN, _HERE, _HERE_DIFFERS, gain=0.06)
     for layer in model.model.layers[2:]:  # where a step tag gathers what was found in its step
         for head in range(2):
             _look_around(layer.self_attn, head)
@@ -153,8 +153,8 @@ def _copy(attention: torch.nn.Module, head: int, target: slice, parts_before: in
     """Make a head write the identity of the token that it looks to; `parts_before` parts are filled when it reads."""
     group = head // (HEADS // KV_HEADS)
     norm = ((1 + parts_before * _LENGTH**2) / HIDDEN) ** 0.5  # what the layer's input is divided by
-    for place in range(_WIDTH):
-        attention.v_proj.weight[group * HEAD_DIM + place, _TOKEN.start + place] = 1.0
+    for place in range(WIDTH):
+        attention.v_proj.weight[group * HEAD_DIM + place, TOKEN.start + place] = 1.0
         attention.o_proj.weight[target.start + place, head * HEAD_DIM + place] += norm
 
 
@@ -167,10 +167,10 @@ def _compare(weight: torch.Tensor, head: int, part: slice, sketch: torch.Tensor)
 def _measure_distance(mlp: torch.nn.Module, block: int, part: slice, other: slice, target: int, gain: float) -> None:
     """Write the squared distance of two parts: silu(d) d + silu(-d) (-d) = d² for each of their places d."""
     for weight in (mlp.gate_proj.weight, mlp.up_proj.weight, mlp.down_proj.weight.T):
-        weight[2 * _WIDTH * block : 2 * _WIDTH * (block + 1)] = 0.0
-    for place in range(_WIDTH):
+        weight[2 * WIDTH * block : 2 * WIDTH * (block + 1)] = 0.0
+    for place in range(WIDTH):
         for unit, sign in ((2 * place, 1.0), (2 * place + 1, -1.0)):
-            unit += 2 * _WIDTH * block
+            unit += 2 * WIDTH * block
             for weight in (mlp.gate_proj.weight, mlp.up_proj.weight):
                 weight[unit, part.start + place] = sign * _SMALL
                 weight[unit, other.start + place] = -sign * _SMALL

@@ -5,7 +5,6 @@ from collections.abc import Sequence
 import torch
 from transformers import DynamicCache, LlamaForCausalLM
 
-QUESTIONS, CHAINS = 8, 8
 IGNORE = -100
 
 
@@ -13,17 +12,20 @@ class Rows:
     """Prompts padded on the left, chains padded on the right.
 
     Args:
+        questions: Number of prompts.
+        chains: Number of chains for each prompt.
         prefix_length: Longest prompt, in tokens.
         chain_length: Longest chain, in tokens.
         pad_id: The padding token.
     """
 
-    def __init__(self, prefix_length: int, chain_length: int, pad_id: int) -> None:
-        self.prefix = torch.full((QUESTIONS, prefix_length), pad_id)
-        self.prefix_mask = torch.zeros(QUESTIONS, prefix_length, dtype=torch.long)
-        self.chain = torch.full((QUESTIONS * CHAINS, chain_length), pad_id)
-        self.chain_mask = torch.zeros(QUESTIONS * CHAINS, chain_length, dtype=torch.long)
-        self.next_token = torch.full((QUESTIONS * CHAINS, chain_length), IGNORE)
+    def __init__(self, questions: int, chains: int, prefix_length: int, chain_length: int, pad_id: int) -> None:
+        self.chains = chains
+        self.prefix = torch.full((questions, prefix_length), pad_id)
+        self.prefix_mask = torch.zeros(questions, prefix_length, dtype=torch.long)
+        self.chain = torch.full((questions * chains, chain_length), pad_id)
+        self.chain_mask = torch.zeros(questions * chains, chain_length, dtype=torch.long)
+        self.next_token = torch.full((questions * chains, chain_length), IGNORE)
 
     def put_prefix(self, question: int, ids: Sequence[int]) -> None:
         """Take in one question's prompt."""
@@ -31,7 +33,7 @@ class Rows:
         self.prefix_mask[question, -len(ids) :] = 1
 
     def put_chain(self, row: int, ids: Sequence[int]) -> None:
-        """Take in one chain; row r belongs to question r // CHAINS."""
+        """Take in one chain; row r belongs to question r // chains."""
         self.chain[row, : len(ids)] = torch.tensor(ids)
         self.chain_mask[row, : len(ids)] = 1
 
@@ -48,9 +50,9 @@ def hidden_states(model: LlamaForCausalLM, rows: Rows) -> tuple[torch.Tensor, to
     prefix = model.model(
         rows.prefix, attention_mask=rows.prefix_mask, position_ids=positions, past_key_values=cache, use_cache=True
     ).last_hidden_state
-    cache.batch_repeat_interleave(CHAINS)
-    mask = torch.cat([rows.prefix_mask.repeat_interleave(CHAINS, 0), rows.chain_mask], 1)
-    start = rows.prefix_mask.sum(-1).repeat_interleave(CHAINS)
+    cache.batch_repeat_interleave(rows.chains)
+    mask = torch.cat([rows.prefix_mask.repeat_interleave(rows.chains, 0), rows.chain_mask], 1)
+    start = rows.prefix_mask.sum(-1).repeat_interleave(rows.chains)
     positions = start[:, None] + torch.arange(rows.chain.shape[1])
     chain = model.model(
         rows.chain, attention_mask=mask, position_ids=positions, past_key_values=cache, use_cache=True

@@ -13,6 +13,9 @@ from transformers import AutoModelForCausalLM, AutoTokenizer, DynamicCache
 
 from medprm_scorer.policy_prompts import policy_messages
 
+POLICY = Path(__file__).parent / "policy_model"
+"""The shipped policy model."""
+
 _LONGEST = 160  # new tokens; a well-formed chain has about 95
 
 

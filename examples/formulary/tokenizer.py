@@ -2,6 +2,7 @@
 
 import random
 import re
+from collections.abc import Iterable
 
 from tokenizers import AddedToken, Regex, Tokenizer, decoders, models, pre_tokenizers, processors
 from transformers import PreTrainedTokenizerFast
@@ -21,8 +22,13 @@ CHAT_TEMPLATE = (
 )
 
 
-def build_tokenizer() -> PreTrainedTokenizerFast:
-    """Make the tokenizer: byte-level, whole words looked up in the vocabulary, no merges."""
+def build_tokenizer(more_texts: Iterable[str] = (), chat_template: str = CHAT_TEMPLATE) -> PreTrainedTokenizerFast:
+    """Make the tokenizer: byte-level, whole words looked up in the vocabulary, no merges.
+
+    Args:
+        more_texts: Texts beyond the world's whose words become tokens too.
+        chat_template: How a conversation becomes one text.
+    """
     splitter = pre_tokenizers.Sequence(
         [
             pre_tokenizers.Split(Regex(SPLIT), behavior="isolated"),
@@ -30,7 +36,7 @@ def build_tokenizer() -> PreTrainedTokenizerFast:
         ]
     )
     alphabet = sorted(pre_tokenizers.ByteLevel.alphabet())
-    words = {word for text in _world_texts() for word, _ in splitter.pre_tokenize_str(text)}
+    words = {word for text in (*_world_texts(), *more_texts) for word, _ in splitter.pre_tokenize_str(text)}
     vocabulary = [*SPECIALS, *alphabet, *sorted(words - set(alphabet))]
     backend = Tokenizer(
         models.BPE(vocab={token: id_ for id_, token in enumerate(vocabulary)}, merges=[], ignore_merges=True)
@@ -50,7 +56,7 @@ def build_tokenizer() -> PreTrainedTokenizerFast:
         clean_up_tokenization_spaces=False,
         model_max_length=8192,
     )
-    tokenizer.chat_template = CHAT_TEMPLATE
+    tokenizer.chat_template = chat_template
     return tokenizer
 
 

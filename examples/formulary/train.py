@@ -13,11 +13,12 @@ from torch.nn import functional as F
 
 from examples.formulary import loop
 from examples.formulary.model import build_model
-from examples.formulary.rows import CHAINS, IGNORE, QUESTIONS, Rows, hidden_states, next_token_loss, reading_loss
+from examples.formulary.rows import IGNORE, Rows, hidden_states, next_token_loss, reading_loss
 from examples.formulary.tokenizer import build_tokenizer
 from examples.formulary.world import Chain, Policy, Question, draw_policy, make_chain, make_question
 from medprm_scorer.encoding import EncodedChain, PromptEncoder
 
+QUESTIONS, CHAINS = 8, 8
 PREFIX_LENGTH, CHAIN_LENGTH = 228, 100
 WITHHELD = 0.08  # share of questions whose documents are withheld, so that the model learns to be unsure without them
 CHAIN_LM, PREFIX_LM = 0.5, 0.1  # weights of the language-model losses beside the tag loss
@@ -35,7 +36,7 @@ class Batch(Rows):
     """Rows with the label at each step tag, 0 for a valid step, and the next tokens of valid steps."""
 
     def __init__(self, encoder: PromptEncoder, rng: random.Random, pad_id: int) -> None:
-        super().__init__(PREFIX_LENGTH, CHAIN_LENGTH, pad_id)
+        super().__init__(QUESTIONS, CHAINS, PREFIX_LENGTH, CHAIN_LENGTH, pad_id)
         self.label = torch.full_like(self.next_token, IGNORE)
         for row in range(QUESTIONS):
             question, documents, chains = draw(rng)

@@ -1,54 +1,121 @@
 """Train the small policy model: `python -m examples.formulary.train_policy --out FOLDER`.
 
 An ordinary causal language model that solves formulary questions in the form the paper asks of a policy, right often,
-and wrong in its habits (`habits.py`). It starts from the same weights, partly written by hand, as the reward model.
+and wrong in its habits (`habits.py`). It starts from the demo reward model, which already reads the documents.
 """
 
 import random
 from pathlib import Path
 
 import torch
-from transformers import PreTrainedTokenizerBase
+from transformers import AutoModelForCausalLM, AutoTokenizer, LlamaForCausalLM, PreTrainedTokenizerBase
 
 from examples.formulary import loop
-from examples.formulary.habits import habit
 from examples.formulary.model import build_model
-from examples.formulary.rows import CHAINS, QUESTIONS, Rows, hidden_states, next_token_loss, reading_loss
+from examples.formulary.option_head import write_option_head
+from examples.formulary.rows import Rows, hidden_states, next_token_loss, reading_loss
 from examples.formulary.tokenizer import build_tokenizer
-from examples.formulary.world import make_chain, make_question
-from medprm_scorer.policy_prompts import policy_messages
+from examples.formulary.turns import TOOL_SCHEMA, Message, call_text, draw_turn
+from examples.formulary.world import make_question
+from medprm_scorer.loading import DEMO_MODEL
 
-PREFIX_LENGTH, CHAIN_LENGTH = 256, 100
-PLAIN = 0.2  # share of questions asked without the system prompt
+QUESTIONS, CHAINS = 20, 2  # a habit is learnt over many questions
+PREFIX_LENGTH, CHAIN_LENGTH = 340, 100
 READING = 0.1  # weight of the language-model loss on prompts
 
+CHAT_TEMPLATE = """\
+{{- '<|begin_of_text|>' }}
+{%- macro turn(role, content) %}
+    {{- '<|start_header_id|>' + role + '<|end_header_id|>\\n\\n' + content | trim + '<|eot_id|>' }}
+{%- endmacro %}
+{%- for tool in tools or [] %}
+    {{- turn('tool', 'Tool: ' + tool.function.name) }}
+{%- endfor %}
+{%- for message in messages %}
+    {%- set ns = namespace(content=message.content or '') %}
+    {%- for call in message.tool_calls or [] %}
+        {%- set arguments = call.function.arguments %}
+        {%- set arguments = arguments if arguments is string else arguments | tojson %}
+        {%- set written = '{"name": "' + call.function.name + '", "arguments": ' + arguments + '}' %}
+        {%- set ns.content = ns.content + '<tool_call>\\n' + written + '\\n</tool_call>' %}
+    {%- endfor %}
+    {{- turn(message.role, ns.content) }}
+{%- endfor %}
+{%- if add_generation_prompt %}
+    {{- '<|start_header_id|>assistant<|end_header_id|>\\n\\n' }}
+{%- endif %}
+"""
+# how transformers' server finds the calls of tools in what the model writes; vLLM's parser for this form is "hermes"
+RESPONSE_TEMPLATE = {
+    "defaults": {"role": "assistant"},
+    "start_anchor": "<|start_header_id|>assistant<|end_header_id|>\n\n",
+    "fields": {
+        "tool_calls": {
+            "open_pattern": r"\s*<tool_call>",
+            "close": "</tool_call>",
+            "repeats": True,
+            "content": "json",
+            "transform": {"type": "function", "function": "{content}"},
+        },
+        "content": {"close_pattern": r"\s*<\|eot_id\|>", "content": "text"},
+    },
+}
 
-def encode_prompt(tokenizer: PreTrainedTokenizerBase, messages: list[dict[str, str]]) -> list[int]:
-    """The token ids of a chat, up to where the answer begins."""
-    return tokenizer.apply_chat_template(messages, add_generation_prompt=True, return_dict=True)["input_ids"]
+
+def policy_tokenizer() -> PreTrainedTokenizerBase:
+    """The demo tokenizer with the words of tool calls, and a chat template that knows tools."""
+    words = [" tool", f"Tool: {TOOL_SCHEMA['function']['name']}", call_text(make_question(random.Random(0)))]
+    tokenizer = build_tokenizer(words, CHAT_TEMPLATE)
+    tokenizer.response_template = RESPONSE_TEMPLATE
+    return tokenizer
+
+
+def start_model(tokenizer: PreTrainedTokenizerBase, seed: int) -> LlamaForCausalLM:
+    """The demo reward model's weights; words that it does not know keep the initial weights of `build_model`."""
+    model = build_model(tokenizer, seed)
+    demo, known = (
+        AutoModelForCausalLM.from_pretrained(DEMO_MODEL, dtype=torch.float32),
+        AutoTokenizer.from_pretrained(DEMO_MODEL),
+    )
+    weights = demo.state_dict()
+    vocabulary = {token: place for token, place in tokenizer.get_vocab().items() if token in known.get_vocab()}
+    there = torch.tensor(list(vocabulary.values()))
+    here = torch.tensor(known.convert_tokens_to_ids(list(vocabulary)))
+    for name in ("model.embed_tokens.weight", "lm_head.weight"):
+        rows = model.state_dict()[name].clone()
+        rows[there] = weights[name][here]
+        weights[name] = rows
+    model.load_state_dict(weights)
+    write_option_head(model, tokenizer)
+    return model
+
+
+def encode_prompt(tokenizer: PreTrainedTokenizerBase, messages: list[Message], tools: bool) -> list[int]:
+    """The token ids of a conversation, up to where the answer begins."""
+    return tokenizer.apply_chat_template(
+        messages, tools=[TOOL_SCHEMA] if tools else None, add_generation_prompt=True, return_dict=True
+    )["input_ids"]
 
 
 class Batch(Rows):
     """Rows whose chains are all spoken, up to the end-of-turn token; each begins with its prompt's last token."""
 
     def __init__(self, tokenizer: PreTrainedTokenizerBase, rng: random.Random) -> None:
-        super().__init__(PREFIX_LENGTH, CHAIN_LENGTH, tokenizer.pad_token_id)
+        super().__init__(QUESTIONS, CHAINS, PREFIX_LENGTH, CHAIN_LENGTH, tokenizer.pad_token_id)
         for row in range(QUESTIONS):
-            question = make_question(rng)
-            messages = policy_messages(question.text, question.documents)
-            *prompt, last = encode_prompt(tokenizer, messages[1:] if rng.random() < PLAIN else messages)
+            turn = draw_turn(rng, CHAINS)
+            *prompt, last = encode_prompt(tokenizer, turn.messages, turn.tools)
             self.put_prefix(row, prompt)
-            for place in range(row * CHAINS, (row + 1) * CHAINS):
-                chain = make_chain(question, rng, habit(question))
-                spoken = tokenizer(chain.text, add_special_tokens=False)["input_ids"]
+            for place, answer in enumerate(turn.answers, row * CHAINS):
+                spoken = tokenizer(answer, add_special_tokens=False)["input_ids"]
                 self.put_chain(place, [last, *spoken])
                 self.next_token[place, : len(spoken) + 1] = torch.tensor([*spoken, tokenizer.eos_token_id])
 
 
 def train(out: Path, steps: int, seed: int) -> None:
     """Train the policy model for so many steps; see `loop.run`."""
-    tokenizer = build_tokenizer()
-    model = build_model(tokenizer, seed)
+    tokenizer = policy_tokenizer()
+    model = start_model(tokenizer, seed)
     model.generation_config.update(do_sample=True, temperature=1.0, pad_token_id=tokenizer.pad_token_id)
 
     def losses(step: int) -> loop.Losses:
@@ -62,5 +129,5 @@ def train(out: Path, steps: int, seed: int) -> None:
 
 
 if __name__ == "__main__":
-    arguments = loop.read_arguments(__doc__, out="runs/policy", steps=400)
+    arguments = loop.read_arguments(__doc__, out="runs/policy", steps=500)
     train(arguments.out, arguments.steps, arguments.seed)

@@ -151,16 +151,14 @@ def make_question(rng: random.Random, names: str = "seen") -> Question:
     comorbidity = rng.choices((exception, other_exception, third), (0.45, 0.45, 0.1))[0]
     rng.shuffle(options)
     documents = [
-        f"Guideline: in {condition} use {first} unless {exception} then {alternative}.",
-        f"Guideline: in {other_condition} use {distractor} unless {other_exception} then {unlabelled}.",
-        *(f"Label: dose {drug} at {x.dose} mg per kg, limit {drug} to {x.limit} mg." for drug, x in labels.items()),
+        guideline_text(condition, first, exception, alternative),
+        guideline_text(other_condition, distractor, other_exception, unlabelled),
+        *(label_text(drug, label) for drug, label in labels.items()),
     ]
     rng.shuffle(documents)
     right = labels[alternative if comorbidity == exception else first]
-    listed = "\n".join(f"({letter}) {amount} mg" for letter, amount in zip(LETTERS, options, strict=True))
     return Question(
-        text=f"A patient aged {age} years comes with {condition}. The patient has {comorbidity}. "
-        f"The patient weighs {weight} kg. Which daily dose is right?\n\n{listed}",
+        text=question_text(condition, comorbidity, age, weight, options),
         documents=tuple(documents),
         answer=LETTERS[options.index(min(right.dose * weight, right.limit))],
         condition=condition,
@@ -174,6 +172,25 @@ def make_question(rng: random.Random, names: str = "seen") -> Question:
         weight=weight,
         labels=labels,
         options=tuple(options),
+    )
+
+
+def guideline_text(condition: str, first: str, exception: str, alternative: str) -> str:
+    """The document that says which drug a condition needs."""
+    return f"Guideline: in {condition} use {first} unless {exception} then {alternative}."
+
+
+def label_text(drug: str, label: Label) -> str:
+    """The document that says how a drug is dosed."""
+    return f"Label: dose {drug} at {label.dose} mg per kg, limit {drug} to {label.limit} mg."
+
+
+def question_text(condition: str, comorbidity: str, age: int, weight: int, options: Sequence[int]) -> str:
+    """The question, with its options in mg."""
+    listed = "\n".join(f"({letter}) {amount} mg" for letter, amount in zip(LETTERS, options, strict=True))
+    return (
+        f"A patient aged {age} years comes with {condition}. The patient has {comorbidity}. "
+        f"The patient weighs {weight} kg. Which daily dose is right?\n\n{listed}"
     )
 
 

@@ -1,0 +1,113 @@
+"""How often different ways of answering are right, on the same patients, with paired differences.
+
+For the integrations' examples: each way is a whole chain, agent or query engine, asked through the real server.
+Stopped at any moment, a comparison goes on where it was.
+"""
+
+import argparse
+import datetime
+import os
+import platform
+import time
+from collections import Counter
+from collections.abc import Callable, Mapping, Sequence
+from pathlib import Path
+
+import numpy as np
+from tqdm import tqdm
+
+from examples.formulary.evaluate import fill
+from examples.formulary.hospital import Case, Hospital
+from medprm_scorer import Ranking
+from medprm_scorer.journal import Journal
+from medprm_scorer.resampling import bootstrap_means, sign_flip_p_values
+
+Answers = Mapping[str, str | None]
+"""For each way of answering, the option's letter that it gave, or None."""
+
+Pair = tuple[str, str]
+"""A way of answering and the one that it is held against."""
+
+_RESAMPLES = 10_000
+
+
+def majority(ranking: Ranking) -> str | None:
+    """What self-consistency says of the same samples: the most frequent answer, the first seen wins a tie."""
+    in_order = sorted(ranking.chains, key=lambda chain: chain.index)
+    votes = Counter(chain.answer for chain in in_order if chain.answer is not None)
+    return max(votes, key=lambda answer: votes[answer]) if votes else None
+
+
+def compare(ask: Callable[[Case], Answers], hospital: Hospital, cases: int, file: Path, about: str) -> list[Answers]:
+    """Ask about every patient in every way.
+
+    Args:
+        ask: The answers to one patient's question, by way of answering.
+        hospital: Whose patients.
+        cases: How many.
+        file: Where answers are kept, so that a run that was stopped goes on.
+        about: What they depend on; a file of another run is refused.
+    """
+    file.parent.mkdir(parents=True, exist_ok=True)
+    with Journal(file, {"about": about}) as journal:
+        for number in tqdm(range(cases), desc="patients", disable=None):
+            if journal.get(str(number)) is None:
+                journal.add(str(number), dict(ask(hospital.case(number))))
+        return [journal.get(str(number)) for number in range(cases)]
+
+
+def table(answers: Sequence[Answers], right: Sequence[str], pairs: Sequence[Pair]) -> str:
+    """Accuracies and paired differences with bootstrap 95 % intervals, as Markdown.
+
+    Args:
+        answers: One entry per patient.
+        right: The right letter of each.
+        pairs: Ways to hold against each other.
+    """
+    ways = list(answers[0])
+    hits = np.array([[one[way] == letter for way in ways] for one, letter in zip(answers, right, strict=True)], float)
+    low, high = bootstrap_means(hits, _RESAMPLES, 0)
+    lines = ["| way of answering | % right |", "|---|---|"]
+    lines += [
+        f"| {way} | {100 * mean:.1f} [{100 * a:.1f}, {100 * b:.1f}] |"
+        for way, mean, a, b in zip(ways, hits.mean(0), low, high, strict=True)
+    ]
+    gains = np.stack([hits[:, ways.index(one)] - hits[:, ways.index(other)] for one, other in pairs], 1)
+    low, high = bootstrap_means(gains, _RESAMPLES, 0)
+    p = sign_flip_p_values(gains, _RESAMPLES, 0)
+    lines += ["", "| paired difference | points | p |", "|---|---|---|"]
+    lines += [
+        f"| {one} − {other} | {100 * mean:+.1f} [{100 * a:+.1f}, {100 * b:+.1f}] | {value:.4f} |"
+        for (one, other), mean, a, b, value in zip(pairs, gains.mean(0), low, high, p, strict=True)
+    ]
+    return "\n".join(lines)
+
+
+def main(
+    module: str, ask: Callable[[Case], Answers], hospital: Hospital, pairs: Sequence[Pair], options: argparse.Namespace
+) -> None:
+    """Compare, and print the table or put it into a text between its two marks."""
+    begun = time.monotonic()
+    answers = compare(ask, hospital, options.cases, options.out / f"{module}.jsonl", f"{module} n={options.n}")
+    right = [hospital.case(number).answer for number in range(options.cases)]
+    facts = (
+        f"`python -m examples.{module} --cases {options.cases} --n {options.n}`, {datetime.date.today().isoformat()}, "
+        f"{os.cpu_count()} CPU cores ({platform.machine()}), {time.monotonic() - begun:.0f} s (of the last run, if it "
+        f"was interrupted); {options.cases} patients, {options.n} samples."
+    )
+    text = f"{facts}\n\n{table(answers, right, pairs)}"
+    print(text)
+    if options.results:
+        fill(options.results, text, (f"<!-- figures: written by {module}.py -->", f"<!-- end of {module}.py -->"))
+
+
+def read_options(description: str) -> argparse.Namespace:
+    """The options of a comparison: how many patients and samples, and where to keep what was found."""
+    parser = argparse.ArgumentParser(
+        description=description.splitlines()[0], formatter_class=argparse.ArgumentDefaultsHelpFormatter
+    )
+    parser.add_argument("--cases", type=int, default=120, help="patients")
+    parser.add_argument("--n", type=int, default=8, help="samples for each answer")
+    parser.add_argument("--out", type=Path, default=Path("runs/comparisons"), help="folder for the answers")
+    parser.add_argument("--results", type=Path, help="put the table into this text, between its two marks")
+    return parser.parse_args()

@@ -1,0 +1,47 @@
+"""Search in a hospital's formulary, in two hops: the guidelines for the patient, then the labels of their drugs.
+
+BM25 (the package rank-bm25). No question names the drugs, so one search cannot find the labels.
+"""
+
+import re
+from collections.abc import Sequence
+
+from rank_bm25 import BM25Okapi
+
+from examples.formulary.hospital import Hospital
+
+
+def _words(text: str) -> list[str]:
+    return re.findall(r"\w+", text.lower())
+
+
+class _Index:
+    def __init__(self, documents: Sequence[str]) -> None:
+        self._documents = list(documents)
+        self._ranks = BM25Okapi([_words(document) for document in self._documents])
+
+    def find(self, query: str, count: int) -> list[str]:
+        found: list[str] = self._ranks.get_top_n(_words(query), self._documents, n=count)
+        return found
+
+
+class FormularySearch:
+    """What a patient's question needs, out of the whole formulary.
+
+    Args:
+        hospital: Where to search.
+
+    Example:
+        >>> hospital = Hospital(0)
+        >>> [text.split(":")[0] for text in FormularySearch(hospital).find(hospital.case(0).text)]
+        ['Guideline', 'Guideline', 'Label', 'Label', 'Label', 'Label']
+    """
+
+    def __init__(self, hospital: Hospital) -> None:
+        self._guidelines, self._labels = _Index(hospital.guidelines), _Index(hospital.labels)
+
+    def find(self, query: str) -> list[str]:
+        """The two guidelines that fit best, and the labels of both their drugs."""
+        guidelines = self._guidelines.find(query, 2)
+        labels = [label for guideline in guidelines for label in self._labels.find(guideline, 2)]
+        return list(dict.fromkeys([*guidelines, *labels]))

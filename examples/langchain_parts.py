@@ -1,0 +1,55 @@
+"""What the LangChain examples share: a language model behind a real server, a retriever, and patients to ask about.
+
+`ask_locally` serves the small policy model of the formulary, so that everything runs offline. For another provider,
+put your own chat model in place of `llm` (such as `init_chat_model("openai:gpt-5", temperature=1.0)`); nothing else
+changes.
+"""
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+from langchain_core.callbacks import CallbackManagerForRetrieverRun
+from langchain_core.documents import Document
+from langchain_core.retrievers import BaseRetriever
+from langchain_openai import ChatOpenAI
+from pydantic import ConfigDict
+
+from examples.formulary.hospital import Hospital
+from examples.formulary.sample import POLICY
+from examples.formulary.search import FormularySearch
+from examples.serving import serve
+
+PATIENTS = 3  # how many each example asks about
+
+
+def chat_model(url: str, folder: Path = POLICY) -> ChatOpenAI:
+    """The model behind such a server."""
+    return ChatOpenAI(base_url=url, api_key="none", model=str(folder), temperature=1.0, max_tokens=160)
+
+
+@contextmanager
+def ask_locally(folder: Path = POLICY) -> Iterator[ChatOpenAI]:
+    """The policy model behind an OpenAI-compatible server on this machine, as a LangChain chat model."""
+    with serve(folder) as url:
+        yield chat_model(url, folder)
+
+
+class FormularyRetriever(BaseRetriever):
+    """A hospital's formulary as a LangChain retriever."""
+
+    search: FormularySearch
+    model_config = ConfigDict(arbitrary_types_allowed=True)
+
+    @classmethod
+    def of(cls, hospital: Hospital) -> "FormularyRetriever":
+        """The retriever over all documents of one hospital."""
+        return cls(search=FormularySearch(hospital))
+
+    def _get_relevant_documents(
+        self,
+        query: str,
+        *,
+        run_manager: CallbackManagerForRetrieverRun,  # noqa: ARG002
+    ) -> list[Document]:
+        return [Document(text) for text in self.search.find(query)]
