@@ -99,7 +99,8 @@ class ScriptedLLM(FunctionCallingLLM):
         if not self.is_chat:
             return CompletionResponse(text=answer, additional_kwargs=extra)
         message = answer if isinstance(answer, ChatMessage) else ChatMessage(role="assistant", content=answer)
-        return ChatResponse(message=message.model_copy(deep=True), raw={"id": "x"}, additional_kwargs=extra)
+        raw = {"id": "x", "usage": extra}
+        return ChatResponse(message=message.model_copy(deep=True), raw=raw, additional_kwargs=extra)
 
     @llm_chat_callback()
     def chat(self, messages: Sequence[ChatMessage], **kwargs: Any) -> ChatResponse:
