@@ -154,14 +154,19 @@ def answering():
     return ScriptedLLM(answers=[answer], delay=0.001)
 
 
-def check(demo, response, question):
-    ranking = ranking_of(response)
-    (expected,) = demo.rank_batch([{"question": question, "candidates": answers(question), "documents": [LABEL]}])
-    assert ranking.question == question
-    assert str(response) == expected.best.text
-    for chain in ranking.chains:
-        (same,) = [other for other in expected.chains if other.text == chain.text]
-        assert chain.step_rewards == pytest.approx(same.step_rewards, abs=1e-5)
+def check(demo, responses):
+    """Each response is what its own question gives alone."""
+    requests = [
+        {"question": question, "candidates": answers(question), "documents": [LABEL]}
+        for question in queries(len(responses))
+    ]
+    for response, expected in zip(responses, demo.rank_batch(requests), strict=True):
+        ranking = ranking_of(response)
+        assert ranking.question == expected.question
+        assert str(response) == expected.best.text
+        for chain in ranking.chains:
+            (same,) = [other for other in expected.chains if other.text == chain.text]
+            assert chain.step_rewards == pytest.approx(same.step_rewards, abs=1e-5)
 
 
 def test_thirty_two_queries_at_once_are_each_right(demo):
@@ -171,16 +176,14 @@ def test_thirty_two_queries_at_once_are_each_right(demo):
     async def main():
         return await asyncio.gather(*(one.aquery(question) for question in queries(32)))
 
-    for question, response in zip(queries(32), asyncio.run(main()), strict=True):
-        check(demo, response, question)
+    check(demo, asyncio.run(main()))
 
 
 def test_queries_from_many_threads_are_each_right(demo):
     synthesizer = MedPRMSynthesizer(prm=demo, llm=answering(), n=2)
     one = RetrieverQueryEngine(Fixed([document(LABEL)]), response_synthesizer=synthesizer)
     with ThreadPoolExecutor(8) as pool:
-        for question, response in zip(queries(16), pool.map(one.query, queries(16)), strict=True):
-            check(demo, response, question)
+        check(demo, list(pool.map(one.query, queries(16))))
 
 
 # --- imports ---

@@ -8,7 +8,7 @@ import pickle
 import warnings
 
 import pytest
-from llama_index.core import QueryBundle, Settings
+from llama_index.core import MockEmbedding, QueryBundle, Settings, VectorStoreIndex
 from llama_index.core.callbacks import CallbackManager, CBEventType, EventPayload, LlamaDebugHandler
 from llama_index.core.postprocessor import SimilarityPostprocessor
 from llama_index.core.postprocessor.types import BaseNodePostprocessor
@@ -32,7 +32,7 @@ from llama_index_scripts import (
 from pydantic import ValidationError
 
 from medprm_integrations.choosing import IdenticalSamplesWarning
-from medprm_integrations.llama_index import MedPRMRerank, chain_node, ranking_of
+from medprm_integrations.llama_index import MedPRMLLM, MedPRMRerank, chain_node, ranking_of
 from medprm_integrations.llama_index.nodes import is_chain
 from medprm_scorer import InputError, ScoringError, policy_messages
 
@@ -338,6 +338,21 @@ def test_one_line_in_a_query_engine(prm, how):
     assert response.metadata[response.source_nodes[0].node_id]["medprm"]["answer"] == "A"
 
 
+def test_one_line_on_an_index(prm):
+    nodes = [TextNode(text=LABEL), chain_node(BAD)]
+    index = VectorStoreIndex(nodes[:1], embed_model=MockEmbedding(embed_dim=4))
+    sampler, answerer = ScriptedLLM(answers=[BAD, GOOD]), ScriptedLLM(answers=["So (A)."])
+    engine = index.as_query_engine(llm=answerer, node_postprocessors=[MedPRMRerank(prm=prm, llm=sampler, n=2)])
+    assert [node.text for node in engine.query(QUESTION).source_nodes] == [GOOD, LABEL]
+    # chains that lie in the index are candidates when they are retrieved
+    index = VectorStoreIndex([*nodes, chain_node(GOOD)], embed_model=MockEmbedding(embed_dim=4))
+    rerank = MedPRMRerank(prm=prm)
+    engine = index.as_query_engine(llm=answerer, similarity_top_k=3, node_postprocessors=[rerank])
+    response = engine.query(QUESTION)
+    assert [node.text for node in response.source_nodes] == [GOOD]
+    assert documents_in(prm) == [f"1: {LABEL}"]
+
+
 def test_settings_copies_pickles_and_reprs(make, prm):
     rerank = make(GOOD, BAD, n=3, top_n=2, strategy="best_of_n", keep_retrieval_score=True)
     settings = {"n": 3, "top_n": 2, "strategy": "best_of_n", "aggregate": "min", "keep_retrieval_score": True}
@@ -358,6 +373,8 @@ def test_settings_are_checked(prm, bad):
     with pytest.raises(ValidationError) as caught:
         MedPRMRerank(**{"prm": prm, **bad})
     assert SECRET not in str(caught.value)
+    with pytest.raises(ValidationError, match="samples itself"):
+        MedPRMRerank(prm=prm, llm=MedPRMLLM(llm=ScriptedLLM(answers=[GOOD]), prm=prm))
 
 
 def test_chain_nodes_keep_their_kind(prm):

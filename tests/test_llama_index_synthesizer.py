@@ -16,6 +16,8 @@ from llama_index.core.base.response.schema import (
 )
 from llama_index.core.callbacks import CallbackManager, CBEventType, EventPayload, LlamaDebugHandler
 from llama_index.core.chat_engine import CondenseQuestionChatEngine
+from llama_index.core.instrumentation import get_dispatcher
+from llama_index.core.instrumentation.span_handlers.simple import SimpleSpanHandler
 from llama_index.core.llms import ChatMessage, MockLLM
 from llama_index.core.prompts import ChatPromptTemplate, PromptTemplate
 from llama_index.core.query_engine import RetrieverQueryEngine, RetryQueryEngine, SubQuestionQueryEngine
@@ -260,6 +262,20 @@ def test_events_and_callbacks_see_the_ranking(make, nodes, how):
     assert begun.payload[EventPayload.QUERY_STR] == QUESTION
     assert ranking_of(ended.payload[EventPayload.RESPONSE]).answer == "A"
     assert len(debug.get_event_pairs(CBEventType.LLM)) == 3
+
+
+@ways
+def test_the_samples_spans_stand_below_the_synthesizers(make, nodes, how):
+    spans = SimpleSpanHandler()
+    get_dispatcher().add_span_handler(spans)
+    try:
+        run(make(max_concurrency=3), nodes, how)
+    finally:
+        get_dispatcher().span_handlers.remove(spans)
+    by_id = {span.id_: span for span in spans.completed_spans}
+    (own,) = [name for name in by_id if name.startswith("MedPRMSynthesizer.")]
+    parents = [span.parent_id for name, span in by_id.items() if name.startswith("ScriptedLLM.")]
+    assert parents == [own] * 3
 
 
 @ways

@@ -62,8 +62,9 @@ def text_of(message: ChatMessage) -> str:
 
 
 def is_react(messages: Sequence[ChatMessage]) -> bool:
-    """Whether the model was told to call tools as a `ReActAgent` does."""
-    return any(_ACTION_INPUT in text_of(message) for message in messages)
+    """Whether the model was told to call tools as a `ReActAgent` does, or has done so; a user's words do not count."""
+    told = (*_MODELS, MessageRole.SYSTEM)
+    return any(message.role in told and _ACTION_INPUT in text_of(message) for message in messages)
 
 
 def react_answer(text: str) -> str | None:

@@ -12,11 +12,12 @@ from llama_index.core.postprocessor.types import BaseNodePostprocessor
 from llama_index.core.prompts import BasePromptTemplate
 from llama_index.core.prompts.mixin import PromptMixin
 from llama_index.core.schema import MetadataMode, NodeWithScore, QueryBundle
-from pydantic import ConfigDict, Field
+from pydantic import ConfigDict, Field, field_validator
 from typing_extensions import override
 
 from medprm_integrations.asking import adraw, draw
 from medprm_integrations.choosing import Drawing
+from medprm_integrations.llama_index.llm import MedPRMLLM
 from medprm_integrations.llama_index.nodes import chain_node, copied, is_chain, noted, texts, with_scores
 from medprm_integrations.llama_index.prompts import TEMPLATE, policy_template, prompt_values, replaced
 from medprm_integrations.llama_index.sampling import Asking, Sample, asking, said
@@ -89,6 +90,13 @@ class MedPRMRerank(PromptMixin, BaseNodePostprocessor):
     text_qa_template: BasePromptTemplate = Field(default_factory=policy_template, repr=False, exclude=True)
 
     model_config = ConfigDict(arbitrary_types_allowed=True, hide_input_in_errors=True, validate_default=True)
+
+    @field_validator("llm")
+    @classmethod
+    def _samples_once(cls, llm: LLM | None) -> LLM | None:
+        if isinstance(llm, MedPRMLLM):
+            raise ValueError("llm must be a model to sample from, and not a MedPRMLLM, which samples itself")
+        return llm
 
     @classmethod
     @override
