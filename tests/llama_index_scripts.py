@@ -54,7 +54,7 @@ class ScriptedLLM(FunctionCallingLLM):
     _log: dict[str, Any] = PrivateAttr(default_factory=lambda: {"asked": [], "now": 0, "most": 0, "ended": 0})
 
     def __deepcopy__(self, memo):
-        return self
+        raise TypeError("a language model with connections cannot be copied")
 
     @classmethod
     def class_name(cls) -> str:

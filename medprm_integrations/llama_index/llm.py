@@ -17,6 +17,7 @@ from medprm_integrations.choosing import Drawing
 from medprm_integrations.evidence import Evidence, within_budget
 from medprm_integrations.gathering import agathered, gathered
 from medprm_integrations.llama_index.conversation import is_react, last_question, react_answer, text_of, tool_documents
+from medprm_integrations.llama_index.copies import sharing
 from medprm_integrations.llama_index.nodes import document_texts
 from medprm_integrations.llama_index.templates import Filled, PromptMessages, PromptText, context_documents
 from medprm_integrations.llama_index.whole_answer import Response, WholeAnswerLLM
@@ -103,6 +104,10 @@ class MedPRMLLM(WholeAnswerLLM):
         if isinstance(llm, MedPRMLLM):
             raise ValueError("llm must be a model to sample from, and not a MedPRMLLM, which samples itself")
         return {**{name: getattr(llm, name) for name in _INHERITED}, **values} if isinstance(llm, LLM) else values
+
+    @override
+    def __deepcopy__(self, memo: dict[int, Any] | None = None) -> "MedPRMLLM":
+        return super().__deepcopy__(sharing(memo, self.llm, self.callback_manager))
 
     @classmethod
     @override

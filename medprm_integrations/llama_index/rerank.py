@@ -17,6 +17,7 @@ from typing_extensions import override
 
 from medprm_integrations.asking import adraw, draw
 from medprm_integrations.choosing import Drawing
+from medprm_integrations.llama_index.copies import sharing
 from medprm_integrations.llama_index.llm import MedPRMLLM
 from medprm_integrations.llama_index.nodes import chain_node, copied, is_chain, noted, texts, with_scores
 from medprm_integrations.llama_index.prompts import TEMPLATE, policy_template, prompt_values, replaced
@@ -97,6 +98,10 @@ class MedPRMRerank(PromptMixin, BaseNodePostprocessor):
         if isinstance(llm, MedPRMLLM):
             raise ValueError("llm must be a model to sample from, and not a MedPRMLLM, which samples itself")
         return llm
+
+    @override
+    def __deepcopy__(self, memo: dict[int, Any] | None = None) -> "MedPRMRerank":
+        return super().__deepcopy__(sharing(memo, self.llm, self.callback_manager))
 
     @classmethod
     @override

@@ -1,6 +1,7 @@
 """`MedPRMSynthesizer`: answers a query from its nodes with the best of n sampled chains."""
 
 from collections.abc import AsyncGenerator, Generator, Sequence
+from copy import copy, deepcopy
 from typing import Any, cast
 
 import llama_index.core.instrumentation as instrument
@@ -26,6 +27,7 @@ from typing_extensions import override
 
 from medprm_integrations.asking import adraw, draw
 from medprm_integrations.choosing import Drawing
+from medprm_integrations.llama_index.copies import sharing
 from medprm_integrations.llama_index.llm import MedPRMLLM
 from medprm_integrations.llama_index.nodes import is_chain, texts
 from medprm_integrations.llama_index.prompts import TEMPLATE, policy_template, prompt_values, replaced
@@ -113,6 +115,11 @@ class MedPRMSynthesizer(BaseSynthesizer):
 
     def __repr__(self) -> str:
         return f"{type(self).__name__}({self.settings!r})"
+
+    def __deepcopy__(self, memo: dict[int, Any]) -> "MedPRMSynthesizer":
+        again = copy(self)
+        again.__dict__ = deepcopy(self.__dict__, sharing(memo, self._llm, self._callback_manager))
+        return again
 
     @override
     def _get_prompts(self) -> dict[str, BasePromptTemplate]:
