@@ -11,12 +11,13 @@ SOURCES := medprm_scorer medprm_integrations examples benchmarks tests
 PIP := $(BIN)/python -m pip install --disable-pip-version-check --quiet --constraint constraints.txt
 
 .DELETE_ON_ERROR:
-.PHONY: help demo test lint format clean
+.PHONY: help demo test test-llama-index-matrix lint format clean
 
 help:
 	@echo "make demo    rank the shipped requests with the demo model (offline once installed)"
 	@echo "make test    run the tests"
 	@echo "make lint    check style and types"
+	@echo "make test-llama-index-matrix  run its tests with the lowest and the highest llama-index-core that is admitted"
 	@echo "make format  rewrite the sources in the project's style"
 	@echo "make clean   remove $(VENV) and every build and cache folder"
 	@echo "PYTHON=... chooses the interpreter (now $(PYTHON)), VENV=... the environment (now $(VENV))"
@@ -26,6 +27,14 @@ demo: $(CORE)
 
 test: $(DEV)
 	$(BIN)/python -m pytest
+
+# `lowest` is the lower end of a package's range in pyproject.toml
+lowest = $(shell sed -n 's/.*"$(1)>=\([0-9.]*\)[",].*/\1/p' pyproject.toml | head -n 1)
+
+test-llama-index-matrix:
+	PYTHON=$(PYTHON) .ci/matrix llama-index-low llama-index \
+	    "llama-index-core==$(call lowest,llama-index-core)" tests/test_llama_index_*.py
+	PYTHON=$(PYTHON) .ci/matrix llama-index-high llama-index "llama-index-core" tests/test_llama_index_*.py
 
 lint: $(DEV)
 	$(BIN)/ruff check $(SOURCES)

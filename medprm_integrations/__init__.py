@@ -1,1 +1,1 @@
-"""MedPRM inside LangChain; what more than one framework needs stands beside it, written once."""
+"""MedPRM inside LangChain and LlamaIndex; what both need stands beside them, written once."""

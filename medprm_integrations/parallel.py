@@ -13,12 +13,13 @@ from typing import TypeVar
 Result = TypeVar("Result")
 
 
-def _never(error: Exception) -> bool:  # noqa: ARG001
+def never(error: Exception) -> bool:  # noqa: ARG001
+    """No error ends everything."""
     return False
 
 
 def run_all(
-    calls: Sequence[Callable[[], Result]], limit: int, stops: Callable[[Exception], bool] = _never
+    calls: Sequence[Callable[[], Result]], limit: int, stops: Callable[[Exception], bool] = never
 ) -> list[Result | Exception]:
     """Run the calls in threads; a single one, or a limit of one, in this thread.
 
@@ -59,7 +60,7 @@ def run_all(
 
 
 async def arun_all(
-    calls: Sequence[Callable[[], Awaitable[Result]]], limit: int, stops: Callable[[Exception], bool] = _never
+    calls: Sequence[Callable[[], Awaitable[Result]]], limit: int, stops: Callable[[Exception], bool] = never
 ) -> list[Result | Exception]:
     """As `run_all`, in tasks. When the caller is cancelled, so are they."""
     turn = asyncio.Semaphore(limit)

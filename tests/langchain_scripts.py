@@ -1,13 +1,9 @@
-"""What the LangChain tests share: a chat model that says what a test wants, and a reward model that reads its rewards.
-
-A step's reward is written in the step: `Step 1: Give 5 mg [0.9].` has 0.9, and a step without a number has 0.5.
-"""
+"""What the LangChain tests share: a chat model that says what a test wants, and a callback handler that keeps runs."""
 
 import json
 import re
 import threading
-from collections.abc import Callable, Sequence
-from functools import cache
+from collections.abc import Sequence
 from typing import Any
 
 from langchain_core.callbacks import BaseCallbackHandler
@@ -16,49 +12,10 @@ from langchain_core.messages import AIMessage, BaseMessage, HumanMessage, ToolMe
 from langchain_core.output_parsers import JsonOutputParser, PydanticOutputParser
 from langchain_core.outputs import ChatGeneration, ChatResult
 from langchain_core.utils.function_calling import convert_to_openai_tool
-from llama3 import real_tokenizer
 from pydantic import BaseModel, PrivateAttr
+from reading import BAD, GOOD, QUESTION, SECRET, WORSE, reading_prm
 
-from medprm_scorer import MedPRM
-from medprm_scorer.encoding import PromptEncoder
-
-QUESTION = "Which dose?\n\n(A) 5 mg\n(B) 9 mg"
-GOOD = "Step 1: The label says 5 mg [0.9].\nStep 2: The answer is (A) [0.9]"
-BAD = "Step 1: Guess 9 mg [0.2].\nStep 2: The answer is (B) [0.8]"
-WORSE = "Step 1: Guess anew [0.1].\nStep 2: The answer is (B) [0.1]"
-SECRET = "Jane Doe has malaria"
-
-
-@cache
-def encoder() -> PromptEncoder:
-    return PromptEncoder(real_tokenizer())
-
-
-class ReadingEngine:
-    """Reads each step's reward in its text, and keeps what it was asked."""
-
-    name, max_tokens = "reading", 100_000
-
-    def __init__(self) -> None:
-        self.calls: list[list[str]] = []
-
-    def score(self, prompts):
-        decode = real_tokenizer().decode
-        self.calls.append([decode(list(prompt.prefix)) for prompt in prompts])
-        return [[self._chain(decode, chain) for chain in prompt.chains] for prompt in prompts]
-
-    async def ascore(self, prompts):
-        return self.score(prompts)
-
-    def _chain(self, decode: Callable[[list[int]], str], chain: Any) -> list[float]:
-        starts = [0, *(tag + 1 for tag in chain.tags)]
-        steps = [decode(list(chain.ids[a:b])) for a, b in zip(starts, chain.tags, strict=False)]
-        found = [re.findall(r"\[(\d\.\d+)\]", step) for step in steps]
-        return [float(numbers[-1]) if numbers else 0.5 for numbers in found]
-
-
-def reading_prm() -> MedPRM:
-    return MedPRM(ReadingEngine(), encoder())
+__all__ = ["BAD", "GOOD", "QUESTION", "SECRET", "WORSE", "Recorder", "ScriptedChat", "call", "obedient", "reading_prm"]
 
 
 class ScriptedChat(BaseChatModel):

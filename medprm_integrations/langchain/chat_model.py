@@ -20,15 +20,16 @@ from langchain_core.runnables import (
 from pydantic import ConfigDict, Field, PrivateAttr, field_validator
 from typing_extensions import override
 
+from medprm_integrations.asking import adraw, draw
 from medprm_integrations.choosing import Drawing
 from medprm_integrations.evidence import Evidence, within_budget
 from medprm_integrations.langchain.gathering import agathered, gathered
 from medprm_integrations.langchain.quiet import is_interrupt, quiet
-from medprm_integrations.langchain.reading import last_question, structured_text, tool_documents
+from medprm_integrations.langchain.reading import last_question, tool_documents
 from medprm_integrations.langchain.runs import BELOW, NO_CALLBACKS
 from medprm_integrations.langchain.whole_message import Message, WholeMessageChatModel
-from medprm_integrations.langchain.winner import KEY, RankingMetadata, as_message, crowned, total_usage
-from medprm_integrations.parallel import arun_all, run_all
+from medprm_integrations.langchain.winner import as_message, crowned, total_usage
+from medprm_integrations.metadata import KEY, RankingMetadata
 from medprm_integrations.settings import (
     DEFAULT_CONCURRENCY,
     DEFAULT_N,
@@ -39,6 +40,7 @@ from medprm_integrations.settings import (
     Strategy,
 )
 from medprm_integrations.sharing import share
+from medprm_integrations.structured import structured_text
 from medprm_scorer.results import Ranking
 from medprm_scorer.scorer import MedPRM
 
@@ -118,9 +120,8 @@ class ChatMedPRM(WholeMessageChatModel):
         self, messages: list[BaseMessage], stop: Any, config: RunnableConfig, kwargs: dict[str, Any]
     ) -> AIMessage:
         drawing, question = self._drawing(kwargs), self._question(messages)
-        while count := drawing.to_draw():
-            call = partial(self._sample, messages, config, stop=stop, **kwargs)
-            drawing.add(_messages(run_all([call] * count, self.max_concurrency, is_interrupt)))
+        ask = partial(self._sample, messages, config, stop=stop, **kwargs)
+        draw(drawing, ask, self.max_concurrency, is_interrupt)
         if not drawing.values:
             return self._untouched(drawing)
         drawing.warn_if_identical(self.llm)
@@ -135,9 +136,8 @@ class ChatMedPRM(WholeMessageChatModel):
         self, messages: list[BaseMessage], stop: Any, config: RunnableConfig, kwargs: dict[str, Any]
     ) -> AIMessage:
         drawing, question = self._drawing(kwargs), self._question(messages)
-        while count := drawing.to_draw():
-            call = partial(self._asample, messages, config, stop=stop, **kwargs)
-            drawing.add(_messages(await arun_all([call] * count, self.max_concurrency, is_interrupt)))
+        ask = partial(self._asample, messages, config, stop=stop, **kwargs)
+        await adraw(drawing, ask, self.max_concurrency, is_interrupt)
         if not drawing.values:
             return self._untouched(drawing)
         drawing.warn_if_identical(self.llm)
@@ -147,25 +147,25 @@ class ChatMedPRM(WholeMessageChatModel):
         )
         return self._chosen(drawing, ranking, evidence)
 
-    def _sample(self, messages: list[BaseMessage], config: RunnableConfig, **kwargs: Any) -> Any:
+    def _sample(self, messages: list[BaseMessage], config: RunnableConfig, **kwargs: Any) -> AIMessage:
         """One sample, as a run below this model's own.
 
         With structured output, callbacks are promised one model call: a sample is a plain run then, and the usage of
         all samples is reported by the run of this model.
         """
         if self._final is None:
-            return self._sampler.invoke(messages, config, **kwargs)
+            return as_message(self._sampler.invoke(messages, config, **kwargs))
         silent = RunnableLambda(lambda asked: self._sampler.invoke(asked, NO_CALLBACKS, **kwargs), name="sample")
-        return silent.invoke(messages, config)
+        return as_message(silent.invoke(messages, config))
 
-    async def _asample(self, messages: list[BaseMessage], config: RunnableConfig, **kwargs: Any) -> Any:
+    async def _asample(self, messages: list[BaseMessage], config: RunnableConfig, **kwargs: Any) -> AIMessage:
         if self._final is None:
-            return await self._sampler.ainvoke(messages, config, **kwargs)
+            return as_message(await self._sampler.ainvoke(messages, config, **kwargs))
 
         async def ask(asked: list[BaseMessage]) -> Any:
             return await self._sampler.ainvoke(asked, NO_CALLBACKS, **kwargs)
 
-        return await RunnableLambda(ask, name="sample").ainvoke(messages, config)
+        return as_message(await RunnableLambda(ask, name="sample").ainvoke(messages, config))
 
     def _chosen(self, drawing: Drawing[AIMessage], ranking: Ranking, evidence: Evidence) -> AIMessage:
         usage = total_usage([*drawing.values, *drawing.dropped])
@@ -322,7 +322,3 @@ class ChatMedPRM(WholeMessageChatModel):
 def _bound(llm: Runnable[Any, Any]) -> dict[str, Any]:
     """What a model is always called with."""
     return dict(llm.kwargs) if isinstance(llm, RunnableBinding) else {}
-
-
-def _messages(outcomes: Sequence[Any]) -> list[AIMessage | Exception]:
-    return [outcome if isinstance(outcome, Exception) else as_message(outcome) for outcome in outcomes]

@@ -1,11 +1,10 @@
-"""Documents from the user's own function, sync or async."""
+"""Documents from the user's own function, in LangChain's forms."""
 
 from collections.abc import Callable
-from inspect import isawaitable
 from typing import Any
 
+from medprm_integrations import gathering
 from medprm_integrations.langchain.reading import document_texts
-from medprm_scorer.errors import InputError
 
 
 def gathered(evidence: Callable[[Any], Any] | None, about: Any) -> list[str]:
@@ -14,19 +13,9 @@ def gathered(evidence: Callable[[Any], Any] | None, about: Any) -> list[str]:
     Raises:
         InputError: The function is async, or does not give documents.
     """
-    if evidence is None:
-        return []
-    found = evidence(about)
-    if isawaitable(found):
-        if hasattr(found, "close"):
-            found.close()
-        raise InputError("the evidence function is async: use ainvoke or astream, or a function that is not")
-    return document_texts(found)
+    return gathering.gathered(evidence, about, document_texts, "ainvoke or astream")
 
 
 async def agathered(evidence: Callable[[Any], Any] | None, about: Any) -> list[str]:
     """As `gathered`, and an async function is awaited."""
-    if evidence is None:
-        return []
-    found = evidence(about)
-    return document_texts(await found if isawaitable(found) else found)
+    return await gathering.agathered(evidence, about, document_texts)

@@ -6,16 +6,17 @@ from typing import Any
 
 from langchain_core.messages import AIMessage, BaseMessage
 
+from medprm_integrations.asking import adraw, draw
 from medprm_integrations.choosing import Drawing
 from medprm_integrations.evidence import Evidence, within_budget
 from medprm_integrations.langchain.gathering import agathered, gathered
 from medprm_integrations.langchain.quiet import is_interrupt, quiet
-from medprm_integrations.langchain.reading import last_question, structured_text, tool_documents
+from medprm_integrations.langchain.reading import last_question, tool_documents
 from medprm_integrations.langchain.winner import crowned, total_usage
 from medprm_integrations.missing import missing
-from medprm_integrations.parallel import arun_all, run_all
 from medprm_integrations.settings import DEFAULT_CONCURRENCY, DEFAULT_N, SamplingSettings
 from medprm_integrations.sharing import share
+from medprm_integrations.structured import structured_text
 from medprm_scorer.results import Ranking
 from medprm_scorer.scorer import MedPRM
 
@@ -97,9 +98,7 @@ class MedPRMMiddleware(AgentMiddleware):
             drawing.add([handler(asked)])
         except _invalid_answers(request) as error:  # other errors pass
             drawing.add([error])
-        while count := drawing.to_draw():
-            calls = [partial(handler, asked)] * count
-            drawing.add(run_all(calls, self.settings.max_concurrency, is_interrupt))
+        draw(drawing, partial(handler, asked), self.settings.max_concurrency, is_interrupt)
         if not drawing.values:
             return _without_candidates(drawing)
         drawing.warn_if_identical(request.model)
@@ -114,9 +113,7 @@ class MedPRMMiddleware(AgentMiddleware):
             drawing.add([await handler(asked)])
         except _invalid_answers(request) as error:
             drawing.add([error])
-        while count := drawing.to_draw():
-            calls = [partial(handler, asked)] * count
-            drawing.add(await arun_all(calls, self.settings.max_concurrency, is_interrupt))
+        await adraw(drawing, partial(handler, asked), self.settings.max_concurrency, is_interrupt)
         if not drawing.values:
             return _without_candidates(drawing)
         drawing.warn_if_identical(request.model)

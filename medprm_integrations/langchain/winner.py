@@ -7,24 +7,9 @@ from langchain_core.messages import AIMessage, AIMessageChunk, BaseMessage
 from langchain_core.messages.ai import UsageMetadata, add_usage
 
 from medprm_integrations.choosing import Drawing
+from medprm_integrations.metadata import KEY, ranking_metadata, read_ranking
 from medprm_scorer.errors import InputError
 from medprm_scorer.results import Ranking
-
-KEY = "medprm"
-"""Where the ranking stands in `response_metadata`."""
-
-
-class RankingMetadata(dict[str, Any]):
-    """A ranking as plain data, since messages are written to JSON and checkpoints. Its `repr` shows no text.
-
-    The keys are those of `Ranking`, and four more: `usage` (tokens of all samples together, as in `usage_metadata`, or
-    None), `samples_failed`, `samples_dropped` (they called a tool, or broke the schema) and `documents_left_out` (of an
-    agent's tool results, beyond the budget).
-    """
-
-    def __repr__(self) -> str:
-        ranked = f"{len(self['chains'])} candidates, best={self['best']['index']}" if "chains" in self else "no ranking"
-        return f"RankingMetadata({ranked})"
 
 
 def ranking_of(message: BaseMessage) -> Ranking:
@@ -36,10 +21,7 @@ def ranking_of(message: BaseMessage) -> Ranking:
     Raises:
         InputError: The message was not chosen, such as one that calls tools.
     """
-    found = message.response_metadata.get(KEY)
-    if not isinstance(found, dict) or "chains" not in found:
-        raise InputError("this message holds no ranking: it was not chosen among samples")
-    return Ranking.model_validate(found)
+    return read_ranking(message.response_metadata.get(KEY), "message")
 
 
 def as_message(output: object) -> AIMessage:
@@ -82,12 +64,6 @@ def crowned(
     message: AIMessage, ranking: Ranking, drawing: Drawing[Any], usage: UsageMetadata | None, left_out: int = 0
 ) -> AIMessage:
     """A copy of the winning sample with its ranking in the metadata and the tokens of all samples as its usage."""
-    metadata = RankingMetadata(
-        **ranking.model_dump(mode="json"),
-        usage=usage,
-        samples_failed=len(drawing.errors),
-        samples_dropped=len(drawing.dropped),
-        documents_left_out=left_out,
-    )
+    metadata = ranking_metadata(ranking, drawing, usage, left_out)
     response_metadata = {**message.response_metadata, KEY: metadata}
     return message.model_copy(update={"response_metadata": response_metadata, "usage_metadata": usage})

@@ -1,0 +1,112 @@
+"""What a conversation asks, and what an agent's tools have brought to it.
+
+A `FunctionAgent`'s tool results are messages of their own. A `ReActAgent`'s are not: its model writes `Action:` and
+`Action Input:` as text, and the result comes back as a message, mostly a user's, that begins with `Observation:`.
+"""
+
+import re
+from collections.abc import Callable, Iterable, Iterator, Sequence
+
+from llama_index.core.agent.react.output_parser import ReActOutputParser
+from llama_index.core.agent.react.types import ResponseReasoningStep
+from llama_index.core.base.llms.types import ChatMessage, MessageRole
+
+from medprm_scorer.errors import InputError
+from medprm_scorer.steps import split_steps
+
+_TOOLS = (MessageRole.TOOL, MessageRole.FUNCTION)
+_MODELS = (MessageRole.ASSISTANT, MessageRole.CHATBOT, MessageRole.MODEL)
+_ACTION = re.compile(r"^\s*Action: ([^\n() ]+)", re.MULTILINE)
+_ACTION_INPUT = "Action Input:"
+_OBSERVATION = "Observation:"
+
+
+def last_question(messages: Sequence[ChatMessage]) -> str:
+    """The text of the last user's message that has one; without any, of the last that no model or tool wrote.
+
+    Raises:
+        InputError: There is no such message.
+    """
+    observed = {id(message) for message, _, _ in _tool_results(messages, lambda _: {})}
+    asked = [
+        message
+        for message in messages
+        if message.role not in (*_TOOLS, *_MODELS) and id(message) not in observed and text_of(message).strip()
+    ]
+    users = [message for message in asked if message.role == MessageRole.USER]
+    for message in (*reversed(users), *reversed(asked)):
+        return text_of(message)
+    raise InputError("there is no question: no message of a user has any text")
+
+
+def tool_documents(
+    messages: Sequence[ChatMessage],
+    calls: Callable[[ChatMessage], dict[str, str]],
+    tools: Iterable[str] | None = None,
+) -> list[str]:
+    """What an agent's tools have brought, the newest result first.
+
+    Args:
+        messages: The conversation, oldest first.
+        calls: Names of the tools that a message calls, by the id of the call.
+        tools: Names of the tools that count; None for all.
+    """
+    wanted = None if tools is None else set(tools)
+    found = [text for _, name, text in _tool_results(messages, calls) if wanted is None or name in wanted]
+    return found[::-1]
+
+
+def text_of(message: ChatMessage) -> str:
+    """The text of a message; "" if it has none."""
+    return message.content or ""
+
+
+def is_react(messages: Sequence[ChatMessage]) -> bool:
+    """Whether the model was told to call tools as a `ReActAgent` does, or has done so; a user's words do not count."""
+    told = (*_MODELS, MessageRole.SYSTEM)
+    return any(message.role in told and _ACTION_INPUT in text_of(message) for message in messages)
+
+
+def react_answer(text: str) -> str | None:
+    r"""What is judged of a turn in a `ReActAgent`'s form: its answer; None if it calls a tool, or has no such form.
+
+    If the steps are in the thought, it is the thought with the answer.
+
+    Example:
+        >>> react_answer("Thought: I know.\nAnswer: Step 1: Fever. The answer is (A)")
+        'Step 1: Fever. The answer is (A)'
+        >>> react_answer("Thought: It is a virus.\nAnswer: (B)")
+        'It is a virus.\nAnswer: (B)'
+        >>> react_answer("Thought: Let me look.\nAction: look\nAction Input: {}")
+    """
+    if not text.strip():
+        return text
+    try:
+        step = ReActOutputParser().parse(text)
+    except ValueError:
+        return None
+    if not isinstance(step, ResponseReasoningStep):
+        return None
+    if step.thought.startswith("(Implicit)") or split_steps(step.response).rule == "marker":
+        return step.response
+    return f"{step.thought}\nAnswer: {step.response}"
+
+
+def _tool_results(
+    messages: Sequence[ChatMessage], calls: Callable[[ChatMessage], dict[str, str]]
+) -> Iterator[tuple[ChatMessage, str | None, str]]:
+    """The messages that bring a tool's result, oldest first, each with the tool's name and the result."""
+    names: dict[str, str] = {}
+    acted: str | None = None
+    for message in messages:
+        text = text_of(message)
+        if message.role in _TOOLS:
+            extra = message.additional_kwargs
+            yield message, names.get(str(extra.get("tool_call_id"))) or extra.get("name"), text
+        elif acted and text.startswith(_OBSERVATION):
+            yield message, acted, text.removeprefix(_OBSERVATION).strip()
+        acted = None
+        if message.role in _MODELS:
+            names |= calls(message)
+            action = _ACTION.search(text)
+            acted = action[1] if action and _ACTION_INPUT in text else None

@@ -1,0 +1,59 @@
+"""The ranking by which an answer was chosen, as it travels in the metadata of the answer."""
+
+from collections.abc import Mapping
+from typing import Any
+
+from medprm_integrations.choosing import Drawing
+from medprm_scorer.errors import InputError
+from medprm_scorer.results import Ranking
+
+KEY = "medprm"
+"""Where the ranking stands in an answer's metadata."""
+
+
+class RankingMetadata(dict[str, Any]):
+    """A ranking as plain data, since answers are written to JSON and checkpoints. Its `repr` shows no text.
+
+    The keys are those of `Ranking`, and four more: `usage` (tokens of all samples together, `input_tokens`,
+    `output_tokens` and `total_tokens`, or None), `samples_failed`, `samples_dropped` (they called a tool, or broke the
+    schema) and `documents_left_out` (of an agent's tool results, beyond the budget).
+    """
+
+    def __repr__(self) -> str:
+        ranked = f"{len(self['chains'])} candidates, best={self['best']['index']}" if "chains" in self else "no ranking"
+        return f"RankingMetadata({ranked})"
+
+
+def ranking_metadata(
+    ranking: Ranking, drawing: Drawing[Any] | None = None, usage: Mapping[str, Any] | None = None, left_out: int = 0
+) -> RankingMetadata:
+    """A ranking, and how its candidates were drawn.
+
+    Args:
+        ranking: The ranking.
+        drawing: Where the candidates come from; None if they were given.
+        usage: Tokens of all samples together.
+        left_out: How many pieces of evidence did not fit the budget.
+    """
+    return RankingMetadata(
+        **ranking.model_dump(mode="json"),
+        usage=usage,
+        samples_failed=len(drawing.errors) if drawing else 0,
+        samples_dropped=len(drawing.dropped) if drawing else 0,
+        documents_left_out=left_out,
+    )
+
+
+def read_ranking(found: object, what: str) -> Ranking:
+    """The ranking that was kept as `RankingMetadata`, perhaps read back from JSON.
+
+    Args:
+        found: What stands under `KEY`.
+        what: What it was found in, for the error.
+
+    Raises:
+        InputError: There is no ranking.
+    """
+    if not isinstance(found, dict) or "chains" not in found:
+        raise InputError(f"this {what} holds no ranking: it was not chosen among samples")
+    return Ranking.model_validate(found)
