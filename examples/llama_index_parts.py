@@ -1,0 +1,56 @@
+"""What the LlamaIndex examples share: a language model behind a real server, and a real retriever.
+
+`ask_locally` serves the small policy model of the formulary, so that everything runs offline. For another provider,
+put your own LLM in place of `llm` (such as `OpenAI(model="gpt-5", temperature=1.0)`); nothing else changes.
+"""
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+from llama_index.core.retrievers import BaseRetriever
+from llama_index.core.schema import NodeWithScore, QueryBundle, TextNode
+from llama_index.llms.openai_like import OpenAILike
+
+from examples.formulary.hospital import Hospital
+from examples.formulary.sample import POLICY
+from examples.formulary.search import FormularySearch
+from examples.serving import serve
+
+PATIENTS = 3  # how many each example asks about
+
+
+def language_model(url: str, folder: Path = POLICY) -> OpenAILike:
+    """The model behind an OpenAI-compatible server."""
+    return OpenAILike(
+        api_base=url,
+        api_key="none",
+        model=str(folder),
+        temperature=1.0,
+        max_tokens=160,
+        is_chat_model=True,
+        is_function_calling_model=True,
+    )
+
+
+@contextmanager
+def ask_locally(folder: Path = POLICY) -> Iterator[OpenAILike]:
+    """The policy model behind such a server on this machine."""
+    with serve(folder) as url:
+        yield language_model(url, folder)
+
+
+class FormularyRetriever(BaseRetriever):
+    """A hospital's formulary as a LlamaIndex retriever.
+
+    Args:
+        hospital: Whose documents.
+    """
+
+    def __init__(self, hospital: Hospital, **kwargs: Any) -> None:
+        self._search = FormularySearch(hospital)
+        super().__init__(**kwargs)
+
+    def _retrieve(self, query_bundle: QueryBundle) -> list[NodeWithScore]:
+        return [NodeWithScore(node=TextNode(text=text)) for text in self._search.find(query_bundle.query_str)]
