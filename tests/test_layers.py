@@ -14,7 +14,8 @@ LAYERS = [  # lowest first; modules on one line may not import each other
     ["steps"],
     ["answers", "prompts", "aggregate", "sampling"],
     ["selection", "policy_prompts"],
-    ["expectation", "resampling", "dataset", "journal"],
+    ["expectation", "resampling", "dataset", "appending"],
+    ["journal", "progress"],
     ["checks", "report"],
     ["report_html"],
     ["encoding"],
@@ -37,7 +38,7 @@ LAYERS = [  # lowest first; modules on one line may not import each other
 ]
 RANK = {name: rank for rank, layer in enumerate(LAYERS) for name in layer}
 LIGHT = {"errors", "text", "steps", "answers", "prompts", "aggregate", "selection", "checks", "cli"}
-LIGHT |= {"policy_prompts", "sampling", "journal", "cli_common", "cli_evaluate"}
+LIGHT |= {"policy_prompts", "sampling", "appending", "journal", "dataset", "cli_common", "cli_evaluate"}
 """Modules that need nothing but the standard library (and typer, for the command line) when they are imported."""
 
 
