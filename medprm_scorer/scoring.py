@@ -106,7 +106,10 @@ def score_file(
         in_flight=in_flight,
         progress=progress,
     )
-    return asyncio.run(run)
+    try:
+        return asyncio.run(run)
+    finally:
+        run.close()  # has not begun where an event loop runs already
 
 
 async def ascore_file(
