@@ -6,16 +6,18 @@ VENV ?= .venv
 BIN := $(VENV)/bin
 CORE := $(VENV)/.installed-core
 DEV := $(VENV)/.installed-dev
+RAY := $(VENV)/.installed-ray
 INPUTS := pyproject.toml constraints.txt
 SOURCES := medprm_scorer medprm_integrations examples benchmarks tests
 PIP := $(BIN)/python -m pip install --disable-pip-version-check --quiet --constraint constraints.txt
 
 .DELETE_ON_ERROR:
-.PHONY: help demo test lint format clean
+.PHONY: help demo test test-ray lint format clean
 
 help:
 	@echo "make demo    rank the shipped requests with the demo model (offline once installed)"
 	@echo "make test    run the tests"
+	@echo "make test-ray  run the tests of the Ray example (installs Ray: half a gigabyte)"
 	@echo "make lint    check style and types"
 	@echo "make format  rewrite the sources in the project's style"
 	@echo "make clean   remove $(VENV) and every build and cache folder"
@@ -26,6 +28,9 @@ demo: $(CORE)
 
 test: $(DEV)
 	$(BIN)/python -m pytest
+
+test-ray: $(RAY)
+	$(BIN)/python -m pytest tests/test_ray_score.py
 
 lint: $(DEV)
 	$(BIN)/ruff check $(SOURCES)
@@ -54,4 +59,9 @@ $(CORE): $(INPUTS) | $(BIN)/python
 $(DEV): $(CORE)
 	@echo "Installing the tools for tests and checks into $(VENV)" >&2
 	@$(PIP) --editable ".[dev]"
+	@touch $@
+
+$(RAY): $(DEV)
+	@echo "Installing Ray into $(VENV)" >&2
+	@$(PIP) --editable ".[ray]"
 	@touch $@

@@ -220,7 +220,8 @@ def _decoded(path: Path) -> _State | None:
         value = json.loads(path.read_bytes())
         if value.pop("medprm_score") != _VERSION:
             return None
-        done, settings = Done(**value.pop("done")), value.pop("settings")
+        counts, settings = value.pop("done"), value.pop("settings")
+        done = Done(counts["records"], counts["errors"], counts["digest"])
         state = _State(done=done, settings=settings, **value)
     except (OSError, ValueError, TypeError, KeyError, AttributeError, RecursionError):
         return None
