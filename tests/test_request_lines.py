@@ -40,7 +40,7 @@ def test_after_a_first_good_line_each_stands_for_itself(path, lines, packed):
             message = str(error)
             with pytest.raises((ValueError, RecursionError)):
                 json.loads(line.text.decode())
-            assert "\n" not in message  # noqa: PT017
+            assert "\n" not in message
         else:
             assert repr(value) == repr(json.loads(line.text.decode()))
 
