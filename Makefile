@@ -6,18 +6,21 @@ VENV ?= .venv
 BIN := $(VENV)/bin
 CORE := $(VENV)/.installed-core
 DEV := $(VENV)/.installed-dev
+RAY := $(VENV)/.installed-ray
 INPUTS := pyproject.toml constraints.txt
 SOURCES := medprm_scorer medprm_integrations examples benchmarks tests
 PIP := $(BIN)/python -m pip install --disable-pip-version-check --quiet --constraint constraints.txt
 
 .DELETE_ON_ERROR:
-.PHONY: help demo test test-llama-index-matrix lint format clean
+.PHONY: help demo test test-langchain-matrix test-llama-index-matrix test-ray lint format clean
 
 help:
 	@echo "make demo    rank the shipped requests with the demo model (offline once installed)"
 	@echo "make test    run the tests"
+	@echo "make test-ray  run the tests of the Ray example (installs Ray: half a gigabyte)"
 	@echo "make lint    check style and types"
-	@echo "make test-llama-index-matrix  run its tests with the lowest and the highest llama-index-core that is admitted"
+	@echo "make test-langchain-matrix    run its tests with the lowest and the highest versions that are admitted"
+	@echo "make test-llama-index-matrix  likewise for llama-index-core"
 	@echo "make format  rewrite the sources in the project's style"
 	@echo "make clean   remove $(VENV) and every build and cache folder"
 	@echo "PYTHON=... chooses the interpreter (now $(PYTHON)), VENV=... the environment (now $(VENV))"
@@ -35,6 +38,14 @@ test-llama-index-matrix:
 	PYTHON=$(PYTHON) .ci/matrix llama-index-low llama-index \
 	    "llama-index-core==$(call lowest,llama-index-core)" tests/test_llama_index_*.py
 	PYTHON=$(PYTHON) .ci/matrix llama-index-high llama-index "llama-index-core" tests/test_llama_index_*.py
+test-langchain-matrix:
+	PYTHON=$(PYTHON) .ci/matrix langchain-low lang "langchain-core==$(call lowest,langchain-core) \
+	    langchain==$(call lowest,langchain) langgraph==$(call lowest,langgraph) langchain-tests" tests/test_langchain_*.py
+	PYTHON=$(PYTHON) .ci/matrix langchain-high lang "langchain-core langchain langgraph langchain-tests" \
+	    tests/test_langchain_*.py
+
+test-ray: $(RAY)
+	$(BIN)/python -m pytest tests/test_ray_score.py
 
 lint: $(DEV)
 	$(BIN)/ruff check $(SOURCES)
@@ -63,4 +74,9 @@ $(CORE): $(INPUTS) | $(BIN)/python
 $(DEV): $(CORE)
 	@echo "Installing the tools for tests and checks into $(VENV)" >&2
 	@$(PIP) --editable ".[dev]"
+	@touch $@
+
+$(RAY): $(DEV)
+	@echo "Installing Ray into $(VENV)" >&2
+	@$(PIP) --editable ".[ray]"
 	@touch $@

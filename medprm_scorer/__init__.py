@@ -7,13 +7,14 @@
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from medprm_scorer.errors import InputError, MedPRMError, ModelError, ScoringError
+    from medprm_scorer.errors import InputError, MedPRMError, ModelError, OutputError, ScoringError
     from medprm_scorer.evaluation import Plan, evaluate
     from medprm_scorer.evaluation_results import Evaluation
     from medprm_scorer.policy_prompts import policy_messages
     from medprm_scorer.results import Ranking, RankRequest, ScoredChain, ScoredStep, Vote
     from medprm_scorer.sampling import Samples, SamplingRules, asample_chains, sample_chains
     from medprm_scorer.scorer import MedPRM
+    from medprm_scorer.scoring import ScoredFile, ascore_file, score_file
 
 __version__ = "0.1.0"
 
@@ -36,6 +37,10 @@ _HOMES = {
     "InputError": "errors",
     "ModelError": "errors",
     "ScoringError": "errors",
+    "OutputError": "errors",
+    "ScoredFile": "scoring",
+    "score_file": "scoring",
+    "ascore_file": "scoring",
 }
 __all__ = [
     "Evaluation",
@@ -43,20 +48,24 @@ __all__ = [
     "MedPRM",
     "MedPRMError",
     "ModelError",
+    "OutputError",
     "Plan",
     "RankRequest",
     "Ranking",
     "Samples",
     "SamplingRules",
     "ScoredChain",
+    "ScoredFile",
     "ScoredStep",
     "ScoringError",
     "Vote",
     "__version__",
     "asample_chains",
+    "ascore_file",
     "evaluate",
     "policy_messages",
     "sample_chains",
+    "score_file",
 ]
 
 

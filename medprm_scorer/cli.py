@@ -19,6 +19,7 @@ from medprm_scorer.aggregate import AGGREGATES
 from medprm_scorer.checks import check_choice
 from medprm_scorer.cli_common import be_quiet, check_out, console, is_ascii_only, load, say, write_json
 from medprm_scorer.cli_evaluate import evaluate
+from medprm_scorer.cli_score import score
 from medprm_scorer.errors import InputError, MedPRMError
 from medprm_scorer.prompts import RELEASED_MODEL
 from medprm_scorer.selection import STRATEGIES
@@ -88,6 +89,7 @@ def _options(
     del version  # dealt with by its callback
 
 
+app.command()(score)
 app.command()(evaluate)
 
 

@@ -20,6 +20,22 @@ if TYPE_CHECKING:
 _MAX_COLUMNS = 110  # longer lines of prose are hard to read
 
 
+def check_in(command: str, file: Path) -> None:
+    """Refuse what is no file that can be read from its beginning as often as needed.
+
+    Args:
+        command: The command that reads it, for the message.
+        file: The file.
+
+    Raises:
+        InputError: There is none, or it is a folder, a pipe or standard input.
+    """
+    if str(file) == "-" or (file.exists() and not file.is_file()):
+        raise InputError(f"{file} is no file: {command} reads a file, not a folder, a pipe or standard input")
+    if not file.exists():
+        raise InputError(f"cannot read {file}: no such file")
+
+
 def check_out(option: str, out: Path | None, *others: Path) -> None:
     """Refuse, before any work is done, a file that could not be written after it.
 

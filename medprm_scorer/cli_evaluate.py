@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from medprm_scorer.aggregate import AGGREGATES
-from medprm_scorer.cli_common import be_quiet, check_out, console, is_ascii_only, load, write_json
+from medprm_scorer.cli_common import be_quiet, check_in, check_out, console, is_ascii_only, load, write_json
 from medprm_scorer.errors import InputError
 from medprm_scorer.prompts import RELEASED_MODEL
 
@@ -52,10 +52,7 @@ def evaluate(
     interrupted run goes on where it stopped.
     """
     sizes = _numbers(n)
-    if str(file) == "-" or (file.exists() and not file.is_file()):
-        raise InputError(f"{file} is no file: evaluate reads a file, not a folder, a pipe or standard input")
-    if not file.exists():
-        raise InputError(f"cannot read {file}: no such file")
+    check_in("evaluate", file)
     scores = scores or file.with_name(f"{file.name}.scores.jsonl")
     check_out("--scores", scores, file)
     check_out("--html", html, file, scores)

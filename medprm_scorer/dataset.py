@@ -15,7 +15,7 @@ import json
 import re
 import zlib
 from collections.abc import Iterator
-from contextlib import nullcontext
+from contextlib import contextmanager, nullcontext
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -23,7 +23,8 @@ from typing import Any
 from medprm_scorer.errors import InputError
 
 _CHUNK = 1 << 20  # bytes per read
-_LONGEST = 1 << 26  # characters of one record, about 170 times those of the test set's: bounds what bad quotes can cost
+LONGEST = 1 << 26
+"""Most characters of one record, about 170 times those of the test set's: bounds what bad quotes can cost."""
 _MARGIN = 32  # characters; a number or a literal that the chunk cut off fails no further from its end than this
 _BLANKS = re.compile(r"[ \t\r\n]*")
 _OPEN_STRING = re.compile(r'"(?![^"\\]*(?:\\.[^"\\]*)*")', re.DOTALL)  # its closing quote is not in the buffer
@@ -67,12 +68,23 @@ def read_records(path: str | Path) -> Iterator[Record]:
         ...     print(list(read_records(file)))
         [Record(place=0, end=39), Record(place=1, end=39)]
     """
+    with open_bytes(path) as (file, raw):
+        for place, value in enumerate(_objects(_Text(file))):
+            yield Record(place, value, raw.tell())
+
+
+@contextmanager
+def open_bytes(path: str | Path) -> Iterator[tuple[io.BufferedIOBase, io.BufferedReader]]:
+    """A file's content, unpacked if it is gzipped, and the file itself, whose `tell` shows how much has been read.
+
+    Raises:
+        InputError: The file cannot be read, here or later in the `with` block; whatever its cause, it names the file.
+    """
     try:
         with Path(path).open("rb") as raw:
             packed = raw.peek(2)[:2] == b"\x1f\x8b"
             with gzip.open(raw) if packed else nullcontext(raw) as file:
-                for place, value in enumerate(_objects(_Text(file))):
-                    yield Record(place, value, raw.tell())
+                yield file, raw
     except InputError as error:
         raise InputError(f"{path}: {error}") from None
     except (OSError, EOFError, zlib.error, ValueError) as error:  # ValueError: a path with a null character
@@ -193,7 +205,7 @@ def _object(text: _Text) -> dict[str, Any]:
         # Text that merely stops short fails near its end, or at the quote of the string that it stops in
         if failed < len(text.buffer) - _MARGIN and not _OPEN_STRING.match(text.buffer, failed):
             raise InputError(f"record {text.place} is not valid JSON at line {line}")
-        if len(text.buffer) - text.at > _LONGEST:
+        if len(text.buffer) - text.at > LONGEST:
             raise InputError(f"record {text.place} (line {text.line()}) is too long, or a quote in it is not closed")
         if not text.more():
             raise InputError(f"record {text.place} is not valid JSON at line {line}, or the file was cut short there")

@@ -26,3 +26,7 @@ class ScoringError(MedPRMError):
 
 class NothingScoredError(ScoringError):
     """No candidate of a question can be scored: each is blank, or too long for the model."""
+
+
+class OutputError(MedPRMError):
+    """A result cannot be written: the disk is full, or the file has gone."""

@@ -12,17 +12,17 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-from tqdm import tqdm
 
 from medprm_scorer.aggregate import AGGREGATES, aggregate_rewards
 from medprm_scorer.answers import extract_answer
-from medprm_scorer.dataset import file_size, read_records
+from medprm_scorer.dataset import read_records
 from medprm_scorer.errors import InputError, MedPRMError, NothingScoredError, QuestionTooLongError
 from medprm_scorer.evaluation_results import Disagreement, Evaluation
 from medprm_scorer.evaluation_table import Resampling, Tally, average_result, columns, source_result
 from medprm_scorer.expectation import Candidates, Winners, draw_subsets, expected_accuracy, official, winners
 from medprm_scorer.journal import Journal
 from medprm_scorer.judged import JudgedQuestion, parse_judged
+from medprm_scorer.progress import file_bar
 from medprm_scorer.scorer import MedPRM
 
 StepRewards = Sequence[Sequence[float] | None]
@@ -164,8 +164,7 @@ def _judged_questions(
     path: str | Path, answer: Callable[[str], str | None], progress: bool | None
 ) -> Iterator[tuple[int, JudgedQuestion]]:
     """The records, each with its place in the file, while a bar shows how much of the file is done."""
-    disable = None if progress is None else not progress  # None: tqdm shows itself on a terminal only
-    with tqdm(total=file_size(path), unit="B", unit_scale=True, desc="evaluating", disable=disable) as bar:
+    with file_bar(path, "evaluating", progress) as bar:
         for record in read_records(path):
             try:
                 question = parse_judged(record.value, answer)

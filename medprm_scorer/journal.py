@@ -8,23 +8,17 @@ that much. In memory there are only the places of the entries, not their values.
 
 import io
 import json
-import os
-import sys
-import time
 from collections.abc import Mapping
 from pathlib import Path
 from types import TracebackType
 from typing import Any
 
+from medprm_scorer.appending import AppendOnly
 from medprm_scorer.errors import InputError
-
-if sys.platform != "win32":  # there, nothing keeps a second process out
-    import fcntl
 
 _VERSION = 1
 _START = f'{{"medprm_journal": {_VERSION}'.encode()
 _LONGEST_HEADER = 1 << 16  # bytes; what has no line end in that many is some other file
-_SYNC_SECONDS = 1.0
 
 
 class Journal:
@@ -55,22 +49,17 @@ class Journal:
             raise InputError(f"the header of {path} is longer than {_LONGEST_HEADER} bytes")
         self._path = path
         self._places: dict[str, tuple[int, int]] = {}  # key → where its line begins, and its length
+        self._file = AppendOnly(path)
         try:
-            self._file = open(path, "a+b", buffering=0)  # noqa: SIM115 - closed by close()
-        except (OSError, ValueError) as error:  # ValueError: a null character
-            raise self._failure("open", error) from None
-        try:
-            self._lock()
-            self._end = self._read(first)
-            self._file.truncate(self._end)
-            if not self._end:
-                self._append(first)
-            self._sync()
+            self._file.cut(self._read(first))
+            if not self._file.end:
+                self._file.append(first)
+            self._file.sync()
         except OSError as error:
-            self._file.close()
+            self._file.raw.close()
             raise self._failure("use", error) from None
         except BaseException:
-            self._file.close()
+            self._file.raw.close()
             raise
 
     def __len__(self) -> int:
@@ -86,8 +75,8 @@ class Journal:
             return None
         place, length = self._places[key]
         try:
-            self._file.seek(place)
-            return json.loads(self._file.read(length))["value"]
+            self._file.raw.seek(place)
+            return json.loads(self._file.raw.read(length))["value"]
         except (OSError, ValueError, KeyError, TypeError) as error:  # closed, or changed by somebody else
             raise self._failure("read", error) from None
 
@@ -102,25 +91,21 @@ class Journal:
             InputError: The value is not JSON (NaN is not), or cannot be written; the journal is then as before.
         """
         line = _line({"key": key, "value": value})
-        place = self._end
+        place = self._file.end
         try:
-            self._append(line)
-            if time.monotonic() - self._synced >= _SYNC_SECONDS:
-                self._sync()
+            self._file.append(line)
+            if self._file.is_sync_due:
+                self._file.sync()
         except (OSError, ValueError) as error:  # ValueError: closed
             raise self._failure("write", error) from None
         self._places[key] = (place, len(line))
 
     def close(self) -> None:
         """Wait for the disk and let go of the file; a second call does nothing."""
-        if self._file.closed:
-            return
         try:
-            self._sync()
+            self._file.close()
         except OSError as error:
             raise self._failure("write", error) from None
-        finally:
-            self._file.close()
 
     def __enter__(self) -> "Journal":
         return self
@@ -130,20 +115,10 @@ class Journal:
     ) -> None:
         self.close()
 
-    def _lock(self) -> None:
-        if sys.platform == "win32":
-            return
-        try:
-            fcntl.flock(self._file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except BlockingIOError:
-            raise InputError(f"{self._path} is in use by another process: wait for it, or name another file") from None
-        except OSError:  # a file system without locks
-            pass
-
     def _read(self, first: bytes) -> int:
         """Find the entries; where the last whole line ends."""
-        self._file.seek(0)
-        reader = io.BufferedReader(self._file, 1 << 20)
+        self._file.raw.seek(0)
+        reader = io.BufferedReader(self._file.raw, 1 << 20)
         try:
             found = reader.readline(_LONGEST_HEADER)
             if not found.endswith(b"\n"):
@@ -179,20 +154,6 @@ class Journal:
             )
         key: str = entry["key"]
         return key
-
-    def _append(self, line: bytes) -> None:
-        try:
-            rest = memoryview(line)
-            while rest:
-                rest = rest[self._file.write(rest) or 0 :]
-            self._end += len(line)
-        except BaseException:  # an interrupt too: half a line must not be followed by another
-            self._file.truncate(self._end)
-            raise
-
-    def _sync(self) -> None:
-        os.fsync(self._file.fileno())
-        self._synced = time.monotonic()
 
     def _failure(self, what: str, error: Exception) -> InputError:
         return InputError(f"cannot {what} {self._path}: {getattr(error, 'strerror', None) or type(error).__name__}")

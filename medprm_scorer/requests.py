@@ -79,6 +79,22 @@ def parse_request(record: object) -> RankRequest:
     )
 
 
+def request_id(record: object) -> str | int | None:
+    """The id of a record, even of one that `parse_request` refuses; None if it has none, or none that is usable.
+
+    Example:
+        >>> request_id({"id": "q1", "question": 3}), request_id({"question_id": 7, "solutions": []}), request_id([])
+        ('q1', 7, None)
+    """
+    if not isinstance(record, Mapping):
+        return None
+    key = "question_id" if "solutions" in record and "candidates" not in record else "id"
+    try:
+        return _identity(record.get(key), key)
+    except InputError:
+        return None
+
+
 def read_request(path: str) -> RankRequest:
     """Read the one request in a JSON file.
 

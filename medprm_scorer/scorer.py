@@ -280,7 +280,7 @@ class MedPRM:
                 work = self._preparation.work(request.question, request.candidates, request.documents)
                 batch.append((work, request.id))
             except MedPRMError as error:
-                batch.append((error, None))
+                batch.append((error.with_traceback(None), None))  # whose frames would hold the whole batch
         return batch
 
     def read_answer(self, text: str) -> str | None:
@@ -371,7 +371,7 @@ def _finish_batch(
                 continue
             results.append(work.ranking(next(by_request), strategy, aggregate, id=name, seconds=0.0))
         except MedPRMError as error:
-            results.append(error)
+            results.append(error.with_traceback(None))
     seconds = {"seconds": time.perf_counter() - begun}
     return [one if isinstance(one, MedPRMError) else one.model_copy(update=seconds) for one in results]
 

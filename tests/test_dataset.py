@@ -234,7 +234,7 @@ def test_anything_else_is_an_input_error(tmp_path, content, chunk):
 
 
 def test_an_unclosed_quote_does_not_read_the_whole_file(file, monkeypatch):
-    monkeypatch.setattr(dataset, "_LONGEST", 5000)
+    monkeypatch.setattr(dataset, "LONGEST", 5000)
     monkeypatch.setattr(dataset, "_CHUNK", 1000)
     path = file('[{"a": "' + "x" * 1_000_000 + '"}]')
     assert refusal(path) == (0, "record 0 (line 1) is too long, or a quote in it is not closed")

@@ -12,7 +12,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 import medprm_scorer
-from medprm_scorer import journal as module
+from medprm_scorer import appending
 from medprm_scorer.errors import InputError
 from medprm_scorer.journal import Journal
 
@@ -91,8 +91,8 @@ def test_an_entry_is_in_the_file_when_add_returns(path):
 
 def test_the_disk_is_waited_for_once_a_second_and_at_the_end(path, monkeypatch):
     clock, synced = [100.0], []
-    monkeypatch.setattr(module.time, "monotonic", lambda: clock[0])
-    monkeypatch.setattr(module.os, "fsync", lambda number: synced.append(clock[0]))
+    monkeypatch.setattr(appending.time, "monotonic", lambda: clock[0])
+    monkeypatch.setattr(appending.os, "fsync", lambda number: synced.append(clock[0]))
     with Journal(path, HEADER) as journal:
         for tick in range(40):
             clock[0] = 100 + tick / 10
@@ -252,13 +252,13 @@ def test_a_write_that_fails_half_way_leaves_no_half_line(path, monkeypatch, erro
 
     journal = Journal(path, HEADER)
     journal.add("a", 1)
-    before, file = path.read_bytes(), journal._file
-    journal._file = Full(file)
+    before, file = path.read_bytes(), journal._file.raw
+    journal._file.raw = Full(file)
     with pytest.raises(InputError if isinstance(error, OSError) else KeyboardInterrupt) as caught:
         journal.add("b", "x" * 100)
     assert isinstance(error, KeyboardInterrupt) or "No space left" in str(caught.value)
     assert path.read_bytes() == before
-    journal._file = file
+    journal._file.raw = file
     journal.add("c", 3)
     journal.close()
     with Journal(path, HEADER) as journal:
@@ -277,7 +277,7 @@ def test_writes_that_take_a_few_bytes_each(path):
             return self.file.write(bytes(data)[:3])
 
     journal = Journal(path, HEADER)
-    journal._file = Slow(journal._file)
+    journal._file.raw = Slow(journal._file.raw)
     for number in range(5):
         journal.add(str(number), [number] * 9)
     assert [journal.get(str(number)) for number in range(5)] == [[number] * 9 for number in range(5)]

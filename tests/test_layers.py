@@ -14,7 +14,8 @@ LAYERS = [  # lowest first; modules on one line may not import each other
     ["steps"],
     ["answers", "prompts", "aggregate", "sampling"],
     ["selection", "policy_prompts"],
-    ["expectation", "resampling", "dataset", "journal"],
+    ["expectation", "resampling", "dataset", "appending"],
+    ["journal", "progress"],
     ["checks", "report"],
     ["report_html"],
     ["encoding"],
@@ -23,7 +24,9 @@ LAYERS = [  # lowest first; modules on one line may not import each other
     ["results"],
     ["requests", "preparation"],
     ["scorer"],
-    ["judged"],
+    ["judged", "request_lines", "result_file"],
+    ["line_ranking"],
+    ["scoring"],
     ["evaluation_results"],
     ["evaluation_table", "evaluation_report"],
     ["plots"],
@@ -31,13 +34,14 @@ LAYERS = [  # lowest first; modules on one line may not import each other
     ["evaluation"],
     ["demo"],
     ["cli_common"],
-    ["cli_evaluate"],
+    ["cli_evaluate", "cli_score"],
     ["cli"],
     ["__main__"],
 ]
 RANK = {name: rank for rank, layer in enumerate(LAYERS) for name in layer}
 LIGHT = {"errors", "text", "steps", "answers", "prompts", "aggregate", "selection", "checks", "cli"}
-LIGHT |= {"policy_prompts", "sampling", "journal", "cli_common", "cli_evaluate"}
+LIGHT |= {"policy_prompts", "sampling", "appending", "journal", "dataset", "cli_common", "cli_evaluate", "cli_score"}
+LIGHT |= {"request_lines", "result_file"}
 """Modules that need nothing but the standard library (and typer, for the command line) when they are imported."""
 
 

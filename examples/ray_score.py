@@ -1,0 +1,127 @@
+"""Score a file of requests on all machines of a Ray cluster.
+
+    pip install "medprm[ray]"
+    python -m examples.ray_score requests.jsonl rankings.jsonl [--model M] [--actors 8] [--gpus 1]
+
+Ray Data reads the requests and hands batches of them to a pool of actors, each with a model of its own; the results are
+written in the order of the requests, and are those that `medprm score` writes. What is not here is what Ray has: the
+cluster, the pool, the queue, moving work away from a machine that is lost. What `medprm score` has and this has not is
+going on after the driver itself was killed: for a run of days, score one file after another.
+
+IN is a file, or a folder of files, in any form that `medprm score` reads; every machine must be able to read them. One
+task reads each, so many files are read side by side. Each actor takes a CPU; leave one for reading.
+"""
+
+import argparse
+import asyncio
+from collections.abc import Iterator
+from itertools import islice
+from pathlib import Path
+from typing import Any
+
+import ray
+from ray.data import ActorPoolStrategy, DataContext
+
+from medprm_scorer import MedPRM
+from medprm_scorer.line_ranking import LineRanker
+from medprm_scorer.request_lines import read_request_lines
+
+_LINES = 64  # in a block of Ray's
+
+
+def read(files: dict[str, Any]) -> Iterator[dict[str, list[bytes | None]]]:
+    """The requests in the files of a batch, a block at a time, in the column `line`."""
+    for path in files["path"]:
+        lines = read_request_lines(path)
+        while block := [line.text for line in islice(lines, _LINES)]:
+            yield {"line": block}
+
+
+class Scorer:
+    """What each actor of the pool is: a model, loaded once, that turns lines of requests into lines of results.
+
+    Args:
+        model: Hub id or folder; None: the demo model inside the package.
+        strategy: As in `MedPRM.rank`.
+        aggregate: As in `MedPRM.rank`.
+    """
+
+    def __init__(self, model: str | None, strategy: str, aggregate: str) -> None:
+        self._rank = LineRanker(MedPRM.from_pretrained(model), strategy, aggregate)
+        self._loop = asyncio.new_event_loop()
+
+    def __call__(self, batch: dict[str, Any]) -> dict[str, list[bytes]]:
+        """The results of a batch of requests, in the column `result`."""
+        return {"result": [one.text for one in self._loop.run_until_complete(self._rank(list(batch["line"])))]}
+
+
+def score(
+    path: str | Path,
+    out: str | Path,
+    *,
+    model: str | None = None,
+    strategy: str = "weighted_vote",
+    aggregate: str = "min",
+    actors: int = 1,
+    gpus: float = 0,
+    batch: int = 8,
+) -> int:
+    """Rank the requests in a file on the cluster that Ray is connected to.
+
+    Args:
+        path: A file of requests, or a folder of such files; readable from every machine.
+        out: The file to write, by this process.
+        model: As in `Scorer`, like the two after it.
+        strategy: How the answer is chosen.
+        aggregate: How step rewards become a chain reward.
+        actors: How many models there are, over all machines.
+        gpus: GPUs that each of them needs.
+        batch: Most requests in one call of a model.
+
+    Returns:
+        How many results were written.
+    """
+    DataContext.get_current().execution_options.preserve_order = True
+    paths = sorted(Path(path).iterdir()) if Path(path).is_dir() else [Path(path)]
+    files = ray.data.from_items([{"path": str(one.absolute())} for one in paths], override_num_blocks=len(paths))
+    results = files.map_batches(read, batch_size=1).map_batches(
+        Scorer,
+        fn_constructor_args=(model, strategy, aggregate),
+        compute=ActorPoolStrategy(size=actors),
+        batch_size=batch,
+        num_gpus=gpus,
+    )
+    count = 0
+    with Path(out).open("wb") as file:
+        for row in results.iter_rows():
+            file.write(row["result"])
+            count += 1
+    return count
+
+
+def main() -> None:
+    """Read the arguments and score the file."""
+    parser = argparse.ArgumentParser(description="Score a file of requests on all machines of a Ray cluster.")
+    parser.add_argument("path", metavar="IN")
+    parser.add_argument("out", metavar="OUT")
+    parser.add_argument("--model", help="hub id or folder; default: the demo model")
+    parser.add_argument("--strategy", default="weighted_vote")
+    parser.add_argument("--aggregate", default="min")
+    parser.add_argument("--actors", type=int, default=1, help="models, over all machines")
+    parser.add_argument("--gpus", type=float, default=0, help="GPUs for each")
+    options = parser.parse_args()
+    ray.init(log_to_driver=False)  # a cluster that is there, by RAY_ADDRESS; else one on this machine
+    count = score(
+        options.path,
+        options.out,
+        model=options.model,
+        strategy=options.strategy,
+        aggregate=options.aggregate,
+        actors=options.actors,
+        gpus=options.gpus,
+    )
+    print(f"{count} results in {options.out}")
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,59 @@
+"""The command `medprm score`: its options, and what it says at the end."""
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from medprm_scorer.aggregate import AGGREGATES
+from medprm_scorer.checks import check_choice
+from medprm_scorer.cli_common import be_quiet, check_in, check_out, load, say
+from medprm_scorer.errors import InputError
+from medprm_scorer.prompts import RELEASED_MODEL
+from medprm_scorer.selection import STRATEGIES
+
+if TYPE_CHECKING:
+    from medprm_scorer.scorer import MedPRM
+
+
+def score(
+    requests: Annotated[Path, typer.Argument(metavar="IN", help="JSONL, a JSON list, or gzip of either.")],
+    out: Annotated[Path, typer.Argument(metavar="OUT", help="JSONL to write, one line per request.")],
+    model: Annotated[
+        str | None, typer.Option(help=f"Hub id or folder, such as {RELEASED_MODEL}. Default: the demo model.")
+    ] = None,
+    strategy: Annotated[str, typer.Option(help=f"One of: {', '.join(STRATEGIES)}.")] = "weighted_vote",
+    aggregate: Annotated[
+        str, typer.Option(help=f"Chain reward from step rewards, one of: {', '.join(AGGREGATES)}.")
+    ] = "min",
+    batch: Annotated[int, typer.Option(min=1, max=1024, help="Most requests in one call of the engine.")] = 4,
+    in_flight: Annotated[int, typer.Option(min=1, max=1024, help="Most calls of the engine at a time.")] = 4,
+    device: Annotated[str | None, typer.Option(help="Such as cpu or cuda:1. Default: the GPU if there is one.")] = None,
+    dtype: Annotated[str | None, typer.Option(help="float32, bfloat16 or float16. Default: bfloat16 on a GPU.")] = None,
+) -> int:
+    """Rank many requests, from a file to a file.
+
+    Each line of OUT is {"id": ..., "ranking": {...}}, or {"id": ..., "error": "..."} for a request that cannot be
+    ranked, in the order of IN. Stopped or killed, the same command goes on where it was; OUT.state.json says where. The
+    exit status is 0 if every request has its ranking, and 1 if some have an error, or the engine failed.
+    """
+    check_choice(strategy, aggregate)
+    check_in("score", requests)
+    if out.exists() and not out.is_file():
+        raise InputError(f"{out} is no file: score writes a file, not a folder, a pipe or a device")
+    from medprm_scorer.result_file import state_path
+
+    check_out("OUT", out, requests)
+    check_out("OUT", state_path(out), requests)
+    from medprm_scorer.scoring import score_file
+
+    def scorer() -> "MedPRM":
+        return load(model, device, dtype)
+
+    be_quiet()
+    found = score_file(requests, out, scorer, strategy=strategy, aggregate=aggregate, batch=batch, in_flight=in_flight)
+    for problem in found.problems:
+        say(problem)
+    went_on = f" ({found.earlier:,} of them by earlier runs)" if found.earlier else ""
+    typer.echo(f"{found.records:,} requests{went_on}: {found.records - found.errors:,} ranked, {found.errors:,} errors")
+    return 1 if found.errors else 0
