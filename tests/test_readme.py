@@ -9,6 +9,7 @@ from pathlib import Path
 
 import pytest
 
+from examples.formulary.experiment import MARKS
 from examples.formulary.world import ERROR_KINDS, STAGES
 from medprm_scorer import cli
 from medprm_scorer.loading import DEMO_MODEL
@@ -47,7 +48,8 @@ def test_commands_run(command, tmp_path):
     request = next((DEMO_MODEL.parent / "data").glob("formulary_1.json"))
     (tmp_path / "request.json").write_bytes(request.read_bytes())
     requests = [json.loads(file.read_text()) for file in sorted((DEMO_MODEL.parent / "data").glob("formulary_*.json"))]
-    (tmp_path / "samples.jsonl").write_text("\n".join(map(json.dumps, requests)))
+    for name in ("samples.jsonl", "requests.jsonl"):
+        (tmp_path / name).write_text("\n".join(map(json.dumps, requests)))
     arguments, _, source = command.partition("<")
     words = shlex.split(arguments)[1:]
     if RELEASED_MODEL in words:  # cannot be downloaded here: with a folder in its place, the same command runs
@@ -103,3 +105,14 @@ def test_the_help_names_every_command_of_the_readme(capsys):
     for command in COMMANDS:
         if command.startswith("medprm "):
             assert command.split()[1] in shown
+
+
+def test_the_experiments_figures_are_those_of_its_results():
+    marked = re.search(f"{re.escape(MARKS[0])}\n(.*?)\n{re.escape(MARKS[1])}", README, flags=re.DOTALL)[1]
+    results = ROOT / "examples" / "formulary" / "results"
+    assert marked.startswith("| % right | n = 1 |")
+    assert marked in (results / "README.md").read_text()
+    found = json.loads((results / "experiment.json").read_text())
+    last = found["documents"]["sizes"][-1]
+    cells = {cell["choice"]: cell for cell in found["documents"]["total"]["cells"] if cell["n"] == last}
+    assert f"| {100 * cells['majority_vote']['accuracy']['value']:.1f} |" in marked

@@ -18,6 +18,7 @@ import torch
 from tqdm import tqdm
 
 from examples.formulary.evaluate import fill
+from examples.formulary.habits import habits
 from examples.formulary.sample import POLICY, PolicyModel
 from examples.formulary.world import Question, make_question
 from medprm_scorer import MedPRM, sample_chains
@@ -33,6 +34,14 @@ SETTINGS = {
     "withheld": "without documents",
     "another's": "with another question's documents",
 }
+
+ACCOUNT = """\
+Withholding the documents costs the weighted vote little here, and that is no merit of the reward model. The two
+habits that the policy has learnt well contradict the chain's own words (a decision against the comparison that was
+just made), and so do slips, wrong letters and misread patients: such steps are told without any document. Only a
+wrong guideline and a misread label need one, and the habit of misreading a dose was learnt too weakly to mislead the
+majority. Where documents are withheld, the steps that cite them are equally doubtful in all chains, and the other
+steps decide. Another question's documents do harm: right steps are then called wrong."""
 
 
 def held_out(number: int) -> tuple[str, Question]:
@@ -53,12 +62,18 @@ def sample(folder: Path, policy: PolicyModel, questions: int, samples: int, seed
     return journal
 
 
+def source(question: Question) -> str:
+    """The policy's habit on a question, by which the results are told apart."""
+    found = habits(question)
+    return "several habits" if len(found) > 1 else found[0].replace("_", " ") if found else "no habit"
+
+
 def write_requests(folder: Path, journal: Journal, questions: int, setting: str) -> Path:
     """The file that `medprm evaluate` reads, with the documents of one setting."""
     file = folder / f"{setting.replace(chr(39), '')}.jsonl"
     with file.open("w") as lines:
         for number in range(questions):
-            names, question = held_out(number)
+            _, question = held_out(number)
             documents = {
                 "documents": question.documents,
                 "withheld": (),
@@ -66,7 +81,7 @@ def write_requests(folder: Path, journal: Journal, questions: int, setting: str)
             }[setting]
             record = {
                 "id": number,
-                "data_source": f"{names} pairs",
+                "data_source": source(question),
                 "question": question.text,
                 "documents": documents,
                 "candidates": journal.get(str(number))["chains"],
@@ -92,6 +107,22 @@ def ablation_table(found: dict[str, Evaluation]) -> str:
     return "\n".join(lines)
 
 
+def habit_table(found: dict[str, Evaluation]) -> str:
+    """What each habit costs the majority, and what the weighted vote needs the documents for, with all samples."""
+    settings = list(found)
+    heads = ["majority vote", *(f"weighted vote, {SETTINGS[setting]}" for setting in settings)]
+    lines = [f"| % right | questions | {' | '.join(heads)} |", "|---" * (len(heads) + 2) + "|"]
+    n = found["documents"].sizes[-1]
+    for part in found["documents"].sources:
+        cells = [part.cell(n, "majority_vote")]
+        for setting in settings:
+            (same,) = [other for other in found[setting].sources if other.source == part.source]
+            cells.append(same.cell(n, "weighted_vote", "min"))
+        shown = " | ".join(f"{100 * cell.accuracy.value:.1f}" for cell in cells)
+        lines.append(f"| {part.source} | {part.questions} | {shown} |")
+    return "\n".join(lines)
+
+
 def write_results(results: Path, found: dict[str, Evaluation], facts: str) -> None:
     """Keep the table, the curve and all figures; nothing of the questions."""
     results.mkdir(parents=True, exist_ok=True)
@@ -102,6 +133,7 @@ def write_results(results: Path, found: dict[str, Evaluation], facts: str) -> No
     (results / "README.md").write_text(
         f"# The experiment\n\n{facts}\n\n![Accuracy by number of candidates](scaling.png)\n\n"
         f"{ablation_table(found)}\n\n"
+        f"By the policy's habit, n = {found['documents'].sizes[-1]}:\n\n{habit_table(found)}\n\n{ACCOUNT}\n\n"
         f"With the question's documents, `medprm evaluate` prints:\n\n```text\n{text.strip()}\n```\n"
     )
 
@@ -116,6 +148,7 @@ def main() -> None:
     parser.add_argument("--out", type=Path, default=Path("runs/experiment"), help="folder for samples and scores")
     parser.add_argument("--results", type=Path, default=Path("runs/experiment/results"), help="folder for the results")
     parser.add_argument("--readme", type=Path, help="put the ablation table into this text, between its two marks")
+    parser.add_argument("--note", default="", help="words about the run to keep with its results")
     parser.add_argument("--questions", type=int, default=500)
     parser.add_argument("--samples", type=int, default=64)
     parser.add_argument("--seed", type=int, default=0)
@@ -144,7 +177,7 @@ def main() -> None:
         f"`{command}`, {datetime.date.today().isoformat()}, {os.cpu_count()} CPU cores ({platform.machine()}), "
         f"float32. Time (of the last run, if it was interrupted): {spent}. {drawn:,} solutions were drawn, "
         f"{dropped:,} of them dropped for their number of steps. Half of the questions pair names that training never "
-        "paired."
+        f"paired. {arguments.note}".rstrip()
     )
     write_results(arguments.results, found, facts)
     journal.close()

@@ -34,14 +34,17 @@ class FormularySearch:
     Example:
         >>> hospital = Hospital(0)
         >>> [text.split(":")[0] for text in FormularySearch(hospital).find(hospital.case(0).text)]
-        ['Guideline', 'Guideline', 'Label', 'Label', 'Label', 'Label']
+        ['Label', 'Label', 'Label', 'Label', 'Guideline', 'Guideline']
     """
 
     def __init__(self, hospital: Hospital) -> None:
         self._guidelines, self._labels = _Index(hospital.guidelines), _Index(hospital.labels)
 
     def find(self, query: str) -> list[str]:
-        """The two guidelines that fit best, and the labels of both their drugs."""
+        """The labels of the drugs in the two guidelines that fit best, then these guidelines.
+
+        The small models read a guideline worse where it is the very first text that they are shown.
+        """
         guidelines = self._guidelines.find(query, 2)
         labels = [label for guideline in guidelines for label in self._labels.find(guideline, 2)]
-        return list(dict.fromkeys([*guidelines, *labels]))
+        return list(dict.fromkeys([*labels, *guidelines]))
