@@ -28,13 +28,15 @@ demo: $(CORE)
 test: $(DEV)
 	$(BIN)/python -m pytest
 
-# `lowest` is the lower end of a package's range in pyproject.toml
-lowest = $(shell sed -n 's/.*"$(1)>=\([0-9.]*\)[",].*/\1/p' pyproject.toml | head -n 1)
+# of a package in pyproject.toml: its range, and the lower end of it
+admitted = $(shell sed -n 's/.*"\($(1)>=[^"]*\)".*/\1/p' pyproject.toml | head -n 1)
+lowest = $(subst >=,==,$(firstword $(subst $(comma), ,$(call admitted,$(1)))))
+comma := ,
 
 test-llama-index-matrix:
-	PYTHON=$(PYTHON) .ci/matrix llama-index-low llama-index \
-	    "llama-index-core==$(call lowest,llama-index-core)" tests/test_llama_index_*.py
-	PYTHON=$(PYTHON) .ci/matrix llama-index-high llama-index "llama-index-core" tests/test_llama_index_*.py
+	PYTHON=$(PYTHON) .ci/matrix llama-index-low llama-index "$(call lowest,llama-index-core)" tests/test_llama_index_*.py
+	PYTHON=$(PYTHON) .ci/matrix llama-index-high llama-index "$(call admitted,llama-index-core)" \
+	    tests/test_llama_index_*.py
 
 lint: $(DEV)
 	$(BIN)/ruff check $(SOURCES)
