@@ -31,18 +31,23 @@ demo: $(CORE)
 test: $(DEV)
 	$(BIN)/python -m pytest
 
-# `lowest` is the lower end of a package's range in pyproject.toml
-lowest = $(shell sed -n 's/.*"$(1)>=\([0-9.]*\)[",].*/\1/p' pyproject.toml | head -n 1)
+# of a package in pyproject.toml: its range, and the lower end of it
+admitted = $(shell sed -n 's/.*"\($(1)>=[^"]*\)".*/\1/p' pyproject.toml | head -n 1)
+lowest = $(subst >=,==,$(firstword $(subst $(comma), ,$(call admitted,$(1)))))
+comma := ,
 
 test-llama-index-matrix:
-	PYTHON=$(PYTHON) .ci/matrix llama-index-low llama-index \
-	    "llama-index-core==$(call lowest,llama-index-core)" tests/test_llama_index_*.py
-	PYTHON=$(PYTHON) .ci/matrix llama-index-high llama-index "llama-index-core" tests/test_llama_index_*.py
+	PYTHON=$(PYTHON) .ci/matrix llama-index-low llama-index "$(call lowest,llama-index-core)" tests/test_llama_index_*.py
+	PYTHON=$(PYTHON) .ci/matrix llama-index-high llama-index "$(call admitted,llama-index-core)" \
+	    tests/test_llama_index_*.py
+
+# the client and the server that the examples use come in the versions that fit
+test-langchain-matrix: EXAMPLES := langchain-openai rank-bm25 transformers[serving]
 test-langchain-matrix:
-	PYTHON=$(PYTHON) .ci/matrix langchain-low lang "langchain-core==$(call lowest,langchain-core) \
-	    langchain==$(call lowest,langchain) langgraph==$(call lowest,langgraph) langchain-tests" tests/test_langchain_*.py
-	PYTHON=$(PYTHON) .ci/matrix langchain-high lang "langchain-core langchain langgraph langchain-tests" \
-	    tests/test_langchain_*.py
+	PYTHON=$(PYTHON) .ci/matrix langchain-low lang "$(call lowest,langchain-core) $(call lowest,langchain) \
+	    $(call lowest,langgraph) $(call lowest,langchain-tests) $(EXAMPLES)" tests/test_langchain_*.py
+	PYTHON=$(PYTHON) .ci/matrix langchain-high lang "$(call admitted,langchain-core) $(call admitted,langchain) \
+	    $(call admitted,langgraph) $(call admitted,langchain-tests) $(EXAMPLES)" tests/test_langchain_*.py
 
 test-ray: $(RAY)
 	$(BIN)/python -m pytest tests/test_ray_score.py

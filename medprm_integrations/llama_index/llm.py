@@ -169,32 +169,32 @@ class MedPRMLLM(WholeAnswerLLM):
 
     def _candidate(self, response: ChatResponse, *, react: bool) -> str | None:
         """The text by which a sample is judged; None if it calls tools."""
-        if self._calls(response.message) is not None:
+        if self._calls(response) is not None:
             return None
         text = text_of(response.message)
         return react_answer(text) if react else text
 
     def _evidence(self, turn: "_Turn", given: list[str]) -> Evidence:
         context = context_documents(turn.context, self.prm.count_tokens)
-        found = tool_documents(turn.messages, lambda message: self._calls(message) or {}, self.evidence_tools)
+        found = tool_documents(turn.messages, self._calls_in, self.evidence_tools)
         return within_budget([*given, *context, *found], self.prm.count_tokens)
 
-    def _calls(self, message: ChatMessage) -> dict[str, str] | None:
-        """The tools that a message calls, their names by the ids of the calls; None if it calls none."""
+    def _calls(self, response: ChatResponse) -> dict[str, str] | None:
+        """The tools that a response calls, their names by the ids of the calls; None if it calls none."""
+        message = response.message
         marked = bool(message.additional_kwargs.get("tool_calls")) or any(
             getattr(block, "block_type", None) == "tool_call" for block in message.blocks
         )
         selected: Sequence[ToolSelection] = ()
         if isinstance(self.llm, FunctionCallingLLM):
             try:
-                selected = self.llm.get_tool_calls_from_response(
-                    ChatResponse(message=message), error_on_no_tool_call=False
-                )
-            except NotImplementedError:
-                pass
-            except Exception:  # noqa: BLE001 - arguments that are no JSON: a call all the same, for the agent to mend
-                marked = True
+                selected = self.llm.get_tool_calls_from_response(response, error_on_no_tool_call=False)
+            except Exception:  # noqa: BLE001 - such as arguments that are no JSON: the marks say that it is a call
+                selected = ()
         return {call.tool_id: call.tool_name for call in selected} if selected or marked else None
+
+    def _calls_in(self, message: ChatMessage) -> dict[str, str]:
+        return self._calls(ChatResponse(message=message)) or {}
 
 
 @dataclass(repr=False)
