@@ -41,12 +41,12 @@ test-llama-index-matrix:
 	PYTHON=$(PYTHON) .ci/matrix llama-index-high llama-index "$(call admitted,llama-index-core)" \
 	    tests/test_llama_index_*.py
 
-# the client and the server that the examples use come in the versions that fit
+# the client and the server that the examples use come in the versions that fit; old ones need other tools
 test-langchain-matrix: EXAMPLES := langchain-openai rank-bm25 transformers[serving]
 test-langchain-matrix:
-	PYTHON=$(PYTHON) .ci/matrix langchain-low lang "$(call lowest,langchain-core) $(call lowest,langchain) \
+	PYTHON=$(PYTHON) .ci/matrix langchain-low "lang|openai|packaging|pytest|syrupy|vcrpy" "$(call lowest,langchain-core) $(call lowest,langchain) \
 	    $(call lowest,langgraph) $(call lowest,langchain-tests) $(EXAMPLES)" tests/test_langchain_*.py
-	PYTHON=$(PYTHON) .ci/matrix langchain-high lang "$(call admitted,langchain-core) $(call admitted,langchain) \
+	PYTHON=$(PYTHON) .ci/matrix langchain-high "lang" "$(call admitted,langchain-core) $(call admitted,langchain) \
 	    $(call admitted,langgraph) $(call admitted,langchain-tests) $(EXAMPLES)" tests/test_langchain_*.py
 
 test-ray: $(RAY)

@@ -24,10 +24,11 @@ def with_synthesizer(llm: LLM, retriever: BaseRetriever, prm: MedPRM, n: int = 8
 
 
 def with_postprocessor(llm: LLM, retriever: BaseRetriever, prm: MedPRM, n: int = 8) -> RetrieverQueryEngine:
-    """A verified chain before the documents, for the engine's own synthesizer."""
+    """A verified chain before the documents, for the engine's own synthesizer, which need not sample any more."""
+    sober = llm.model_copy(update={"temperature": 0.0})
     return RetrieverQueryEngine(
         retriever,
-        response_synthesizer=CompactAndRefine(llm=llm, text_qa_template=PROMPT),
+        response_synthesizer=CompactAndRefine(llm=sober, text_qa_template=PROMPT),
         node_postprocessors=[MedPRMRerank(prm=prm, llm=llm, n=n)],
     )
 
