@@ -26,3 +26,7 @@ class ScoringError(MedPRMError):
 
 class NothingScoredError(ScoringError):
     """No candidate of a question can be scored: each is blank, or too long for the model."""
+
+
+class ServerError(ScoringError):
+    """The server that computes the rewards is away, refuses the request, or answers nonsense."""

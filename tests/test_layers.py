@@ -18,8 +18,8 @@ LAYERS = [  # lowest first; modules on one line may not import each other
     ["checks", "report"],
     ["report_html"],
     ["encoding"],
-    ["engine", "reward_head"],
-    ["transformers_engine", "loading"],
+    ["engine", "reward_head", "background_loop", "vllm_client", "vllm_endpoints", "tokenizer_loading"],
+    ["transformers_engine", "loading", "vllm_engine", "vllm_command"],
     ["results"],
     ["requests", "preparation"],
     ["scorer"],
@@ -31,13 +31,13 @@ LAYERS = [  # lowest first; modules on one line may not import each other
     ["evaluation"],
     ["demo"],
     ["cli_common"],
-    ["cli_evaluate"],
+    ["cli_evaluate", "cli_vllm"],
     ["cli"],
     ["__main__"],
 ]
 RANK = {name: rank for rank, layer in enumerate(LAYERS) for name in layer}
 LIGHT = {"errors", "text", "steps", "answers", "prompts", "aggregate", "selection", "checks", "cli"}
-LIGHT |= {"policy_prompts", "sampling", "journal", "cli_common", "cli_evaluate"}
+LIGHT |= {"policy_prompts", "sampling", "journal", "cli_common", "cli_evaluate", "cli_vllm"}
 """Modules that need nothing but the standard library (and typer, for the command line) when they are imported."""
 
 
