@@ -92,9 +92,9 @@ def test_every_result_is_right_or_a_clear_error_in_many_seeded_runs():
     assert all(injected[fault] >= 5 for fault in FAULTS), injected
 
 
-@pytest.mark.parametrize("seconds", [2.0])
+@pytest.mark.parametrize("seconds", [2.0, pytest.param(20.0, marks=pytest.mark.vllm)])
 def test_a_server_that_goes_away_and_returns_ends_no_run(seconds):
-    """The time scale of the default run is small; `make test-vllm` has a real server away for 20 s."""
+    """The time scale of the default run is small; `make test-vllm` has the server away for 20 s."""
     rng = random.Random(3)
     prompts = prompts_of(rng, 40)
     first = StandIn(seconds=0.02)
