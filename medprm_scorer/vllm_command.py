@@ -1,7 +1,7 @@
 """The `vllm serve` line for a reward model: the settings that make a server's rewards right, and its size.
 
-Checked on vLLM 0.32. A server with another head or another logprobs mode gives other numbers without a word; the lines
-here are the ones that the tests against a real server start.
+Written for vLLM 0.32, from its source. A server with another head or another logprobs mode gives other numbers without
+a word. The tests against a real server start it with these options.
 """
 
 import json
