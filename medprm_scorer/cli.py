@@ -20,6 +20,7 @@ from medprm_scorer.checks import check_choice
 from medprm_scorer.cli_common import be_quiet, check_out, console, is_ascii_only, load, say, write_json
 from medprm_scorer.cli_evaluate import evaluate
 from medprm_scorer.cli_score import score
+from medprm_scorer.cli_vllm import vllm_command
 from medprm_scorer.errors import InputError, MedPRMError
 from medprm_scorer.prompts import RELEASED_MODEL
 from medprm_scorer.selection import STRATEGIES
@@ -91,6 +92,7 @@ def _options(
 
 app.command()(score)
 app.command()(evaluate)
+app.command()(vllm_command)
 
 
 @app.command()
@@ -120,6 +122,12 @@ def rank(
     html: Annotated[Path | None, typer.Option(metavar="OUT", help="Write the ranking as a page, too.")] = None,
     device: Annotated[str | None, typer.Option(help="Such as cpu or cuda:1. Default: the GPU if there is one.")] = None,
     dtype: Annotated[str | None, typer.Option(help="float32, bfloat16 or float16. Default: bfloat16 on a GPU.")] = None,
+    url: Annotated[
+        str | None, typer.Option(help="A vLLM server instead of --model, such as http://127.0.0.1:8000.")
+    ] = None,
+    tokenizer: Annotated[
+        str | None, typer.Option(help="With --url: hub id or folder of the tokenizer. Default: the server's own.")
+    ] = None,
 ) -> None:
     """Rank the candidates of one request.
 
@@ -131,7 +139,7 @@ def rank(
 
     asked = read_request(request)
     check_out("--html", html)
-    prm = load(model, device, dtype)
+    prm = load(model, device, dtype, url, tokenizer)
     ranking = prm.rank(
         asked.question, asked.candidates, asked.documents, strategy=strategy, aggregate=aggregate, id=asked.id
     )

@@ -67,15 +67,27 @@ def write_json(text: str) -> None:
     sys.stdout.buffer.flush()
 
 
-def load(model: str | None, device: str | None, dtype: str | None) -> "MedPRM":
-    """Load the model that the options name; the demo model if they name none."""
-    if model is None:
+def load(
+    model: str | None, device: str | None, dtype: str | None, url: str | None = None, tokenizer: str | None = None
+) -> "MedPRM":
+    """Load the model that the options name, or reach the server; the demo model if they name none.
+
+    Raises:
+        InputError: Options for a model in this process and for a server were given together.
+    """
+    if url is None and tokenizer is not None:
+        raise InputError("--tokenizer goes with --url")
+    if url is not None and (model or device or dtype):
+        raise InputError("--url takes no --model, --device or --dtype: the server has its own")
+    if model is None and url is None:
         say(f"demo model: knows no medicine; for real questions pass --model {RELEASED_MODEL}")
     be_quiet()
     if sys.stderr.isatty():
-        say("loading the model")
+        say("loading the model" if url is None else "asking the server")
     from medprm_scorer.scorer import MedPRM
 
+    if url is not None:
+        return MedPRM.from_vllm(url, tokenizer=tokenizer)
     return MedPRM.from_pretrained(model, device=device, dtype=dtype)
 
 

@@ -44,6 +44,12 @@ def evaluate(
     seed: Annotated[int, typer.Option(min=0, max=2**32, help="Of subsets, bootstrap and test.")] = 0,
     device: Annotated[str | None, typer.Option(help="Such as cpu or cuda:1. Default: the GPU if there is one.")] = None,
     dtype: Annotated[str | None, typer.Option(help="float32, bfloat16 or float16. Default: bfloat16 on a GPU.")] = None,
+    url: Annotated[
+        str | None, typer.Option(help="A vLLM server instead of --model, such as http://127.0.0.1:8000.")
+    ] = None,
+    tokenizer: Annotated[
+        str | None, typer.Option(help="With --url: hub id or folder of the tokenizer. Default: the server's own.")
+    ] = None,
 ) -> None:
     """Compare ways of choosing, on a file of sampled solutions.
 
@@ -69,14 +75,14 @@ def evaluate(
     plan = Plan(sizes, aggregates, subsets, Resampling(resamples, seed=seed))
 
     def scorer() -> "MedPRM":
-        return load(model, device, dtype)
+        return load(model, device, dtype, url, tokenizer)
 
     be_quiet()
     found = run(
         file,
         scorer,
         plan=plan,
-        model=model or "the demo model, which knows no medicine",
+        model=model or url or "the demo model, which knows no medicine",
         journal=scores,
     )
     if json:

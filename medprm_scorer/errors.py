@@ -30,3 +30,7 @@ class NothingScoredError(ScoringError):
 
 class OutputError(MedPRMError):
     """A result cannot be written: the disk is full, or the file has gone."""
+
+
+class ServerError(ScoringError):
+    """The server that computes the rewards is away, refuses the request, or answers nonsense."""

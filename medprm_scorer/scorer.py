@@ -1,10 +1,11 @@
 """`MedPRM`: questions, documents and candidate answers in; step rewards and rankings out."""
 
 import asyncio
+import os
 import time
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from medprm_scorer.checks import check_choice
 from medprm_scorer.encoding import EncodedPrompt, PromptEncoder
@@ -14,11 +15,15 @@ from medprm_scorer.preparation import Candidate, Preparation, Work
 from medprm_scorer.requests import parse_request
 from medprm_scorer.results import Ranking, RankRequest, ScoredChain
 
+if TYPE_CHECKING:
+    import ssl
+
 
 class MedPRM:
     """A medical process reward model that scores and ranks sampled answers.
 
-    Make one with `from_pretrained` or `from_model`. One object may be used from many threads and tasks at once.
+    Make one with `from_pretrained`, `from_model` or `from_vllm`. One object may be used from many threads and tasks at
+    once.
 
     Args:
         engine: Computes rewards from token ids.
@@ -119,12 +124,75 @@ class MedPRM:
             raise ModelError("the model's vocabulary is smaller than its tokenizer's: they do not belong together")
         engine = TransformersEngine(model.eval(), encoder.positive_id, encoder.negative_id, max_batch_tokens)
         prm = cls(engine, encoder, steps=steps, answer=answer)
-        chains = (
-            encoder.chain(["Step 1: Yes.", "Step 2: No."]),
-            encoder.chain(["Step 1: No.", "Step 2: 5 mg."], "So:"),
-        )
-        engine.check_against_plain(EncodedPrompt(encoder.prefix("Which dose?", ["5 mg"]).ids, chains))
+        engine.check_against_plain(_probe(encoder))
         return prm
+
+    @classmethod
+    def from_vllm(
+        cls,
+        url: str,
+        *,
+        tokenizer: Any = None,
+        model: str | None = None,
+        endpoint: str = "auto",
+        api_key: str | None = None,
+        cache_salt: str | None = None,
+        verify: "bool | ssl.SSLContext" = True,
+        timeout: float = 300.0,
+        retry_for: float = 120.0,
+        concurrency: int = 16,
+        revision: str | None = None,
+        system: str = "auto",
+        steps: str = "auto",
+        answer: Callable[[str], str | None] | None = None,
+    ) -> "MedPRM":
+        """Have a running vLLM server compute the rewards; `medprm vllm-command` prints how to start one.
+
+        The server is asked what it offers, and one known prompt is tried. `prm.engine` says which endpoint was chosen.
+
+        Args:
+            url: Such as `http://127.0.0.1:8000`.
+            tokenizer: A folder or hub id with the model's tokenizer, or a fast tokenizer that is already loaded; None
+                takes the place where the server loaded its model from.
+            model: The served model's name; None takes the only one.
+            endpoint: `auto`, the best that works, or one of `generative_scoring`, `completions`, `classify` (these
+                compute documents once for all candidates) and `step_pooling` (which does not).
+            api_key: The server's key; None takes the environment's `VLLM_API_KEY`, if it is set.
+            cache_salt: Keeps your cached documents apart from those of other users of the server.
+            verify: False trusts any certificate; an `ssl.SSLContext` brings your own.
+            timeout: Seconds for one request.
+            retry_for: Seconds during which a server that is away or busy is asked again.
+            concurrency: Most requests under way at once.
+            revision: The tokenizer's branch, tag or commit on the hub.
+            system: System prompt, as in `from_pretrained`, like the options after it.
+            steps: Rule for steps.
+            answer: Function from text to answer, or None.
+
+        Raises:
+            ServerError: The server is away, refuses, or no endpoint gives rewards; with its own words.
+            ModelError: It serves another model than the tokenizer's, or the tokenizer cannot be used.
+            InputError: An option is wrong, or the server has no model of that name.
+        """
+        from medprm_scorer.tokenizer_loading import load_tokenizer
+        from medprm_scorer.vllm_client import Limits
+        from medprm_scorer.vllm_endpoints import Labels
+        from medprm_scorer.vllm_engine import Served, VLLMEngine
+
+        limits = Limits(timeout=timeout, retry_for=retry_for, concurrency=concurrency)
+        key = api_key if api_key is not None else os.environ.get("VLLM_API_KEY") or None
+        served = Served.at(url, model=model, api_key=key, verify=verify, limits=limits)
+        if tokenizer is None or isinstance(tokenizer, str | Path):
+            tokenizer = load_tokenizer(served.root if tokenizer is None else tokenizer, revision)
+        encoder = PromptEncoder(tokenizer, system)
+        engine = VLLMEngine.connect(
+            served,
+            Labels(encoder.positive_id, encoder.negative_id),
+            encoder.tag_id,
+            _probe(encoder),
+            endpoint=endpoint,
+            cache_salt=cache_salt,
+        )
+        return cls(engine, encoder, steps=steps, answer=answer)
 
     def __repr__(self) -> str:
         return f"MedPRM({self.engine.name})"
@@ -374,6 +442,12 @@ def _finish_batch(
             results.append(error.with_traceback(None))
     seconds = {"seconds": time.perf_counter() - begun}
     return [one if isinstance(one, MedPRMError) else one.model_copy(update=seconds) for one in results]
+
+
+def _probe(encoder: PromptEncoder) -> EncodedPrompt:
+    """A small known prompt, to try an engine on."""
+    chains = (encoder.chain(["Step 1: Yes.", "Step 2: No."]), encoder.chain(["Step 1: No.", "Step 2: 5 mg."], "So:"))
+    return EncodedPrompt(encoder.prefix("Which dose?", ["5 mg"]).ids, chains)
 
 
 def _check_options(strategy: str, aggregate: str, id: str | int | None) -> None:

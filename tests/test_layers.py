@@ -19,8 +19,8 @@ LAYERS = [  # lowest first; modules on one line may not import each other
     ["checks", "report"],
     ["report_html"],
     ["encoding"],
-    ["engine", "reward_head"],
-    ["transformers_engine", "loading"],
+    ["engine", "reward_head", "background_loop", "vllm_client", "vllm_endpoints", "tokenizer_loading"],
+    ["transformers_engine", "loading", "vllm_engine", "vllm_command"],
     ["results"],
     ["requests", "preparation"],
     ["scorer"],
@@ -34,7 +34,7 @@ LAYERS = [  # lowest first; modules on one line may not import each other
     ["evaluation"],
     ["demo"],
     ["cli_common"],
-    ["cli_evaluate", "cli_score"],
+    ["cli_evaluate", "cli_score", "cli_vllm"],
     ["cli"],
     ["__main__"],
 ]
@@ -42,6 +42,7 @@ RANK = {name: rank for rank, layer in enumerate(LAYERS) for name in layer}
 LIGHT = {"errors", "text", "steps", "answers", "prompts", "aggregate", "selection", "checks", "cli"}
 LIGHT |= {"policy_prompts", "sampling", "appending", "journal", "dataset", "cli_common", "cli_evaluate", "cli_score"}
 LIGHT |= {"request_lines", "result_file"}
+LIGHT |= {"cli_vllm"}
 """Modules that need nothing but the standard library (and typer, for the command line) when they are imported."""
 
 

@@ -1,0 +1,59 @@
+"""An event loop in a thread of its own, so that one client serves threads and event loops alike.
+
+A connection pool belongs to the event loop that opened it, and callers may have none, one, or one after the other. So
+all requests run on this loop; a thread waits for them, and a task of another loop awaits them. No thread is held for a
+request.
+"""
+
+import asyncio
+import os
+import threading
+from collections.abc import Coroutine
+from concurrent.futures import Future
+from typing import Any, TypeVar
+
+_Result = TypeVar("_Result")
+
+
+class BackgroundLoop:
+    """Runs coroutines on an event loop in a daemon thread, started when first needed and again after a fork."""
+
+    def __init__(self) -> None:
+        self._lock = threading.Lock()
+        self._loop: asyncio.AbstractEventLoop | None = None
+        self._process = os.getpid()
+
+    def run(self, work: Coroutine[Any, Any, _Result]) -> _Result:
+        """The coroutine's result, waited for in this thread; an interrupt of the wait cancels the coroutine."""
+        future = self._submit(work)
+        try:
+            return future.result()
+        except BaseException:
+            future.cancel()
+            raise
+
+    async def arun(self, work: Coroutine[Any, Any, _Result]) -> _Result:
+        """The coroutine's result, awaited; cancelling the awaiting task cancels the coroutine."""
+        return await asyncio.wrap_future(self._submit(work))
+
+    def _submit(self, work: Coroutine[Any, Any, _Result]) -> "Future[_Result]":
+        with self._lock:
+            if self._loop is None or self._process != os.getpid():
+                self._loop, self._process = asyncio.new_event_loop(), os.getpid()
+                threading.Thread(target=self._loop.run_forever, name="medprm-http", daemon=True).start()
+            return asyncio.run_coroutine_threadsafe(work, self._loop)
+
+    def stop(self) -> None:
+        """Cancel what still runs and end the thread; a later call starts another."""
+        with self._lock:
+            loop, self._loop = self._loop, None
+        if loop is not None and self._process == os.getpid():
+            loop.call_soon_threadsafe(loop.create_task, _end(loop))
+
+
+async def _end(loop: asyncio.AbstractEventLoop) -> None:
+    others = [task for task in asyncio.all_tasks(loop) if task is not asyncio.current_task()]
+    for task in others:
+        task.cancel()
+    await asyncio.gather(*others, return_exceptions=True)
+    loop.stop()
