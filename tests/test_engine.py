@@ -9,6 +9,7 @@ from medprm_scorer.encoding import EncodedChain, EncodedPrompt
 from medprm_scorer.errors import InputError, ModelError, ScoringError
 from medprm_scorer.reward_head import RewardHead
 from medprm_scorer.transformers_engine import PlainEngine, TransformersEngine
+from medprm_scorer.tree_attention import ATTENTIONS, Row, mask_attention
 
 PLUS, MINUS, TAG = 5, 6, 7
 
@@ -141,10 +142,30 @@ def test_a_model_that_cannot_share_a_prefix_is_refused(monkeypatch):
     engine = TransformersEngine(model(), PLUS, MINUS)
     one = prompt(chain(1, 10, 2), chain(2, 12, 3))
     engine.check_against_plain(one)
-    mask = engine._mask
-    monkeypatch.setattr(engine, "_mask", lambda *given: torch.zeros_like(mask(*given)))  # every token sees all others
+    visible = Row.visible
+    monkeypatch.setattr(Row, "visible", lambda row, asking: torch.ones_like(visible(row, asking)))  # every token
+    for name in ATTENTIONS:
+        monkeypatch.setitem(ATTENTIONS, name, mask_attention)
     with pytest.raises(ModelError, match="other rewards"):
         engine.check_against_plain(one)
+    assert (engine.attention, engine._pass.narrow) == ("paths", True)
+
+
+def test_a_model_whose_last_layer_cannot_be_narrowed_is_run_whole():
+    llama = model()
+    engine = TransformersEngine(llama, PLUS, MINUS)
+    one = prompt(chain(1, 10, 2), chain(2, 12, 3))
+    whole = llama.model.layers[-1].mlp.forward
+
+    def wants_every_token(hidden):
+        if hidden.shape[1] < 20:  # those at tags only
+            raise ValueError("not all tokens are here")
+        return whole(hidden)
+
+    llama.model.layers[-1].mlp.forward = wants_every_token
+    engine.check_against_plain(one)
+    assert (engine.attention, engine._pass.narrow) == ("paths", False)
+    assert_same(engine.score([one]), PlainEngine(llama, PLUS, MINUS).score([one]))
 
 
 @pytest.mark.parametrize(
