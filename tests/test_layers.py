@@ -25,6 +25,7 @@ LAYERS = [  # lowest first; modules on one line may not import each other
     ["transformers_engine"],
     ["results"],
     ["requests", "preparation"],
+    ["session", "batches"],
     ["scorer"],
     ["judged"],
     ["evaluation_results"],

@@ -176,21 +176,49 @@ def test_counts(prm):
     assert ranking.seconds > 0
 
 
-def test_rank_many_keeps_order_and_reads_one_request_at_a_time(prm):
+def test_rank_many_keeps_order_and_packs_across_requests(prm):
+    requests = [
+        RankRequest(**made) if made["id"] % 2 else made
+        for made in ({"question": f"Q{n}?", "candidates": CHAINS[: n % 3 + 1], "id": n} for n in range(9))
+    ]
+    engine = CountingEngine(prm.engine)
+    rankings = list(MedPRM(engine, prm._preparation.encoder).rank_many(iter(requests)))
+    assert [r.id for r in rankings] == list(range(9))
+    assert [len(r.chains) for r in rankings] == [n % 3 + 1 for n in range(9)]
+    assert engine.calls == [9]
+    alone = [prm.score(f"Q{n}?", CHAINS[: n % 3 + 1]) for n in range(9)]
+    by_index = [sorted(r.chains, key=lambda chain: chain.index) for r in rankings]
+    assert_same([[c.step_rewards for c in r] for r in by_index], [[c.step_rewards for c in a] for a in alone])
+
+
+def test_rank_many_reads_no_further_ahead_than_two_calls(prm):
+    model = MedPRM.from_model(random_llama(), real_tokenizer(), max_batch_tokens=64)  # one request is enough for a call
     taken = []
 
     def requests():
-        for number in range(4):
+        for number in range(9):
             taken.append(number)
-            made = {"question": f"Q{number}?", "candidates": CHAINS[: number + 1], "id": number}
-            yield RankRequest(**made) if number % 2 else made
+            yield {"question": f"Q{number}?", "candidates": CHAINS[:2], "id": number}
+
+    rankings = model.rank_many(requests())
+    assert not taken
+    for place, ranking in enumerate(rankings):
+        assert ranking.id == place
+        assert len(taken) <= place + 2
+    rankings = model.rank_many(requests())
+    next(rankings)
+    rankings.close()  # a caller may have seen enough
+
+
+def test_rank_many_hands_on_what_its_source_raises(prm):
+    def requests():
+        yield {"question": "Q?", "candidates": CHAINS[:1]}
+        raise OSError("the disk is gone")
 
     rankings = prm.rank_many(requests())
-    first = next(rankings)
-    assert taken == [0]
-    rest = list(rankings)
-    assert [r.id for r in [first, *rest]] == [0, 1, 2, 3]
-    assert [len(r.chains) for r in [first, *rest]] == [1, 2, 3, 4]
+    assert next(rankings).answer == "A"  # what came before is not lost
+    with pytest.raises(OSError, match="disk"):
+        next(rankings)
 
 
 def test_rank_many_names_the_place_of_a_bad_request(prm):
