@@ -17,6 +17,7 @@ import typer
 
 from medprm_scorer.aggregate import AGGREGATES
 from medprm_scorer.checks import check_choice
+from medprm_scorer.cli_bench import bench
 from medprm_scorer.cli_common import be_quiet, check_out, console, is_ascii_only, load, say, write_json
 from medprm_scorer.cli_evaluate import evaluate
 from medprm_scorer.errors import InputError, MedPRMError
@@ -89,6 +90,7 @@ def _options(
 
 
 app.command()(evaluate)
+app.command()(bench)
 
 
 @app.command()

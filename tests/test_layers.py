@@ -35,13 +35,15 @@ LAYERS = [  # lowest first; modules on one line may not import each other
     ["evaluation"],
     ["demo"],
     ["cli_common"],
-    ["cli_evaluate"],
+    ["bench_setup", "bench_methods", "peak_memory", "bench_report"],
+    ["bench"],
+    ["cli_evaluate", "cli_bench"],
     ["cli"],
     ["__main__"],
 ]
 RANK = {name: rank for rank, layer in enumerate(LAYERS) for name in layer}
 LIGHT = {"errors", "text", "steps", "answers", "prompts", "aggregate", "selection", "checks", "cli"}
-LIGHT |= {"policy_prompts", "sampling", "journal", "cli_common", "cli_evaluate"}
+LIGHT |= {"policy_prompts", "sampling", "journal", "cli_common", "cli_evaluate", "cli_bench"}
 """Modules that need nothing but the standard library (and typer, for the command line) when they are imported."""
 
 
