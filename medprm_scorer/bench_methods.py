@@ -106,9 +106,9 @@ def useful_flops(model: Any, prompts: Sequence[EncodedPrompt]) -> float:
     Leading tokens that candidates share by chance are counted for each.
     """
     config = model.config
-    keys = config.num_key_value_heads * (config.hidden_size // config.num_attention_heads)
+    head = getattr(config, "head_dim", None) or config.hidden_size // config.num_attention_heads
     layer = sum(linear.in_features * linear.out_features for linear in matrices(model))
-    keys_values = 2 * config.hidden_size * keys
+    keys_values = 2 * config.hidden_size * config.num_key_value_heads * head
     total = 0.0
     for prompt in prompts:
         start, chains = len(prompt.prefix), set(prompt.chains)
@@ -116,9 +116,8 @@ def useful_flops(model: Any, prompts: Sequence[EncodedPrompt]) -> float:
         tags = sum(len(chain.tags) for chain in chains)
         seen = start * (start + 1) / 2 + sum(len(c.ids) * start + len(c.ids) * (len(c.ids) + 1) / 2 for c in chains)
         seen_at_tags = sum(start + tag + 1 for chain in chains for tag in chain.tags)
-        total += 2 * layer * tokens * (config.num_hidden_layers - 1) + 4 * config.hidden_size * (
-            seen * (config.num_hidden_layers - 1) + seen_at_tags
-        )
+        total += 2 * layer * tokens * (config.num_hidden_layers - 1)
+        total += 4 * config.num_attention_heads * head * (seen * (config.num_hidden_layers - 1) + seen_at_tags)
         total += 2 * keys_values * tokens + 2 * (layer - keys_values) * tags
     return total
 
