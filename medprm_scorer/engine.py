@@ -25,6 +25,9 @@ class PrefixScorer(Protocol):
 class Engine(Protocol):
     """Computes the reward at every step tag of encoded prompts.
 
+    An engine may also have `open_session` (see there), and `max_batch_tokens`, the most tokens that it runs at once:
+    callers with many prompts then give it about as much as fills a few passes.
+
     Attributes:
         name: What it is, for people: `transformers (cpu, float32)`.
         max_tokens: Longest prefix plus chain that the model can read, in tokens.

@@ -67,7 +67,7 @@ class MedPRM:
             device: `cpu`, `cuda`, `cuda:1`, `mps`; None takes a GPU where there is one.
             dtype: `float32`, `bfloat16`, `float16`; None takes bfloat16 on a GPU and float32 on a CPU.
             revision: Branch, tag or commit on the hub.
-            max_batch_tokens: Most candidate tokens in one pass; None chooses by device.
+            max_batch_tokens: Most tokens in one pass of the model; None chooses by the device and its free memory.
             system: System prompt: `auto` (as trained), `rag`, `no_documents`, `outcome` or `card` (the model card's).
             steps: How one text is split into steps; see `medprm_scorer.steps`.
             answer: Your own function from a chain's text to its answer, or None.
