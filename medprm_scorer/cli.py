@@ -17,6 +17,7 @@ import typer
 
 from medprm_scorer.aggregate import AGGREGATES
 from medprm_scorer.checks import check_choice
+from medprm_scorer.cli_bench import bench
 from medprm_scorer.cli_common import be_quiet, check_out, console, is_ascii_only, load, say, write_json
 from medprm_scorer.cli_evaluate import evaluate
 from medprm_scorer.cli_score import score
@@ -93,6 +94,7 @@ def _options(
 app.command()(score)
 app.command()(evaluate)
 app.command()(vllm_command)
+app.command()(bench)
 
 
 @app.command()

@@ -3,14 +3,30 @@
 from collections.abc import Sequence
 from typing import Protocol
 
-from medprm_scorer.encoding import EncodedPrompt
+from medprm_scorer.encoding import EncodedChain, EncodedPrompt
+from medprm_scorer.errors import InputError
 
 Rewards = list[list[list[float]]]
 """Rewards by prompt, chain and step, each P(+) in [0, 1]."""
 
 
+class PrefixScorer(Protocol):
+    """Scores chains behind one prefix, call after call."""
+
+    def score(self, chains: Sequence[EncodedChain]) -> list[list[float]]:
+        """Rewards by chain and step."""
+        ...
+
+    def close(self) -> None:
+        """Let go of what is kept between calls."""
+        ...
+
+
 class Engine(Protocol):
     """Computes the reward at every step tag of encoded prompts.
+
+    An engine may also have `open_session` (see there), and `max_batch_tokens`, the most tokens that it runs at once:
+    callers with many prompts then give it about as much as fills a few passes.
 
     Attributes:
         name: What it is, for people: `transformers (cpu, float32)`.
@@ -40,3 +56,30 @@ class Engine(Protocol):
     async def ascore(self, prompts: Sequence[EncodedPrompt]) -> Rewards:
         """As `score`, with the event loop left free."""
         ...
+
+
+def open_session(engine: Engine, prefix: Sequence[int]) -> PrefixScorer:
+    """The engine's own session (`open_session(prefix)`), which keeps what it has computed; else one that keeps nothing.
+
+    Args:
+        engine: Any engine.
+        prefix: Token ids that all chains of the session follow.
+    """
+    own = getattr(engine, "open_session", None)
+    return own(prefix) if own is not None else _Forgetful(engine, tuple(prefix))
+
+
+class _Forgetful:
+    """The session of an engine that has none."""
+
+    def __init__(self, engine: Engine, prefix: tuple[int, ...]) -> None:
+        self._engine, self._prefix = engine, prefix
+        self._open = True
+
+    def score(self, chains: Sequence[EncodedChain]) -> list[list[float]]:
+        if not self._open:
+            raise InputError("the session is closed: open another one")
+        return self._engine.score([EncodedPrompt(self._prefix, tuple(chains))])[0]
+
+    def close(self) -> None:
+        self._open = False

@@ -37,6 +37,11 @@ class Work:
     chains: Sequence[ScoredChain]
     split: Mapping[int, Steps]
 
+    @property
+    def tokens(self) -> int:
+        """Tokens that the engine is to run, before it shares what candidates have in common."""
+        return len(self.prompt.prefix) + sum(len(chain.ids) for chain in self.prompt.chains)
+
     def scored(self, rewards: list[list[float]]) -> list[ScoredChain]:
         """The chains with the rewards that the engine gave.
 
@@ -104,20 +109,42 @@ class Preparation:
         self.steps = "whole" if encoder.system == "outcome" else steps  # outcome mode has one tag, at the very end
         self._answer = answer or extract_answer
 
-    def work(self, question: str, candidates: Sequence[Candidate], documents: Sequence[str]) -> Work:
-        """All that comes before the engine: what it is to run, and the chains that wait for their rewards.
+    def prefix(self, question: str, documents: Sequence[str]) -> EncodedPrefix:
+        """What all candidates of a question share.
 
         Raises:
-            InputError: A wrong type, a blank question, no candidates, or a question too long for the model.
-            NothingScoredError: No candidate can be scored; it says why for each.
+            InputError: A wrong type, a blank question, or a question too long for the model.
         """
-        check_request(question, candidates, documents)
+        check_request(question, ["any"], documents)
         prefix = self.encoder.prefix(question, documents)
         if len(prefix.ids) >= self.max_tokens:
             raise QuestionTooLongError(
                 f"the question with its documents is {len(prefix.ids)} tokens, and the model reads at most "
                 f"{self.max_tokens}"
             )
+        return prefix
+
+    def work(
+        self,
+        question: str,
+        candidates: Sequence[Candidate],
+        documents: Sequence[str],
+        prefix: EncodedPrefix | None = None,
+    ) -> Work:
+        """All that comes before the engine: what it is to run, and the chains that wait for their rewards.
+
+        Args:
+            question: The question.
+            candidates: Its candidates.
+            documents: Its documents.
+            prefix: What `prefix` gave for the question and documents, if it has been asked already.
+
+        Raises:
+            InputError: A wrong type, a blank question, no candidates, or a question too long for the model.
+            NothingScoredError: No candidate can be scored; it says why for each.
+        """
+        check_request(question, candidates, documents)
+        prefix = prefix or self.prefix(question, documents)
         chains: list[ScoredChain] = []
         split: dict[int, Steps] = {}
         encoded: dict[int, EncodedChain] = {}

@@ -7,13 +7,15 @@ from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from medprm_scorer.batches import Entry, Pipeline, finish_batch, prompts_of
 from medprm_scorer.checks import check_choice
 from medprm_scorer.encoding import EncodedPrompt, PromptEncoder
 from medprm_scorer.engine import Engine
-from medprm_scorer.errors import InputError, MedPRMError, ModelError, ScoringError
-from medprm_scorer.preparation import Candidate, Preparation, Work
+from medprm_scorer.errors import InputError, MedPRMError, ModelError
+from medprm_scorer.preparation import Candidate, Preparation
 from medprm_scorer.requests import parse_request
 from medprm_scorer.results import Ranking, RankRequest, ScoredChain
+from medprm_scorer.session import Session
 
 if TYPE_CHECKING:
     import ssl
@@ -70,7 +72,7 @@ class MedPRM:
             device: `cpu`, `cuda`, `cuda:1`, `mps`; None takes a GPU where there is one.
             dtype: `float32`, `bfloat16`, `float16`; None takes bfloat16 on a GPU and float32 on a CPU.
             revision: Branch, tag or commit on the hub.
-            max_batch_tokens: Most candidate tokens in one pass; None chooses by device.
+            max_batch_tokens: Most tokens in one pass of the model; None chooses by the device and its free memory.
             system: System prompt: `auto` (as trained), `rag`, `no_documents`, `outcome` or `card` (the model card's).
             steps: How one text is split into steps; see `medprm_scorer.steps`.
             answer: Your own function from a chain's text to its answer, or None.
@@ -265,9 +267,12 @@ class MedPRM:
     ) -> Iterator[Ranking]:
         """Rank many requests, in order, each as soon as it is done.
 
+        Requests are packed: the model runs several together if they are small, and the next are tokenized meanwhile.
+
         Args:
-            requests: `RankRequest`s, or dicts with the same fields (records of the released test set, too). Read one by
-                one, so they may be a generator.
+            requests: `RankRequest`s, or dicts with the same fields (records of the released test set, too). They may be
+                a generator: it is read in this thread, and as far ahead as two packed calls of the engine need. The
+                `seconds` of a ranking are those of its call.
             strategy: As in `rank`.
             aggregate: As in `rank`.
 
@@ -279,25 +284,31 @@ class MedPRM:
         check_choice(strategy, aggregate)
         if not isinstance(requests, Iterable) or isinstance(requests, str | Mapping):
             raise InputError("requests must be a list, or another iterable, of requests")
-        return self._rank_many(requests, strategy, aggregate)
+        return Pipeline(self.engine, self._prepare, strategy, aggregate).rank(iter(requests))
 
-    def _rank_many(
-        self, requests: Iterable[RankRequest | Mapping[str, Any]], strategy: str, aggregate: str
-    ) -> Iterator[Ranking]:
-        for place, given in enumerate(requests):
-            try:
-                request = given if isinstance(given, RankRequest) else parse_request(given)
-                ranking = self.rank(
-                    request.question,
-                    request.candidates,
-                    request.documents,
-                    strategy=strategy,
-                    aggregate=aggregate,
-                    id=request.id,
-                )
-            except MedPRMError as error:
-                raise type(error)(f"request {place}: {error}") from error
-            yield ranking
+    def session(self, question: str, documents: Sequence[str] = ()) -> Session:
+        """Score chains of one question again and again as they grow.
+
+        Args:
+            question: As in `score`.
+            documents: As in `score`.
+
+        Returns:
+            A `Session`: its `score(candidates)` gives what `score(question, candidates, documents)` gives, but runs
+            only what is new since its call before. It holds memory until it is closed.
+
+        Raises:
+            InputError: A wrong type, a blank question, or a question too long for the model.
+
+        Example:
+            >>> prm = MedPRM.from_pretrained()
+            >>> with prm.session("Which dose?", ["Label: dose Zoravine at 5 mg per kg."]) as session:
+            ...     one = session.score([["Step 1: Read the label."], ["Step 1: Guess."]])
+            ...     two = session.score([["Step 1: Read the label.", "Step 2: Give 5 mg."]])
+            >>> [len(chain.steps) for chain in one + two]
+            [1, 1, 2]
+        """
+        return Session(self._preparation, self.engine, question, documents)
 
     def rank_batch(
         self,
@@ -308,7 +319,7 @@ class MedPRM:
     ) -> list[Ranking | MedPRMError]:
         """Rank several requests with one call of the engine.
 
-        For requests that are all there already; `rank_many` takes them one by one and gives each ranking when it is
+        For requests that are all there already; `rank_many` takes them as they come and gives each ranking when it is
         done. A request that cannot be ranked does not end the others: its error stands in its place.
 
         Args:
@@ -332,24 +343,23 @@ class MedPRM:
         """
         begun = time.perf_counter()
         batch = self._prepare_batch(requests, strategy, aggregate)
-        prompts = [work.prompt for work, _ in batch if isinstance(work, Work)]
-        return _finish_batch(batch, self.engine.score(prompts) if prompts else [], strategy, aggregate, begun)
+        prompts = [work.prompt for work in prompts_of(batch)]
+        return finish_batch(batch, self.engine.score(prompts) if prompts else [], strategy, aggregate, begun)
 
     def _prepare_batch(
         self, requests: Iterable[RankRequest | Mapping[str, Any]], strategy: str, aggregate: str
-    ) -> "_Batch":
+    ) -> list[Entry]:
         check_choice(strategy, aggregate)
         if not isinstance(requests, Iterable) or isinstance(requests, str | Mapping):
             raise InputError("requests must be a list, or another iterable, of requests")
-        batch: _Batch = []
-        for given in requests:
-            try:
-                request = given if isinstance(given, RankRequest) else parse_request(given)
-                work = self._preparation.work(request.question, request.candidates, request.documents)
-                batch.append((work, request.id))
-            except MedPRMError as error:
-                batch.append((error.with_traceback(None), None))  # whose frames would hold the whole batch
-        return batch
+        return [self._prepare(given) for given in requests]
+
+    def _prepare(self, given: RankRequest | Mapping[str, Any]) -> Entry:
+        try:
+            request = given if isinstance(given, RankRequest) else parse_request(given)
+            return self._preparation.work(request.question, request.candidates, request.documents), request.id
+        except MedPRMError as error:
+            return error.with_traceback(None), None  # whose frames would hold the whole batch
 
     def read_answer(self, text: str) -> str | None:
         """The answer that a chain of thought gives, read as `rank` reads it, before anything is scored.
@@ -414,34 +424,9 @@ class MedPRM:
         """`rank_batch`, with the event loop left free."""
         begun = time.perf_counter()
         batch = await asyncio.to_thread(self._prepare_batch, requests, strategy, aggregate)
-        prompts = [work.prompt for work, _ in batch if isinstance(work, Work)]
+        prompts = [work.prompt for work in prompts_of(batch)]
         rewards = await self.engine.ascore(prompts) if prompts else []
-        return _finish_batch(batch, rewards, strategy, aggregate, begun)
-
-
-_Batch = list[tuple[Work | MedPRMError, str | int | None]]
-"""For each request, in order, its work, or why there is none; and its id."""
-
-
-def _finish_batch(
-    batch: _Batch, rewards: list[list[list[float]]], strategy: str, aggregate: str, begun: float
-) -> list[Ranking | MedPRMError]:
-    """The rankings of a batch whose prompts have these rewards, and the errors, in order."""
-    prompts = sum(isinstance(work, Work) for work, _ in batch)
-    if len(rewards) != prompts:
-        raise ScoringError(f"the engine returned rewards for {len(rewards)} requests of {prompts}")
-    by_request = iter(rewards)
-    results: list[Ranking | MedPRMError] = []
-    for work, name in batch:
-        try:
-            if not isinstance(work, Work):
-                results.append(work)
-                continue
-            results.append(work.ranking(next(by_request), strategy, aggregate, id=name, seconds=0.0))
-        except MedPRMError as error:
-            results.append(error.with_traceback(None))
-    seconds = {"seconds": time.perf_counter() - begun}
-    return [one if isinstance(one, MedPRMError) else one.model_copy(update=seconds) for one in results]
+        return finish_batch(batch, rewards, strategy, aggregate, begun)
 
 
 def _probe(encoder: PromptEncoder) -> EncodedPrompt:

@@ -1,255 +1,239 @@
 """The engine that runs a transformers causal language model in this process.
 
-Each question's prefix (system prompt, documents, question) is computed once. Its candidates are then laid one behind
-the other in a single row, without padding: every candidate starts again at the position where the prefix ended, and a
-mask lets it see the prefix and itself only. So the model runs each unique token once, and each reward is the one that
-the candidate would have alone. `PlainEngine` is the simple twin that tests hold this to.
+All candidates of one or several questions become one `TokenTree`, in which whatever they begin with alike (documents
+and question above all, but also leading steps) stands once. The tree's tokens are run in rows without padding, each
+unique token once; a row is a stretch of the tree's order, at most `max_batch_tokens` long, so it may hold several
+questions or a part of one. Of the rows before it a row needs the keys and values of the path to its first token only.
+`PlainEngine` is the simple twin that tests hold this to.
 """
 
-import asyncio
-import hashlib
-import re
-import threading
-from collections.abc import Callable, Sequence
-from functools import partial
-from typing import Any, TypeVar
+from collections.abc import Sequence
+from typing import Any
 
 import torch
 from torch import Tensor
-from transformers import DynamicCache
 
+from medprm_scorer.coalescing import Coalescer
 from medprm_scorer.encoding import EncodedChain, EncodedPrompt
 from medprm_scorer.engine import Rewards
+from medprm_scorer.engine_session import EngineSession
 from medprm_scorer.errors import InputError, ModelError, ScoringError
+from medprm_scorer.kept_values import KeptRow, KeptValues
+from medprm_scorer.memory import batch_tokens, is_out_of_memory
+from medprm_scorer.model_pass import LayerAttention, ModelPass
+from medprm_scorer.plain_engine import PlainEngine, fingerprint
 from medprm_scorer.reward_head import RewardHead
+from medprm_scorer.token_tree import TokenTree
+from medprm_scorer.tree_attention import ATTENTIONS, KeysValues, Row, choose_attention
 
-_DEFAULT_BATCH_TOKENS = {"cpu": 2048}  # a row's attention mask grows with its square: short rows waste less
-_DEFAULT_BATCH_TOKENS_GPU = 8192
+__all__ = ["PlainEngine", "TransformersEngine"]
+
 _SMALLEST_BATCH = 64
-# errors of MPS and of the CPU that have no class of their own
-_OUT_OF_MEMORY = re.compile("MPS backend out of memory|can't allocate memory|not enough memory")
+_TOGETHER = 4  # passes that calls are gathered for: more would only make the first of them wait
 _NOISE = {torch.float32: 1e-3}  # 0.1 in half precision: far above rounding, far below a wrong mask
-_Result = TypeVar("_Result")
 
 
 class TransformersEngine:
     """Scores prompts with a transformers model; see `Engine` for the protocol.
 
-    Safe to call from many threads: calls take turns on the model.
+    Safe to call from many threads and tasks: calls that come while others run are run together.
 
     Args:
         model: A causal language model with full causal attention (Llama and its like), on its device, in its dtype.
         positive_id: Id of the label " +".
         negative_id: Id of the label " -".
-        max_batch_tokens: Most tokens in one pass; a longer candidate runs alone, in pieces. None chooses by device.
-            When memory runs out the budget is halved, for the engine's lifetime, and the pass is done again.
+        max_batch_tokens: Most tokens in one pass; a longer candidate is run in pieces. None chooses by the device and
+            its free memory. When memory runs out the budget is halved, for the engine's lifetime, and the pass is done
+            again.
+        attention: One of `ATTENTIONS`; None chooses by the device.
 
     Raises:
         ModelError: The model cannot be used this way.
-        InputError: `max_batch_tokens` is not positive.
+        InputError: `max_batch_tokens` is not positive, or the attention is unknown.
     """
 
-    def __init__(self, model: Any, positive_id: int, negative_id: int, max_batch_tokens: int | None = None) -> None:
+    def __init__(
+        self,
+        model: Any,
+        positive_id: int,
+        negative_id: int,
+        max_batch_tokens: int | None = None,
+        attention: str | None = None,
+    ) -> None:
         if max_batch_tokens is not None and not (isinstance(max_batch_tokens, int) and max_batch_tokens >= 1):
             raise InputError("max_batch_tokens must be a whole number of at least 1")
+        if attention is not None and attention not in ATTENTIONS:
+            raise InputError(f"unknown attention {attention!r}: choose one of {', '.join(ATTENTIONS)}")
         _check_attention(model.config)
         self._model, self._label_ids = model, (positive_id, negative_id)
-        self._decoder = model.get_decoder()
-        self._config = model.config
+        self._pass = ModelPass(model)
         self._head = RewardHead(model, positive_id, negative_id)
         self._device = self._head.device
         self._dtype: torch.dtype = model.dtype
-        self._lock = threading.Lock()
-        self.max_batch_tokens = max_batch_tokens or _DEFAULT_BATCH_TOKENS.get(
-            self._device.type, _DEFAULT_BATCH_TOKENS_GPU
-        )
+        self.attention = attention or choose_attention(self._device)
+        self.max_batch_tokens = max_batch_tokens or batch_tokens(model.config, self._device, self._dtype)
         self.max_tokens = int(model.config.max_position_embeddings)
         self.name = f"transformers ({self._device.type}, {str(self._dtype).removeprefix('torch.')})"
-        self.fingerprint = _fingerprint(model)
+        self.fingerprint = fingerprint(model)
+        self._calls = Coalescer[EncodedPrompt, list[list[float]]](
+            self._score, self._pass.lock, size=_tokens, most=lambda: _TOGETHER * self.max_batch_tokens
+        )
 
     def __repr__(self) -> str:
         return f"{type(self).__name__}({self.name})"
 
     def check_against_plain(self, prompt: EncodedPrompt) -> None:
-        """Hold the shared prefix to the plain way on one prompt, so that no unsuited model gives out rewards.
+        """Hold the packed way to the plain way on one prompt, so that no unsuited model gives out rewards.
+
+        A model whose last layer cannot be run at tags only is run whole; one that cannot be run with the attention
+        chosen for its device, with the plain attention.
 
         Raises:
             ModelError: The rewards differ by more than the dtype's noise, or the model cannot be run like this.
         """
-        plain = PlainEngine(self._model, *self._label_ids)
-        try:
-            ours, twin = self.score([prompt])[0], plain.score([prompt])[0]
-        except (AttributeError, TypeError, ValueError, IndexError, NotImplementedError) as error:
-            raise ModelError(f"this kind of model cannot share a prefix among candidates ({error})") from error
-        gap = max(abs(a - b) for one, two in zip(ours, twin, strict=True) for a, b in zip(one, two, strict=True))
-        if gap > _NOISE.get(self._dtype, 0.1):
-            raise ModelError(f"this kind of model gives other rewards when candidates share a prefix (by {gap:.3f})")
+        (twin,) = PlainEngine(self._model, *self._label_ids).score([prompt])
+        given = (self.attention, self._pass.narrow)
+        problem = ""
+        for self.attention, self._pass.narrow in dict.fromkeys([given, (given[0], False), ("mask", False)]):
+            try:
+                (ours,) = self.score([prompt])
+            except (AttributeError, TypeError, ValueError, IndexError, NotImplementedError, RuntimeError) as error:
+                problem = problem or f"this kind of model cannot share a prefix among candidates ({error})"
+                continue
+            gap = max(abs(a - b) for one, two in zip(ours, twin, strict=True) for a, b in zip(one, two, strict=True))
+            if not gap > _NOISE.get(self._dtype, 0.1):  # NaN is told of when it is to be a reward
+                return
+            problem = problem or f"this kind of model gives other rewards when candidates share a prefix (by {gap:.3f})"
+        self.attention, self._pass.narrow = given
+        raise ModelError(problem)
 
     def score(self, prompts: Sequence[EncodedPrompt]) -> Rewards:
         """Score every chain of every prompt; see `Engine.score`."""
-        with self._lock, torch.inference_mode():
-            return [self._score_prompt(prompt) for prompt in prompts]
+        return self._calls.call(prompts)
 
     async def ascore(self, prompts: Sequence[EncodedPrompt]) -> Rewards:
-        """As `score`, in a worker thread, so that the event loop stays free."""
-        return await asyncio.to_thread(self.score, prompts)
+        """As `score`, with the event loop left free."""
+        return await self._calls.acall(prompts)
 
-    def _score_prompt(self, prompt: EncodedPrompt) -> list[list[float]]:
-        if not prompt.chains:
-            return []
-        distinct = list(dict.fromkeys(prompt.chains))  # identical candidates are run once
-        prefix = self._within_memory(partial(self._run_prefix, prompt.prefix))
-        rewards: dict[EncodedChain, list[float]] = {}
-        while len(rewards) < len(distinct):
-            work = partial(self._run_chains, distinct[len(rewards) :], prefix, len(prompt.prefix))
-            rewards.update(self._within_memory(work))
-        return [rewards[chain] for chain in prompt.chains]
+    def open_session(self, prefix: Sequence[int]) -> EngineSession:
+        """Score growing chains behind one prefix; see `EngineSession`."""
+        return EngineSession(self.run, self._pass.lock, tuple(prefix))
 
-    def _run_prefix(self, ids: Sequence[int]) -> "_SharedPrefix":
-        """Keys and values of the prefix, computed in pieces that respect the budget."""
-        cache = DynamicCache(config=self._config)
-        for done in range(0, len(ids), self.max_batch_tokens):
-            piece = ids[done : done + self.max_batch_tokens]
-            mask = self._mask(done, [len(piece)]) if done else None
-            self._run(piece, torch.arange(done, done + len(piece)), mask, cache)
-        return _SharedPrefix(cache, self._config)
+    def _score(self, prompts: Sequence[EncodedPrompt]) -> Rewards:
+        """Score prompts; the lock is held."""
+        chains: dict[tuple[int, ...], dict[EncodedChain, None]] = {}  # identical candidates are run once
+        for prompt in prompts:
+            chains.setdefault(prompt.prefix, {}).update(dict.fromkeys(prompt.chains))
+        rewards: dict[tuple[int, ...], dict[EncodedChain, list[float]]] = {}
+        group: list[tuple[int, ...]] = []
+        size = 0
+        for prefix, distinct in chains.items():
+            group.append(prefix)
+            size += len(prefix) + sum(len(chain.ids) for chain in distinct)
+            if size >= _TOGETHER * self.max_batch_tokens:
+                rewards |= self._score_tree({prefix: list(chains[prefix]) for prefix in group})
+                group, size = [], 0
+        rewards |= self._score_tree({prefix: list(chains[prefix]) for prefix in group})
+        return [[rewards[prompt.prefix][chain] for chain in prompt.chains] for prompt in prompts]
 
-    def _run_chains(
-        self, chains: Sequence[EncodedChain], prefix: "_SharedPrefix", start: int
-    ) -> dict[EncodedChain, list[float]]:
-        """Rewards of the first chains, as many as fit the budget, laid one behind the other after the prefix."""
-        chains = _take(chains, self.max_batch_tokens)
-        if len(chains[0].ids) > self.max_batch_tokens:
-            return {chains[0]: self._run_long_chain(chains[0], prefix, start)}
-        lengths = [len(chain.ids) for chain in chains]
-        ids = [id_ for chain in chains for id_ in chain.ids]
-        positions = torch.cat([torch.arange(start, start + length) for length in lengths])
-        hidden = self._run(ids, positions, self._mask(start, lengths), prefix)
-        offsets = [sum(lengths[:place]) for place in range(len(chains))]
-        places = [offset + tag for offset, chain in zip(offsets, chains, strict=True) for tag in chain.tags]
-        flat = iter(self._head(hidden[torch.tensor(places, device=self._device)]).tolist())
-        return {chain: [next(flat) for _ in chain.tags] for chain in chains}
+    def _score_tree(
+        self, chains: dict[tuple[int, ...], list[EncodedChain]]
+    ) -> dict[tuple[int, ...], dict[EncodedChain, list[float]]]:
+        given = [(prefix, distinct) for prefix, distinct in chains.items() if distinct]
+        tree = TokenTree([(prefix, [chain.ids for chain in distinct]) for prefix, distinct in given])
+        places = [
+            [
+                [tree.number(group, sequence, len(prefix) + tag) for tag in chain.tags]
+                for sequence, chain in enumerate(distinct)
+            ]
+            for group, (prefix, distinct) in enumerate(given)
+        ]
+        found = self.run(tree, sorted({n for one in places for two in one for n in two if n is not None}))
+        rewards = {
+            prefix: {
+                chain: [found[number] for number in numbers if number is not None]
+                for chain, numbers in zip(distinct, places[group], strict=True)
+            }
+            for group, (prefix, distinct) in enumerate(given)
+        }
+        return {prefix: rewards.get(prefix, {}) for prefix in chains}
 
-    def _run_long_chain(self, chain: EncodedChain, prefix: "_SharedPrefix", start: int) -> list[float]:
-        """Rewards of one chain that is longer than the budget, computed in pieces behind a copy of the prefix."""
-        cache = DynamicCache(config=self._config)
-        for place, layer in enumerate(prefix.layers):
-            cache.update(layer.keys, layer.values, place)
-        rewards: list[float] = []
-        for done in range(0, len(chain.ids), self.max_batch_tokens):
-            piece = chain.ids[done : done + self.max_batch_tokens]
-            positions = torch.arange(start + done, start + done + len(piece))
-            hidden = self._run(piece, positions, self._mask(start + done, [len(piece)]), cache)
-            places = [tag - done for tag in chain.tags if done <= tag < done + len(piece)]
-            rewards += self._head(hidden[torch.tensor(places, dtype=torch.long, device=self._device)]).tolist()
-        return rewards
+    def run(self, tree: TokenTree, tags: Sequence[int], kept: KeptValues | None = None) -> dict[int, float]:
+        """Run a tree's tokens; the lock is held.
 
-    def _run(self, ids: Sequence[int], positions: Tensor, mask: Tensor | None, cache: DynamicCache) -> Tensor:
-        """Final hidden states, shape (tokens, hidden size), of one row of tokens; the cache grows by them."""
-        output = self._decoder(
-            input_ids=torch.tensor([ids], device=self._device),
-            position_ids=positions[None].to(self._device),
-            attention_mask=mask,
-            past_key_values=cache,
-            use_cache=True,
-        )
-        hidden: Tensor = output.last_hidden_state[0]
-        return hidden
-
-    def _mask(self, start: int, lengths: Sequence[int]) -> Tensor:
-        """What each token of a row may see: the first `start` places, and the tokens up to it in its own piece.
+        Args:
+            tree: The tree.
+            tags: Numbers of the tokens whose rewards are wanted, ascending.
+            kept: Keys and values of the tree's known tokens; takes those of all others. None if none are known, and
+                none wanted afterwards.
 
         Returns:
-            Additive mask in the model's dtype, shape (1, 1, tokens, start + tokens): 0, or the lowest number to hide.
+            Rewards by number.
+
+        Raises:
+            ScoringError: The device is too small.
         """
-        total = sum(lengths)
-        owner = torch.repeat_interleave(torch.arange(len(lengths)), torch.tensor(lengths)).to(self._device)
-        places = torch.arange(total, device=self._device)
-        seen = (owner[:, None] == owner[None, :]) & (places[:, None] >= places[None, :])
-        mask = torch.zeros(total, start + total, dtype=self._dtype, device=self._device)
-        mask[:, start:].masked_fill_(~seen, torch.finfo(self._dtype).min)
-        return mask[None, None]
-
-    def _within_memory(self, work: Callable[[], _Result]) -> _Result:
-        """Do the work; whenever memory runs out, halve the budget and do it again."""
+        values = kept or KeptValues(tree, only_needed=True)
+        rewards: dict[int, float] = {}
         given = self.max_batch_tokens
-        while True:
-            try:
-                return work()
-            except RuntimeError as error:
-                if not isinstance(error, torch.OutOfMemoryError) and not _OUT_OF_MEMORY.search(str(error)):
-                    raise
-                if self.max_batch_tokens <= _SMALLEST_BATCH:
-                    smallest, self.max_batch_tokens = self.max_batch_tokens, given
-                    raise ScoringError(
-                        f"the {self._device.type} device ran out of memory even with {smallest} tokens a "
-                        "pass: use shorter documents, a smaller dtype or a larger device"
-                    ) from None
-            self.max_batch_tokens //= 2
-            if self._device.type == "cuda":
-                torch.cuda.empty_cache()
-
-
-class _SharedPrefix(DynamicCache):  # type: ignore[misc]
-    """The prefix's keys and values, read by every pass and changed by none."""
-
-    def __init__(self, computed: DynamicCache, config: Any) -> None:
-        super().__init__(config=config)
-        self.layers = computed.layers
-
-    def update(self, keys: Tensor, values: Tensor, layer: int, *_: Any, **__: Any) -> tuple[Tensor, Tensor]:
-        """The layer's keys and values with the row's own behind them; nothing is kept."""
-        held = self.layers[layer]
-        return torch.cat([held.keys, keys], -2), torch.cat([held.values, values], -2)
-
-
-class PlainEngine:
-    """The plain twin of `TransformersEngine`: one candidate at a time, the whole prompt each time, nothing shared.
-
-    For tests and for doubt; it reads the documents anew for every candidate.
-    """
-
-    def __init__(self, model: Any, positive_id: int, negative_id: int) -> None:
-        self._decoder = model.get_decoder()
-        self._head = RewardHead(model, positive_id, negative_id)
-        self._device = self._head.device
-        self.max_tokens = int(model.config.max_position_embeddings)
-        self.name = f"plain ({self._device.type}, {str(model.dtype).removeprefix('torch.')})"
-        self.fingerprint = _fingerprint(model)
-
-    def score(self, prompts: Sequence[EncodedPrompt]) -> Rewards:
-        """Score every chain of every prompt; see `Engine.score`."""
+        done = 0
         with torch.inference_mode():
-            return [[self._score_chain(prompt.prefix, chain) for chain in prompt.chains] for prompt in prompts]
-
-    def _score_chain(self, prefix: Sequence[int], chain: EncodedChain) -> list[float]:
-        ids = torch.tensor([[*prefix, *chain.ids]], device=self._device)
-        hidden = self._decoder(input_ids=ids, use_cache=False).last_hidden_state[0]
-        rewards: list[float] = self._head(hidden[[len(prefix) + tag for tag in chain.tags]]).tolist()
+            while done < tree.size:
+                passes = -(-(tree.size - done) // self.max_batch_tokens)
+                stop = done - (-(tree.size - done) // passes)
+                wanted = [tag for tag in tags if done <= tag < stop]
+                try:
+                    found, row = self._run_row(tree, done, stop, wanted, values)
+                except RuntimeError as error:
+                    if not is_out_of_memory(error):
+                        raise
+                    self._halve(given)
+                    continue
+                values.add(row, stop)
+                rewards.update(zip(wanted, found, strict=True))
+                done = stop
         return rewards
 
+    def _run_row(
+        self, tree: TokenTree, begin: int, stop: int, tags: Sequence[int], values: KeptValues
+    ) -> tuple[list[float], KeptRow]:
+        """Rewards at the tags of one row, and the keys and values that are needed later."""
+        pieces = tree.row(begin, stop)
+        row = Row(pieces, stop - begin, self._device)
+        before = values.before(pieces)
+        keeper = values.keeper(pieces, stop)
+        attend = ATTENTIONS[self.attention]
 
-def _fingerprint(model: Any) -> str:
-    """A hash of the names, shapes and 64 spread-out numbers of every weight: any training moves some of them."""
-    digest = hashlib.sha256()
-    for name, weight in sorted(model.named_parameters()):
-        flat = weight.detach().flatten()
-        places = torch.linspace(0, len(flat) - 1, min(64, len(flat)), dtype=torch.float64).long()
-        # in bfloat16 steps, so that float32 and bfloat16 copies of the released weights are one model
-        sampled = flat[places.to(flat.device)].to(torch.bfloat16).float().cpu().tolist()
-        digest.update(f"{name} {tuple(weight.shape)} {sampled}".encode())
-    return digest.hexdigest()[:16]
+        def attention(layer: int, queries: Tensor, own: KeysValues, asking: Tensor | None, scale: float) -> Tensor:
+            keeper.take(layer, own)
+            return attend(queries, own, [parts[layer] for parts in before], row, asking, scale)
+
+        places = [tag - begin for tag in tags]
+        hidden = self._run(tree.ids[begin:stop], tree.depths[begin:stop], places, attention)
+        return self._head(hidden.to(self._device)).tolist(), keeper
+
+    def _run(self, ids: Sequence[int], positions: Sequence[int], tags: Sequence[int], attend: LayerAttention) -> Tensor:
+        return self._pass.run(ids, positions, tags, attend, self._device)
+
+    def _halve(self, given: int) -> None:
+        """Halve the budget after memory ran out.
+
+        Raises:
+            ScoringError: It is as small as it can be; the budget is then the given one again.
+        """
+        if self.max_batch_tokens <= _SMALLEST_BATCH:
+            smallest, self.max_batch_tokens = self.max_batch_tokens, given
+            raise ScoringError(
+                f"the {self._device.type} device ran out of memory even with {smallest} tokens a "
+                "pass: use shorter documents, a smaller dtype or a larger device"
+            ) from None
+        self.max_batch_tokens //= 2
+        if self._device.type == "cuda":
+            torch.cuda.empty_cache()
 
 
-def _take(chains: Sequence[EncodedChain], budget: int) -> list[EncodedChain]:
-    """The first chains that fit the budget together; at least one."""
-    taken: list[EncodedChain] = []
-    for chain in chains:
-        budget -= len(chain.ids)
-        if budget < 0 and taken:
-            break
-        taken.append(chain)
-    return taken
+def _tokens(prompt: EncodedPrompt) -> int:
+    return len(prompt.prefix) + sum(len(chain.ids) for chain in prompt.chains)
 
 
 def _check_attention(config: Any) -> None:

@@ -1,14 +1,24 @@
 """The transformers engine: budgets, memory, what it runs, what it refuses."""
 
+import threading
+import warnings
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager
+
 import pytest
 import torch
+import transformers
 from llama3 import random_llama
+from torch.utils.flop_counter import FlopCounterMode
 from transformers import LlamaConfig
 
+from medprm_scorer.bench_methods import useful_flops
 from medprm_scorer.encoding import EncodedChain, EncodedPrompt
 from medprm_scorer.errors import InputError, ModelError, ScoringError
+from medprm_scorer.kept_values import KeptValues
 from medprm_scorer.reward_head import RewardHead
 from medprm_scorer.transformers_engine import PlainEngine, TransformersEngine
+from medprm_scorer.tree_attention import ATTENTIONS, Row, mask_attention
 
 PLUS, MINUS, TAG = 5, 6, 7
 
@@ -28,6 +38,17 @@ def chain(seed: int, length: int, steps: int) -> EncodedChain:
 
 def prompt(*chains: EncodedChain, prefix: int = 40) -> EncodedPrompt:
     return EncodedPrompt(tuple(range(10, 10 + prefix % 40)) + (9,) * (prefix - prefix % 40), chains)
+
+
+@contextmanager
+def count_tokens(llama):
+    """The number of tokens of each pass."""
+    run: list[int] = []
+    hook = llama.get_decoder().register_forward_pre_hook(
+        lambda _, __, given: run.append(given["input_ids"].numel()), with_kwargs=True
+    )
+    yield run
+    hook.remove()
 
 
 def assert_same(ours, plain):
@@ -52,14 +73,130 @@ def test_any_budget_gives_the_rewards_of_the_plain_engine(budget):
 def test_each_unique_token_is_run_once():
     llama = model()
     engine = TransformersEngine(llama, PLUS, MINUS, 64)
-    run: list[int] = []
-    llama.get_decoder().register_forward_pre_hook(
-        lambda _, __, given: run.append(given["input_ids"].numel()), with_kwargs=True
-    )
     one, two = chain(1, 30, 3), chain(2, 25, 2)
-    engine.score([prompt(one, two, one, one, prefix=100)])
+    with count_tokens(llama) as run:
+        engine.score([prompt(one, two, one, one, prefix=100)])
     assert sum(run) == 100 + 30 + 25  # the prefix once, identical candidates once
     assert max(run) <= 64
+
+
+def test_leading_steps_that_candidates_share_are_run_once():
+    llama = model()
+    stem = chain(1, 60, 3)
+    grown = [EncodedChain(stem.ids + chain(n, 20, 1).ids, (*stem.tags, 79)) for n in range(2, 7)]
+    prompts = [prompt(stem, *grown, prefix=100)]
+    with count_tokens(llama) as run:
+        ours = TransformersEngine(llama, PLUS, MINUS).score(prompts)
+    assert sum(run) == 100 + 60 + 5 * 20
+    assert_same(ours, PlainEngine(llama, PLUS, MINUS).score(prompts))
+
+
+def test_one_question_asked_twice_is_run_once_and_small_questions_share_a_pass():
+    llama = model()
+    engine = TransformersEngine(llama, PLUS, MINUS, 512)
+    one, two = prompt(chain(1, 30, 3), chain(2, 25, 2)), prompt(chain(2, 25, 2), chain(3, 9, 1))
+    with count_tokens(llama) as run:
+        ours = engine.score([one, two, prompt(chain(4, 20, 2), prefix=60), one])
+    assert run == [40 + 30 + 25 + 9 + 60 + 20]
+    assert ours[0] == ours[3]
+    assert ours[0][1] == ours[1][0]
+
+
+@pytest.mark.parametrize("attention", ATTENTIONS)
+@pytest.mark.parametrize("budget", [50, None])
+def test_every_attention_gives_the_rewards_of_the_plain_engine(attention, budget):
+    llama = model()
+    prompts = [
+        prompt(*(chain(seed, 5 + 9 * seed, 1 + seed % 4) for seed in range(1, 7)), prefix=40),
+        prompt(chain(3, 30, 3), chain(3, 30, 3), prefix=200),
+    ]
+    engine = TransformersEngine(llama, PLUS, MINUS, budget, attention)
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # flex_attention says that it is not compiled here
+        assert_same(engine.score(prompts), PlainEngine(llama, PLUS, MINUS).score(prompts))
+    with pytest.raises(InputError, match="paths"):
+        TransformersEngine(llama, PLUS, MINUS, attention="best")
+
+
+@pytest.mark.parametrize("kind", ["Qwen2", "Qwen3", "Mistral", "Olmo2", "Gemma", "Granite"])
+def test_models_like_llama_are_run_too(kind):
+    """The attention is hooked where transformers offers it, so nothing here knows of Llama."""
+    torch.manual_seed(0)
+    sizes = {"hidden_size": 64, "intermediate_size": 160, "num_hidden_layers": 3, "head_dim": 16, "vocab_size": 50}
+    heads = {"num_attention_heads": 4, "num_key_value_heads": 2, "max_position_embeddings": 512, "pad_token_id": 0}
+    config = getattr(transformers, f"{kind}Config")(**sizes, **heads, tie_word_embeddings=False, sliding_window=None)
+    other = getattr(transformers, f"{kind}ForCausalLM")(config).eval()
+    engine = TransformersEngine(other, PLUS, MINUS, 64)
+    prompts = [prompt(*(chain(seed, 40, 3) for seed in range(1, 5)), prefix=100)]
+    engine.check_against_plain(prompts[0])
+    assert (engine.attention, engine._pass.narrow) == ("paths", True)
+    assert_same(engine.score(prompts), PlainEngine(other, PLUS, MINUS).score(prompts))
+
+
+def test_the_model_is_left_as_it_was_and_others_may_use_it_meanwhile():
+    llama = model()
+    before, hooks = llama.config._attn_implementation, dict(llama.model.layers[-1]._forward_pre_hooks)
+    ids = torch.arange(8, 48)[None]
+    with torch.inference_mode():
+        expected = llama(ids).logits
+    engine, other = TransformersEngine(llama, PLUS, MINUS, 64), TransformersEngine(llama, MINUS, PLUS, 64)
+    one = [prompt(*(chain(seed, 40, 3) for seed in range(1, 6)), prefix=100)]
+    alone = engine.score(one), other.score(one)
+    stop = threading.Event()
+    found = []
+
+    def use():
+        while not stop.is_set():
+            with torch.inference_mode():
+                found.append((llama(ids).logits - expected).abs().max().item())
+
+    with ThreadPoolExecutor(3) as pool:
+        using = pool.submit(use)
+        for _ in range(10):
+            calls = pool.submit(engine.score, one), pool.submit(other.score, one)
+            assert tuple(call.result() for call in calls) == alone
+        stop.set()
+        using.result()
+    assert found
+    assert max(found) < 1e-4
+    assert llama.config._attn_implementation == before
+    assert dict(llama.model.layers[-1]._forward_pre_hooks) == hooks
+
+
+def test_the_work_is_that_of_the_unique_tokens():
+    """The guard of the speed, which cannot flake: tokens and FLOPs are counted, not seconds."""
+    llama = model(max_position_embeddings=4096, num_hidden_layers=4)
+    prompts = [prompt(*(chain(seed, 60, 6) for seed in range(16)), prefix=600)]
+    engine = TransformersEngine(llama, PLUS, MINUS, 400)
+    with FlopCounterMode(display=False) as ours, count_tokens(llama) as run:
+        engine.score(prompts)
+    engine._pass.narrow = False
+    with FlopCounterMode(display=False) as wide:
+        engine.score(prompts)
+    unique = 600 + 16 * 60
+    assert sum(run) == unique
+    assert len(run) == -(-unique // 400)
+    useful = useful_flops(llama, prompts)
+    assert useful <= ours.get_total_flops() < 1.15 * useful  # blocks of queries see a little more than they need
+    assert wide.get_total_flops() > 1.15 * ours.get_total_flops()  # the last of four layers, at tags only
+
+
+def test_prefix_keys_and_values_are_never_copied_per_candidate():
+    """Memory above the weights does not grow with N times the prefix: what is kept between passes is counted."""
+    llama = model(max_position_embeddings=4096)
+    engine = TransformersEngine(llama, PLUS, MINUS, 256)
+    kept = []
+    whole = KeptValues.add
+
+    def add(values, row, stop):
+        whole(values, row, stop)
+        kept.append(sum(part[0][0].shape[1] for parts in values._parts.values() for part in parts))
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(KeptValues, "add", add)
+        engine.score([prompt(*(chain(seed, 60, 6) for seed in range(16)), prefix=600)])
+    assert max(kept) <= 600 + 60  # the prefix once, and the part of one candidate that the next pass goes on with
+    assert kept[-1] == 0
 
 
 def test_no_logits_of_the_whole_vocabulary(monkeypatch):
@@ -108,12 +245,9 @@ def test_memory_that_is_never_enough_is_an_error(monkeypatch):
 def test_a_chain_longer_than_the_budget_is_run_in_pieces():
     llama = model()
     engine = TransformersEngine(llama, PLUS, MINUS, 32)
-    run: list[int] = []
-    llama.get_decoder().register_forward_pre_hook(
-        lambda _, __, given: run.append(given["input_ids"].numel()), with_kwargs=True
-    )
     prompts = [prompt(chain(1, 20, 2), chain(2, 300, 9), chain(3, 33, 1), chain(4, 20, 3), prefix=100)]
-    ours = engine.score(prompts)
+    with count_tokens(llama) as run:
+        ours = engine.score(prompts)
     assert max(run) <= 32
     assert sum(run) == 100 + 20 + 300 + 33 + 20
     assert_same(ours, PlainEngine(llama, PLUS, MINUS).score(prompts))
@@ -141,10 +275,30 @@ def test_a_model_that_cannot_share_a_prefix_is_refused(monkeypatch):
     engine = TransformersEngine(model(), PLUS, MINUS)
     one = prompt(chain(1, 10, 2), chain(2, 12, 3))
     engine.check_against_plain(one)
-    mask = engine._mask
-    monkeypatch.setattr(engine, "_mask", lambda *given: torch.zeros_like(mask(*given)))  # every token sees all others
+    visible = Row.visible
+    monkeypatch.setattr(Row, "visible", lambda row, asking: torch.ones_like(visible(row, asking)))  # every token
+    for name in ATTENTIONS:
+        monkeypatch.setitem(ATTENTIONS, name, mask_attention)
     with pytest.raises(ModelError, match="other rewards"):
         engine.check_against_plain(one)
+    assert (engine.attention, engine._pass.narrow) == ("paths", True)
+
+
+def test_a_model_whose_last_layer_cannot_be_narrowed_is_run_whole():
+    llama = model()
+    engine = TransformersEngine(llama, PLUS, MINUS)
+    one = prompt(chain(1, 10, 2), chain(2, 12, 3))
+    whole = llama.model.layers[-1].mlp.forward
+
+    def wants_every_token(hidden):
+        if hidden.shape[1] < 20:  # those at tags only
+            raise ValueError("not all tokens are here")
+        return whole(hidden)
+
+    llama.model.layers[-1].mlp.forward = wants_every_token
+    engine.check_against_plain(one)
+    assert (engine.attention, engine._pass.narrow) == ("paths", False)
+    assert_same(engine.score([one]), PlainEngine(llama, PLUS, MINUS).score([one]))
 
 
 @pytest.mark.parametrize(

@@ -19,10 +19,15 @@ LAYERS = [  # lowest first; modules on one line may not import each other
     ["checks", "report"],
     ["report_html"],
     ["encoding"],
-    ["engine", "reward_head", "background_loop", "vllm_client", "vllm_endpoints", "tokenizer_loading"],
-    ["transformers_engine", "loading", "vllm_engine", "vllm_command"],
+    ["engine", "reward_head", "token_tree", "memory", "coalescing"],
+    ["background_loop", "vllm_client", "vllm_endpoints", "tokenizer_loading"],
+    ["tree_attention", "plain_engine", "loading", "vllm_engine", "vllm_command"],
+    ["model_pass", "kept_values"],
+    ["engine_session"],
+    ["transformers_engine"],
     ["results"],
     ["requests", "preparation"],
+    ["session", "batches"],
     ["scorer"],
     ["judged", "request_lines", "result_file"],
     ["line_ranking"],
@@ -34,7 +39,9 @@ LAYERS = [  # lowest first; modules on one line may not import each other
     ["evaluation"],
     ["demo"],
     ["cli_common"],
-    ["cli_evaluate", "cli_score", "cli_vllm"],
+    ["bench_setup", "bench_methods", "peak_memory", "bench_report"],
+    ["bench"],
+    ["cli_evaluate", "cli_score", "cli_vllm", "cli_bench"],
     ["cli"],
     ["__main__"],
 ]
@@ -42,7 +49,7 @@ RANK = {name: rank for rank, layer in enumerate(LAYERS) for name in layer}
 LIGHT = {"errors", "text", "steps", "answers", "prompts", "aggregate", "selection", "checks", "cli"}
 LIGHT |= {"policy_prompts", "sampling", "appending", "journal", "dataset", "cli_common", "cli_evaluate", "cli_score"}
 LIGHT |= {"request_lines", "result_file"}
-LIGHT |= {"cli_vllm"}
+LIGHT |= {"cli_vllm", "cli_bench"}
 """Modules that need nothing but the standard library (and typer, for the command line) when they are imported."""
 
 

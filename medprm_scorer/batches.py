@@ -1,0 +1,122 @@
+"""Several requests in one call of the engine: results in order, errors in place, the next batch read meanwhile."""
+
+import time
+from collections import deque
+from collections.abc import Callable, Iterator
+from concurrent.futures import Future, ThreadPoolExecutor
+from typing import Generic, TypeVar
+
+from medprm_scorer.engine import Engine, Rewards
+from medprm_scorer.errors import MedPRMError, ScoringError
+from medprm_scorer.preparation import Work
+from medprm_scorer.results import Ranking
+
+_AHEAD_TOKENS = 16384
+"""How many tokens of requests are gathered for one call of an engine that names no `max_batch_tokens`."""
+_PASSES = 2  # of an engine that does: a call's last pass may be a short one
+
+Entry = tuple[Work | MedPRMError, str | int | None]
+"""One request's work, or why there is none; and its id."""
+
+_Request = TypeVar("_Request")
+
+
+def prompts_of(batch: list[Entry]) -> list[Work]:
+    """The work that a batch has for the engine, in order."""
+    return [work for work, _ in batch if isinstance(work, Work)]
+
+
+def finish_batch(
+    batch: list[Entry], rewards: Rewards, strategy: str, aggregate: str, begun: float
+) -> list[Ranking | MedPRMError]:
+    """The rankings of a batch whose prompts have these rewards, and the errors, in order.
+
+    Raises:
+        ScoringError: There are not as many rewards as prompts.
+    """
+    prompts = len(prompts_of(batch))
+    if len(rewards) != prompts:
+        raise ScoringError(f"the engine returned rewards for {len(rewards)} requests of {prompts}")
+    by_request = iter(rewards)
+    results: list[Ranking | MedPRMError] = []
+    for work, name in batch:
+        try:
+            if not isinstance(work, Work):
+                results.append(work)
+                continue
+            results.append(work.ranking(next(by_request), strategy, aggregate, id=name, seconds=0.0))
+        except MedPRMError as error:
+            results.append(error.with_traceback(None))  # whose frames would hold the whole batch
+    seconds = {"seconds": time.perf_counter() - begun}
+    return [one if isinstance(one, MedPRMError) else one.model_copy(update=seconds) for one in results]
+
+
+class Pipeline(Generic[_Request]):
+    """Ranks a stream of requests in packed calls of the engine, and prepares the next call while one runs.
+
+    Args:
+        engine: Computes rewards.
+        prepare: Turns a request into an entry; called in the thread that asks for results.
+        strategy: As in `MedPRM.rank`.
+        aggregate: As in `MedPRM.rank`.
+    """
+
+    def __init__(self, engine: Engine, prepare: Callable[[_Request], Entry], strategy: str, aggregate: str) -> None:
+        self._engine, self._prepare, self._choice = engine, prepare, (strategy, aggregate)
+        self._most = _PASSES * getattr(engine, "max_batch_tokens", _AHEAD_TOKENS // _PASSES)
+        self._running: deque[tuple[list[Entry], Future[Rewards], float]] = deque()
+        self._place = 0
+
+    def rank(self, requests: Iterator[_Request]) -> Iterator[Ranking]:
+        """Rankings in the order of the requests.
+
+        Raises:
+            MedPRMError: Of the first request that cannot be ranked, after the rankings before it; names its place.
+        """
+        pool = ThreadPoolExecutor(1, thread_name_prefix="medprm-rank-many")
+        batch: list[Entry] = []
+        failure: Exception | None = None
+        tokens = 0
+        try:
+            while True:
+                try:
+                    batch.append(self._prepare(next(requests)))
+                except StopIteration:
+                    break
+                except Exception as error:  # noqa: BLE001 - the caller's source: told of after what came before it
+                    failure = error
+                    break
+                work, _ = batch[-1]
+                if isinstance(work, MedPRMError):
+                    break
+                tokens += work.tokens
+                if tokens >= self._most:
+                    self._start(pool, batch)
+                    batch, tokens = [], 0
+                while self._running and (self._running[0][1].done() or len(self._running) > 1):
+                    yield from self._results()
+            if batch:
+                self._start(pool, batch)
+            while self._running:
+                yield from self._results()
+            if failure is not None:
+                raise failure
+        finally:
+            pool.shutdown(wait=False, cancel_futures=True)
+
+    def _start(self, pool: ThreadPoolExecutor, batch: list[Entry]) -> None:
+        prompts = [work.prompt for work in prompts_of(batch)]
+        rewards = pool.submit(self._engine.score, prompts) if prompts else pool.submit(list)
+        self._running.append((batch, rewards, time.perf_counter()))
+
+    def _results(self) -> Iterator[Ranking]:
+        batch, rewards, begun = self._running.popleft()
+        try:
+            results = finish_batch(batch, rewards.result(), *self._choice, begun)
+        except MedPRMError as error:
+            results = [error]
+        for result in results:
+            if isinstance(result, MedPRMError):
+                raise type(result)(f"request {self._place}: {result}") from result
+            self._place += 1
+            yield result
