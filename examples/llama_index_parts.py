@@ -9,6 +9,8 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
+from llama_index.core import Settings
+from llama_index.core.llms import LLM
 from llama_index.core.retrievers import BaseRetriever
 from llama_index.core.schema import NodeWithScore, QueryBundle, TextNode
 from llama_index.llms.openai_like import OpenAILike
@@ -21,9 +23,9 @@ from examples.serving import serve
 PATIENTS = 3  # how many each example asks about
 
 
-def language_model(url: str, folder: Path = POLICY) -> OpenAILike:
-    """The model behind an OpenAI-compatible server."""
-    return OpenAILike(
+def language_model(url: str, folder: Path = POLICY) -> LLM:
+    """The model behind an OpenAI-compatible server; LlamaIndex's default too, which some of its parts ask for."""
+    Settings.llm = OpenAILike(
         api_base=url,
         api_key="none",
         model=str(folder),
@@ -32,10 +34,11 @@ def language_model(url: str, folder: Path = POLICY) -> OpenAILike:
         is_chat_model=True,
         is_function_calling_model=True,
     )
+    return Settings.llm
 
 
 @contextmanager
-def ask_locally(folder: Path = POLICY) -> Iterator[OpenAILike]:
+def ask_locally(folder: Path = POLICY) -> Iterator[LLM]:
     """The policy model behind such a server on this machine."""
     with serve(folder) as url:
         yield language_model(url, folder)
