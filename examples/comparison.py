@@ -87,14 +87,21 @@ def main(
     module: str, ask: Callable[[Case], Answers], hospital: Hospital, pairs: Sequence[Pair], options: argparse.Namespace
 ) -> None:
     """Compare, and print the table or put it into a text between its two marks."""
+    asked: list[Case] = []
+
+    def noted(case: Case) -> Answers:
+        asked.append(case)
+        return ask(case)
+
     begun = time.monotonic()
-    answers = compare(ask, hospital, options.cases, options.out / f"{module}.jsonl", f"{module} n={options.n}")
+    answers = compare(noted, hospital, options.cases, options.out / f"{module}.jsonl", f"{module} n={options.n}")
     right = [hospital.case(number).answer for number in range(options.cases)]
     facts = (
         f"`python -m examples.{module} --cases {options.cases} --n {options.n}`, {datetime.date.today().isoformat()}, "
-        f"{os.cpu_count()} CPU cores ({platform.machine()}), {time.monotonic() - begun:.0f} s (of the last run, if it "
-        f"was interrupted); {options.cases} patients, {options.n} samples."
+        f"{os.cpu_count()} CPU cores ({platform.machine()}); {options.cases} patients, {options.n} samples."
     )
+    if asked:
+        facts += f" A patient took {(time.monotonic() - begun) / len(asked):.1f} s."
     text = f"{facts}\n\n{table(answers, right, pairs)}"
     print(text)
     if options.results:
