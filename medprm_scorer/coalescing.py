@@ -7,6 +7,7 @@ while they wait: one thread of the queue's own serves them.
 """
 
 import asyncio
+import os
 import threading
 import time
 from collections import deque
@@ -46,6 +47,10 @@ class Coalescer(Generic[_Item, _Answer]):
         self._queue: deque[_Call[_Item, _Answer]] = deque()
         self._guard = threading.Lock()  # of the queue; held for moments only
         self._room = threading.BoundedSemaphore(waiting)
+        self._start_thread()
+
+    def _start_thread(self) -> None:
+        self._process = os.getpid()
         self._thread = ThreadPoolExecutor(1, thread_name_prefix="medprm")
 
     def call(self, items: Sequence[_Item]) -> list[_Answer]:
@@ -63,6 +68,8 @@ class Coalescer(Generic[_Item, _Answer]):
         while not self._room.acquire(blocking=False):
             await asyncio.sleep(0.005)
         call = self._enter(items)
+        if self._process != os.getpid():  # a fork has no threads but the one that forked
+            self._start_thread()
         self._thread.submit(self._serve_queue)
         return await asyncio.wrap_future(call.future)
 

@@ -1,6 +1,8 @@
 """Calls that come together are served together: order, bounds, faults, cancellation, nobody left waiting."""
 
 import asyncio
+import os
+import signal
 import threading
 import time
 from concurrent.futures import ThreadPoolExecutor
@@ -174,3 +176,19 @@ def test_many_threads_and_tasks_at_once():
         assert [call.result(20) for call in calls] == [[2 * n] for n in range(200, 300)]
         assert [loop.result(20) for loop in loops] == [[[2 * n] for n in range(s, s + 40)] for s in (1000, 2000)]
     assert all(len(batch) <= 7 for batch in server.batches)
+
+
+@pytest.mark.skipif(not hasattr(os, "fork"), reason="needs fork")
+def test_a_fork_serves_its_own_calls():
+    queue = Coalescer(lambda items: [2 * item for item in items], threading.Lock(), size=int, most=lambda: 9)
+    assert asyncio.run(queue.acall([1])) == [2]
+    with queue._lock:  # a fork in the middle of a batch would inherit the closed lock
+        time.sleep(0.05)
+    if (child := os.fork()) == 0:
+        os._exit(asyncio.run(queue.acall([3]))[0])
+    deadline = time.monotonic() + 30
+    while not (ended := os.waitpid(child, os.WNOHANG))[0]:
+        if time.monotonic() > deadline:
+            os.kill(child, signal.SIGKILL)
+        time.sleep(0.01)
+    assert os.waitstatus_to_exitcode(ended[1]) == 6

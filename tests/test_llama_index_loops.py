@@ -169,14 +169,19 @@ def check(demo, responses):
             assert chain.step_rewards == pytest.approx(same.step_rewards, abs=1e-5)
 
 
-def test_thirty_two_queries_at_once_are_each_right(demo):
+def test_thirty_two_queries_at_once_are_each_right_and_packed(demo, monkeypatch):
+    calls, real = [], demo.engine._calls._serve
+    monkeypatch.setattr(demo.engine._calls, "_serve", lambda prompts: calls.append(len(prompts)) or real(prompts))
     synthesizer = MedPRMSynthesizer(prm=demo, llm=answering(), n=2)
     one = RetrieverQueryEngine(Fixed([document(LABEL)]), response_synthesizer=synthesizer)
 
     async def main():
         return await asyncio.gather(*(one.aquery(question) for question in queries(32)))
 
-    check(demo, asyncio.run(main()))
+    responses = asyncio.run(main())
+    assert sum(calls) == 32
+    assert len(calls) <= 16
+    check(demo, responses)
 
 
 def test_queries_from_many_threads_are_each_right(demo):
