@@ -77,10 +77,15 @@ def table(answers: Sequence[Answers], right: Sequence[str], pairs: Sequence[Pair
     p = sign_flip_p_values(gains, _RESAMPLES, 0)
     lines += ["", "| paired difference | points | p |", "|---|---|---|"]
     lines += [
-        f"| {one} − {other} | {100 * mean:+.1f} [{100 * a:+.1f}, {100 * b:+.1f}] | {value:.4f} |"
+        f"| {one} − {other} | {100 * mean:+.1f} [{100 * a:+.1f}, {100 * b:+.1f}] | {_p_text(value)} |"
         for (one, other), mean, a, b, value in zip(pairs, gains.mean(0), low, high, p, strict=True)
     ]
     return "\n".join(lines)
+
+
+def _p_text(value: float) -> str:
+    """The smallest p that so many flips can give is a bound."""
+    return f"<={value:.4f}" if value <= 1 / _RESAMPLES else f"{value:.4f}"
 
 
 def main(
