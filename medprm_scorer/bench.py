@@ -144,7 +144,7 @@ class Bench:
         many = [self._requests.make(4) for _ in range(plan.questions)]
         calls = [self._requests.make(4) for _ in range(plan.calls)]
         large = self._requests.make(64)
-        rounds = max(min(plan.rounds, 3), 1)  # each is long by itself
+        rounds = plan.rounds
         rates: dict[str, list[float]] = {"large": [], "many": [], "rank_many": [], "arank": []}
         for turn in range(rounds):
             self._say(f"packed questions and concurrent calls, round {turn + 1} of {rounds}")
@@ -168,7 +168,7 @@ class Bench:
         chains = [list(chain) for chain in request.candidates]
         scored: list[list[float]] = [[] for _ in range(STEPS)]
         alone: list[list[float]] = [[] for _ in range(STEPS)]
-        rounds = max(min(plan.rounds, 3), 1)
+        rounds = plan.rounds
         for turn in range(rounds):
             self._say(f"session, round {turn + 1} of {rounds}")
             with self._prm.session(request.question, request.documents) as session:

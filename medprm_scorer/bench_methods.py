@@ -26,17 +26,17 @@ def card(model: Any, labels: tuple[int, int], prefix: Sequence[int], chain: Enco
 
 
 def padded(model: Any, head: RewardHead, prefix: Sequence[int], chains: Sequence[EncodedChain]) -> list[list[float]]:
-    """A padded batch of whole prompts with the head of two rows; no prefix is shared."""
+    """A padded batch of whole prompts with the head of two rows; no prefix is shared.
+
+    The padding is on the right, where causal attention never sees it: without a mask, attention takes its fastest way.
+    """
     longest = len(prefix) + max(len(chain.ids) for chain in chains)
     ids = torch.zeros(len(chains), longest, dtype=torch.long)
-    mask = torch.zeros_like(ids)
     for place, chain in enumerate(chains):
         whole = torch.tensor([*prefix, *chain.ids])
-        ids[place, : len(whole)], mask[place, : len(whole)] = whole, 1
+        ids[place, : len(whole)] = whole
     with torch.inference_mode():
-        output = model.get_decoder()(
-            input_ids=ids.to(model.device), attention_mask=mask.to(model.device), use_cache=False
-        )
+        output = model.get_decoder()(input_ids=ids.to(model.device), use_cache=False)
         hidden = output.last_hidden_state
         return [
             head(hidden[place, [len(prefix) + tag for tag in chain.tags]]).tolist()

@@ -15,16 +15,14 @@ from typing import Annotated
 
 import typer
 
-from medprm_scorer.aggregate import AGGREGATES
 from medprm_scorer.checks import check_choice
 from medprm_scorer.cli_bench import bench
 from medprm_scorer.cli_common import be_quiet, check_out, console, is_ascii_only, load, say, write_json
 from medprm_scorer.cli_evaluate import evaluate
+from medprm_scorer.cli_options import Aggregate, Device, Dtype, ModelName, Quantization, Strategy, Tokenizer, Url
 from medprm_scorer.cli_score import score
 from medprm_scorer.cli_vllm import vllm_command
 from medprm_scorer.errors import InputError, MedPRMError
-from medprm_scorer.prompts import RELEASED_MODEL
-from medprm_scorer.selection import STRATEGIES
 
 # typer brings click along under a name that changes with its version
 _UsageProblem: type[Exception] = next(base for base in typer.BadParameter.__mro__ if base.__name__ == "ClickException")
@@ -113,23 +111,16 @@ def demo() -> None:
 @app.command()
 def rank(
     request: Annotated[str, typer.Argument(metavar="REQUEST", help="JSON file with one request; - for stdin.")],
-    model: Annotated[
-        str | None, typer.Option(help=f"Hub id or folder, such as {RELEASED_MODEL}. Default: the demo model.")
-    ] = None,
-    strategy: Annotated[str, typer.Option(help=f"One of: {', '.join(STRATEGIES)}.")] = "weighted_vote",
-    aggregate: Annotated[
-        str, typer.Option(help=f"Chain reward from step rewards, one of: {', '.join(AGGREGATES)}.")
-    ] = "min",
+    model: ModelName = None,
+    strategy: Strategy = "weighted_vote",
+    aggregate: Aggregate = "min",
     json: Annotated[bool, typer.Option("--json", help="Print the ranking as JSON.")] = False,
     html: Annotated[Path | None, typer.Option(metavar="OUT", help="Write the ranking as a page, too.")] = None,
-    device: Annotated[str | None, typer.Option(help="Such as cpu or cuda:1. Default: the GPU if there is one.")] = None,
-    dtype: Annotated[str | None, typer.Option(help="float32, bfloat16 or float16. Default: bfloat16 on a GPU.")] = None,
-    url: Annotated[
-        str | None, typer.Option(help="A vLLM server instead of --model, such as http://127.0.0.1:8000.")
-    ] = None,
-    tokenizer: Annotated[
-        str | None, typer.Option(help="With --url: hub id or folder of the tokenizer. Default: the server's own.")
-    ] = None,
+    device: Device = None,
+    dtype: Dtype = None,
+    quantization: Quantization = None,
+    url: Url = None,
+    tokenizer: Tokenizer = None,
 ) -> None:
     """Rank the candidates of one request.
 
@@ -141,7 +132,7 @@ def rank(
 
     asked = read_request(request)
     check_out("--html", html)
-    prm = load(model, device, dtype, url, tokenizer)
+    prm = load(model, device, dtype, quantization, url, tokenizer)
     ranking = prm.rank(
         asked.question, asked.candidates, asked.documents, strategy=strategy, aggregate=aggregate, id=asked.id
     )

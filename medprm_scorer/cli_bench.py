@@ -5,6 +5,7 @@ from typing import Annotated
 import typer
 
 from medprm_scorer.cli_common import be_quiet, console, say, write_json
+from medprm_scorer.cli_options import Device
 
 
 def bench(
@@ -12,7 +13,7 @@ def bench(
     n: Annotated[int, typer.Option("--n", min=1, max=1024, help="Candidates.")] = 16,
     rounds: Annotated[int, typer.Option(min=1, max=100, help="How often each way is timed.")] = 3,
     json: Annotated[bool, typer.Option("--json", help="Print the figures as JSON.")] = False,
-    device: Annotated[str | None, typer.Option(help="Such as cpu or cuda:1. Default: the GPU if there is one.")] = None,
+    device: Device = None,
     dtype: Annotated[str, typer.Option(help="float32, bfloat16 or float16.")] = "bfloat16",
 ) -> None:
     """Time the scorer against the model card's quick start.

@@ -1,5 +1,6 @@
 """What the commands share: the model, the terminal, JSON on stdout, and files that are written at the end."""
 
+import logging
 import os
 import re
 import sys
@@ -68,7 +69,12 @@ def write_json(text: str) -> None:
 
 
 def load(
-    model: str | None, device: str | None, dtype: str | None, url: str | None = None, tokenizer: str | None = None
+    model: str | None,
+    device: str | None,
+    dtype: str | None,
+    quantization: str | None,
+    url: str | None,
+    tokenizer: str | None,
 ) -> "MedPRM":
     """Load the model that the options name, or reach the server; the demo model if they name none.
 
@@ -77,8 +83,8 @@ def load(
     """
     if url is None and tokenizer is not None:
         raise InputError("--tokenizer goes with --url")
-    if url is not None and (model or device or dtype):
-        raise InputError("--url takes no --model, --device or --dtype: the server has its own")
+    if url is not None and (model or device or dtype or quantization):
+        raise InputError("--url takes no --model, --device, --dtype or --quantization: the server has its own")
     if model is None and url is None:
         say(f"demo model: knows no medicine; for real questions pass --model {RELEASED_MODEL}")
     be_quiet()
@@ -88,7 +94,7 @@ def load(
 
     if url is not None:
         return MedPRM.from_vllm(url, tokenizer=tokenizer)
-    return MedPRM.from_pretrained(model, device=device, dtype=dtype)
+    return MedPRM.from_pretrained(model, device=device, dtype=dtype, quantization=quantization)
 
 
 def be_quiet() -> None:
@@ -99,9 +105,11 @@ def be_quiet() -> None:
         os.environ.setdefault("HF_HUB_DISABLE_PROGRESS_BARS", "1")
     if not sys.warnoptions:
         warnings.simplefilter("ignore")
-    from transformers.utils import logging
+    for name in ("torchao", "torch.utils._pytree", "bitsandbytes"):  # which transformers imports where they are
+        logging.getLogger(name).setLevel(logging.ERROR)
+    from transformers.utils import logging as transformers_logging
 
-    logging.disable_progress_bar()
+    transformers_logging.disable_progress_bar()
 
 
 def _escape_controls(text: str) -> str:

@@ -7,8 +7,8 @@ import typer
 
 from medprm_scorer.aggregate import AGGREGATES
 from medprm_scorer.cli_common import be_quiet, check_in, check_out, console, is_ascii_only, load, write_json
+from medprm_scorer.cli_options import Device, Dtype, ModelName, Quantization, Tokenizer, Url
 from medprm_scorer.errors import InputError
-from medprm_scorer.prompts import RELEASED_MODEL
 
 if TYPE_CHECKING:
     from medprm_scorer.scorer import MedPRM
@@ -30,26 +30,18 @@ def evaluate(
     html: Annotated[
         Path | None, typer.Option(metavar="OUT", help="Write a page with tables, curves and texts of questions.")
     ] = None,
-    model: Annotated[
-        str | None,
-        typer.Option(
-            help=f"Computes missing rewards: hub id or folder, such as {RELEASED_MODEL}. Default: demo model."
-        ),
-    ] = None,
+    model: ModelName = None,
     scores: Annotated[
         Path | None, typer.Option(metavar="FILE", help="Keeps computed rewards. Default: FILE.scores.jsonl.")
     ] = None,
     subsets: Annotated[int, typer.Option(min=1, max=100_000, help="Most subsets of n candidates per question.")] = 100,
     resamples: Annotated[int, typer.Option(min=1, max=1_000_000, help="Bootstrap resamples.")] = 2000,
     seed: Annotated[int, typer.Option(min=0, max=2**32, help="Of subsets, bootstrap and test.")] = 0,
-    device: Annotated[str | None, typer.Option(help="Such as cpu or cuda:1. Default: the GPU if there is one.")] = None,
-    dtype: Annotated[str | None, typer.Option(help="float32, bfloat16 or float16. Default: bfloat16 on a GPU.")] = None,
-    url: Annotated[
-        str | None, typer.Option(help="A vLLM server instead of --model, such as http://127.0.0.1:8000.")
-    ] = None,
-    tokenizer: Annotated[
-        str | None, typer.Option(help="With --url: hub id or folder of the tokenizer. Default: the server's own.")
-    ] = None,
+    device: Device = None,
+    dtype: Dtype = None,
+    quantization: Quantization = None,
+    url: Url = None,
+    tokenizer: Tokenizer = None,
 ) -> None:
     """Compare ways of choosing, on a file of sampled solutions.
 
@@ -75,7 +67,7 @@ def evaluate(
     plan = Plan(sizes, aggregates, subsets, Resampling(resamples, seed=seed))
 
     def scorer() -> "MedPRM":
-        return load(model, device, dtype, url, tokenizer)
+        return load(model, device, dtype, quantization, url, tokenizer)
 
     be_quiet()
     found = run(

@@ -5,12 +5,10 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from medprm_scorer.aggregate import AGGREGATES
 from medprm_scorer.checks import check_choice
 from medprm_scorer.cli_common import be_quiet, check_in, check_out, load, say
+from medprm_scorer.cli_options import Aggregate, Device, Dtype, ModelName, Quantization, Strategy, Tokenizer, Url
 from medprm_scorer.errors import InputError
-from medprm_scorer.prompts import RELEASED_MODEL
-from medprm_scorer.selection import STRATEGIES
 
 if TYPE_CHECKING:
     from medprm_scorer.scorer import MedPRM
@@ -19,17 +17,16 @@ if TYPE_CHECKING:
 def score(
     requests: Annotated[Path, typer.Argument(metavar="IN", help="JSONL, a JSON list, or gzip of either.")],
     out: Annotated[Path, typer.Argument(metavar="OUT", help="JSONL to write, one line per request.")],
-    model: Annotated[
-        str | None, typer.Option(help=f"Hub id or folder, such as {RELEASED_MODEL}. Default: the demo model.")
-    ] = None,
-    strategy: Annotated[str, typer.Option(help=f"One of: {', '.join(STRATEGIES)}.")] = "weighted_vote",
-    aggregate: Annotated[
-        str, typer.Option(help=f"Chain reward from step rewards, one of: {', '.join(AGGREGATES)}.")
-    ] = "min",
+    model: ModelName = None,
+    strategy: Strategy = "weighted_vote",
+    aggregate: Aggregate = "min",
     batch: Annotated[int, typer.Option(min=1, max=1024, help="Most requests in one call of the engine.")] = 4,
     in_flight: Annotated[int, typer.Option(min=1, max=1024, help="Most calls of the engine at a time.")] = 4,
-    device: Annotated[str | None, typer.Option(help="Such as cpu or cuda:1. Default: the GPU if there is one.")] = None,
-    dtype: Annotated[str | None, typer.Option(help="float32, bfloat16 or float16. Default: bfloat16 on a GPU.")] = None,
+    device: Device = None,
+    dtype: Dtype = None,
+    quantization: Quantization = None,
+    url: Url = None,
+    tokenizer: Tokenizer = None,
 ) -> int:
     """Rank many requests, from a file to a file.
 
@@ -48,7 +45,7 @@ def score(
     from medprm_scorer.scoring import score_file
 
     def scorer() -> "MedPRM":
-        return load(model, device, dtype)
+        return load(model, device, dtype, quantization, url, tokenizer)
 
     be_quiet()
     found = score_file(requests, out, scorer, strategy=strategy, aggregate=aggregate, batch=batch, in_flight=in_flight)

@@ -10,6 +10,7 @@ import torch
 from transformers import AutoModelForCausalLM, AutoTokenizer
 
 from medprm_scorer.errors import InputError, ModelError
+from medprm_scorer.quantization import quantization_config
 
 DEMO_MODEL = Path(str(files("medprm_scorer") / "demo_model"))
 _DTYPES = {"float32": torch.float32, "bfloat16": torch.bfloat16, "float16": torch.float16}
@@ -21,6 +22,7 @@ def load(
     device: str | torch.device | None = None,
     dtype: str | torch.dtype | None = None,
     revision: str | None = None,
+    quantization: Any = None,
 ) -> tuple[Any, Any]:
     """Load a causal language model and its tokenizer.
 
@@ -29,16 +31,18 @@ def load(
         device: `cpu`, `cuda`, `cuda:1`, `mps`; None takes a GPU where there is one.
         dtype: `float32`, `bfloat16` or `float16`; None takes bfloat16 on a GPU, float32 on a CPU.
         revision: Branch, tag or commit on the hub.
+        quantization: As for `medprm_scorer.quantization.quantization_config`.
 
     Returns:
         The model in evaluation mode on its device, and its tokenizer.
 
     Raises:
-        InputError: The device or dtype is unknown.
+        InputError: The device, dtype or quantization is unknown.
         ModelError: There is no such model, it cannot be read, or its weights are not all there as safetensors.
     """
     target = choose_device(device)
     kind = choose_dtype(dtype, target)
+    smaller = quantization_config(quantization, kind)
     if not isinstance(name, str | Path):
         raise InputError(f"the model must be a folder or a hub id, not {type(name).__name__}")
     local = bool(str(name)) and Path(name).is_dir()
@@ -47,13 +51,14 @@ def load(
     where: dict[str, Any] = {"revision": revision, "trust_remote_code": False, "local_files_only": local}
     if local and not (Path(name) / "config.json").is_file():
         raise ModelError(f"the folder {str(name)!r} holds no model: it has no config.json")
+    how: dict[str, Any] = {"use_safetensors": True, "attn_implementation": "sdpa", "output_loading_info": True}
+    if smaller is not None:
+        how |= {"quantization_config": smaller, "device_map": {"": target}}
     # else transformers, finding no safetensors, would ask a service on the hub to convert what is there
     os.environ["DISABLE_SAFETENSORS_CONVERSION"] = "1"
     try:
         tokenizer = AutoTokenizer.from_pretrained(name, use_fast=True, **where)
-        model, report = AutoModelForCausalLM.from_pretrained(
-            name, dtype=kind, use_safetensors=True, attn_implementation="sdpa", output_loading_info=True, **where
-        )
+        model, report = AutoModelForCausalLM.from_pretrained(name, dtype=kind, **how, **where)
     except Exception as error:
         raise ModelError(f"the model {str(name)!r} cannot be loaded: {_first_line(error)}") from error
     tied = {"lm_head.weight"} if getattr(model.config, "tie_word_embeddings", False) else set()
@@ -63,7 +68,9 @@ def load(
     lost = sorted(report["missing_keys"]) + sorted(str(entry) for entry in report["mismatched_keys"])
     if lost:  # transformers would fill these with random numbers and go on
         raise ModelError(f"the model {str(name)!r} lacks {len(lost)} of its weights, the first being {lost[0]}")
-    return model.to(target).eval(), tokenizer
+    if getattr(model, "hf_quantizer", None) is None:  # such weights are put in place as they are loaded
+        model = model.to(target)
+    return model.eval(), tokenizer
 
 
 def choose_device(device: str | torch.device | None) -> torch.device:

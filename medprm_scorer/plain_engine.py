@@ -2,10 +2,11 @@
 
 import asyncio
 import hashlib
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from typing import Any
 
 import torch
+from torch import Tensor
 
 from medprm_scorer.encoding import EncodedChain, EncodedPrompt
 from medprm_scorer.engine import Rewards
@@ -46,9 +47,19 @@ def fingerprint(model: Any) -> str:
     """A hash of the names, shapes and 64 spread-out numbers of every weight: any training moves some of them."""
     digest = hashlib.sha256()
     for name, weight in sorted(model.named_parameters()):
-        flat = weight.detach().flatten()
-        places = torch.linspace(0, len(flat) - 1, min(64, len(flat)), dtype=torch.float64).long()
-        # in bfloat16 steps, so that float32 and bfloat16 copies of the released weights are one model
-        sampled = flat[places.to(flat.device)].to(torch.bfloat16).float().cpu().tolist()
-        digest.update(f"{name} {tuple(weight.shape)} {sampled}".encode())
+        for part in _parts(weight.detach()):
+            flat = part.flatten()
+            places = torch.linspace(0, len(flat) - 1, min(64, len(flat)), dtype=torch.float64).long()
+            # in bfloat16 steps, so that float32 and bfloat16 copies of the released weights are one model
+            sampled = flat[places.to(flat.device)].to(torch.bfloat16).float().cpu().tolist()
+            digest.update(f"{name} {tuple(part.shape)} {sampled}".encode())
     return digest.hexdigest()[:16]
+
+
+def _parts(weight: Any) -> Iterator[Tensor]:
+    """The plain tensors that a weight consists of: several, numbers and their scales, if it is quantized."""
+    if not hasattr(weight, "__tensor_flatten__"):  # PyTorch's protocol of tensors that are made of others
+        yield weight
+        return
+    for name in weight.__tensor_flatten__()[0]:
+        yield from _parts(getattr(weight, name))

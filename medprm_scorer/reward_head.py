@@ -27,6 +27,8 @@ class RewardHead:
         linear = model.get_output_embeddings()
         if not isinstance(linear, nn.Linear):
             raise ModelError("the model has no linear language-model head, so step rewards cannot be read from it")
+        if not linear.weight.is_floating_point() or type(linear.weight.detach()) is not Tensor:
+            raise ModelError("the model's language-model head is quantized, so step rewards cannot be read from it")
         if max(positive_id, negative_id) >= linear.weight.shape[0]:
             raise ModelError("the model's vocabulary is smaller than its tokenizer's: they do not belong together")
         for setting, neutral in (("final_logit_softcapping", None), ("logits_scaling", 1), ("logit_scale", 1)):

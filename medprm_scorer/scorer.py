@@ -59,6 +59,7 @@ class MedPRM:
         device: str | None = None,
         dtype: str | None = None,
         revision: str | None = None,
+        quantization: Any = None,
         max_batch_tokens: int | None = None,
         system: str = "auto",
         steps: str = "auto",
@@ -72,6 +73,8 @@ class MedPRM:
             device: `cpu`, `cuda`, `cuda:1`, `mps`; None takes a GPU where there is one.
             dtype: `float32`, `bfloat16`, `float16`; None takes bfloat16 on a GPU and float32 on a CPU.
             revision: Branch, tag or commit on the hub.
+            quantization: `int8` or `int4` (4-bit NormalFloat) for small devices, or a transformers quantization
+                configuration; None loads the weights in `dtype`. Rewards change: measure on your own questions.
             max_batch_tokens: Most tokens in one pass of the model; None chooses by the device and its free memory.
             system: System prompt: `auto` (as trained), `rag`, `no_documents`, `outcome` or `card` (the model card's).
             steps: How one text is split into steps; see `medprm_scorer.steps`.
@@ -85,7 +88,7 @@ class MedPRM:
 
         if model is None:
             model, device = DEMO_MODEL, device or "cpu"
-        loaded, tokenizer = load(model, device, dtype, revision)
+        loaded, tokenizer = load(model, device, dtype, revision, quantization)
         return cls.from_model(
             loaded, tokenizer, max_batch_tokens=max_batch_tokens, system=system, steps=steps, answer=answer
         )

@@ -16,6 +16,7 @@ from example_rankings import example_ranking
 from medprm_scorer import cli
 from medprm_scorer.aggregate import AGGREGATES
 from medprm_scorer.errors import InputError, ModelError, ScoringError
+from medprm_scorer.prompts import RELEASED_MODEL
 from medprm_scorer.results import Ranking
 from medprm_scorer.selection import STRATEGIES
 
@@ -204,8 +205,9 @@ def test_bad_input_from_stdin_in_a_process():
 def test_rank_passes_everything_on(fake, capsys, request_file):
     prm = fake()
     options = ["--strategy", "best_of_n", "--aggregate", "mean", "--device", "cpu", "--dtype", "float32"]
+    options += ["--quantization", "int8"]
     assert cli.main(["rank", request_file, "--model", "some/model", *options]) == 0
-    assert prm.loaded == ("some/model", {"device": "cpu", "dtype": "float32"})
+    assert prm.loaded == ("some/model", {"device": "cpu", "dtype": "float32", "quantization": "int8"})
     question, candidates, documents, chosen = prm.asked
     assert (question, candidates, documents) == (REQUEST["question"], REQUEST["candidates"], REQUEST["documents"])
     assert chosen == {"strategy": "best_of_n", "aggregate": "mean", "id": "q1"}
@@ -217,10 +219,10 @@ def test_rank_passes_everything_on(fake, capsys, request_file):
 def test_without_a_model_the_demo_model_is_named(fake, capsys, request_file):
     prm = fake()
     assert cli.main(["rank", request_file]) == 0
-    assert prm.loaded == (None, {"device": None, "dtype": None})
+    assert prm.loaded == (None, {"device": None, "dtype": None, "quantization": None})
     captured = capsys.readouterr()
     assert "knows no medicine" in captured.err
-    assert cli.RELEASED_MODEL in captured.err
+    assert RELEASED_MODEL in captured.err
     assert "knows no medicine" not in captured.out
 
 
@@ -334,7 +336,7 @@ def test_demo():
     command = result.stdout.strip().splitlines()[-1].split()
     assert Path(command[0]).name == "medprm"
     assert command[1] == "rank"
-    assert command[-2:] == ["--model", cli.RELEASED_MODEL]
+    assert command[-2:] == ["--model", RELEASED_MODEL]
     assert json.loads(Path(command[2]).read_text(encoding="utf-8"))["id"] == "model-card"
 
 

@@ -19,7 +19,7 @@ LAYERS = [  # lowest first; modules on one line may not import each other
     ["checks", "report"],
     ["report_html"],
     ["encoding"],
-    ["engine", "reward_head", "token_tree", "memory", "coalescing"],
+    ["engine", "reward_head", "token_tree", "memory", "coalescing", "quantization"],
     ["background_loop", "vllm_client", "vllm_endpoints", "tokenizer_loading"],
     ["tree_attention", "plain_engine", "loading", "vllm_engine", "vllm_command"],
     ["model_pass", "kept_values"],
@@ -38,7 +38,7 @@ LAYERS = [  # lowest first; modules on one line may not import each other
     ["evaluation_html"],
     ["evaluation"],
     ["demo"],
-    ["cli_common"],
+    ["cli_common", "cli_options"],
     ["bench_setup", "bench_methods", "peak_memory", "bench_report"],
     ["bench"],
     ["cli_evaluate", "cli_score", "cli_vllm", "cli_bench"],
@@ -49,7 +49,7 @@ RANK = {name: rank for rank, layer in enumerate(LAYERS) for name in layer}
 LIGHT = {"errors", "text", "steps", "answers", "prompts", "aggregate", "selection", "checks", "cli"}
 LIGHT |= {"policy_prompts", "sampling", "appending", "journal", "dataset", "cli_common", "cli_evaluate", "cli_score"}
 LIGHT |= {"request_lines", "result_file"}
-LIGHT |= {"cli_vllm", "cli_bench"}
+LIGHT |= {"cli_vllm", "cli_bench", "cli_options"}
 """Modules that need nothing but the standard library (and typer, for the command line) when they are imported."""
 
 

@@ -4,6 +4,8 @@ import asyncio
 import json
 import shlex
 import ssl
+import threading
+import time
 
 import pytest
 from llama3 import real_tokenizer
@@ -256,6 +258,54 @@ def test_the_command_line_ranks_through_a_server(tmp_path, capsys):
         assert cli.main(["rank", str(path), *options, "--model", "a/b"]) == 2
         assert "--url takes no --model" in capsys.readouterr().err
     assert cli.main(["rank", str(path), "--tokenizer", "x"]) == 2
+
+
+def test_files_are_scored_and_evaluated_through_a_server(tmp_path, capsys):
+    folder, path, out = tmp_path / "tokenizer", tmp_path / "many.jsonl", tmp_path / "out.jsonl"
+    real_tokenizer().save_pretrained(folder)
+    one = {"question": QUESTION, "candidates": CHAINS, "documents": DOCUMENTS, "correct_answer": "A"}
+    path.write_text("".join(json.dumps(one | {"id": number}) + "\n" for number in range(5)))
+    with running(StandIn()) as server:
+        options = ["--url", server.url, "--tokenizer", str(folder)]
+        assert cli.main(["score", str(path), str(out), *options]) == 0
+        lines = [json.loads(line) for line in out.open()]
+        assert [line["id"] for line in lines] == list(range(5))
+        for line in lines:
+            found = {chain["index"]: [step["reward"] for step in chain["steps"]] for chain in line["ranking"]["chains"]}
+            assert [found[0], found[1]] == [pytest.approx(chain, abs=1e-9) for chain in right()]
+        assert cli.main(["evaluate", str(path), *options, "--resamples", "10", "--json"]) == 0
+        assert '"questions": 5' in capsys.readouterr().out
+        for wrong in (["--model", "a/b"], ["--dtype", "float32"], ["--quantization", "int8"]):
+            assert cli.main(["score", str(path), str(tmp_path / "new.jsonl"), *options, *wrong]) == 2
+            assert "--url takes no --model" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize("seconds", [2.0, pytest.param(20.0, marks=pytest.mark.vllm)])
+def test_scoring_a_file_outlasts_a_server_that_goes_away_and_returns(seconds, tmp_path):
+    """In `make test-vllm` it is away for 20 s."""
+    folder, path, out = tmp_path / "tokenizer", tmp_path / "many.jsonl", tmp_path / "out.jsonl"
+    real_tokenizer().save_pretrained(folder)
+    one = {"question": QUESTION, "candidates": CHAINS, "documents": DOCUMENTS}
+    path.write_text("".join(json.dumps(one | {"id": number}) + "\n" for number in range(200)))
+    statuses: list[int] = []
+    first = StandIn(seconds=0.02)
+    port = first.server_address[1]
+    command = ["score", str(path), str(out), "--url", first.url, "--tokenizer", str(folder), "--batch", "1"]
+    worker = threading.Thread(target=lambda: statuses.append(cli.main(command)))
+    with running(first):
+        worker.start()
+        while first.requests["/generative_scoring"] < 20:
+            time.sleep(0.005)
+        first.hang_up()
+    time.sleep(seconds)
+    assert not statuses
+    with running(StandIn(port=port)) as second:
+        worker.join(timeout=60)
+    assert statuses == [0]
+    assert second.requests["/generative_scoring"] > 50
+    lines = [json.loads(line) for line in out.open()]
+    assert [line["id"] for line in lines] == list(range(200))
+    assert all("ranking" in line for line in lines)
 
 
 # ---------------------------------------------------------------- the command that starts a server

@@ -29,6 +29,8 @@ def vllm_server(folder: Path, endpoint: str, tag_id: int, dtype: str, log: Path)
     # `vllm serve` itself looks for the metadata of a package named vllm, and the CPU build has another name
     command = ["nice", "-n", "10", python, "-m", "vllm.entrypoints.openai.api_server", "--model", str(folder)]
     command += [*server_options(serving), "--enforce-eager"]
+    if serving.endpoint != "step_pooling":
+        command += ["--block-size", "32"]  # what is cached is cached in blocks, of 128 tokens on a CPU if left alone
     quiet = {"HF_HUB_OFFLINE": "1", "VLLM_NO_USAGE_STATS": "1", "VLLM_CPU_KVCACHE_SPACE": "2"}
     with log.open("wb") as out:
         server = subprocess.Popen(

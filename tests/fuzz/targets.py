@@ -1,0 +1,222 @@
+"""What is fuzzed: functions of some bytes that raise if anything breaks, and return nothing.
+
+Each stands for one layer: `text` (steps and answers), `report` (what people see), `tokens` (prompts as ids), `tree`
+(shared beginnings), `files` (requests, data sets, journals and results on the disk) and `server` (what a server says).
+Only `MedPRMError` may come out of them for a bad input; everything else is a finding.
+"""
+
+import json
+import random
+import tempfile
+from collections.abc import Callable
+from functools import cache
+from itertools import pairwise
+from pathlib import Path
+
+from medprm_scorer.answers import extract_answer, normalize_answer
+from medprm_scorer.dataset import read_records
+from medprm_scorer.encoding import EncodedChain, PromptEncoder
+from medprm_scorer.errors import MedPRMError
+from medprm_scorer.journal import Journal
+from medprm_scorer.judged import parse_judged
+from medprm_scorer.report import clean_text, to_text
+from medprm_scorer.report_html import to_html
+from medprm_scorer.request_lines import decode_line, read_request_lines
+from medprm_scorer.requests import parse_request, read_request
+from medprm_scorer.result_file import Done, ResultFile, state_path
+from medprm_scorer.results import Ranking, ScoredChain, ScoredStep, Vote
+from medprm_scorer.steps import SPLIT_RULES, split_steps, steps_from_tagged, strip_reasoning
+from medprm_scorer.token_tree import TokenTree
+from medprm_scorer.vllm_endpoints import ENDPOINTS, Labels
+from tests.fuzz.cut import Cut
+from tests.pages import Page
+
+
+def text(data: bytes) -> None:
+    """Splitting loses nothing but whitespace and marks of headings; answers are short, clean and stable."""
+    chain = Cut(data).rest()
+    for rule in SPLIT_RULES:
+        split = split_steps(chain, rule)
+        assert all(step == step.strip() and step and "\n" not in step for step in split.steps)
+        if split.steps:
+            kept = "".join([split.front, *split.steps])
+            stripped = strip_reasoning(chain)
+            assert _letters(kept.replace("## Step", "Step")) == _letters(stripped.replace("## Step", "Step")), rule
+            assert split_steps(split.steps).steps == split.steps
+    assert all(step != "ки" for step in steps_from_tagged(chain).steps)
+    answer = extract_answer(chain)
+    if answer is not None:
+        assert answer == answer.strip()
+        assert answer
+        key = normalize_answer(answer)
+        assert normalize_answer(key) == key
+
+
+def report(data: bytes) -> None:
+    """No text can steer a terminal, nor become an element of the page."""
+    cut = Cut(data)
+    count = cut.number(5) + 1
+    chains = []
+    for index in range(count):
+        steps = [ScoredStep(text=cut.text(40), reward=cut.number(256) / 255) for _ in range(cut.number(4))]
+        error = None if steps else cut.text(20) or "blank"
+        chains.append(ScoredChain(index=index, text=cut.text(40), steps=steps, answer=cut.text(8) or None, error=error))
+    chains.sort(key=lambda chain: chain.error is not None)
+    if chains[0].error is not None:
+        return
+    answer = chains[0].answer
+    votes = [Vote(answer=answer, count=1, weight=0.5, share=1.0)] if answer else []
+    ranking = Ranking(
+        best=chains[0], chains=chains, answer=answer, votes=votes, strategy="weighted_vote" if votes else "best_of_n",
+        aggregate="min", question=cut.rest(), documents_used=0, documents_given=0, prompt_tokens=1, unique_tokens=1,
+        seconds=0.0,
+    )  # fmt: skip
+    shown = to_text(ranking)
+    assert clean_text(shown) == shown
+    page = Page(to_html(ranking))
+    assert set(page.tags) <= _ALLOWED, set(page.tags) - _ALLOWED
+    assert {name for name, _ in page.attributes} <= _ATTRIBUTES
+    assert Ranking.model_validate_json(ranking.model_dump_json()) == ranking
+
+
+def tokens(data: bytes) -> None:
+    """Tags stand after the steps and nowhere else; a prefix has the special tokens of any other; nothing is added."""
+    cut = Cut(data)
+    encoder = _encoder()
+    documents = [cut.text(60) for _ in range(cut.number(3))]
+    steps = [step for step in (cut.text(60).strip() for _ in range(cut.number(4))) if step] or ["a step"]
+    question = cut.rest()
+    chain = encoder.chain(steps)
+    assert [place for place, id_ in enumerate(chain.ids) if id_ == encoder.tag_id] == list(chain.tags)
+    assert len(chain.tags) == len(steps)
+    special = set(encoder._special_ids.values())
+    assert sum(id_ in special for id_ in chain.ids) == len(steps)
+    prefix = encoder.prefix(question, documents)
+    plain = encoder.prefix("Which?", ["x"] * len(documents))
+    assert [id_ for id_ in prefix.ids if id_ in special] == [id_ for id_ in plain.ids if id_ in special]
+    assert encoder.tag_id not in prefix.ids
+
+
+def tree(data: bytes) -> None:
+    """In a tree cut into rows anywhere, every token sees its own path and nothing else."""
+    cut = Cut(data)
+    groups = []
+    for _ in range(cut.number(3) + 1):
+        prefix = tuple(cut.number(3) for _ in range(cut.number(40) + 1))
+        start = tuple(cut.number(2) for _ in range(cut.number(40)))
+        tails = {
+            start[: cut.number(len(start) + 1)] + tuple(cut.number(2) for _ in range(cut.number(30) + 1))
+            for _ in range(cut.number(5) + 1)
+        }
+        groups.append((prefix, sorted(tails)))
+    found = TokenTree(groups)
+    draw = random.Random(cut.number(256))
+    for group, (prefix, tails) in enumerate(groups):
+        for place, tail in enumerate(tails):
+            whole = prefix + tail
+            numbers = [found.number(group, place, depth) for depth in range(len(whole))]
+            assert None not in numbers
+            assert [found.ids[number] for number in numbers] == list(whole)  # type: ignore[index]
+            assert [found.depths[number] for number in numbers] == list(range(len(whole)))  # type: ignore[index]
+            assert all(one < two for one, two in pairwise(numbers))  # type: ignore[operator]
+            begin = draw.randrange(found.size)
+            stop = draw.randrange(begin, found.size) + 1
+            pieces = found.row(begin, stop)
+            for asking in [number for number in numbers if number is not None and begin <= number < stop]:
+                seen: list[int] = []
+                for piece in pieces:
+                    if piece.begin <= asking - begin < piece.stop:
+                        last = min(piece.length, asking - begin - piece.begin + 1) if piece.own else piece.length
+                        seen += range(piece.depth, piece.depth + last)
+                assert seen == list(range(found.depths[asking] + 1))
+
+
+def files(data: bytes) -> None:
+    """Any file is read or refused; lines that can be read are those that a plain reader finds."""
+    cut = Cut(data)
+    kind = cut.number(4)
+    content = cut.bytes()
+    with tempfile.TemporaryDirectory() as folder:
+        path = Path(folder, "file")
+        path.write_bytes(content)
+        if kind == 0:
+            _tried(lambda: read_request(str(path)))
+            lines = _tried(lambda: list(read_request_lines(path))) or []
+            for line in lines:
+                value = _tried(lambda: decode_line(line.text))  # noqa: B023 - called at once
+                _tried(lambda: parse_request(value))  # noqa: B023
+        elif kind == 1:
+            for record in _tried(lambda: list(read_records(path))) or []:
+                assert isinstance(record.value, dict)
+                _tried(lambda: parse_judged(record.value))  # noqa: B023
+        elif kind == 2:
+            journal = _tried(lambda: Journal(path, {"model": "m"}))
+            if journal is not None:
+                with journal:
+                    journal.add("key", [0.5])
+                    assert journal.get("key") == [0.5]
+            else:
+                assert path.read_bytes() == content  # what is not ours is left as it was
+        else:
+            note = cut.number(200)
+            state_path(path).write_bytes(content[:note])
+            path.write_bytes(content[note:])
+            results = _tried(lambda: ResultFile(path))
+            if results is not None:
+                with results:
+                    results.add([b'{"id": 1, "error": "x"}'], results.done.after(b"d", error=True))
+                    assert results.done.records >= 1
+                with ResultFile(path) as again:
+                    assert isinstance(again.done, Done)
+            else:
+                assert path.read_bytes() == content[note:]
+
+
+def server(data: bytes) -> None:
+    """A server's answer gives rewards in [0, 1], one for each step asked for, or a clear error."""
+    cut = Cut(data)
+    chain = EncodedChain((5,) * 8, (1, 4, 7))
+    endpoint = ENDPOINTS[cut.number(len(ENDPOINTS))]
+    items = endpoint.items(chain)
+    try:
+        answer = json.loads(cut.rest())
+    except (ValueError, RecursionError):
+        return
+    if not isinstance(answer, dict):
+        return
+    rewards = _tried(lambda: endpoint.rewards(answer, Labels(489, 482), items))
+    if rewards is not None:
+        assert sum(map(len, rewards)) == len(chain.tags)
+        assert all(0 <= reward <= 1 for one in rewards for reward in one)
+
+
+TARGETS: dict[str, Callable[[bytes], None]] = {
+    target.__name__: target for target in (text, report, tokens, tree, files, server)
+}
+
+_ALLOWED = {"html", "head", "meta", "title", "style", "body", "div", "h1", "h2", "p", "bdi", "details", "summary"}
+_ALLOWED |= {"table", "thead", "tbody", "tr", "th", "td", "b", "i", "em", "span", "ol", "li"}
+_ATTRIBUTES = {"class", "style", "title", "dir", "open", "lang", "charset", "name", "content"}
+
+
+def _letters(chain: str) -> str:
+    """A text without its whitespace."""
+    return "".join(chain.split())
+
+
+def _tried(work: Callable[[], object]):  # type: ignore[no-untyped-def]
+    """What the work gives; None if it refuses its input as it should."""
+    try:
+        return work()
+    except MedPRMError as error:
+        if "\n" in str(error):
+            raise AssertionError("an error of more than one line") from error
+        return None
+
+
+@cache
+def _encoder() -> PromptEncoder:
+    from medprm_scorer.loading import DEMO_MODEL
+    from medprm_scorer.tokenizer_loading import load_tokenizer
+
+    return PromptEncoder(load_tokenizer(DEMO_MODEL, None))
