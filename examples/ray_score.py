@@ -26,7 +26,7 @@ from medprm_scorer import MedPRM
 from medprm_scorer.line_ranking import LineRanker
 from medprm_scorer.request_lines import read_request_lines
 
-_LINES = 64  # in a block of Ray's
+_LINES = 64  # handed to Ray at a time
 
 
 def read(files: dict[str, Any]) -> Iterator[dict[str, list[bytes | None]]]:
@@ -84,7 +84,8 @@ def score(
     DataContext.get_current().execution_options.preserve_order = True
     paths = sorted(Path(path).iterdir()) if Path(path).is_dir() else [Path(path)]
     files = ray.data.from_items([{"path": str(one.absolute())} for one in paths], override_num_blocks=len(paths))
-    results = files.map_batches(read, batch_size=1).map_batches(
+    lines = files.map_batches(read, batch_size=1).repartition(target_num_rows_per_block=batch)  # one for each call
+    results = lines.map_batches(
         Scorer,
         fn_constructor_args=(model, strategy, aggregate),
         compute=ActorPoolStrategy(size=actors),

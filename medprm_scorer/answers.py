@@ -53,7 +53,8 @@ _LATEX_TEXT = re.compile(r"\\(?:text|textbf|textit|textrm|mathrm|mathbf|mathsf|m
 _BOXED_OPTION = re.compile(r"\(([A-Za-z])\)(?:\s|\Z)|([A-Za-z])(?:\)(?:\s|\Z)|:\s|[.:)]?\Z|(?!" + _SPECIES + r")\.\s)")
 _NESTED_LATEX = 4  # wrappings that are taken off a boxed answer; a bound, so that hostile nesting costs nothing
 
-_EDGES = " \t\r\n*_#`$"
+_BLANKS = "".join(filter(str.isspace, map(chr, range(0x3001))))  # all that `str.strip` takes, no-break spaces too
+_EDGES = _BLANKS + "*_#`$"
 _KEY_EDGES = " .,;:!?*_`\"'“”‘’«»()[]{}"
 
 

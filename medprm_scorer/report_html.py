@@ -38,7 +38,7 @@ STYLE = """
 .medprm-report details, .medprm-report .failed { margin: .5em 0; padding: .5em .7em; border-radius: .4em;
   border: 1px solid rgb(128 128 128 / 40%); }
 .medprm-report summary { cursor: pointer; }
-.medprm-report .strip { white-space: nowrap; margin-left: .5em; }
+.medprm-report .strip { margin-left: .5em; }
 .medprm-report .strip i { display: inline-block; width: .8em; height: .8em; margin-right: 2px; border-radius: 2px;
   background: rgb(var(--reward)); }
 .medprm-report ol { list-style: none; margin: .6em 0 .2em; padding: 0; }

@@ -30,6 +30,9 @@ from medprm_scorer.errors import InputError
         (r"\boxed{\text{A} or \text{B}}", r"\text{A} or \text{B}"),
         (r"\boxed{A} then \boxed{B}", "B"),
         (r"\boxed{A} then \boxed{ }", "A"),
+        ("\\boxed{5 mg\u00a0\x1e}", "5 mg"),  # found by fuzzing: blanks beyond ASCII are blanks
+        ("\\boxed{**\u00a0**}", None),
+        ("Final diagnosis:\u3000Gout\u3000", "Gout"),
         (r"\boxed{A} then \boxed{B", "A"),
         (r"{ \boxed{A} {", "A"),
         (r"\boxed{x \} y}", r"x \} y"),

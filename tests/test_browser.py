@@ -6,7 +6,10 @@ import shutil
 from pathlib import Path
 
 import pytest
+from evaluations import example_evaluation, hostile_evaluation
 from example_rankings import example_ranking, make_chain, make_ranking
+
+from medprm_scorer.evaluation_html import to_html as evaluation_page
 
 sync_api = pytest.importorskip("playwright.sync_api", reason="needs Playwright: make test-browser")
 CHROMIUM = next(filter(None, map(shutil.which, ("chromium", "chromium-browser", "google-chrome"))), None)
@@ -27,7 +30,11 @@ def pages() -> dict[str, str]:
     ranking = make_ranking([hostile, long, failed, many], question=HOSTILE + " which?")
     fragment = example_ranking()._repr_html_()
     notebook = f"<!DOCTYPE html><html><body><main style='margin: 1em'>{fragment}</main></body></html>"
-    return {"ranking": example_ranking().to_html(), "hostile": ranking.to_html(), "notebook": notebook}
+    found = {"ranking": example_ranking().to_html(), "hostile": ranking.to_html(), "notebook": notebook}
+    return found | {
+        "evaluation": evaluation_page(example_evaluation()),
+        "hostile_evaluation": evaluation_page(hostile_evaluation()),
+    }
 
 
 @pytest.fixture(scope="module")
@@ -40,7 +47,7 @@ def browser():
 
 @pytest.mark.parametrize("scheme", ["light", "dark"])
 @pytest.mark.parametrize("size", SIZES)
-@pytest.mark.parametrize("name", ["ranking", "hostile", "notebook"])
+@pytest.mark.parametrize("name", pages())
 def test_a_page_fits_runs_nothing_loads_nothing_and_can_be_read(browser, name, size, scheme, tmp_path):
     path = tmp_path / f"{name}.html"
     path.write_text(pages()[name], encoding="utf-8")
