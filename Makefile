@@ -3,7 +3,7 @@
 PYTHON ?= python3
 VENV ?= .venv
 VLLM_VENV ?= .venv-vllm
-AUDIT_VENV ?= .venv-audit
+TOOLS_VENV ?= .venv-tools
 FUZZ_SECONDS ?= 300
 SOAK_MINUTES ?= 20
 
@@ -12,7 +12,7 @@ CORE := $(VENV)/.installed-core
 DEV := $(VENV)/.installed-dev
 RAY := $(VENV)/.installed-ray
 VLLM := $(VLLM_VENV)/.installed
-AUDIT := $(AUDIT_VENV)/.installed
+TOOLS := $(TOOLS_VENV)/.installed
 VLLM_NEEDS := tests/vllm-server-requirements.txt
 VLLM_PINS := tests/vllm-server-constraints.txt
 INPUTS := pyproject.toml constraints.txt
@@ -21,7 +21,7 @@ PIP := $(BIN)/python -m pip install --disable-pip-version-check --quiet --constr
 
 .DELETE_ON_ERROR:
 .PHONY: help demo test test-langchain-matrix test-llama-index-matrix test-ray test-vllm test-browser fuzz soak audit \
-    licences lint format clean
+    licences dist test-dist lint format clean
 
 help:
 	@echo "make demo    rank the shipped requests with the demo model (offline once installed)"
@@ -33,6 +33,8 @@ help:
 	@echo "make soak    call one model from 32 callers for SOAK_MINUTES (now $(SOAK_MINUTES))"
 	@echo "make audit   ask for known weaknesses of the packages in constraints.txt"
 	@echo "make licences  write the licences of what an installation brings into docs/licences.md"
+	@echo "make dist    build the wheel and the source archive, and check them"
+	@echo "make test-dist  install the wheel into a new environment and run the demo from it"
 	@echo "make lint    check style and types"
 	@echo "make test-langchain-matrix    run its tests with the lowest and the highest versions that are admitted"
 	@echo "make test-llama-index-matrix  likewise for llama-index-core"
@@ -82,16 +84,27 @@ fuzz: $(DEV)
 soak: $(DEV)
 	$(BIN)/python -m benchmarks.soak --minutes $(SOAK_MINUTES)
 
-audit: $(AUDIT)
-	$(AUDIT_VENV)/bin/pip-audit --requirement constraints.txt --no-deps --disable-pip --progress-spinner off
+audit: $(TOOLS)
+	$(TOOLS_VENV)/bin/pip-audit --requirement constraints.txt --no-deps --disable-pip --strict --progress-spinner off
 
-licences: $(AUDIT)
+licences: $(TOOLS)
 	@$(MAKE) --no-print-directory VENV=.venv-core .venv-core/.installed-core
 	@{ echo "# Licences"; echo; \
 	   echo "medprm is under the MIT licence, and so are the demo model, its data and the small policy model, which were made"; \
 	   echo "for it. These packages come with an installation without extras, written by \`make licences\`:"; echo; \
-	   $(AUDIT_VENV)/bin/pip-licenses --python .venv-core/bin/python --from=mixed --format=markdown --with-urls \
+	   $(TOOLS_VENV)/bin/pip-licenses --python .venv-core/bin/python --from=mixed --format=markdown --with-urls \
 	       --ignore-packages medprm; } >docs/licences.md
+
+dist: $(TOOLS)
+	@rm -rf dist build
+	$(TOOLS_VENV)/bin/python -m build --outdir dist .
+	$(TOOLS_VENV)/bin/twine check --strict dist/*
+
+test-dist: dist
+	@rm -rf .venv-wheel && $(PYTHON) -m venv .venv-wheel
+	@.venv-wheel/bin/python -m pip install --disable-pip-version-check --quiet --constraint constraints.txt torch
+	@.venv-wheel/bin/python -m pip install --disable-pip-version-check --quiet --constraint constraints.txt dist/*.whl
+	cd / && HF_HUB_OFFLINE=1 "$(abspath .venv-wheel)/bin/medprm" demo
 
 lint: $(DEV)
 	$(BIN)/ruff check $(SOURCES)
@@ -103,7 +116,7 @@ format: $(DEV)
 	$(BIN)/ruff check --fix $(SOURCES)
 
 clean:
-	rm -rf -- "$(VENV)" "$(VLLM_VENV)" "$(AUDIT_VENV)" .venv-core .fuzz build dist *.egg-info .pytest_cache .ruff_cache .mypy_cache .hypothesis
+	rm -rf -- "$(VENV)" "$(VLLM_VENV)" "$(TOOLS_VENV)" .venv-core .venv-wheel .fuzz build dist *.egg-info .pytest_cache .ruff_cache .mypy_cache .hypothesis
 	find $(SOURCES) -type d -name __pycache__ -prune -exec rm -rf -- {} +
 
 $(BIN)/python:
@@ -122,9 +135,10 @@ $(DEV): $(CORE)
 	@$(PIP) --editable ".[dev]"
 	@touch $@
 
-$(AUDIT):
-	@$(PYTHON) -m venv "$(AUDIT_VENV)"
-	@$(AUDIT_VENV)/bin/python -m pip install --disable-pip-version-check --quiet "pip-audit>=2.9" "pip-licenses>=5"
+$(TOOLS):
+	@$(PYTHON) -m venv "$(TOOLS_VENV)"
+	@$(TOOLS_VENV)/bin/python -m pip install --disable-pip-version-check --quiet \
+	    "pip-audit>=2.9" "pip-licenses>=5" "build>=1.2" "twine>=6"
 	@touch $@
 
 $(RAY): $(DEV)
