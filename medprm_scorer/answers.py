@@ -4,10 +4,12 @@ The forms are those that the policies were told to end with (source: the project
 the last occurrence of a form winning:
 
 1. `\boxed{X}`;
-2. `answer is X`, with X a single letter;
+2. `answer is X`, or `correct (right, best) option (choice) is X`, with X a single letter;
 3. `Final Diagnosis: …` to the end of the line;
 4. `diagnosis is …` to the full stop;
-5. `Answer: X`, with X a single letter. Not in the authors' code; it only finds what would else be no answer.
+5. `Answer: X`, with X a single letter.
+
+Of these, the options of 2 and all of 5 are not in the authors' code: they only find what would else be no answer.
 
 Which letters count in 2 and 5 is this package's choice, since a wrong vote is worse than a missing one:
 
@@ -24,7 +26,7 @@ from medprm_scorer.steps import strip_reasoning
 
 # All repeats are bounded or cannot overlap with what follows them: no pattern takes more than linear time.
 _BOXED = re.compile(r"\\boxed\s*\{\s*|\\[{}]|[{}]")
-_ANSWER_IS = re.compile(r"\b(?i:answer\s{1,4}is)\b")
+_ANSWER_IS = re.compile(r"\b(?i:(?:answer|(?:correct|right|best)\s{1,4}(?:option|choice))\s{1,4}is)\b")
 _ANSWER_COLON = re.compile(r"\b(?i:answer)[*_]{0,3}\s?:")
 _LETTER = re.compile(
     r"[\s:*_$`\"'“”‘’]{0,12}(?i:(?:option|choice)\s{1,4})?[*_$`]{0,4}"

@@ -60,6 +60,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
     except OSError as error:
         return _fail(f"{error.filename or 'output'}: {error.strerror or type(error).__name__}", status=1)
     except (KeyboardInterrupt, typer.Abort):
+        goes_on = given[:1] in (["score"], ["evaluate"])
+        say("stopped; the same command goes on where it was" if goes_on else "stopped")
         return 130
     except Exception as error:  # noqa: BLE001 - a traceback could show a patient's text; where it broke does not
         where = traceback.extract_tb(error.__traceback__)[-1]

@@ -51,6 +51,9 @@ def score(
     found = score_file(requests, out, scorer, strategy=strategy, aggregate=aggregate, batch=batch, in_flight=in_flight)
     for problem in found.problems:
         say(problem)
+    more = found.errors - found.earlier_errors - len(found.problems)
+    if more:
+        say(f"{more:,} more, each told of in its line of {out}")
     went_on = f" ({found.earlier:,} of them by earlier runs)" if found.earlier else ""
     typer.echo(f"{found.records:,} requests{went_on}: {found.records - found.errors:,} ranked, {found.errors:,} errors")
     return 1 if found.errors else 0

@@ -37,20 +37,21 @@ class Record:
 
     Args:
         place: Place in the file, from 0.
-        value: The decoded object. Strings may hold lone surrogates, numbers may be NaN or infinite.
+        value: The decoded object; whatever there is, if anything was asked for. Strings may hold lone surrogates, numbers may be NaN or infinite.
         end: Bytes of the file read so far, for a progress bar; compressed ones if it is gzipped.
     """
 
     place: int
-    value: dict[str, Any] = field(repr=False)
+    value: Any = field(repr=False)
     end: int
 
 
-def read_records(path: str | Path) -> Iterator[Record]:
+def read_records(path: str | Path, anything: bool = False) -> Iterator[Record]:
     """Read the records of a file, in order.
 
     Args:
         path: A file in UTF-8, with or without a byte order mark, gzipped or not, of any name.
+        anything: Whether a record may be any JSON value; else one that is no object is refused.
 
     Yields:
         The records; none for an empty list.
@@ -69,7 +70,7 @@ def read_records(path: str | Path) -> Iterator[Record]:
         [Record(place=0, end=39), Record(place=1, end=39)]
     """
     with open_bytes(path) as (file, raw):
-        for place, value in enumerate(_objects(_Text(file))):
+        for place, value in enumerate(_values(_Text(file), anything)):
             yield Record(place, value, raw.tell())
 
 
@@ -154,27 +155,27 @@ class _Text:
                 return ""
 
 
-def _objects(text: _Text) -> Iterator[dict[str, Any]]:
+def _values(text: _Text, anything: bool) -> Iterator[Any]:
     mark = text.peek()
     if not mark:
         raise InputError("the file is empty; expected a JSON list of records, or one JSON object per line")
     if mark == "[":
         text.at += 1
-        yield from _list(text)
+        yield from _list(text, anything)
         if text.peek():
             raise InputError(f"more text after the end of the list, at line {text.line()}")
     else:
         while text.peek():
-            yield _object(text)
+            yield _value(text, anything)
 
 
-def _list(text: _Text) -> Iterator[dict[str, Any]]:
+def _list(text: _Text, anything: bool) -> Iterator[Any]:
     """The items of a list whose opening bracket has been read; reads the closing one, too."""
     if text.peek() != "]":
-        yield _object(text)
+        yield _value(text, anything)
         while text.peek() == ",":
             text.at += 1
-            yield _object(text)
+            yield _value(text, anything)
     mark = text.peek()
     if not mark:
         raise _cut_short(text)
@@ -183,15 +184,20 @@ def _list(text: _Text) -> Iterator[dict[str, Any]]:
     text.at += 1
 
 
-def _object(text: _Text) -> dict[str, Any]:
+def _value(text: _Text, anything: bool) -> Any:
     mark = text.peek()
     if not mark:
         raise _cut_short(text)
-    if mark != "{":
+    if mark != "{" and not anything:
         raise InputError(f"record {text.place} (line {text.line()}) is not a JSON object")
     while True:
         try:
-            value, text.at = _DECODER.raw_decode(text.buffer, text.at)
+            value, end = _DECODER.raw_decode(text.buffer, text.at)
+            if mark not in '{["' and len(text.buffer) - end < _MARGIN:
+                length = end - text.at
+                if text.more():
+                    continue  # a number may go on in what had not been read
+                end = text.at + length  # the buffer now begins where the value does
         except json.JSONDecodeError as error:
             failed = error.pos
         except RecursionError:
@@ -199,8 +205,8 @@ def _object(text: _Text) -> dict[str, Any]:
         except ValueError:  # the interpreter refuses integers of thousands of digits
             raise InputError(f"record {text.place} (line {text.line()}) holds a number with too many digits") from None
         else:
-            text.place += 1
-            return value  # type: ignore[no-any-return]  # what begins with a brace is an object
+            text.place, text.at = text.place + 1, end
+            return value
         line = text.line(failed)
         # Text that merely stops short fails near its end, or at the quote of the string that it stops in
         if failed < len(text.buffer) - _MARGIN and not _OPEN_STRING.match(text.buffer, failed):

@@ -29,6 +29,7 @@ StepRewards = Sequence[Sequence[float] | None]
 """Of each candidate its step rewards, or None if it could not be scored."""
 
 DISAGREEMENTS_KEPT = 100
+_PROBLEMS_NAMED = 5
 
 
 @dataclass(frozen=True)
@@ -110,7 +111,7 @@ def evaluate(
         [0.0, 1.0]
     """
     plan = plan or Plan()
-    scorer = _Scorer(prm, journal)
+    scorer = _Scorer(prm, journal, lambda: _check_all(path, answer, progress))
     tallies: dict[str, Tally] = {}
     disagreements: list[Disagreement] = []
     disagreed = repeated = 0
@@ -154,9 +155,12 @@ def evaluate(
         disagreements=disagreements,
         disagreed=disagreed,
         scored_here=scorer.count,
+        kept=scorer.kept,
+        without_documents=scorer.bare,
         documents_left_out=scorer.cut,
         repeated=repeated,
         model=(model or scorer.name) if scorer.count else None,
+        engine=scorer.name,
     )
 
 
@@ -172,6 +176,28 @@ def _judged_questions(
                 raise InputError(f"{path}: record {record.place}: {error}") from None
             yield record.place, question
             bar.update(record.end - bar.n)
+
+
+def _check_all(path: str | Path, answer: Callable[[str], str | None], progress: bool | None) -> None:
+    """Read the whole file once before the first question is scored: a bad record must not show after hours of that.
+
+    Raises:
+        InputError: Records cannot be used; it counts them, and names the first few.
+    """
+    problems: list[str] = []
+    count = 0
+    with file_bar(path, "checking", progress) as bar:
+        for record in read_records(path):
+            try:
+                parse_judged(record.value, answer)
+            except InputError as error:
+                count += 1
+                if len(problems) < _PROBLEMS_NAMED:
+                    problems.append(f"record {record.place}: {error}")
+            bar.update(record.end - bar.n)
+    if count:
+        many = f"{count:,} records cannot be used, " if count > 1 else ""
+        raise InputError(f"{path}: {many}{'; '.join(problems)}{'; …' if count > len(problems) else ''}")
 
 
 def _take(
@@ -215,15 +241,20 @@ def _disagreement(place: int, question: JudgedQuestion, chosen: Winners) -> Disa
 
 
 class _Scorer:
-    """Computes step rewards when they are first needed, and keeps them in a journal."""
+    """Computes step rewards when they are first needed, and keeps them in a journal.
 
-    def __init__(self, prm: MedPRM | Callable[[], MedPRM] | None, path: str | Path | None) -> None:
-        self._given = prm
+    Before the first of them is computed, `before` is called.
+    """
+
+    def __init__(
+        self, prm: MedPRM | Callable[[], MedPRM] | None, path: str | Path | None, before: Callable[[], None]
+    ) -> None:
+        self._given, self._before = prm, before
         self._path = path
         self._prm: MedPRM | None = None
         self._journal: Journal | None = None
-        self.count = 0
-        self.cut = 0
+        self.count = self.kept = 0
+        self.cut = self.bare = 0
 
     @property
     def name(self) -> str | None:
@@ -237,6 +268,8 @@ class _Scorer:
         request = question.request
         key = hashlib.sha256(json.dumps([request.question, request.documents, request.candidates]).encode()).hexdigest()
         known = self._journal.get(key) if self._journal is not None else None
+        self.bare += not request.documents
+        self.kept += known is not None
         if known is None:
             known = _score(prm, question)
             if self._journal is not None:
@@ -254,6 +287,7 @@ class _Scorer:
         if self._prm is None:
             if self._given is None:
                 raise InputError("it holds no step rewards for some candidate: give a model to compute them")
+            self._before()
             self._prm = self._given if isinstance(self._given, MedPRM) else self._given()
             if self._path is not None:
                 self._journal = Journal(self._path, {"holds": "step rewards", **self._prm.settings})

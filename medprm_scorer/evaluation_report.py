@@ -122,7 +122,10 @@ def summary(evaluation: Evaluation) -> list[str]:
         f"{_count(len(evaluation.sources), 'data source')}"
     ]
     if total.open_ended:
-        lines.append(f"{_count(total.open_ended, 'open-ended question')} left out: no judged answer.")
+        lines.append(
+            f"{_count(total.open_ended, 'question')} left out: it is not known of every candidate whether it is right "
+            "(open-ended, or without a correct answer)."
+        )
     if not total.questions:
         lines.append("There is nothing to compare: no question has a judged answer.")
     if evaluation.repeated:
@@ -139,6 +142,11 @@ def summary(evaluation: Evaluation) -> list[str]:
             f"{_count(total.without_rewards, 'question')} without any scored candidate: choices by rewards count as "
             "wrong there."
         )
+    if evaluation.without_documents:
+        lines.append(
+            f"{_count(evaluation.without_documents, 'question')} without documents: the model judged such chains "
+            "without any evidence."
+        )
     if evaluation.documents_left_out:
         lines.append(
             f"{_count(evaluation.documents_left_out, 'question')} with more documents than the model reads: the last "
@@ -152,11 +160,15 @@ def summary(evaluation: Evaluation) -> list[str]:
         lines.append(f"{first}{rest}; such a question takes part with all that it has.")
     if evaluation.scored_here:
         model = f" by {_line(evaluation.model)}" if evaluation.model else ""
-        lines.append(f"Rewards of {_count(evaluation.scored_here, 'question')} were computed{model}.")
+        engine = f" [{_line(evaluation.engine)}]" if evaluation.engine not in (None, evaluation.model) else ""
+        kept = f"; {evaluation.kept:,} of them by earlier runs" if evaluation.kept else ""
+        lines.append(f"Rewards of {_count(evaluation.scored_here, 'question')} were computed{model}{engine}{kept}.")
     elif total.questions:
         lines.append("All rewards were in the file.")
     few = [source for source in evaluation.sources if 0 < source.questions < _FEW]
-    if few:
+    if 0 < total.questions < _FEW:
+        lines.append(f"Fewer than {_FEW} questions in all: the intervals are too narrow.")
+    elif few:
         lines.append(f"{_count(len(few), 'source')} with fewer than {_FEW} questions: such intervals are too narrow.")
     return lines
 
@@ -186,12 +198,13 @@ def sheets(evaluation: Evaluation, *, ascii_only: bool = False, official: bool =
 
 
 def method(evaluation: Evaluation) -> str:
-    """How the figures came about, in two sentences."""
+    """How the figures came about."""
     return (
         "Where n is less than a question's number of candidates, its figures are expected values over subsets of n (at "
         f"most {evaluation.subsets:,} per question, seed {evaluation.seed}). Intervals are 95% bootstrap intervals "
         f"over questions ({evaluation.resamples:,} resamples); p is of the two-sided paired sign-flip permutation test "
-        f"against majority vote ({evaluation.flips:,} flips)."
+        f"against majority vote ({evaluation.flips:,} flips); where few questions differ, an interval may leave out 0 "
+        "though p is large: believe p. A tie of votes goes to the answer that stands first in the file, in subsets, too."
     )
 
 

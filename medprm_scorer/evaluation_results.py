@@ -63,7 +63,8 @@ class SourceResult(_Part):
     Args:
         source: The `data_source`; "" where a file names none; `all` for the total.
         questions: Questions with judged answers, which the figures are about.
-        open_ended: Questions left out because a candidate's score is not known ("None" in the released file).
+        open_ended: Questions left out because it is not known of every candidate whether it is right: a score of "None"
+            (as for the released file's open-ended questions), or no correct answer.
         candidates: Candidates of the judged questions.
         unanswered: Those of them that give no answer: they never vote.
         unscored: Those that could not be scored: rewards never choose them.
@@ -148,9 +149,12 @@ class Evaluation(_Part):
         disagreed: Number of all such questions.
         scored_here: Questions whose rewards were computed for this evaluation, now or before it was interrupted; the
             others' were in the file.
+        kept: Those of them whose rewards were in the journal already.
+        without_documents: Those of them that have no documents: their rewards are of a model that sees none.
         documents_left_out: Those of them whose documents did not all fit the budget that the model was trained with.
         repeated: Judged questions whose text stood in the file before.
         model: What computed them; None if all rewards were in the file.
+        engine: How: on what device, in what dtype, with quantized weights or not, or by which server.
     """
 
     total: SourceResult
@@ -165,9 +169,12 @@ class Evaluation(_Part):
     disagreements: list[Disagreement]
     disagreed: int
     scored_here: int
+    kept: int = 0
+    without_documents: int = 0
     documents_left_out: int
     repeated: int
     model: str | None = None
+    engine: str | None = None
 
     def __repr__(self) -> str:
         return f"Evaluation({self.total.questions} questions, {len(self.sources)} sources, sizes={self.sizes})"

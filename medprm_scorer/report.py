@@ -14,6 +14,7 @@ from rich.padding import Padding
 from rich.table import Table
 from rich.text import Text
 
+from medprm_scorer.prompts import DOCUMENT_TOKEN_BUDGET
 from medprm_scorer.selection import Scored, select
 
 if TYPE_CHECKING:
@@ -86,11 +87,31 @@ def weakest_step(chain: "ScoredChain") -> int:
     return 1 + min(range(len(chain.steps)), key=lambda place: chain.steps[place].reward)
 
 
+def cautions(ranking: "Ranking") -> list[str]:
+    """What a reader should know before relying on the answer: sentences of one line, without any text from outside."""
+    scored = [chain for chain in ranking.chains if is_scored(chain)]
+    silent = [chain for chain in scored if not chain.answer]
+    found = []
+    if ranking.documents_given and not ranking.documents_used:
+        found.append(
+            f"None of the {ranking.documents_given} documents was read: the first alone exceeds the budget of "
+            f"{DOCUMENT_TOKEN_BUDGET:,} tokens, or the system prompt takes none."
+        )
+    if ranking.votes and silent:
+        found.append(f"{len(silent)} of {len(scored)} chains give no answer that could be read, and did not vote.")
+        high = max(scored, key=lambda chain: chain.reward(ranking.aggregate))
+        if not high.answer and high.index != ranking.best.index:
+            found.append(f"Candidate [{high.index}], which has the highest reward, is one of them.")
+    if all(any(not is_good(step.reward) for step in chain.steps) for chain in scored):
+        found.append("Every chain has a step below 0.5: do not rely on this answer.")
+    return found
+
+
 def costs(ranking: "Ranking") -> str:
     """What was read and run, in one line."""
     used, given = ranking.documents_used, ranking.documents_given
     documents = f"{used} of {given} documents read" if given else "no documents given"
-    if used < given:
+    if 0 < used < given:
         documents += " (the others exceed the model's budget for documents)"
     tokens = f"{ranking.unique_tokens:,} tokens run for {ranking.prompt_tokens:,} tokens of prompts"
     return f"{documents}; {tokens}; {ranking.seconds:.2f} s"
@@ -135,6 +156,9 @@ def _winner(ranking: "Ranking", ascii_only: bool) -> RenderableType:
     head.append("\nWinner: ", style="bold")
     head.append(f"candidate [{best.index}], reward ")
     head.append(f"{best.reward(ranking.aggregate):.3f}", style="bold")
+    for caution in cautions(ranking):
+        head.append("\nCaution: ", style=f"bold {_BAD}")
+        head.append(caution)
     return Group(head, _indented(_steps(best, ascii_only)))
 
 

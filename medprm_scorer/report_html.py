@@ -8,7 +8,7 @@ reward stands there as a number too.
 from html import escape
 from typing import TYPE_CHECKING
 
-from medprm_scorer.report import clean_text, costs, is_good, is_scored, majority_note, method, weakest_step
+from medprm_scorer.report import cautions, clean_text, costs, is_good, is_scored, majority_note, method, weakest_step
 
 if TYPE_CHECKING:
     from medprm_scorer.results import Ranking, ScoredChain
@@ -30,6 +30,7 @@ STYLE = """
 .medprm-report p { margin: .4em 0; }
 .medprm-report .pre { white-space: pre-wrap; }
 .medprm-report .soft { opacity: .75; font-size: .9em; }
+.medprm-report .caution { padding: .3em .6em; border-left: .4em solid rgb(200 82 0); background: rgb(200 82 0 / 13%); }
 .medprm-report table { border-collapse: collapse; }
 .medprm-report th, .medprm-report td { padding: .25em .9em .25em 0; text-align: left; vertical-align: top;
   background: none; border: 0; border-bottom: 1px solid rgb(128 128 128 / 35%); }
@@ -79,6 +80,7 @@ def to_html_fragment(ranking: "Ranking") -> str:
         f'<div class="medprm-report"><style>{STYLE}</style>',
         f"<h1>Answer: {answer}</h1>",
         f"<p>Winner: candidate [{ranking.best.index}], reward {reward}, by {safe_text(method(ranking))}.</p>",
+        *(f'<p class="caution"><b>Caution:</b> {safe_text(one)}</p>' for one in cautions(ranking)),
         f"<p>{safe_text(majority_note(ranking))}</p>",
         f'<h2>Question</h2><p class="pre" dir="auto">{safe_text(ranking.question.strip())}</p>',
         _votes(ranking),

@@ -95,7 +95,7 @@ def _is_jsonl(path: str | Path) -> bool:
         while first and not first.strip(_BLANKS):
             first = file.readline(LONGEST)
     if not first.lstrip(_BLANKS).startswith(b"{"):
-        next(read_records(path), None)  # refuses at once what cannot be read at all
+        next(read_records(path, anything=True), None)  # refuses at once what cannot be read at all
         return False
     try:
         decode_line(first)
@@ -124,7 +124,7 @@ def _lines(path: str | Path) -> Iterator[RequestLine]:
 
 
 def _records(path: str | Path) -> Iterator[RequestLine]:
-    for record in read_records(path):
+    for record in read_records(path, anything=True):
         try:
             text = json.dumps(record.value).encode()
         except RecursionError:

@@ -57,7 +57,7 @@ def parse_request(record: object) -> RankRequest:
     elif "solutions" in record:
         if record.get("related_docs") is None:
             for key in ("documents", *_MEANT_DOCUMENTS):
-                if key in record:
+                if key in record and key != "related_docs":
                     raise InputError(f"{key}: unknown key beside solutions; documents go under the key related_docs")
         candidates = [_solution(item, f"solutions[{i}]") for i, item in enumerate(_list(record, "solutions"))]
         documents_key, id_key = "related_docs", "question_id"

@@ -176,6 +176,15 @@ class Ranking(_Result):
     def __str__(self) -> str:
         return report.to_text(self)
 
+    @property
+    def cautions(self) -> list[str]:
+        """What to know before relying on the answer, in sentences without any text from outside; most often none.
+
+        Told of: no document was read though there were some; chains whose answer could not be read, so that they did
+        not vote; and that every chain has a step that the model rather calls wrong (below 0.5).
+        """
+        return report.cautions(self)
+
     def to_html(self) -> str:
         """One self-contained HTML page: every chain, step by step, coloured by reward, all text escaped."""
         return report_html.to_html(self)

@@ -204,9 +204,11 @@ class MedPRM:
 
     @property
     def settings(self) -> dict[str, str]:
-        """What rewards depend on beside the texts: the model's fingerprint, the system prompt, the rule for steps."""
+        """What rewards depend on beside the texts: model, system prompt, rule for steps, and what is computed in."""
         preparation = self._preparation
-        return {"model": self.engine.fingerprint, "system": preparation.encoder.system, "steps": preparation.steps}
+        found = {"model": self.engine.fingerprint, "system": preparation.encoder.system, "steps": preparation.steps}
+        dtype = getattr(self.engine, "dtype", None)  # a server does not tell its own
+        return found if dtype is None else {**found, "dtype": dtype}
 
     def score(self, question: str, candidates: Sequence[Candidate], documents: Sequence[str] = ()) -> list[ScoredChain]:
         """Give every step of every candidate its reward.

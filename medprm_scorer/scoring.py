@@ -38,12 +38,14 @@ class ScoredFile:
         errors: How many of these results are errors.
         earlier: How many of the records had their result before this run.
         problems: The first few errors of this run, each with the place of its record.
+        earlier_errors: How many of the errors are of earlier runs.
     """
 
     records: int
     errors: int
     earlier: int
     problems: list[str] = field(default_factory=list)
+    earlier_errors: int = 0
 
 
 def score_file(
@@ -93,7 +95,7 @@ def score_file(
         ...     _ = requests.write_text(json.dumps(request) + "\\nno JSON\\n", encoding="utf-8")
         ...     score_file(requests, rankings, MedPRM.from_pretrained)
         ...     [sorted(json.loads(line)) for line in rankings.open()]
-        ScoredFile(records=2, errors=1, earlier=0, problems=['line 2: not valid JSON at character 0'])
+        ScoredFile(records=2, errors=1, earlier=0, problems=['line 2: not valid JSON at character 0'], earlier_errors=0)
         [['id', 'ranking'], ['error', 'id']]
     """
     run = ascore_file(
@@ -129,7 +131,7 @@ async def ascore_file(
         raise InputError("batch and in_flight must be at least 1")
     lines = read_request_lines(path)
     with ResultFile(out) as results:
-        earlier = results.done.records
+        earlier, earlier_errors = results.done.records, results.done.errors
         results.agree({"strategy": strategy, "aggregate": aggregate})
         skipped = _skip(lines, results, path)
         problems: list[str] = []
@@ -145,7 +147,7 @@ async def ascore_file(
                         _write(results, requests, found, problems)
                         bar.set_postfix_str(f"{results.done.records:,} records, {results.done.errors:,} errors", False)
                         bar.update(requests[-1].end - bar.n)
-        return ScoredFile(results.done.records, results.done.errors, earlier, problems)
+        return ScoredFile(results.done.records, results.done.errors, earlier, problems, earlier_errors)
 
 
 def _skip(lines: Iterator[RequestLine], results: ResultFile, path: str | Path) -> int:

@@ -70,10 +70,12 @@ class TransformersEngine:
         self._head = RewardHead(model, positive_id, negative_id)
         self._device = self._head.device
         self._dtype: torch.dtype = model.dtype
+        self.dtype = str(self._dtype).removeprefix("torch.")
         self.attention = attention or choose_attention(self._device)
         self.max_batch_tokens = max_batch_tokens or batch_tokens(model.config, self._device, self._dtype)
         self.max_tokens = int(model.config.max_position_embeddings)
-        self.name = f"transformers ({self._device.type}, {str(self._dtype).removeprefix('torch.')})"
+        quantized = ", quantized weights" if getattr(model, "hf_quantizer", None) is not None else ""
+        self.name = f"transformers ({self._device.type}, {self.dtype}{quantized})"
         self.fingerprint = fingerprint(model)
         self._calls = Coalescer[EncodedPrompt, list[list[float]]](
             self._score, self._pass.lock, size=_tokens, most=lambda: _TOGETHER * self.max_batch_tokens

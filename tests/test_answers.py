@@ -29,6 +29,10 @@ from medprm_scorer.errors import InputError
         (r"\boxed{\frac{1}{2}}", r"\frac{1}{2}"),
         (r"\boxed{\text{A} or \text{B}}", r"\text{A} or \text{B}"),
         (r"\boxed{A} then \boxed{B}", "B"),
+        ("So the correct option is B.", "B"),
+        ("Therefore the best choice is (c).", "C"),
+        ("The drug of choice is B vitamins. The right option is a beta blocker.", None),
+        ("The correct option is A. Thus the answer is (D)", "D"),
         (r"\boxed{A} then \boxed{ }", "A"),
         ("\\boxed{5 mg\u00a0\x1e}", "5 mg"),  # found by fuzzing: blanks beyond ASCII are blanks
         ("\\boxed{**\u00a0**}", None),

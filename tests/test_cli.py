@@ -288,6 +288,7 @@ def test_interrupt_exits_130_without_a_traceback(request_file):
     action = "import os, signal; os.kill(os.getpid(), signal.SIGINT)"
     result = run(program=stand_in("rank", request_file, action=action))
     assert result.returncode in (130, -signal.SIGINT)
+    assert result.stderr.endswith("medprm: stopped\n")
     assert "Traceback" not in result.stderr
 
 

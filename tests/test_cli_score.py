@@ -204,7 +204,9 @@ def test_interrupted_it_keeps_all_that_is_done_and_goes_on(file, out):
     said, err = process.communicate(timeout=60)
     assert process.returncode == 130, err
     assert said == ""
-    assert all(line.startswith("medprm: demo model") for line in err.splitlines()), err
+    first, last = err.splitlines()
+    assert first.startswith("medprm: demo model")
+    assert last == "medprm: stopped; the same command goes on where it was"
     done = out.read_text().splitlines()
     assert 0 < len(done) < 200
     assert json.loads(state_path(out).read_text())["done"]["records"] == len(done)

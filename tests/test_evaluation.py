@@ -446,7 +446,9 @@ def test_killed_twenty_times_the_result_is_the_same(unscored_file, demo, tmp_pat
     start()
     assert starter.stdout.readline() == "0\n"
     starter.communicate()
-    assert Evaluation.model_validate_json(out.read_text()) == undisturbed
+    found = Evaluation.model_validate_json(out.read_text())
+    assert found.kept >= 10  # where the rewards came from is all that differs
+    assert found.model_copy(update={"kept": 0}) == undisturbed
 
 
 def run_cli(capsys, *arguments: object) -> tuple[int, str, str]:
@@ -516,3 +518,33 @@ def test_messages_hold_no_text_of_the_file(tmp_path, capsys):
     assert "record 0" in err
     assert "step_rewards" in err
     assert "PATIENT" not in err
+
+
+def test_bad_records_are_found_before_anything_is_scored(tmp_path):
+    """Hours of scoring must not end at the last record."""
+    path = tmp_path / "late.jsonl"
+    good = {"question": "Which?", "candidates": ["Step 1: The answer is (A)"], "correct_answer": "A"}
+    bad = [{**good, "candidates": 5}, {**good, "correct_answer": ["x"]}]
+    path.write_text("\n".join(json.dumps(record) for record in [good, good, *bad, good]))
+
+    def never() -> MedPRM:
+        raise AssertionError("a model was asked for")
+
+    with pytest.raises(InputError, match=r"2 records cannot be used, record 2: candidates: .*; record 3: correct_ans"):
+        evaluate(path, never)
+    path.write_text("\n".join(json.dumps(record) for record in [good] + [bad[0]] * 9))
+    with pytest.raises(InputError, match=r"9 records cannot be used, record 1: .*record 5: .*; …$"):
+        evaluate(path, never)
+
+
+def test_rewards_of_one_dtype_are_not_those_of_another(demo, tmp_path):
+    path, journal = tmp_path / "one.jsonl", tmp_path / "scores.jsonl"
+    good = {"question": "Which?", "candidates": ["Step 1: The answer is (A)"], "correct_answer": "A"}
+    path.write_text(json.dumps(good))
+    found = evaluate(path, demo, journal=journal)
+    assert (found.scored_here, found.kept, found.without_documents) == (1, 0, 1)
+    assert evaluate(path, demo, journal=journal).kept == 1
+    half = MedPRM.from_pretrained(dtype="bfloat16")
+    assert (demo.settings["dtype"], half.settings["dtype"]) == ("float32", "bfloat16")
+    with pytest.raises(InputError, match="another model or other settings"):
+        evaluate(path, half, journal=journal)

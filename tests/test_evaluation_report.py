@@ -130,18 +130,26 @@ def test_official_counts_appear_only_when_asked_for():
 
 
 def test_summary_counts_what_was_left_out():
-    lines = summary(example_evaluation(scored_here=20, model="some/model"))
+    lines = summary(
+        example_evaluation(scored_here=20, model="some/model", engine="e (cpu, x)", kept=7, without_documents=3)
+    )
     assert lines[0] == "2,670 questions, 170,880 candidates, 3 data sources"
-    assert "12 open-ended questions left out: no judged answer." in lines
+    assert any(line.startswith("12 questions left out: it is not known of every candidate") for line in lines)
+    assert any(line.startswith("3 questions without documents: ") for line in lines)
     assert any(line.startswith("34 candidates give no answer") for line in lines)
     assert any(line.startswith("5 candidates could not be scored") for line in lines)
     assert any(line.startswith("3 questions have fewer than 32 candidates, 10 fewer than 64;") for line in lines)
-    assert lines[-1] == "Rewards of 20 questions were computed by some/model."
+    assert lines[-1] == "Rewards of 20 questions were computed by some/model [e (cpu, x)]; 7 of them by earlier runs."
 
 
 def test_summary_is_silent_about_what_did_not_happen():
-    plain = example_evaluation(total=source("all", 1, SIZES, ["min"]))
-    assert summary(plain) == ["1 question, 64 candidates, 3 data sources", "All rewards were in the file."]
+    plain = example_evaluation(total=source("all", 30, SIZES, ["min"]))
+    assert summary(plain) == ["30 questions, 1,920 candidates, 3 data sources", "All rewards were in the file."]
+
+
+def test_few_questions_are_told_of_whatever_their_sources():
+    few = example_evaluation(total=source("all", 29, SIZES, ["min"]))
+    assert summary(few)[-1] == "Fewer than 30 questions in all: the intervals are too narrow."
 
 
 def test_closing_line_names_subsets_seed_and_methods():
@@ -154,7 +162,7 @@ def test_closing_line_names_subsets_seed_and_methods():
 @pytest.mark.parametrize("official", [False, True])
 def test_nothing_judged_still_renders_with_dashes(official):
     text = to_text(empty_evaluation(), official=official)
-    assert text.startswith("0 questions, 0 candidates, 1 data source\n7 open-ended questions left out")
+    assert text.startswith("0 questions, 0 candidates, 1 data source\n7 questions left out")
     for row in rows_after(text, "Accuracy in percent by number")[2:]:
         assert row[1:] == ["-"] * 5
     assert ("0 / 0 (-)" in text) == official

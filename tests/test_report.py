@@ -38,6 +38,49 @@ def render(ranking: Ranking, **options: object) -> str:
     return out.getvalue()
 
 
+# ---------------------------------------------------------------- cautions
+
+
+def test_a_sound_ranking_needs_no_caution():
+    ranking = make_ranking([make_chain(0, (0.9, 0.8), "C"), make_chain(1, (0.2,), "D")])
+    assert ranking.cautions == []
+    assert "Caution" not in str(ranking)
+    assert "Caution" not in ranking.to_html()
+
+
+def test_chains_that_did_not_vote_are_told_of():
+    """One wrong chain with an answer that can be read wins over seven good ones without."""
+    ranking = make_ranking([make_chain(0, (0.003,), "B"), *(make_chain(n, (0.8,), None) for n in range(1, 8))])
+    assert ranking.answer == "B"
+    assert ranking.cautions == [
+        "7 of 8 chains give no answer that could be read, and did not vote.",
+        "Candidate [1], which has the highest reward, is one of them.",
+    ]
+    for shown in (str(ranking), ranking.to_html()):
+        assert "7 of 8 chains give no answer" in shown
+
+
+def test_nothing_but_doubtful_chains_is_told_of():
+    ranking = make_ranking([make_chain(0, (0.9, 0.4), "B"), make_chain(1, (0.1, 0.99), "C")])
+    (caution,) = ranking.cautions
+    assert caution == "Every chain has a step below 0.5: do not rely on this answer."
+    assert caution in ranking.to_html()
+    assert make_ranking([make_chain(0, (0.4,), "B"), make_chain(1, (0.5,), "C")]).cautions == []
+
+
+def test_documents_of_which_none_was_read_are_told_of():
+    ranking = make_ranking([make_chain(0, (0.9,), "B")], documents_used=0)
+    assert ranking.cautions[0].startswith("None of the 2 documents was read: the first alone exceeds")
+    assert "0 of 2 documents read;" in str(ranking)
+    assert not ranking.model_copy(update={"documents_given": 0}).cautions
+
+
+def test_cautions_show_no_text_from_outside():
+    ranking = hostile_ranking("SECRET").model_copy(update={"documents_used": 0})
+    assert len(ranking.cautions) == 3
+    assert "SECRET" not in " ".join(ranking.cautions)
+
+
 # ---------------------------------------------------------------- text
 
 

@@ -8,7 +8,7 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from medprm_scorer import request_lines
+from medprm_scorer import dataset, request_lines
 from medprm_scorer.errors import InputError
 from medprm_scorer.request_lines import decode_line, read_request_lines
 from medprm_scorer.requests import request_id
@@ -99,3 +99,14 @@ def test_damaged_gzip(path):
 )
 def test_no_usable_id(value):
     assert request_id(value) is None
+
+
+@pytest.mark.parametrize("chunk", [1, 2, 3, 7, 1 << 20])
+def test_what_is_no_object_in_a_list_is_a_record_that_fails_by_itself(tmp_path, monkeypatch, chunk):
+    monkeypatch.setattr(dataset, "_CHUNK", chunk)
+    values = [{"id": 1}, 5, -12345.5e2, "text, [", None, True, [1, {"id": 2}], {"id": 3}, 1234567890]
+    path = tmp_path / "list.json"
+    path.write_text(json.dumps(values))
+    assert [decode_line(line.text) for line in read_request_lines(path)] == values
+    path.write_text("12345 678")  # not even a list
+    assert [decode_line(line.text) for line in read_request_lines(path)] == [12345, 678]
