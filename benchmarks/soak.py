@@ -131,6 +131,7 @@ def main() -> int:
     callers.append(threading.Thread(target=lambda: asyncio.run(soak.tasks(range(half, options.callers)))))
     for caller in callers:
         caller.start()
+    before = resident()
     sizes: list[float] = []
     step = max(seconds / 40, 0.5)
     while any(caller.is_alive() for caller in callers):
@@ -140,12 +141,14 @@ def main() -> int:
         print(f"{time.strftime('%H:%M:%S')} {dict(soak.counts)} {sizes[-1]:,.0f} MiB", flush=True)
     for caller in callers:
         caller.join()
+    gc.collect()
     warm = sizes[int(len(sizes) * WARM_UP) : -1] or sizes
     third = max(len(warm) // 3, 1)
     early, late = (sum(part) / len(part) for part in (warm[:third], warm[-third:]))
     print(f"{options.callers} callers, {options.minutes:g} minutes: {dict(soak.counts)}")
     print(f"largest difference from the same request asked alone: {soak.largest}")
     print(f"memory after the warm-up: {early:,.0f} MiB in its first third, {late:,.0f} in its last")
+    print(f"memory before the first call {before:,.0f} MiB, after the last {resident():,.0f}")
     for fault in soak.faults[:20]:
         print(f"FAULT {fault}")
     return 1 if soak.faults or not all(soak.counts[name] for name in scorers) else 0

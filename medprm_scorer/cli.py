@@ -19,13 +19,26 @@ from medprm_scorer.checks import check_choice
 from medprm_scorer.cli_bench import bench
 from medprm_scorer.cli_common import be_quiet, check_out, console, is_ascii_only, load, say, write_json
 from medprm_scorer.cli_evaluate import evaluate
-from medprm_scorer.cli_options import Aggregate, Device, Dtype, ModelName, Quantization, Strategy, Tokenizer, Url
+from medprm_scorer.cli_options import (
+    Aggregate,
+    Device,
+    Dtype,
+    MaxBatchTokens,
+    ModelName,
+    Quantization,
+    Revision,
+    Strategy,
+    Tokenizer,
+    Url,
+)
 from medprm_scorer.cli_score import score
 from medprm_scorer.cli_vllm import vllm_command
 from medprm_scorer.errors import InputError, MedPRMError
 
 # typer brings click along under a name that changes with its version
 _UsageProblem: type[Exception] = next(base for base in typer.BadParameter.__mro__ if base.__name__ == "ClickException")
+
+_INTERRUPTED = 130  # as of a program that SIGINT ended
 
 app = typer.Typer(
     help="Choose the best of several sampled medical answers, by step rewards from a Med-PRM reward model.",
@@ -60,13 +73,14 @@ def main(arguments: Sequence[str] | None = None) -> int:
     except OSError as error:
         return _fail(f"{error.filename or 'output'}: {error.strerror or type(error).__name__}", status=1)
     except (KeyboardInterrupt, typer.Abort):
-        goes_on = given[:1] in (["score"], ["evaluate"])
-        say("stopped; the same command goes on where it was" if goes_on else "stopped")
-        return 130
+        status = _INTERRUPTED
     except Exception as error:  # noqa: BLE001 - a traceback could show a patient's text; where it broke does not
         where = traceback.extract_tb(error.__traceback__)[-1]
         place = f"{Path(where.filename).name}, line {where.lineno}"
         return _fail(f"a fault in medprm ({type(error).__name__} at {place}); please report it", status=1)
+    if status == _INTERRUPTED:  # typer may give it back, or raise
+        goes_on = given[:1] in (["score"], ["evaluate"])
+        say("stopped; the same command goes on where it was" if goes_on else "stopped")
     return status if isinstance(status, int) else 0
 
 
@@ -121,6 +135,8 @@ def rank(
     device: Device = None,
     dtype: Dtype = None,
     quantization: Quantization = None,
+    revision: Revision = None,
+    max_batch_tokens: MaxBatchTokens = None,
     url: Url = None,
     tokenizer: Tokenizer = None,
 ) -> None:
@@ -134,7 +150,16 @@ def rank(
 
     asked = read_request(request)
     check_out("--html", html)
-    prm = load(model, device, dtype, quantization, url, tokenizer)
+    prm = load(
+        model,
+        url=url,
+        tokenizer=tokenizer,
+        device=device,
+        dtype=dtype,
+        quantization=quantization,
+        revision=revision,
+        max_batch_tokens=max_batch_tokens,
+    )
     ranking = prm.rank(
         asked.question, asked.candidates, asked.documents, strategy=strategy, aggregate=aggregate, id=asked.id
     )

@@ -69,22 +69,25 @@ def write_json(text: str) -> None:
 
 
 def load(
-    model: str | None,
-    device: str | None,
-    dtype: str | None,
-    quantization: str | None,
-    url: str | None,
-    tokenizer: str | None,
+    model: str | None, *, url: str | None = None, tokenizer: str | None = None, **options: str | int | None
 ) -> "MedPRM":
     """Load the model that the options name, or reach the server; the demo model if they name none.
+
+    Args:
+        model: Folder or hub id.
+        url: A server instead.
+        tokenizer: The server's model's.
+        options: For a model in this process, as of `MedPRM.from_pretrained`; None is as if it were not there.
 
     Raises:
         InputError: Options for a model in this process and for a server were given together.
     """
     if url is None and tokenizer is not None:
         raise InputError("--tokenizer goes with --url")
-    if url is not None and (model or device or dtype or quantization):
-        raise InputError("--url takes no --model, --device, --dtype or --quantization: the server has its own")
+    given = {name: value for name, value in {"model": model, **options}.items() if value is not None}
+    if url is not None and given:
+        name = next(iter(given)).replace("_", "-")
+        raise InputError(f"--url takes no --{name}: the server has its own")
     if model is None and url is None:
         say(f"demo model: knows no medicine; for real questions pass --model {RELEASED_MODEL}")
     be_quiet()
@@ -94,7 +97,7 @@ def load(
 
     if url is not None:
         return MedPRM.from_vllm(url, tokenizer=tokenizer)
-    return MedPRM.from_pretrained(model, device=device, dtype=dtype, quantization=quantization)
+    return MedPRM.from_pretrained(model, **options)  # type: ignore[arg-type]  # typer has checked them
 
 
 def be_quiet() -> None:

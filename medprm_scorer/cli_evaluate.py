@@ -7,7 +7,16 @@ import typer
 
 from medprm_scorer.aggregate import AGGREGATES
 from medprm_scorer.cli_common import be_quiet, check_in, check_out, console, is_ascii_only, load, write_json
-from medprm_scorer.cli_options import Device, Dtype, ModelName, Quantization, Tokenizer, Url
+from medprm_scorer.cli_options import (
+    Device,
+    Dtype,
+    MaxBatchTokens,
+    ModelName,
+    Quantization,
+    Revision,
+    Tokenizer,
+    Url,
+)
 from medprm_scorer.errors import InputError
 
 if TYPE_CHECKING:
@@ -40,6 +49,8 @@ def evaluate(
     device: Device = None,
     dtype: Dtype = None,
     quantization: Quantization = None,
+    revision: Revision = None,
+    max_batch_tokens: MaxBatchTokens = None,
     url: Url = None,
     tokenizer: Tokenizer = None,
 ) -> None:
@@ -67,7 +78,16 @@ def evaluate(
     plan = Plan(sizes, aggregates, subsets, Resampling(resamples, seed=seed))
 
     def scorer() -> "MedPRM":
-        return load(model, device, dtype, quantization, url, tokenizer)
+        return load(
+            model,
+            url=url,
+            tokenizer=tokenizer,
+            device=device,
+            dtype=dtype,
+            quantization=quantization,
+            revision=revision,
+            max_batch_tokens=max_batch_tokens,
+        )
 
     be_quiet()
     found = run(

@@ -13,6 +13,10 @@ ModelName = Annotated[
 ]
 Device = Annotated[str | None, typer.Option(help="Such as cpu or cuda:1. Default: the GPU if there is one.")]
 Dtype = Annotated[str | None, typer.Option(help="float32, bfloat16 or float16. Default: bfloat16 on a GPU.")]
+Revision = Annotated[str | None, typer.Option(help="Branch, tag or commit of --model on the hub.")]
+MaxBatchTokens = Annotated[
+    int | None, typer.Option(min=1, help="Most tokens in one pass: less takes less memory. Default: by what is free.")
+]
 Quantization = Annotated[str | None, typer.Option(help="int8 or int4: smaller weights, other rewards.")]
 Url = Annotated[str | None, typer.Option(help="A vLLM server instead of --model, such as http://127.0.0.1:8000.")]
 Tokenizer = Annotated[

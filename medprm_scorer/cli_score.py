@@ -7,7 +7,18 @@ import typer
 
 from medprm_scorer.checks import check_choice
 from medprm_scorer.cli_common import be_quiet, check_in, check_out, load, say
-from medprm_scorer.cli_options import Aggregate, Device, Dtype, ModelName, Quantization, Strategy, Tokenizer, Url
+from medprm_scorer.cli_options import (
+    Aggregate,
+    Device,
+    Dtype,
+    MaxBatchTokens,
+    ModelName,
+    Quantization,
+    Revision,
+    Strategy,
+    Tokenizer,
+    Url,
+)
 from medprm_scorer.errors import InputError
 
 if TYPE_CHECKING:
@@ -25,6 +36,8 @@ def score(
     device: Device = None,
     dtype: Dtype = None,
     quantization: Quantization = None,
+    revision: Revision = None,
+    max_batch_tokens: MaxBatchTokens = None,
     url: Url = None,
     tokenizer: Tokenizer = None,
 ) -> int:
@@ -45,7 +58,16 @@ def score(
     from medprm_scorer.scoring import score_file
 
     def scorer() -> "MedPRM":
-        return load(model, device, dtype, quantization, url, tokenizer)
+        return load(
+            model,
+            url=url,
+            tokenizer=tokenizer,
+            device=device,
+            dtype=dtype,
+            quantization=quantization,
+            revision=revision,
+            max_batch_tokens=max_batch_tokens,
+        )
 
     be_quiet()
     found = score_file(requests, out, scorer, strategy=strategy, aggregate=aggregate, batch=batch, in_flight=in_flight)

@@ -37,7 +37,8 @@ class Record:
 
     Args:
         place: Place in the file, from 0.
-        value: The decoded object; whatever there is, if anything was asked for. Strings may hold lone surrogates, numbers may be NaN or infinite.
+        value: The decoded object; whatever there is, if anything was asked for. Strings may hold lone surrogates,
+            numbers may be NaN or infinite.
         end: Bytes of the file read so far, for a progress bar; compressed ones if it is gzipped.
     """
 

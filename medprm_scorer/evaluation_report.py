@@ -204,7 +204,7 @@ def method(evaluation: Evaluation) -> str:
         f"most {evaluation.subsets:,} per question, seed {evaluation.seed}). Intervals are 95% bootstrap intervals "
         f"over questions ({evaluation.resamples:,} resamples); p is of the two-sided paired sign-flip permutation test "
         f"against majority vote ({evaluation.flips:,} flips); where few questions differ, an interval may leave out 0 "
-        "though p is large: believe p. A tie of votes goes to the answer that stands first in the file, in subsets, too."
+        "though p is large: believe p. A tie of votes goes to the answer that stands first in the file."
     )
 
 

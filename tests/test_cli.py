@@ -202,12 +202,15 @@ def test_bad_input_from_stdin_in_a_process():
 # ---------------------------------------------------------------- rank
 
 
+PASSED = {"device": "cpu", "dtype": "float32", "quantization": "int8", "revision": "abc", "max_batch_tokens": 64}
+
+
 def test_rank_passes_everything_on(fake, capsys, request_file):
     prm = fake()
     options = ["--strategy", "best_of_n", "--aggregate", "mean", "--device", "cpu", "--dtype", "float32"]
-    options += ["--quantization", "int8"]
+    options += ["--quantization", "int8", "--revision", "abc", "--max-batch-tokens", "64"]
     assert cli.main(["rank", request_file, "--model", "some/model", *options]) == 0
-    assert prm.loaded == ("some/model", {"device": "cpu", "dtype": "float32", "quantization": "int8"})
+    assert prm.loaded == ("some/model", PASSED)
     question, candidates, documents, chosen = prm.asked
     assert (question, candidates, documents) == (REQUEST["question"], REQUEST["candidates"], REQUEST["documents"])
     assert chosen == {"strategy": "best_of_n", "aggregate": "mean", "id": "q1"}
@@ -219,7 +222,7 @@ def test_rank_passes_everything_on(fake, capsys, request_file):
 def test_without_a_model_the_demo_model_is_named(fake, capsys, request_file):
     prm = fake()
     assert cli.main(["rank", request_file]) == 0
-    assert prm.loaded == (None, {"device": None, "dtype": None, "quantization": None})
+    assert prm.loaded == (None, dict.fromkeys(PASSED))
     captured = capsys.readouterr()
     assert "knows no medicine" in captured.err
     assert RELEASED_MODEL in captured.err
