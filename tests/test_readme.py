@@ -116,3 +116,21 @@ def test_the_experiments_figures_are_those_of_its_results():
     last = found["documents"]["sizes"][-1]
     cells = {cell["choice"]: cell for cell in found["documents"]["total"]["cells"] if cell["n"] == last}
     assert f"| {100 * cells['majority_vote']['accuracy']['value']:.1f} |" in marked
+
+
+def test_the_numbers_of_the_speed_table_are_those_of_its_results():
+    found = json.loads((ROOT / "benchmarks" / "results" / "speed-300m-cpu.json").read_text())
+    by_count = {line["candidates"]: line for line in found["one_question"]}
+    rows = {row.split("|")[1].strip(): row for row in README.splitlines() if row.startswith("| ")}
+    for count, line in by_count.items():
+        cells = [cell.strip() for cell in rows[str(count)].split("|")]
+        assert cells[2:7] == [
+            f"{line['seconds']:.2f}",
+            f"{line['seconds_card']:.1f}",
+            f"{line['seconds_padded']:.1f}",
+            f"{line['times_card']:.1f}",
+            f"{line['times_padded']:.1f}",
+        ]
+    times = [f"{by_count[count]['times_card']:.1f}" for count in (16, 64)]
+    assert f"{times[0]} and {times[1]} times as fast" in README
+    assert f"{by_count[64]['peak_bytes'] / 1e6:.0f} MB" in README
