@@ -17,20 +17,9 @@ import typer
 
 from medprm_scorer.checks import check_choice
 from medprm_scorer.cli_bench import bench
-from medprm_scorer.cli_common import be_quiet, check_out, console, is_ascii_only, load, say, write_json
+from medprm_scorer.cli_common import be_quiet, check_out, console, is_ascii_only, say, write_json
 from medprm_scorer.cli_evaluate import evaluate
-from medprm_scorer.cli_options import (
-    Aggregate,
-    Device,
-    Dtype,
-    MaxBatchTokens,
-    ModelName,
-    Quantization,
-    Revision,
-    Strategy,
-    Tokenizer,
-    Url,
-)
+from medprm_scorer.cli_options import Aggregate, ModelOptions, Strategy, takes_model
 from medprm_scorer.cli_score import score
 from medprm_scorer.cli_vllm import vllm_command
 from medprm_scorer.errors import InputError, MedPRMError
@@ -125,20 +114,15 @@ def demo() -> None:
 
 
 @app.command()
+@takes_model
 def rank(
     request: Annotated[str, typer.Argument(metavar="REQUEST", help="JSON file with one request; - for stdin.")],
-    model: ModelName = None,
     strategy: Strategy = "weighted_vote",
     aggregate: Aggregate = "min",
     json: Annotated[bool, typer.Option("--json", help="Print the ranking as JSON.")] = False,
     html: Annotated[Path | None, typer.Option(metavar="OUT", help="Write the ranking as a page, too.")] = None,
-    device: Device = None,
-    dtype: Dtype = None,
-    quantization: Quantization = None,
-    revision: Revision = None,
-    max_batch_tokens: MaxBatchTokens = None,
-    url: Url = None,
-    tokenizer: Tokenizer = None,
+    *,
+    which: ModelOptions,
 ) -> None:
     """Rank the candidates of one request.
 
@@ -150,16 +134,7 @@ def rank(
 
     asked = read_request(request)
     check_out("--html", html)
-    prm = load(
-        model,
-        url=url,
-        tokenizer=tokenizer,
-        device=device,
-        dtype=dtype,
-        quantization=quantization,
-        revision=revision,
-        max_batch_tokens=max_batch_tokens,
-    )
+    prm = which.load()
     ranking = prm.rank(
         asked.question, asked.candidates, asked.documents, strategy=strategy, aggregate=aggregate, id=asked.id
     )

@@ -1,4 +1,4 @@
-"""What the commands share: the model, the terminal, JSON on stdout, and files that are written at the end."""
+"""What the commands share: the terminal, JSON on stdout, and files that are written at the end."""
 
 import logging
 import os
@@ -11,12 +11,9 @@ from typing import TYPE_CHECKING
 import typer
 
 from medprm_scorer.errors import InputError
-from medprm_scorer.prompts import RELEASED_MODEL
 
 if TYPE_CHECKING:
     from rich.console import Console
-
-    from medprm_scorer.scorer import MedPRM
 
 _MAX_COLUMNS = 110  # longer lines of prose are hard to read
 
@@ -66,38 +63,6 @@ def write_json(text: str) -> None:
     """Print JSON in UTF-8, whatever the locale, with nothing in it that could steer a terminal."""
     sys.stdout.buffer.write(_escape_controls(text).encode() + b"\n")
     sys.stdout.buffer.flush()
-
-
-def load(
-    model: str | None, *, url: str | None = None, tokenizer: str | None = None, **options: str | int | None
-) -> "MedPRM":
-    """Load the model that the options name, or reach the server; the demo model if they name none.
-
-    Args:
-        model: Folder or hub id.
-        url: A server instead.
-        tokenizer: The server's model's.
-        options: For a model in this process, as of `MedPRM.from_pretrained`; None is as if it were not there.
-
-    Raises:
-        InputError: Options for a model in this process and for a server were given together.
-    """
-    if url is None and tokenizer is not None:
-        raise InputError("--tokenizer goes with --url")
-    given = {name: value for name, value in {"model": model, **options}.items() if value is not None}
-    if url is not None and given:
-        name = next(iter(given)).replace("_", "-")
-        raise InputError(f"--url takes no --{name}: the server has its own")
-    if model is None and url is None:
-        say(f"demo model: knows no medicine; for real questions pass --model {RELEASED_MODEL}")
-    be_quiet()
-    if sys.stderr.isatty():
-        say("loading the model" if url is None else "asking the server")
-    from medprm_scorer.scorer import MedPRM
-
-    if url is not None:
-        return MedPRM.from_vllm(url, tokenizer=tokenizer)
-    return MedPRM.from_pretrained(model, **options)  # type: ignore[arg-type]  # typer has checked them
 
 
 def be_quiet() -> None:

@@ -6,25 +6,17 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from medprm_scorer.aggregate import AGGREGATES
-from medprm_scorer.cli_common import be_quiet, check_in, check_out, console, is_ascii_only, load, write_json
-from medprm_scorer.cli_options import (
-    Device,
-    Dtype,
-    MaxBatchTokens,
-    ModelName,
-    Quantization,
-    Revision,
-    Tokenizer,
-    Url,
-)
+from medprm_scorer.cli_common import be_quiet, check_in, check_out, console, is_ascii_only, write_json
+from medprm_scorer.cli_options import ModelOptions, takes_model
 from medprm_scorer.errors import InputError
 
 if TYPE_CHECKING:
-    from medprm_scorer.scorer import MedPRM
+    pass
 
 _MOST = 10_000  # candidates of one question
 
 
+@takes_model
 def evaluate(
     file: Annotated[Path, typer.Argument(metavar="FILE", help="JSON list or JSONL with judged questions.")],
     n: Annotated[
@@ -39,20 +31,14 @@ def evaluate(
     html: Annotated[
         Path | None, typer.Option(metavar="OUT", help="Write a page with tables, curves and texts of questions.")
     ] = None,
-    model: ModelName = None,
     scores: Annotated[
         Path | None, typer.Option(metavar="FILE", help="Keeps computed rewards. Default: FILE.scores.jsonl.")
     ] = None,
     subsets: Annotated[int, typer.Option(min=1, max=100_000, help="Most subsets of n candidates per question.")] = 100,
     resamples: Annotated[int, typer.Option(min=1, max=1_000_000, help="Bootstrap resamples.")] = 2000,
     seed: Annotated[int, typer.Option(min=0, max=2**32, help="Of subsets, bootstrap and test.")] = 0,
-    device: Device = None,
-    dtype: Dtype = None,
-    quantization: Quantization = None,
-    revision: Revision = None,
-    max_batch_tokens: MaxBatchTokens = None,
-    url: Url = None,
-    tokenizer: Tokenizer = None,
+    *,
+    which: ModelOptions,
 ) -> None:
     """Compare ways of choosing, on a file of sampled solutions.
 
@@ -77,24 +63,12 @@ def evaluate(
     aggregates = AGGREGATES if aggregate == "all" else tuple(name.strip() for name in aggregate.split(","))
     plan = Plan(sizes, aggregates, subsets, Resampling(resamples, seed=seed))
 
-    def scorer() -> "MedPRM":
-        return load(
-            model,
-            url=url,
-            tokenizer=tokenizer,
-            device=device,
-            dtype=dtype,
-            quantization=quantization,
-            revision=revision,
-            max_batch_tokens=max_batch_tokens,
-        )
-
     be_quiet()
     found = run(
         file,
-        scorer,
+        which.load,
         plan=plan,
-        model=model or url or "the demo model, which knows no medicine",
+        model=which.model or which.url or "the demo model, which knows no medicine",
         journal=scores,
     )
     if json:

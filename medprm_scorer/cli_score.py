@@ -6,40 +6,24 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from medprm_scorer.checks import check_choice
-from medprm_scorer.cli_common import be_quiet, check_in, check_out, load, say
-from medprm_scorer.cli_options import (
-    Aggregate,
-    Device,
-    Dtype,
-    MaxBatchTokens,
-    ModelName,
-    Quantization,
-    Revision,
-    Strategy,
-    Tokenizer,
-    Url,
-)
+from medprm_scorer.cli_common import be_quiet, check_in, check_out, say
+from medprm_scorer.cli_options import Aggregate, ModelOptions, Strategy, takes_model
 from medprm_scorer.errors import InputError
 
 if TYPE_CHECKING:
-    from medprm_scorer.scorer import MedPRM
+    pass
 
 
+@takes_model
 def score(
     requests: Annotated[Path, typer.Argument(metavar="IN", help="JSONL, a JSON list, or gzip of either.")],
     out: Annotated[Path, typer.Argument(metavar="OUT", help="JSONL to write, one line per request.")],
-    model: ModelName = None,
     strategy: Strategy = "weighted_vote",
     aggregate: Aggregate = "min",
     batch: Annotated[int, typer.Option(min=1, max=1024, help="Most requests in one call of the engine.")] = 4,
     in_flight: Annotated[int, typer.Option(min=1, max=1024, help="Most calls of the engine at a time.")] = 4,
-    device: Device = None,
-    dtype: Dtype = None,
-    quantization: Quantization = None,
-    revision: Revision = None,
-    max_batch_tokens: MaxBatchTokens = None,
-    url: Url = None,
-    tokenizer: Tokenizer = None,
+    *,
+    which: ModelOptions,
 ) -> int:
     """Rank many requests, from a file to a file.
 
@@ -57,20 +41,10 @@ def score(
     check_out("OUT", state_path(out), requests)
     from medprm_scorer.scoring import score_file
 
-    def scorer() -> "MedPRM":
-        return load(
-            model,
-            url=url,
-            tokenizer=tokenizer,
-            device=device,
-            dtype=dtype,
-            quantization=quantization,
-            revision=revision,
-            max_batch_tokens=max_batch_tokens,
-        )
-
     be_quiet()
-    found = score_file(requests, out, scorer, strategy=strategy, aggregate=aggregate, batch=batch, in_flight=in_flight)
+    found = score_file(
+        requests, out, which.load, strategy=strategy, aggregate=aggregate, batch=batch, in_flight=in_flight
+    )
     for problem in found.problems:
         say(problem)
     more = found.errors - found.earlier_errors - len(found.problems)

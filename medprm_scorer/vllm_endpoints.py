@@ -104,8 +104,12 @@ class Endpoint:
         return rewards
 
 
-def endpoint_named(name: str) -> Endpoint:
+def endpoint_named(name: str, *others: str) -> Endpoint:
     """The endpoint of that name.
+
+    Args:
+        name: The name.
+        others: What else may be chosen, for the message.
 
     Raises:
         InputError: There is none; with the names there are.
@@ -113,8 +117,8 @@ def endpoint_named(name: str) -> Endpoint:
     for endpoint in ENDPOINTS:
         if endpoint.name == name:
             return endpoint
-    names = ", ".join(endpoint.name for endpoint in ENDPOINTS)
-    raise InputError(f"unknown endpoint {name!r}: choose auto or one of {names}")
+    names = ", ".join([*others, *(endpoint.name for endpoint in ENDPOINTS)])
+    raise InputError(f"unknown endpoint {name!r}: choose one of {names}")
 
 
 def _whole(prefix: Sequence[int], items: Sequence[Item]) -> list[list[int]]:

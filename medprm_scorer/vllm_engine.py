@@ -83,7 +83,7 @@ class VLLMEngine:
             ServerError: No endpoint gives rewards (it says why for each), or the server is away.
             InputError: The endpoint is unknown.
         """
-        choices = ENDPOINTS if endpoint == "auto" else (endpoint_named(endpoint),)
+        choices = ENDPOINTS if endpoint == "auto" else (endpoint_named(endpoint, "auto"),)
         if cache_salt is not None and not (isinstance(cache_salt, str) and 1 <= len(cache_salt) <= 1024):
             raise InputError("cache_salt must be a text of 1 to 1,024 characters")
         served.check_tokenizer(labels, tag_id)

@@ -60,7 +60,7 @@ def test_the_best_endpoint_is_chosen_and_any_can_be_asked_for():
         assert reach(server).engine.endpoint.name == "generative_scoring"
         for name in ALL:
             assert reach(server, endpoint=name).engine.endpoint.name == name
-        with pytest.raises(InputError, match="unknown endpoint 'chat': choose auto or one of generative_scoring, "):
+        with pytest.raises(InputError, match="unknown endpoint 'chat': choose one of auto, generative_scoring, "):
             reach(server, endpoint="chat")
 
 
@@ -352,3 +352,8 @@ def test_the_command_quotes_what_a_shell_would_read():
     assert shlex.split(command_lines(Serving("/my models/$(x)"))[0])[2] == "/my models/$(x)"
     with pytest.raises(InputError, match="hub id or a folder"):
         Serving("--port")
+
+
+def test_a_server_is_never_started_for_an_automatic_endpoint(capsys):
+    assert cli.main(["vllm-command", "a/b", "--endpoint", "auto"]) == 2
+    assert "unknown endpoint 'auto': choose one of generative_scoring, completions" in capsys.readouterr().err
