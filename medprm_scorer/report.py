@@ -98,7 +98,8 @@ def cautions(ranking: "Ranking") -> list[str]:
             f"{DOCUMENT_TOKEN_BUDGET:,} tokens, or the system prompt takes none."
         )
     if ranking.votes and silent:
-        found.append(f"{len(silent)} of {len(scored)} chains give no answer that could be read, and did not vote.")
+        gives = "gives" if len(silent) == 1 else "give"
+        found.append(f"{len(silent)} of {len(scored)} chains {gives} no answer that could be read, and did not vote.")
         high = max(scored, key=lambda chain: chain.reward(ranking.aggregate))
         if not high.answer and high.index != ranking.best.index:
             found.append(f"Candidate [{high.index}], which has the highest reward, is one of them.")
