@@ -1,7 +1,8 @@
 """`MedPRMEvaluator`: is an answer valid, and if not, at which step?"""
 
 from collections.abc import Sequence
-from typing import Any
+from numbers import Real
+from typing import Any, cast
 
 from llama_index.core.evaluation import BaseEvaluator, EvaluationResult
 from llama_index.core.prompts import BasePromptTemplate
@@ -9,7 +10,9 @@ from llama_index.core.schema import MetadataMode
 from pydantic import BaseModel
 from typing_extensions import override
 
+from medprm_integrations.evidence import none_fits, warn_unread
 from medprm_integrations.llama_index.nodes import is_chain, texts
+from medprm_integrations.settings import reward_model
 from medprm_integrations.sharing import share
 from medprm_integrations.structured import structured_text
 from medprm_scorer.checks import check_choice
@@ -24,7 +27,8 @@ class MedPRMEvaluator(BaseEvaluator):
     """Judges one response: its reward, and feedback that names the weakest step.
 
     Plugs into `RetryQueryEngine` and `BatchEvalRunner`. `score` is the chain reward, `passing` whether it reaches the
-    threshold, `feedback` begins with the weakest step and lists the reward of every step. A response that cannot be
+    threshold, `feedback` names the weakest step and lists the reward of every step; without contexts, or with none that
+    fits the reward model's budget, it begins with "Judged without documents." A response that cannot be
     scored (blank, too long for the model) is an invalid result that does not pass, never a made-up score.
 
     Args:
@@ -44,7 +48,10 @@ class MedPRMEvaluator(BaseEvaluator):
     """
 
     def __init__(self, *, prm: MedPRM, aggregate: str = "min", threshold: float = 0.5) -> None:
+        prm = reward_model(prm)
         check_choice("best_of_n", aggregate)
+        if isinstance(threshold, bool) or not isinstance(cast("object", threshold), Real):
+            raise InputError(f"the threshold must be a number from 0 to 1, not {type(threshold).__name__}")
         if not 0.0 <= threshold <= 1.0:
             raise InputError("the threshold must be a number from 0 to 1")
         self.prm, self.aggregate, self.threshold = prm, aggregate, threshold
@@ -122,23 +129,29 @@ class MedPRMEvaluator(BaseEvaluator):
 
     def _result(self, question: str, answer: str, documents: list[str], chain: ScoredChain) -> EvaluationResult:
         score = chain.reward(self.aggregate)
+        read = bool(documents)
+        if none_fits(documents, self.prm.count_tokens):
+            warn_unread(len(documents))
+            read = False
         return EvaluationResult(
             query=question,
             contexts=documents,
             response=answer,
             passing=score >= self.threshold,
-            feedback=_feedback(chain),
+            feedback=_feedback(chain, read),
             score=score,
         )
 
 
-def _feedback(chain: ScoredChain) -> str:
+def _feedback(chain: ScoredChain, read: bool) -> str:
+    """What the rewards say; `read` tells whether they rest on documents."""
     rewards = chain.step_rewards
     place = rewards.index(min(rewards))
     listed = ", ".join(f"{reward:.2f}" for reward in rewards)
+    weakest = f"Step {place + 1} of {len(rewards)} is the weakest, with a reward of {rewards[place]:.2f}"
     return (
-        f"Step {place + 1} of {len(rewards)} is the weakest, with a reward of {rewards[place]:.2f}: "
-        f"{chain.steps[place].text}\nRewards of all steps, in order: {listed}."
+        f"{'' if read else 'Judged without documents. '}{weakest}: {chain.steps[place].text}\n"
+        f"Rewards of all steps, in order: {listed}."
     )
 
 
