@@ -29,13 +29,14 @@ def language_model(llm: Any) -> LLM:
 
 def achat_of(llm: LLM) -> Callable[..., Awaitable[ChatResponse]]:
     """`llm.achat`; where that is `CustomLLM`'s, which blocks the event loop, `llm.chat` in a thread instead."""
-    if isinstance(llm, CustomLLM) and type(llm).achat is CustomLLM.achat:
-        return partial(in_thread, llm.chat)
-    return llm.achat
+    return partial(in_thread, llm.chat) if _blocks(llm, "achat") else llm.achat
 
 
 def acomplete_of(llm: LLM) -> Callable[..., Awaitable[CompletionResponse]]:
     """`llm.acomplete`; where that is `CustomLLM`'s, which blocks the event loop, `llm.complete` in a thread instead."""
-    if isinstance(llm, CustomLLM) and type(llm).acomplete is CustomLLM.acomplete:
-        return partial(in_thread, llm.complete)
-    return llm.acomplete
+    return partial(in_thread, llm.complete) if _blocks(llm, "acomplete") else llm.acomplete
+
+
+def _blocks(llm: LLM, method: str) -> bool:
+    """Whether a model's async method is `CustomLLM`'s, which calls the sync one."""
+    return next((cls for cls in type(llm).__mro__ if method in vars(cls)), None) is CustomLLM
