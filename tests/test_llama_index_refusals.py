@@ -25,7 +25,7 @@ from medprm_integrations.llama_index import (
     chain_node,
     ranking_of,
 )
-from medprm_scorer import InputError
+from medprm_scorer import InputError, MedPRM
 
 ASKED = [ChatMessage(QUESTION)]
 LABEL = "Label: give 5 mg."
@@ -171,6 +171,14 @@ def test_judged_without_documents_is_said(prm, how):
     assert feedback(LABEL).startswith("Step 1 of 2")
     with pytest.warns(DocumentsLeftOutWarning, match="none of 2 documents was read"):
         assert feedback(HUGE, LABEL).startswith("Judged without documents. ")
+
+
+def test_a_reward_model_that_takes_no_documents_judges_without_and_warns_of_nothing():
+    prm = MedPRM.from_pretrained(system="no_documents")
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        result = MedPRMEvaluator(prm=prm).evaluate(QUESTION, GOOD, [LABEL])
+    assert result.feedback.startswith("Judged without documents. ")
 
 
 # --- rankings that engines drop ---

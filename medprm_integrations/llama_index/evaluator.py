@@ -10,14 +10,14 @@ from llama_index.core.schema import MetadataMode
 from pydantic import BaseModel
 from typing_extensions import override
 
-from medprm_integrations.evidence import none_fits, warn_unread
+from medprm_integrations.evidence import warn_if_unread
 from medprm_integrations.llama_index.nodes import is_chain, texts
 from medprm_integrations.settings import reward_model
 from medprm_integrations.sharing import share
 from medprm_integrations.structured import structured_text
 from medprm_scorer.checks import check_choice
 from medprm_scorer.errors import InputError, NothingScoredError
-from medprm_scorer.results import ScoredChain
+from medprm_scorer.results import Ranking, ScoredChain
 from medprm_scorer.scorer import MedPRM
 
 share()
@@ -27,8 +27,8 @@ class MedPRMEvaluator(BaseEvaluator):
     """Judges one response: its reward, and feedback that names the weakest step.
 
     Plugs into `RetryQueryEngine` and `BatchEvalRunner`. `score` is the chain reward, `passing` whether it reaches the
-    threshold, `feedback` names the weakest step and lists the reward of every step; without contexts, or with none that
-    fits the reward model's budget, it begins with "Judged without documents." A response that cannot be
+    threshold, `feedback` names the weakest step and lists the reward of every step. Without contexts, or where none of
+    them was read (`DocumentsLeftOutWarning`), it begins with "Judged without documents." A response that cannot be
     scored (blank, too long for the model) is an invalid result that does not pass, never a made-up score.
 
     Args:
@@ -37,7 +37,7 @@ class MedPRMEvaluator(BaseEvaluator):
         threshold: The lowest score that passes, in [0, 1]; from 0.5 on, the model would call a step valid.
 
     Raises:
-        InputError: The aggregate is unknown, or the threshold is out of its range.
+        InputError: The aggregate is unknown, the threshold is no number from 0 to 1, or the prm is no `MedPRM`.
 
     Example:
         >>> evaluator = MedPRMEvaluator(prm=MedPRM.from_pretrained())
@@ -80,7 +80,7 @@ class MedPRMEvaluator(BaseEvaluator):
         Args:
             query: The question.
             response: The answer; an object, as of `output_cls`, is judged by what stands in its fields.
-            contexts: The texts that it is checked against; None for none.
+            contexts: The texts that it is checked against; None for none, which the feedback then says.
             kwargs: None are known.
 
         Raises:
@@ -88,10 +88,10 @@ class MedPRMEvaluator(BaseEvaluator):
         """
         question, answer, documents = _read(query, response, contexts)
         try:
-            (chain,) = self.prm.score(question, [answer], documents)
+            ranking = self.prm.rank(question, [answer], documents, aggregate=self.aggregate)
         except NothingScoredError as error:
             return _invalid(question, answer, documents, str(error))
-        return self._result(question, answer, documents, chain)
+        return self._result(question, answer, documents, ranking)
 
     @override
     async def aevaluate(
@@ -104,10 +104,10 @@ class MedPRMEvaluator(BaseEvaluator):
         """`evaluate`, with the event loop left free."""
         question, answer, documents = _read(query, response, contexts)
         try:
-            (chain,) = await self.prm.ascore(question, [answer], documents)
+            ranking = await self.prm.arank(question, [answer], documents, aggregate=self.aggregate)
         except NothingScoredError as error:
             return _invalid(question, answer, documents, str(error))
-        return self._result(question, answer, documents, chain)
+        return self._result(question, answer, documents, ranking)
 
     @override
     def evaluate_response(self, query: str | None = None, response: Any = None, **kwargs: Any) -> EvaluationResult:
@@ -127,23 +127,20 @@ class MedPRMEvaluator(BaseEvaluator):
         """`evaluate_response`, with the event loop left free."""
         return await self.aevaluate(query, *_parts(response), **kwargs)
 
-    def _result(self, question: str, answer: str, documents: list[str], chain: ScoredChain) -> EvaluationResult:
-        score = chain.reward(self.aggregate)
-        read = bool(documents)
-        if none_fits(documents, self.prm.count_tokens):
-            warn_unread(len(documents))
-            read = False
+    def _result(self, question: str, answer: str, documents: list[str], ranking: Ranking) -> EvaluationResult:
+        warn_if_unread(ranking, documents, self.prm.count_tokens)
+        score = ranking.best.reward(self.aggregate)
         return EvaluationResult(
             query=question,
             contexts=documents,
             response=answer,
             passing=score >= self.threshold,
-            feedback=_feedback(chain, read),
+            feedback=_feedback(ranking.best, read=ranking.documents_used > 0),
             score=score,
         )
 
 
-def _feedback(chain: ScoredChain, read: bool) -> str:
+def _feedback(chain: ScoredChain, *, read: bool) -> str:
     """What the rewards say; `read` tells whether they rest on documents."""
     rewards = chain.step_rewards
     place = rewards.index(min(rewards))
