@@ -14,7 +14,7 @@ from langchain_core.tools import BaseTool, tool
 
 from examples.formulary.hospital import Hospital
 from examples.formulary.turns import TOOL, found_text
-from examples.langchain_parts import PATIENTS, FormularyRetriever, ask_locally
+from examples.langchain_parts import PATIENTS, FormularyRetriever, ask_locally, tally
 from medprm_integrations.langchain import MedPRMMiddleware, ranking_of
 from medprm_scorer import MedPRM
 from medprm_scorer.policy_prompts import POLICY_PROMPTS
@@ -45,10 +45,14 @@ def main() -> None:
     with ask_locally() as llm:
         middleware = MedPRMMiddleware(prm=MedPRM.from_pretrained(), n=8)
         agent = build_agent(llm, FormularyRetriever.of(hospital), middleware)
+        right = 0
         for number in range(PATIENTS):
             case = hospital.case(number)
             answer = agent.invoke({"messages": [("user", case.text)]})["messages"][-1]
-            print(f"Patient {number}: the right answer is {case.answer}.\n{ranking_of(answer)}\n")
+            ranking = ranking_of(answer)
+            right += ranking.answer == case.answer
+            print(f"Patient {number}: the right answer is {case.answer}.\n{ranking}\n")
+        print(tally(right, PATIENTS))
 
 
 if __name__ == "__main__":

@@ -10,7 +10,7 @@ from langchain_core.retrievers import BaseRetriever
 from langchain_core.runnables import Runnable, RunnableLambda, RunnableParallel, RunnablePassthrough
 
 from examples.formulary.hospital import Hospital
-from examples.langchain_parts import PATIENTS, FormularyRetriever, ask_locally
+from examples.langchain_parts import PATIENTS, FormularyRetriever, ask_locally, tally
 from medprm_integrations.langchain import MedPRMReranker
 from medprm_scorer import MedPRM, Ranking, policy_messages
 
@@ -34,10 +34,13 @@ def main() -> None:
     hospital = Hospital(0)
     with ask_locally() as llm:
         chain = build_chain(llm, FormularyRetriever.of(hospital), MedPRM.from_pretrained())
+        right = 0
         for number in range(PATIENTS):
             case = hospital.case(number)
             ranking = chain.invoke(case.text)
+            right += ranking.answer == case.answer
             print(f"Patient {number}: the right answer is {case.answer}.\n{ranking}\n")
+        print(tally(right, PATIENTS))
 
 
 if __name__ == "__main__":

@@ -14,7 +14,7 @@ from langgraph.graph import END, START, StateGraph
 from typing_extensions import NotRequired, TypedDict
 
 from examples.formulary.hospital import Hospital
-from examples.langchain_parts import PATIENTS, FormularyRetriever, ask_locally
+from examples.langchain_parts import PATIENTS, FormularyRetriever, ask_locally, tally
 from medprm_integrations.langchain import MedPRMReranker
 from medprm_scorer import MedPRM, Ranking, policy_messages
 
@@ -71,11 +71,14 @@ def main() -> None:
     hospital = Hospital(0)
     with ask_locally() as llm:
         graph = build_graph(llm, FormularyRetriever.of(hospital), MedPRM.from_pretrained())
+        right = 0
         for number in range(PATIENTS):
             case = hospital.case(number)
             state = graph.invoke({"question": case.text})
             print(f"Patient {number}: the right answer is {case.answer}; after {len(state['candidates'])} samples:")
+            right += state["answer"] == case.answer
             print(f"{state['answer']}\n{state['ranking']}\n")
+        print(tally(right, PATIENTS))
 
 
 if __name__ == "__main__":

@@ -10,9 +10,8 @@ from llama_index.core.llms.function_calling import FunctionCallingLLM
 from llama_index.core.tools import FunctionTool
 
 from examples.formulary.hospital import Hospital
-from examples.formulary.search import FormularySearch
 from examples.formulary.turns import TOOL, found_text
-from examples.llama_index_parts import PATIENTS, ask_locally
+from examples.llama_index_parts import PATIENTS, FormularySearch, ask_locally, tally
 from medprm_integrations.llama_index import MedPRMLLM, ranking_of
 from medprm_scorer import MedPRM
 from medprm_scorer.policy_prompts import POLICY_PROMPTS
@@ -34,10 +33,14 @@ async def answer() -> None:
     hospital = Hospital(0)
     with ask_locally() as llm:
         agent = build_agent(MedPRMLLM(llm=llm, prm=MedPRM.from_pretrained(), n=8), hospital)
+        right = 0
         for number in range(PATIENTS):
             case = hospital.case(number)
             output = await agent.run(case.text)
-            print(f"Patient {number}: the right answer is {case.answer}.\n{ranking_of(output)}\n")
+            ranking = ranking_of(output)
+            right += ranking.answer == case.answer
+            print(f"Patient {number}: the right answer is {case.answer}.\n{ranking}\n")
+        print(tally(right, PATIENTS))
 
 
 def main() -> None:

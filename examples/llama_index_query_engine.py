@@ -1,6 +1,6 @@
 """Query engines that answer with the best of several sampled chains: `python -m examples.llama_index_query_engine`.
 
-With `MedPRMSynthesizer` the winning chain is the response. With `MedPRMRerank` a verified chain is put before the
+With `MedPRMSynthesizer` the winning chain is the response. With `MedPRMRerank` the best chain is put before the
 retrieved documents, for whatever answers from them. Here that is the mode "context_only", which hands them on as they
 are: the small policy model cannot restate a chain faithfully. With a language model that can, leave the mode out.
 """
@@ -11,18 +11,20 @@ from llama_index.core.response_synthesizers import ResponseMode
 from llama_index.core.retrievers import BaseRetriever
 
 from examples.formulary.hospital import Hospital
-from examples.llama_index_parts import PATIENTS, FormularyRetriever, ask_locally
+from examples.llama_index_parts import PATIENTS, FormularyRetriever, ask_locally, tally
 from medprm_integrations.llama_index import MedPRMRerank, MedPRMSynthesizer, ranking_of
 from medprm_scorer import MedPRM
 
+N = 8  # samples of each question
 
-def with_synthesizer(llm: LLM, retriever: BaseRetriever, prm: MedPRM, n: int = 8) -> RetrieverQueryEngine:
+
+def with_synthesizer(llm: LLM, retriever: BaseRetriever, prm: MedPRM, n: int = N) -> RetrieverQueryEngine:
     """The winning chain is the response."""
     return RetrieverQueryEngine(retriever, response_synthesizer=MedPRMSynthesizer(prm=prm, llm=llm, n=n))
 
 
-def with_postprocessor(llm: LLM, retriever: BaseRetriever, prm: MedPRM, n: int = 8) -> RetrieverQueryEngine:
-    """A verified chain before the documents."""
+def with_postprocessor(llm: LLM, retriever: BaseRetriever, prm: MedPRM, n: int = N) -> RetrieverQueryEngine:
+    """The best chain before the documents."""
     return RetrieverQueryEngine.from_args(
         retriever,
         llm=llm,
@@ -37,11 +39,14 @@ def main() -> None:
     with ask_locally() as llm:
         retriever, prm = FormularyRetriever(hospital), MedPRM.from_pretrained()
         synthesizing, postprocessing = with_synthesizer(llm, retriever, prm), with_postprocessor(llm, retriever, prm)
+        right = 0
         for number in range(PATIENTS):
             case = hospital.case(number)
-            response = synthesizing.query(case.text)
-            print(f"Patient {number}: the right answer is {case.answer}.\n{ranking_of(response)}\n")
-            print(f"A verified chain, and the documents:\n{postprocessing.query(case.text)}\n")
+            ranking = ranking_of(synthesizing.query(case.text))
+            right += ranking.answer == case.answer
+            print(f"Patient {number}: the right answer is {case.answer}.\n{ranking}\n")
+            print(f"The best of {N} chains, and the documents:\n{postprocessing.query(case.text)}\n")
+        print(tally(right, PATIENTS))
 
 
 if __name__ == "__main__":

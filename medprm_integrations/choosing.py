@@ -8,8 +8,8 @@ import warnings
 from collections import Counter
 from collections.abc import Callable, Sequence
 from typing import Generic, TypeVar
-from weakref import finalize
 
+from medprm_integrations.once import first_time
 from medprm_scorer.answers import normalize_answer
 from medprm_scorer.errors import ScoringError
 
@@ -18,6 +18,10 @@ Value = TypeVar("Value")
 
 class IdenticalSamplesWarning(UserWarning):
     """All samples of a question are the same text, so that there is nothing to choose."""
+
+
+class SamplesFailedWarning(UserWarning):
+    """Some samples of a question failed, so that the choice is among fewer than were asked for."""
 
 
 class Drawing(Generic[Value]):
@@ -115,13 +119,37 @@ class Drawing(Generic[Value]):
         _add_note(first, f"all {count} samples failed; this is the first failure" if count > 1 else "the sample failed")
         raise first
 
+    def warn(self, source: object) -> None:
+        """Warn of what makes the choice a lesser one than was asked for.
+
+        Args:
+            source: The language model that was asked.
+        """
+        self.warn_if_failed()
+        self.warn_if_identical(source)
+
+    def warn_if_failed(self) -> None:
+        """Warn when some samples failed, by the kinds of their errors, whose texts may hold the prompt."""
+        if self.errors and self.values:
+            kinds = ", ".join(dict.fromkeys(type(error).__name__ for error in self.errors))
+            warnings.warn(
+                f"{len(self.errors)} of {self.drawn} samples failed ({kinds}): choosing among {len(self.values)}",
+                SamplesFailedWarning,
+                stacklevel=3,
+            )
+
     def warn_if_identical(self, source: object) -> None:
         """Warn, once for each source, when there are several candidates and all are the same text.
 
         Args:
             source: The language model that was asked.
         """
-        if len(self.texts) > 1 and len(set(self.texts)) == 1 and self.texts[0].strip() and _first_time(source):
+        if (
+            len(self.texts) > 1
+            and len(set(self.texts)) == 1
+            and self.texts[0].strip()
+            and first_time(source, "identical")
+        ):
             warnings.warn(
                 f"all {len(self.texts)} samples are identical, so there is nothing to choose: raise the language "
                 "model's temperature above 0 and switch its cache off",
@@ -134,15 +162,3 @@ def _add_note(error: Exception, note: str) -> None:
     """What `add_note` does, for Python 3.10 too; an error raised again does not collect notes."""
     notes = [line for line in getattr(error, "__notes__", []) if line != note]
     error.__notes__ = [*notes, note]  # type: ignore[attr-defined]
-
-
-_warned: set[int] = set()
-
-
-def _first_time(source: object) -> bool:
-    """Whether this object was not seen here before."""
-    if id(source) in _warned:
-        return False
-    _warned.add(id(source))
-    finalize(source, _warned.discard, id(source))
-    return True

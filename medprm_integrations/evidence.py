@@ -1,9 +1,15 @@
 """Which texts the candidates are checked against, when there are more than the model was trained to read."""
 
-from collections.abc import Callable, Iterable
+import warnings
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, field
 
 from medprm_scorer.prompts import DOCUMENT_TOKEN_BUDGET
+from medprm_scorer.results import Ranking
+
+
+class DocumentsLeftOutWarning(UserWarning):
+    """There were documents, and the reward model read none of them."""
 
 
 @dataclass(frozen=True)
@@ -50,3 +56,45 @@ def within_budget(
         else:
             left_out += 1
     return Evidence(tuple(kept), left_out)
+
+
+def counted(ranking: Ranking, evidence: Evidence) -> Ranking:
+    """A ranking whose documents are all that were at hand, and not only those that it was asked to read.
+
+    Warns when there were some and none could be read.
+
+    Args:
+        ranking: The ranking, by the evidence's texts.
+        evidence: The evidence.
+    """
+    if evidence.left_out and not evidence.texts:
+        warn_unread(evidence.left_out)
+    return ranking.model_copy(update={"documents_given": ranking.documents_given + evidence.left_out})
+
+
+def none_fits(
+    documents: Sequence[str], count_tokens: Callable[[str], int], budget: int = DOCUMENT_TOKEN_BUDGET
+) -> bool:
+    """Whether there are documents and `MedPRM.rank` reads none of them, since already the first exceeds the budget.
+
+    Example:
+        >>> none_fits(["a b c", "d"], lambda text: len(text.split()), budget=3)
+        True
+    """
+    return bool(documents) and count_tokens(documents[0]) + 1 > budget
+
+
+def warn_if_unread(ranking: Ranking, documents: Sequence[str], count_tokens: Callable[[str], int]) -> None:
+    """Warn when there were documents and none was read, unless the reward model's system prompt takes none at all."""
+    if not ranking.documents_used and none_fits(documents, count_tokens):
+        warn_unread(len(documents))
+
+
+def warn_unread(count: int) -> None:
+    """Warn that none of so many documents was read."""
+    were = "the only document was not read: it" if count == 1 else f"none of {count} documents was read: the first"
+    warnings.warn(
+        f"{were} exceeds the model's budget of {DOCUMENT_TOKEN_BUDGET:,} tokens; split documents smaller",
+        DocumentsLeftOutWarning,
+        stacklevel=3,
+    )

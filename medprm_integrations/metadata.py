@@ -15,8 +15,9 @@ class RankingMetadata(dict[str, Any]):
     """A ranking as plain data, since answers are written to JSON and checkpoints. Its `repr` shows no text.
 
     The keys are those of `Ranking`, and four more: `usage` (tokens of all samples together, `input_tokens`,
-    `output_tokens` and `total_tokens`, or None), `samples_failed`, `samples_dropped` (they called a tool, or broke the
-    schema) and `documents_left_out` (of an agent's tool results, beyond the budget).
+    `output_tokens` and `total_tokens`, or None), `samples_failed` (their call raised an error), `samples_dropped` (they
+    are no candidates: they called a tool, or broke the schema) and `documents_left_out` (how many of the documents that
+    were at hand the reward model did not read: `documents_given` less `documents_used`).
     """
 
     def __repr__(self) -> str:
@@ -25,7 +26,7 @@ class RankingMetadata(dict[str, Any]):
 
 
 def ranking_metadata(
-    ranking: Ranking, drawing: Drawing[Any] | None = None, usage: Mapping[str, Any] | None = None, left_out: int = 0
+    ranking: Ranking, drawing: Drawing[Any] | None = None, usage: Mapping[str, Any] | None = None
 ) -> RankingMetadata:
     """A ranking, and how its candidates were drawn.
 
@@ -33,27 +34,27 @@ def ranking_metadata(
         ranking: The ranking.
         drawing: Where the candidates come from; None if they were given.
         usage: Tokens of all samples together.
-        left_out: How many pieces of evidence did not fit the budget.
     """
     return RankingMetadata(
         **ranking.model_dump(mode="json"),
         usage=usage,
         samples_failed=len(drawing.errors) if drawing else 0,
         samples_dropped=len(drawing.dropped) if drawing else 0,
-        documents_left_out=left_out,
+        documents_left_out=ranking.documents_given - ranking.documents_used,
     )
 
 
-def read_ranking(found: object, what: str) -> Ranking:
+def read_ranking(found: object, what: str, why: str = "it was not chosen among samples") -> Ranking:
     """The ranking that was kept as `RankingMetadata`, perhaps read back from JSON.
 
     Args:
         found: What stands under `KEY`.
         what: What it was found in, for the error.
+        why: Why there may be none, for the error.
 
     Raises:
         InputError: There is no ranking.
     """
     if not isinstance(found, dict) or "chains" not in found:
-        raise InputError(f"this {what} holds no ranking: it was not chosen among samples")
+        raise InputError(f"this {what} holds no ranking: {why}")
     return Ranking.model_validate(found)

@@ -13,7 +13,8 @@ def missing(what: str, package: str, install: str, error: ImportError) -> Import
     Args:
         what: What the user asked for.
         package: The package that it needs, as it is imported.
-        install: What to give to `pip install`.
+        install: What to give to `pip install`, with quotes where a shell needs them; an extra of medprm is named as
+            its folder's, too, for those who have it from there.
         error: The failed import.
 
     Returns:
@@ -21,9 +22,10 @@ def missing(what: str, package: str, install: str, error: ImportError) -> Import
         inside an installed package is broken.
 
     Example:
-        >>> missing("ThisClass", "langchain_core", '"medprm[langchain]"', ModuleNotFoundError(name="langchain_core"))
-        MissingPackageError('ThisClass needs langchain_core: pip install "medprm[langchain]"')
+        >>> print(missing("This", "langchain_core", '"medprm[langchain]"', ModuleNotFoundError(name="langchain_core")))
+        This needs langchain_core: pip install "medprm[langchain]", or ".[langchain]" in its folder
     """
     if isinstance(error, ModuleNotFoundError) and (error.name or "").split(".")[0] == package:
-        return MissingPackageError(f"{what} needs {package}: pip install {install}")
+        here = f", or {install.replace('medprm[', '.[')} in its folder" if "medprm[" in install else ""
+        return MissingPackageError(f"{what} needs {package}: pip install {install}{here}")
     return error

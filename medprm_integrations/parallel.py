@@ -8,7 +8,8 @@ import asyncio
 from collections.abc import Awaitable, Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextvars import copy_context
-from typing import TypeVar
+from functools import partial
+from typing import Any, TypeVar
 
 Result = TypeVar("Result")
 
@@ -57,6 +58,19 @@ def run_all(
             for future in futures:
                 future.cancel()
             raise
+
+
+async def in_thread(call: Callable[..., Result], *args: Any, **kwargs: Any) -> Result:
+    """Await a call that blocks, in a thread of its own; when the caller is cancelled, the thread runs to its end.
+
+    Unlike in `asyncio.to_thread`, whose pool is as small as the machine, as many can wait together as one likes.
+    """
+    pool = ThreadPoolExecutor(1, thread_name_prefix="medprm")
+    try:
+        work = partial(copy_context().run, partial(call, *args, **kwargs))
+        return await asyncio.get_running_loop().run_in_executor(pool, work)
+    finally:
+        pool.shutdown(wait=False)
 
 
 async def arun_all(

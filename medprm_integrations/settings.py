@@ -1,11 +1,14 @@
 """The types of the settings that the integrations share, checked by pydantic when an object is made."""
 
-from collections.abc import Callable
-from typing import Annotated
+from collections.abc import Callable, Sequence
+from typing import Annotated, Any
 
-from pydantic import AfterValidator, BaseModel, ConfigDict, Field
+from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Field
 
+from medprm_integrations.tools import tool_names
 from medprm_scorer.checks import check_choice
+from medprm_scorer.errors import InputError
+from medprm_scorer.scorer import MedPRM
 
 DEFAULT_N = 8
 """Samples of one question; the paper's curves are steep up to about here."""
@@ -39,6 +42,29 @@ Agreement = Annotated[int, Field(ge=2, strict=True)]
 
 TopN = Annotated[int, Field(ge=1, strict=True)]
 """How many chains a ranking keeps."""
+
+
+def reward_model(prm: Any) -> MedPRM:
+    """The reward model that somebody gave.
+
+    Raises:
+        InputError: It is something else.
+
+    Example:
+        >>> reward_model("dmis-lab/llama-3.1-medprm-reward-v1.0")
+        Traceback (most recent call last):
+        medprm_scorer.errors.InputError: prm must be a MedPRM (MedPRM.from_pretrained(...)), not str
+    """
+    if not isinstance(prm, MedPRM):
+        raise InputError(f"prm must be a MedPRM (MedPRM.from_pretrained(...)), not {type(prm).__name__}")
+    return prm
+
+
+RewardModel = Annotated[MedPRM, BeforeValidator(reward_model)]
+"""The reward model."""
+
+ToolNames = Annotated[Sequence[str], BeforeValidator(tool_names)]
+"""Names of the tools whose results are evidence."""
 
 
 class SamplingSettings(BaseModel):

@@ -15,17 +15,22 @@ import warnings
 from pathlib import Path
 
 import pytest
-from pydantic import ValidationError
+from pydantic import BaseModel, Field, ValidationError
 
 import medprm_integrations
-from medprm_integrations.choosing import Drawing, IdenticalSamplesWarning
-from medprm_integrations.evidence import within_budget
+from medprm_integrations.choosing import Drawing, IdenticalSamplesWarning, SamplesFailedWarning
+from medprm_integrations.evidence import DocumentsLeftOutWarning, counted, none_fits, warn_if_unread, within_budget
+from medprm_integrations.inputs import checked_keys
+from medprm_integrations.known import KnownSettings, refuse_unknown
+from medprm_integrations.metadata import ranking_metadata
 from medprm_integrations.missing import MissingPackageError, missing
-from medprm_integrations.parallel import arun_all, run_all
-from medprm_integrations.settings import SamplingSettings
+from medprm_integrations.parallel import arun_all, in_thread, run_all
+from medprm_integrations.settings import SamplingSettings, reward_model
 from medprm_integrations.sharing import Absent, share
-from medprm_scorer import MedPRMError, ModelError
+from medprm_integrations.tools import UnknownToolWarning, tool_names, warn_of_unknown
+from medprm_scorer import InputError, MedPRM, MedPRMError, ModelError
 from medprm_scorer.answers import extract_answer
+from medprm_scorer.requests import _MEANT_DOCUMENTS
 
 
 class Source:
@@ -96,13 +101,13 @@ def test_identical_samples_warn_once_for_each_source():
 
 
 def test_a_source_that_is_gone_leaves_nothing_behind():
-    from medprm_integrations import choosing
+    from medprm_integrations import once
 
-    before = set(choosing._warned)
+    before = set(once._told)
     with pytest.warns(IdenticalSamplesWarning):
         drawn("a", "a").warn_if_identical(Source())
     gc.collect()
-    assert choosing._warned <= before
+    assert once._told <= before
 
 
 variable = contextvars.ContextVar("variable", default="unset")
@@ -258,3 +263,154 @@ def test_only_a_missing_package_is_called_missing():
     assert isinstance(error, MissingPackageError)
     assert isinstance(error, ImportError)
     assert str(error) == "X needs langchain: pip install langchain"
+
+
+# --- what a user is told ---
+
+
+def test_some_failures_are_told_by_their_kinds_and_never_by_their_texts():
+    drawing = drawn("a", *(RuntimeError("Jane Doe") for _ in range(6)), TimeoutError("Jane Doe"))
+    with pytest.warns(SamplesFailedWarning) as caught:
+        drawing.warn(Source())
+    text = str(caught[0].message)
+    assert text == "7 of 8 samples failed (RuntimeError, TimeoutError): choosing among 1"
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        for other in (drawn("a", "b"), drawn("a", "tool"), drawn(ValueError(), ValueError()), drawn("tool", OSError())):
+            other.warn(Source())
+
+
+@pytest.mark.parametrize("key", _MEANT_DOCUMENTS)
+def test_documents_under_another_name_are_refused(key):
+    needed = {"question": "Which dose?"}
+    for documents in ({}, {"documents": None}):
+        with pytest.raises(InputError, match=f"^unknown key '{key}': documents go under the key documents$"):
+            checked_keys({**needed, key: ["Label"], **documents}, ["question"])
+    given = {**needed, key: ["Label"], "documents": []}
+    assert checked_keys(given, ["question"]) is given
+
+
+def test_missing_keys_are_named_beside_those_that_are_there():
+    assert checked_keys({"question": "?", "patient_id": 3}, ["question"])["patient_id"] == 3
+    for given, message in (
+        ({"query": "?"}, "the key 'question' is missing (there is 'query')"),
+        ({"query": "?", "user": 1}, "the key 'question' is missing (there are 'query' and 'user')"),
+        ({}, "the key 'question' is missing (the dict is empty)"),
+        ({"Jane Doe has malaria": "?", 5: 5}, "the key 'question' is missing (there is none that is a name)"),
+        (["?"], 'the input must be a dict: {"question": …, "documents": […]}'),
+    ):
+        with pytest.raises(InputError) as caught:
+            checked_keys(given, ["question"])
+        assert str(caught.value) == message
+
+
+class Settings(KnownSettings):
+    strategy: str = "vote"
+    name: str = Field(default="x", alias="title")
+
+
+class Model(BaseModel):
+    top_a: float = 0.5
+
+
+class Sampling(Settings):
+    llm: Model
+
+
+def test_unknown_settings_are_refused_with_the_likely_one():
+    assert Settings(strategy="x", title="y").name == "y"
+    for cls, given, message in (
+        (Settings, {"strateg": "x"}, "unknown setting 'strateg': did you mean 'strategy'?"),
+        (Settings, {"zzz": "x"}, "unknown setting 'zzz': there are strategy, name, title"),
+        (Settings, {"temperature": 1}, "unknown setting 'temperature': there are strategy, name, title"),
+        (Sampling, {"llm": Model(), "temperature": 1}, "unknown setting 'temperature': set it on llm"),
+        (Sampling, {"llm": Model(), "top_a": 1}, "unknown setting 'top_a': set it on llm"),
+        (Sampling, {"llm": Model(), "lm": 1}, "unknown setting 'lm': did you mean 'llm'?"),
+    ):
+        with pytest.raises(ValidationError) as caught:
+            cls(**given)
+        (error,) = caught.value.errors()
+        assert error["msg"] == f"Value error, {message}"
+    refuse_unknown([], ["prm"])
+
+
+def test_what_is_no_reward_model_is_refused(demo):
+    assert reward_model(demo) is demo
+    for bad, kind in (("model", "str"), (None, "NoneType"), (MedPRM, "type")):
+        with pytest.raises(InputError) as caught:
+            reward_model(bad)
+        assert str(caught.value) == f"prm must be a MedPRM (MedPRM.from_pretrained(...)), not {kind}"
+
+
+def test_tool_names_are_a_list():
+    assert (tool_names(None), tool_names([]), tool_names({"a"})) == (None, (), ("a",))
+    for bad in ("search_label", b"search", 5, [5], (name for name in "ab")):
+        with pytest.raises(InputError, match="evidence_tools must be a list of tool names"):
+            tool_names(bad)
+
+
+def test_names_that_no_tool_has_are_told_once():
+    source = Source()
+    with pytest.warns(UnknownToolWarning) as caught:
+        warn_of_unknown(["serch", "weigh"], ["weigh", "search"], source)
+    assert str(caught[0].message) == "evidence_tools: there is no tool 'serch'; the tools are 'search', 'weigh'"
+    with pytest.warns(UnknownToolWarning, match="none of the tools 'a', 'b'; the tools are 'c'"):
+        warn_of_unknown(["a", "b"], ["c"], source)
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        warn_of_unknown(["serch", "weigh"], ["weigh", "search"], source)
+        for names, known in ((None, ["a"]), ([], ["a"]), (["a"], ["a"]), (["a"], [])):
+            warn_of_unknown(names, known, Source())
+
+
+def test_documents_of_which_none_is_read_are_told_of(demo):
+    huge, small = "dose " * 5000, "Label: give 5 mg."
+    chains = ["Step 1: 5 mg."]
+    for documents, count in (([huge, small, small], 3), ([huge], 1)):
+        ranking = demo.rank("Which dose?", chains, documents)
+        assert none_fits(documents, demo.count_tokens)
+        with pytest.warns(DocumentsLeftOutWarning) as caught:
+            warn_if_unread(ranking, documents, demo.count_tokens)
+        subject = (
+            f"none of {count} documents was read: the first" if count > 1 else "the only document was not read: it"
+        )
+        end = "exceeds the model's budget of 3,072 tokens; split documents smaller"
+        assert str(caught[0].message) == f"{subject} {end}"
+    bare = MedPRM.from_pretrained(system="no_documents")
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        for documents in ([], [small, huge]):
+            warn_if_unread(demo.rank("Which dose?", chains, documents), documents, demo.count_tokens)
+        warn_if_unread(bare.rank("Which dose?", chains, [small]), [small], bare.count_tokens)  # it takes none at all
+
+
+@pytest.mark.parametrize(
+    ("texts", "given", "used"), [(["h", "s"], 2, 1), (["h", "hh"], 2, 0), ([], 0, 0), (["s"], 1, 1)]
+)
+def test_a_ranking_counts_what_never_reached_it(demo, texts, given, used):
+    texts = [text.replace("h", "dose " * 4000) for text in texts]
+    evidence = within_budget(texts, demo.count_tokens)
+    ranking = demo.rank("Which dose?", ["Step 1: 5 mg."], evidence.texts)
+    with warnings.catch_warnings(record=True) as caught:
+        warnings.simplefilter("always")
+        ranking = counted(ranking, evidence)
+    assert (ranking.documents_given, ranking.documents_used) == (given, used)
+    assert [type(one.message) for one in caught] == ([DocumentsLeftOutWarning] if given and not used else [])
+    assert ranking_metadata(ranking)["documents_left_out"] == given - used
+
+
+def test_calls_that_block_wait_together_and_keep_the_context():
+    variable.set("set")
+
+    def work(place, *, twice):
+        time.sleep(0.2)
+        return place * twice, variable.get()
+
+    async def main():
+        return await asyncio.gather(*(in_thread(work, place, twice=2) for place in range(24)))
+
+    begun = time.perf_counter()
+    assert asyncio.run(main()) == [(2 * place, "set") for place in range(24)]
+    assert time.perf_counter() - begun < 24 * 0.2 / 2
+    with pytest.raises(ZeroDivisionError):
+        asyncio.run(in_thread(lambda: 1 // 0))

@@ -1,13 +1,23 @@
 """The LangChain examples run as they stand, through a real server, and say what they should."""
 
 import json
+import subprocess
+import sys
 from contextlib import contextmanager
+from pathlib import Path
 
 import pytest
 from langchain_core.messages import AIMessage, ToolMessage
 from langchain_core.tracers.base import BaseTracer
 
-from examples import comparison, langchain_agent, langchain_comparison, langchain_rag, langgraph_second_opinion
+from examples import (
+    comparison,
+    langchain_agent,
+    langchain_comparison,
+    langchain_parts,
+    langchain_rag,
+    langgraph_second_opinion,
+)
 from examples.formulary.hospital import Hospital
 from examples.formulary.turns import TOOL
 from examples.langchain_parts import FormularyRetriever, chat_model
@@ -15,6 +25,7 @@ from medprm_integrations.langchain import MedPRMMiddleware, ranking_of
 from tests.test_hospital import solve
 
 HOSPITAL = Hospital(0)
+ROOT = Path(__file__).parent.parent
 
 
 class Recorder(BaseTracer):
@@ -46,6 +57,28 @@ def test_an_example_runs(example, llm, monkeypatch, capsys):
     printed = capsys.readouterr().out
     assert f"Patient 0: the right answer is {HOSPITAL.case(0).answer}" in printed
     assert "weakest step" in printed
+    last = printed.rstrip().splitlines()[-1]
+    assert last in [f"Right: {n} of 1. Three patients measure nothing; the README has 200." for n in (0, 1)]
+
+
+def test_the_server_is_announced_before_it_starts(monkeypatch, capsys):
+    @contextmanager
+    def serve(folder):
+        assert capsys.readouterr().out == "starting the policy server\n"
+        yield "http://127.0.0.1:1/v1"
+
+    monkeypatch.setattr(langchain_parts, "serve", serve)
+    with langchain_parts.ask_locally() as llm:
+        assert llm is not None
+
+
+@pytest.mark.parametrize("package", ["langchain_openai", "rank_bm25"])
+def test_a_missing_package_is_one_line(package):
+    code = "import runpy, sys; sys.modules[sys.argv[1]] = None; runpy.run_module('examples.langchain_agent')"
+    done = subprocess.run([sys.executable, "-c", code, package], capture_output=True, text=True, cwd=ROOT, check=False)
+    assert (done.returncode, done.stdout) == (1, "")
+    assert done.stderr.strip().splitlines()[-1] == f"the examples need {package}: pip install '.[examples]'"
+    assert "Traceback" not in done.stderr
 
 
 def test_the_chain_ranks_samples_against_what_was_retrieved(llm, retriever, demo):

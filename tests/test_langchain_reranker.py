@@ -59,7 +59,9 @@ def test_every_kind_of_input_gives_the_same_ranking(reranker):
     ("bad", "message"),
     [
         ("a text", "must be a dict"),
-        ({"question": QUESTION}, "must be a dict"),
+        ({"question": QUESTION}, r"the key 'candidates' is missing \(there is 'question'\)"),
+        ({"query": SECRET, SECRET: ""}, r"the keys 'question' and 'candidates' are missing \(there is 'query'\)"),
+        ({SECRET: ""}, "none that is a name"),
         ({**REQUEST, "question": 5}, "question"),
         ({**REQUEST, "question": " "}, "question"),
         ({**REQUEST, "question": [AIMessage(SECRET)]}, "no question"),
@@ -233,7 +235,7 @@ def test_without_langchain_core_the_command_that_installs_it_is_named():
         return subprocess.run([sys.executable, "-c", code, *arguments], capture_output=True, text=True, check=False)
 
     done = run("langchain_core", "MedPRMReranker")
-    assert 'MedPRMReranker needs langchain_core: pip install "medprm[langchain]"' in done.stderr
+    assert 'MedPRMReranker needs langchain_core: pip install "medprm[langchain]", or ".[langchain]" in' in done.stderr
     done = run("langchain", "MedPRMMiddleware")
     assert "MedPRMMiddleware needs langchain: pip install langchain" in done.stderr
     assert run("langchain", "ChatMedPRM").returncode == 0

@@ -2,19 +2,23 @@
 
 import asyncio
 import json
+import subprocess
+import sys
 from contextlib import contextmanager
+from pathlib import Path
 
 import pytest
 
 pytest.importorskip("llama_index.llms.openai_like", reason="the examples' client is not installed here")
 
-from examples import llama_index_agent, llama_index_comparison, llama_index_query_engine
+from examples import llama_index_agent, llama_index_comparison, llama_index_parts, llama_index_query_engine
 from examples.formulary.hospital import Hospital
 from examples.llama_index_parts import FormularyRetriever, language_model
 from medprm_integrations.llama_index import MedPRMLLM, ranking_of
 from tests.test_hospital import solve
 
 HOSPITAL = Hospital(0)
+ROOT = Path(__file__).parent.parent
 
 
 @pytest.fixture
@@ -35,6 +39,30 @@ def test_an_example_runs(example, llm, monkeypatch, capsys):
     printed = capsys.readouterr().out
     assert f"Patient 0: the right answer is {HOSPITAL.case(0).answer}" in printed
     assert "weakest step" in printed
+    assert "verified" not in printed
+    assert (example is llama_index_query_engine) == ("The best of 8 chains, and the documents:" in printed)
+    last = printed.rstrip().splitlines()[-1]
+    assert last in [f"Right: {n} of 1. Three patients measure nothing; the README has 200." for n in (0, 1)]
+
+
+def test_the_server_is_announced_before_it_starts(monkeypatch, capsys):
+    @contextmanager
+    def serve(folder):
+        assert capsys.readouterr().out == "starting the policy server\n"
+        yield "http://127.0.0.1:1/v1"
+
+    monkeypatch.setattr(llama_index_parts, "serve", serve)
+    with llama_index_parts.ask_locally() as llm:
+        assert llm is not None
+
+
+@pytest.mark.parametrize("package", ["llama_index.llms.openai_like", "rank_bm25"])
+def test_a_missing_package_is_one_line(package):
+    code = "import runpy, sys; sys.modules[sys.argv[1]] = None; runpy.run_module('examples.llama_index_agent')"
+    done = subprocess.run([sys.executable, "-c", code, package], capture_output=True, text=True, cwd=ROOT, check=False)
+    assert (done.returncode, done.stdout) == (1, "")
+    assert done.stderr.strip().splitlines()[-1] == f"the examples need {package}: pip install '.[examples]'"
+    assert "Traceback" not in done.stderr
 
 
 def test_the_synthesizer_answers_with_the_best_chain_of_the_retrieved_documents(llm, retriever, demo):
@@ -50,7 +78,7 @@ def test_the_synthesizer_answers_with_the_best_chain_of_the_retrieved_documents(
     assert ranking.best.step_rewards == pytest.approx(expected.best.step_rewards, abs=1e-5)
 
 
-def test_the_postprocessor_puts_a_verified_chain_before_the_documents(llm, retriever, demo):
+def test_the_postprocessor_puts_the_best_chain_before_the_documents(llm, retriever, demo):
     case = HOSPITAL.case(2)
     response = llama_index_query_engine.with_postprocessor(llm, retriever, demo, n=4).query(case.text)
     chain, *documents = response.source_nodes

@@ -213,7 +213,8 @@ def test_a_missing_llama_index_says_what_to_install():
         "assert not hasattr(package, 'Nothing')\n"
     )
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, cwd=ROOT, check=False)
-    assert done.stdout.strip() == 'MedPRMRerank needs llama_index: pip install "medprm[llama-index]"', done.stderr
+    install = 'pip install "medprm[llama-index]", or ".[llama-index]" in its folder'
+    assert done.stdout.strip() == f"MedPRMRerank needs llama_index: {install}", done.stderr
 
 
 def test_everything_public_is_there():

@@ -319,7 +319,7 @@ def test_a_text_model_is_asked_in_one_text(prm):
 
 @ways
 def test_one_line_in_a_query_engine(prm, how):
-    """The answering model reads the verified chain before the documents."""
+    """The answering model reads the best chain before the documents."""
     sampler, answerer = ScriptedLLM(answers=[BAD, GOOD, WORSE]), ScriptedLLM(answers=["So (A)."])
     retriever = Fixed([document(LABEL, 0.8), document("Noise", 0.1)])
     synthesizer = get_response_synthesizer(llm=answerer)

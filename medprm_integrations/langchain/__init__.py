@@ -15,30 +15,38 @@ from typing import TYPE_CHECKING, Any
 from medprm_integrations.missing import missing
 
 if TYPE_CHECKING:
-    from medprm_integrations.choosing import IdenticalSamplesWarning
+    from medprm_integrations.choosing import IdenticalSamplesWarning, SamplesFailedWarning
+    from medprm_integrations.evidence import DocumentsLeftOutWarning
     from medprm_integrations.langchain.best_of_n import MedPRMBestOfN
     from medprm_integrations.langchain.chat_model import ChatMedPRM
     from medprm_integrations.langchain.middleware import MedPRMMiddleware
     from medprm_integrations.langchain.output_parser import MedPRMOutputParser
     from medprm_integrations.langchain.reranker import MedPRMReranker
     from medprm_integrations.langchain.winner import ranking_of
+    from medprm_integrations.tools import UnknownToolWarning
 
 _HOMES = {
     "ChatMedPRM": "medprm_integrations.langchain.chat_model",
+    "DocumentsLeftOutWarning": "medprm_integrations.evidence",
     "IdenticalSamplesWarning": "medprm_integrations.choosing",
     "MedPRMBestOfN": "medprm_integrations.langchain.best_of_n",
     "MedPRMMiddleware": "medprm_integrations.langchain.middleware",
     "MedPRMOutputParser": "medprm_integrations.langchain.output_parser",
     "MedPRMReranker": "medprm_integrations.langchain.reranker",
+    "SamplesFailedWarning": "medprm_integrations.choosing",
+    "UnknownToolWarning": "medprm_integrations.tools",
     "ranking_of": "medprm_integrations.langchain.winner",
 }
 __all__ = [
     "ChatMedPRM",
+    "DocumentsLeftOutWarning",
     "IdenticalSamplesWarning",
     "MedPRMBestOfN",
     "MedPRMMiddleware",
     "MedPRMOutputParser",
     "MedPRMReranker",
+    "SamplesFailedWarning",
+    "UnknownToolWarning",
     "ranking_of",
 ]
 

@@ -1,6 +1,6 @@
 """`MedPRMBestOfN`: a question and documents in, the best of n sampled answers out."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import partial
 from typing import Any, cast
@@ -8,10 +8,13 @@ from typing import Any, cast
 from langchain_core.documents import Document
 from langchain_core.messages import AIMessage, AnyMessage, convert_to_messages
 from langchain_core.runnables import Runnable, RunnableConfig, RunnableSerializable
-from pydantic import ConfigDict, Field, PrivateAttr
+from pydantic import ConfigDict, Field, PrivateAttr, field_validator
 from typing_extensions import NotRequired, TypedDict, override
 
 from medprm_integrations.choosing import Drawing
+from medprm_integrations.evidence import warn_if_unread
+from medprm_integrations.inputs import checked_keys
+from medprm_integrations.known import KnownSettings
 from medprm_integrations.langchain.quiet import is_interrupt, quiet, sampling_config
 from medprm_integrations.langchain.reading import document_texts, question_text
 from medprm_integrations.langchain.winner import as_message, crowned, total_usage
@@ -22,6 +25,7 @@ from medprm_integrations.settings import (
     Aggregate,
     Agreement,
     Concurrency,
+    RewardModel,
     SampleCount,
     Strategy,
 )
@@ -30,7 +34,6 @@ from medprm_scorer.errors import InputError
 from medprm_scorer.policy_prompts import policy_messages
 from medprm_scorer.prompts import document_block
 from medprm_scorer.results import Ranking, RankRequest
-from medprm_scorer.scorer import MedPRM
 
 share()
 
@@ -42,14 +45,18 @@ class BestOfNInput(TypedDict):
     documents: NotRequired[list[str | Document]]
 
 
-class MedPRMBestOfN(RunnableSerializable[BestOfNInput, AIMessage]):
+class MedPRMBestOfN(KnownSettings, RunnableSerializable[BestOfNInput, AIMessage]):
     """Asks a language model n times, with the documents as evidence, and answers with the best sample.
 
     The winner is an `AIMessage` as the model wrote it. Its ranking is in `response_metadata["medprm"]` (`ranking_of`
-    reads it back), and its `usage_metadata` counts the tokens of all samples. A sample that fails does not end the
-    others; if all fail, the first error is raised, with a note of the count. Samples that call tools cannot win; if all
-    do, the first comes back as it is. `batch` samples for all questions, at most `max_concurrency` at once, and then
-    calls the reward model once.
+    reads it back), with `usage`, `samples_failed`, `samples_dropped` and `documents_left_out`; its `usage_metadata`
+    counts the tokens of all samples. A sample that fails does not end the others, and is warned of
+    (`SamplesFailedWarning`); if all fail, the first error is raised, with a note of the count. Samples that call tools
+    cannot win; if all do, the first comes back as it is. `batch` samples for all questions, at most `max_concurrency`
+    at once, and then calls the reward model once.
+
+    Documents under another name than `documents` (`context`, `docs`) are refused, since nobody would read them; with a
+    `prompt` that has such a variable, give `documents` too.
 
     Args:
         llm: The model to sample from: a chat model, a text model, or a chain that takes messages. Give it a temperature
@@ -64,6 +71,7 @@ class MedPRMBestOfN(RunnableSerializable[BestOfNInput, AIMessage]):
         agree: Draw no more once so many samples give the same answer; None draws all n.
 
     Example:
+        >>> from medprm_scorer import MedPRM
         >>> from langchain_core.language_models import FakeListChatModel
         >>> answers = ["Step 1: Give 5 mg. The answer is (A)", "Step 1: Give 9 mg. The answer is (B)"]
         >>> llm = FakeListChatModel(responses=answers)
@@ -74,7 +82,7 @@ class MedPRMBestOfN(RunnableSerializable[BestOfNInput, AIMessage]):
     """
 
     llm: Runnable[Any, Any] = Field(repr=False, exclude=True)
-    prm: MedPRM = Field(repr=False, exclude=True)
+    prm: RewardModel = Field(repr=False, exclude=True)
     n: SampleCount = DEFAULT_N
     strategy: Strategy = "weighted_vote"
     aggregate: Aggregate = "min"
@@ -85,6 +93,13 @@ class MedPRMBestOfN(RunnableSerializable[BestOfNInput, AIMessage]):
     model_config = ConfigDict(arbitrary_types_allowed=True, hide_input_in_errors=True, validate_default=True)
 
     _sampler: Runnable[Any, Any] = PrivateAttr()
+
+    @field_validator("llm", mode="before")
+    @classmethod
+    def _is_runnable(cls, llm: Any) -> Any:
+        if not isinstance(llm, Runnable):
+            raise ValueError(f"llm must be a chat model, a text model or a chain, not {type(llm).__name__}")
+        return llm
 
     @override
     def model_post_init(self, context: Any, /) -> None:
@@ -101,7 +116,7 @@ class MedPRMBestOfN(RunnableSerializable[BestOfNInput, AIMessage]):
             kwargs: Handed to the `llm`, such as `stop`.
 
         Raises:
-            InputError: Something in the input is of the wrong kind.
+            InputError: Something in the input is missing or of the wrong kind.
             ScoringError: No sample could be scored.
             Exception: Every sample failed: the first one's error.
         """
@@ -192,16 +207,15 @@ class MedPRMBestOfN(RunnableSerializable[BestOfNInput, AIMessage]):
         return asked
 
     def _read(self, value: BestOfNInput, config: RunnableConfig) -> "_Asked":
-        if not isinstance(value, Mapping) or "question" not in value:
-            raise InputError('the input must be a dict: {"question": …, "documents": […]}')
-        question, documents = question_text(value["question"]), document_texts(value.get("documents"))
+        given = checked_keys(value, ("question",))
+        question, documents = question_text(given["question"]), document_texts(given.get("documents"))
         if not question.strip():  # refused before anything is paid for
             raise InputError("the question must be a text that is not blank")
         messages: Any
         if self.prompt is None:
             messages = convert_to_messages(policy_messages(question, documents))
         else:
-            messages = {**value, "question": question, "documents": document_block(documents).rstrip("\n")}
+            messages = {**given, "question": question, "documents": document_block(documents).rstrip("\n")}
         drawing = Drawing[AIMessage](self.n, _text, agree=self.agree, answer=self.prm.read_answer)
         return _Asked(question, documents, messages, sampling_config(config), drawing)
 
@@ -219,9 +233,11 @@ class MedPRMBestOfN(RunnableSerializable[BestOfNInput, AIMessage]):
             elif not one.drawing.values:
                 answers.append(one.without_candidates())
             else:
-                one.drawing.warn_if_identical(self.llm)
+                one.drawing.warn(self.llm)
                 ranking = next(rankings)
-                answers.append(ranking if isinstance(ranking, Exception) else one.winner(ranking))
+                if isinstance(ranking, Ranking):
+                    warn_if_unread(ranking, one.documents, self.prm.count_tokens)
+                answers.append(one.winner(ranking) if isinstance(ranking, Ranking) else ranking)
         return answers
 
 

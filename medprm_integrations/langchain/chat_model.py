@@ -22,10 +22,11 @@ from typing_extensions import override
 
 from medprm_integrations.asking import adraw, draw
 from medprm_integrations.choosing import Drawing
-from medprm_integrations.evidence import Evidence, within_budget
+from medprm_integrations.evidence import Evidence, counted, within_budget
+from medprm_integrations.known import KnownSettings
 from medprm_integrations.langchain.gathering import agathered, gathered
 from medprm_integrations.langchain.quiet import is_interrupt, quiet
-from medprm_integrations.langchain.reading import last_question, tool_documents
+from medprm_integrations.langchain.reading import known_tools, last_question, tool_documents
 from medprm_integrations.langchain.runs import BELOW, NO_CALLBACKS
 from medprm_integrations.langchain.whole_message import Message, WholeMessageChatModel
 from medprm_integrations.langchain.winner import as_message, crowned, total_usage
@@ -36,26 +37,30 @@ from medprm_integrations.settings import (
     Aggregate,
     Agreement,
     Concurrency,
+    RewardModel,
     SampleCount,
     Strategy,
+    ToolNames,
 )
 from medprm_integrations.sharing import share
 from medprm_integrations.structured import structured_text
+from medprm_integrations.tools import warn_of_unknown
 from medprm_scorer.results import Ranking
-from medprm_scorer.scorer import MedPRM
 
 share()
 
 
-class ChatMedPRM(WholeMessageChatModel):
+class ChatMedPRM(KnownSettings, WholeMessageChatModel):
     """A chat model that samples n answers from another chat model and gives the one that the reward model selects.
 
     It takes the other model's place: `bind_tools`, `with_structured_output`, streaming and async work as there. An
     answer that calls tools is handed on as it is, and only one is drawn when tools are bound; only answers to the user
     are sampled and selected. The stream has one chunk, the winner.
 
-    The winner's ranking is in `response_metadata["medprm"]` (`ranking_of` reads it back) and its `usage_metadata`
-    counts the tokens of all samples. Callbacks see the usage of the n runs below, and none for the run of this model
+    The winner's ranking is in `response_metadata["medprm"]` (`ranking_of` reads it back), with `usage`,
+    `samples_failed`, `samples_dropped` and `documents_left_out`; its `usage_metadata` counts the tokens of all samples.
+    Samples that failed are warned of (`SamplesFailedWarning`), and so is evidence of which nothing could be read
+    (`DocumentsLeftOutWarning`). Callbacks see the usage of the n runs below, and none for the run of this model
     itself, so that nothing is counted twice.
 
     The question is the last human message; the evidence is what tools have brought to the conversation, the newest
@@ -74,8 +79,10 @@ class ChatMedPRM(WholeMessageChatModel):
             where this model is used async.
         evidence_tools: Names of the tools whose results are evidence; None for all, an empty list for none.
         question: Your own function from the messages to the question.
+        on_ranking: Called with each ranking, for chains that keep only the text of an answer.
 
     Example:
+        >>> from medprm_scorer import MedPRM
         >>> from langchain_core.language_models import FakeListChatModel
         >>> llm = FakeListChatModel(responses=["Step 1: 5 mg. The answer is (A)", "Step 1: 9 mg. The answer is (B)"])
         >>> chat = ChatMedPRM(llm=llm, prm=MedPRM.from_pretrained(), n=2)
@@ -84,15 +91,16 @@ class ChatMedPRM(WholeMessageChatModel):
     """
 
     llm: Runnable[Any, Any] = Field(repr=False, exclude=True)
-    prm: MedPRM = Field(repr=False, exclude=True)
+    prm: RewardModel = Field(repr=False, exclude=True)
     n: SampleCount = DEFAULT_N
     strategy: Strategy = "weighted_vote"
     aggregate: Aggregate = "min"
     max_concurrency: Concurrency = DEFAULT_CONCURRENCY
     agree: Agreement | None = None
     evidence: Callable[[Sequence[BaseMessage]], Any] | None = Field(default=None, repr=False, exclude=True)
-    evidence_tools: Sequence[str] | None = None
+    evidence_tools: ToolNames | None = None
     question: Callable[[Sequence[BaseMessage]], str] | None = Field(default=None, repr=False, exclude=True)
+    on_ranking: Callable[[Ranking], None] | None = Field(default=None, repr=False, exclude=True)
 
     model_config = ConfigDict(arbitrary_types_allowed=True, hide_input_in_errors=True, validate_default=True)
 
@@ -100,9 +108,9 @@ class ChatMedPRM(WholeMessageChatModel):
     _final: Runnable[Any, Any] | None = PrivateAttr(default=None)
     """With structured output: parses an answer, or finds it invalid."""
 
-    @field_validator("llm")
+    @field_validator("llm", mode="before")
     @classmethod
-    def _is_chat_model(cls, llm: Runnable[Any, Any]) -> Runnable[Any, Any]:
+    def _is_chat_model(cls, llm: Any) -> Any:
         inner = llm.bound if isinstance(llm, RunnableBinding) else llm
         if not isinstance(inner, BaseChatModel):
             raise ValueError(f"llm must be a chat model, not {type(inner).__name__}: for a chain, take MedPRMBestOfN")
@@ -120,11 +128,12 @@ class ChatMedPRM(WholeMessageChatModel):
         self, messages: list[BaseMessage], stop: Any, config: RunnableConfig, kwargs: dict[str, Any]
     ) -> AIMessage:
         drawing, question = self._drawing(kwargs), self._question(messages)
-        ask = partial(self._sample, messages, config, stop=stop, **kwargs)
+        told = kwargs if stop is None else {**kwargs, "stop": stop}  # a bound stop must not be overridden by None
+        ask = partial(self._sample, messages, config, **told)
         draw(drawing, ask, self.max_concurrency, is_interrupt)
         if not drawing.values:
             return self._untouched(drawing)
-        drawing.warn_if_identical(self.llm)
+        drawing.warn(self.llm)
         evidence = self._evidence(messages, gathered(self.evidence, messages))
         ranking = self.prm.rank(
             question, drawing.texts, evidence.texts, strategy=self.strategy, aggregate=self.aggregate
@@ -136,11 +145,12 @@ class ChatMedPRM(WholeMessageChatModel):
         self, messages: list[BaseMessage], stop: Any, config: RunnableConfig, kwargs: dict[str, Any]
     ) -> AIMessage:
         drawing, question = self._drawing(kwargs), self._question(messages)
-        ask = partial(self._asample, messages, config, stop=stop, **kwargs)
+        told = kwargs if stop is None else {**kwargs, "stop": stop}  # a bound stop must not be overridden by None
+        ask = partial(self._asample, messages, config, **told)
         await adraw(drawing, ask, self.max_concurrency, is_interrupt)
         if not drawing.values:
             return self._untouched(drawing)
-        drawing.warn_if_identical(self.llm)
+        drawing.warn(self.llm)
         evidence = self._evidence(messages, await agathered(self.evidence, messages))
         ranking = await self.prm.arank(
             question, drawing.texts, evidence.texts, strategy=self.strategy, aggregate=self.aggregate
@@ -169,8 +179,10 @@ class ChatMedPRM(WholeMessageChatModel):
 
     def _chosen(self, drawing: Drawing[AIMessage], ranking: Ranking, evidence: Evidence) -> AIMessage:
         usage = total_usage([*drawing.values, *drawing.dropped])
-        winner = crowned(drawing.values[ranking.best.index], ranking, drawing, usage, evidence.left_out)
-        return self._reported(winner)
+        ranking = counted(ranking, evidence)
+        if self.on_ranking is not None:
+            self.on_ranking(ranking)
+        return self._reported(crowned(drawing.values[ranking.best.index], ranking, drawing, usage))
 
     def _untouched(self, drawing: Drawing[AIMessage]) -> AIMessage:
         """The first sample that is no candidate, such as a call of tools."""
@@ -232,6 +244,7 @@ class ChatMedPRM(WholeMessageChatModel):
             tool_choice: As that model takes it.
             kwargs: As that model takes them.
         """
+        warn_of_unknown(self.evidence_tools, known_tools(tools), self)
         if tool_choice is not None:
             kwargs["tool_choice"] = tool_choice
         bound = self._chat.bind_tools(tools, **kwargs)

@@ -8,15 +8,16 @@ from langchain_core.messages import AIMessage, BaseMessage
 
 from medprm_integrations.asking import adraw, draw
 from medprm_integrations.choosing import Drawing
-from medprm_integrations.evidence import Evidence, within_budget
+from medprm_integrations.evidence import Evidence, counted, within_budget
 from medprm_integrations.langchain.gathering import agathered, gathered
 from medprm_integrations.langchain.quiet import is_interrupt, quiet
-from medprm_integrations.langchain.reading import last_question, tool_documents
+from medprm_integrations.langchain.reading import known_tools, last_question, tool_documents
 from medprm_integrations.langchain.winner import crowned, total_usage
 from medprm_integrations.missing import missing
-from medprm_integrations.settings import DEFAULT_CONCURRENCY, DEFAULT_N, SamplingSettings
+from medprm_integrations.settings import DEFAULT_CONCURRENCY, DEFAULT_N, SamplingSettings, reward_model
 from medprm_integrations.sharing import share
 from medprm_integrations.structured import structured_text
+from medprm_integrations.tools import tool_names, warn_of_unknown
 from medprm_scorer.results import Ranking
 from medprm_scorer.scorer import MedPRM
 
@@ -34,21 +35,28 @@ class MedPRMMiddleware(AgentMiddleware):
 
     Each turn of the model is drawn once. If it calls tools it goes through untouched, and costs nothing more. If it is
     an answer to the user, n - 1 more are drawn, those among them that call tools are dropped, and the reward model
-    chooses; the winner's ranking is in `response_metadata["medprm"]` (`ranking_of` reads it back) and its
+    chooses; the winner's ranking is in `response_metadata["medprm"]` (`ranking_of` reads it back), with `usage`,
+    `samples_failed` (invalid structured answers count), `samples_dropped` and `documents_left_out`, and its
     `usage_metadata` counts the tokens of all samples. Structured answers are judged by what stands in their fields;
     one that breaks the schema cannot win.
 
     Put it last in the list of middleware, so that the others see one call of the model. With `stream_mode="messages"`
     only the winner is streamed, whole. Interrupts pass through, and so does an error of the first draw, for the
-    middleware that retries or falls back; a later sample that fails does not end the others.
+    middleware that retries or falls back; a later sample that fails does not end the others, and is warned of
+    (`SamplesFailedWarning`). So is evidence of which nothing could be read (`DocumentsLeftOutWarning`).
+
+    In tests, take langchain-core's `GenericFakeChatModel` for the model: its answers are an iterator, which copies
+    share. The model is copied to keep its samples out of streams and caches, so a fake that counts its calls in a field
+    of its own may count in a copy.
 
     Args:
         prm: The reward model.
         n: How many samples of a final answer.
         strategy: `weighted_vote`, `best_of_n` or `majority_vote`.
         aggregate: How step rewards become a chain reward.
-        evidence_tools: Names of the tools whose results are evidence; None for all, an empty list for none. The newest
-            results come first within the reward model's budget; artifacts with `Document`s count, else the text.
+        evidence_tools: Names of the tools whose results are evidence; None for all, an empty list for none; a name that
+            no tool has is warned of (`UnknownToolWarning`). The newest results come first within the reward model's
+            budget; artifacts with `Document`s count, else the text.
         evidence: Your own function from the `ModelRequest` to documents, which come before those of the tools; async is
             fine where the agent runs async.
         question: Your own function from the `ModelRequest` to the question; None takes the last human message.
@@ -56,7 +64,7 @@ class MedPRMMiddleware(AgentMiddleware):
         agree: Draw no more once so many samples give the same answer; None draws all n.
 
     Raises:
-        ValueError: A setting is unknown or out of its range.
+        ValueError: A setting is out of its range or of the wrong kind.
     """
 
     def __init__(
@@ -73,11 +81,11 @@ class MedPRMMiddleware(AgentMiddleware):
         agree: int | None = None,
     ) -> None:
         super().__init__()
-        self.prm = prm
+        self.prm = reward_model(prm)
         self.settings = SamplingSettings(
             n=n, strategy=strategy, aggregate=aggregate, max_concurrency=max_concurrency, agree=agree
         )
-        self.evidence_tools = None if evidence_tools is None else tuple(evidence_tools)
+        self.evidence_tools = tool_names(evidence_tools)
         self._evidence_function, self._question_function = evidence, question
 
     def __repr__(self) -> str:
@@ -93,7 +101,7 @@ class MedPRMMiddleware(AgentMiddleware):
         Returns:
             The first draw, untouched, or the winner's response.
         """
-        drawing, asked = self._drawing(request), request.override(model=quiet(request.model))
+        drawing, asked = self._begin(request)
         try:
             drawing.add([handler(asked)])
         except _invalid_answers(request) as error:  # other errors pass
@@ -101,14 +109,14 @@ class MedPRMMiddleware(AgentMiddleware):
         draw(drawing, partial(handler, asked), self.settings.max_concurrency, is_interrupt)
         if not drawing.values:
             return _without_candidates(drawing)
-        drawing.warn_if_identical(request.model)
+        drawing.warn(request.model)
         evidence = self._evidence(request, gathered(self._evidence_function, request))
         ranking = self.prm.rank(self._question(request), drawing.texts, evidence.texts, **self._choice)
         return _winner(drawing, ranking, evidence)
 
     async def awrap_model_call(self, request: Any, handler: Callable[[Any], Awaitable[Any]]) -> Any:
         """`wrap_model_call`, with samples as tasks and the reward model in a worker thread."""
-        drawing, asked = self._drawing(request), request.override(model=quiet(request.model))
+        drawing, asked = self._begin(request)
         try:
             drawing.add([await handler(asked)])
         except _invalid_answers(request) as error:
@@ -116,7 +124,7 @@ class MedPRMMiddleware(AgentMiddleware):
         await adraw(drawing, partial(handler, asked), self.settings.max_concurrency, is_interrupt)
         if not drawing.values:
             return _without_candidates(drawing)
-        drawing.warn_if_identical(request.model)
+        drawing.warn(request.model)
         evidence = self._evidence(request, await agathered(self._evidence_function, request))
         ranking = await self.prm.arank(self._question(request), drawing.texts, evidence.texts, **self._choice)
         return _winner(drawing, ranking, evidence)
@@ -125,10 +133,13 @@ class MedPRMMiddleware(AgentMiddleware):
     def _choice(self) -> dict[str, str]:
         return {"strategy": self.settings.strategy, "aggregate": self.settings.aggregate}
 
-    def _drawing(self, request: Any) -> "_Drawing":
+    def _begin(self, request: Any) -> tuple["_Drawing", Any]:
+        """The samples to come, and the request as each of them is asked."""
+        warn_of_unknown(self.evidence_tools, _known_tools(request), self)
         names = _schema_names(request.response_format)
         read = partial(_candidate, structured=request.response_format is not None, schema_names=names)
-        return _Drawing(self.settings.n, read, agree=self.settings.agree, answer=self.prm.read_answer, probe=True)
+        drawing = _Drawing(self.settings.n, read, agree=self.settings.agree, answer=self.prm.read_answer, probe=True)
+        return drawing, request.override(model=quiet(request.model))
 
     def _question(self, request: Any) -> str:
         return (
@@ -141,7 +152,7 @@ class MedPRMMiddleware(AgentMiddleware):
         return within_budget([*given, *found], self.prm.count_tokens)
 
 
-class _InvalidAnswer(Exception):
+class InvalidAnswer(Exception):  # its name is told in warnings
     """A response that was to be a structured answer and is none."""
 
     def __init__(self, response: Any) -> None:
@@ -156,7 +167,7 @@ class _Drawing(Drawing[Any]):
         for outcome in outcomes:
             try:
                 super().add([outcome])
-            except _InvalidAnswer as error:
+            except InvalidAnswer as error:
                 super().add([error])
 
 
@@ -164,7 +175,7 @@ def _candidate(response: Any, *, structured: bool, schema_names: frozenset[str])
     """The text by which a response is judged; None if it calls tools.
 
     Raises:
-        _InvalidAnswer: A structured answer was asked for, and this is none.
+        InvalidAnswer: A structured answer was asked for, and this is none.
     """
     message = _answer(response)
     found = getattr(response, "structured_response", None)
@@ -175,7 +186,7 @@ def _candidate(response: Any, *, structured: bool, schema_names: frozenset[str])
     if any(call["name"] not in schema_names for call in calls):
         return None
     if structured:
-        raise _InvalidAnswer(response)
+        raise InvalidAnswer(response)
     return str(message.text)
 
 
@@ -190,6 +201,13 @@ def _messages(request: Any) -> Sequence[BaseMessage]:
     """The whole conversation; `request.messages` may be a part of it that another middleware has cut to size."""
     messages: Sequence[BaseMessage] = (request.state or {}).get("messages") or request.messages
     return messages
+
+
+def _known_tools(request: Any) -> list[str]:
+    """Names of the tools that the model may call; another middleware may hide some that were called before."""
+    tools = known_tools(request.tools or [])
+    called = [c["name"] for message in _messages(request) if isinstance(message, AIMessage) for c in message.tool_calls]
+    return [*tools, *called] if tools else []
 
 
 def _schema_names(response_format: Any) -> frozenset[str]:
@@ -215,7 +233,7 @@ def _without_candidates(drawing: _Drawing) -> Any:
     if drawing.dropped:
         return drawing.dropped[0]
     for error in drawing.errors:
-        if isinstance(error, _InvalidAnswer):
+        if isinstance(error, InvalidAnswer):
             return error.response
     drawing.check()
     raise AssertionError  # pragma: no cover - `check` raises without candidates
@@ -226,7 +244,7 @@ def _winner(drawing: _Drawing, ranking: Ranking, evidence: Evidence) -> Any:
     usage = total_usage(_answer(response) for response in [*drawing.values, *drawing.dropped])
     response = drawing.values[ranking.best.index]
     message = _answer(response)
-    crowned_message = crowned(message, ranking, drawing, usage, evidence.left_out)
+    crowned_message = crowned(message, counted(ranking, evidence), drawing, usage)
     if not isinstance(response, ModelResponse):
         return crowned_message
     result = [crowned_message if one is message else one for one in response.result]

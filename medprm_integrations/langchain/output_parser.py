@@ -12,11 +12,13 @@ from pydantic import ConfigDict, Field
 from typing_extensions import override
 
 from medprm_integrations.choosing import Drawing
+from medprm_integrations.evidence import warn_if_unread
+from medprm_integrations.known import KnownSettings
 from medprm_integrations.langchain.reading import document_texts, question_text
 from medprm_integrations.langchain.winner import as_message, crowned, total_usage
-from medprm_integrations.settings import Aggregate, Strategy
+from medprm_integrations.settings import Aggregate, RewardModel, Strategy
 from medprm_integrations.sharing import share
-from medprm_scorer.scorer import MedPRM
+from medprm_scorer.results import Ranking
 
 share()
 
@@ -24,7 +26,7 @@ WITHOUT_QUESTION = "Is this explanation logical and valid?"
 """What stands for the question when the parser was not told it."""
 
 
-class MedPRMOutputParser(BaseGenerationOutputParser[AIMessage]):
+class MedPRMOutputParser(KnownSettings, BaseGenerationOutputParser[AIMessage]):
     """Picks the best of all generations that one prompt got from a `generate` call.
 
     A chain `model | parser` shows a parser only the first generation, whatever the model's n. So call `parse_result`
@@ -41,6 +43,7 @@ class MedPRMOutputParser(BaseGenerationOutputParser[AIMessage]):
         aggregate: How step rewards become a chain reward.
 
     Example:
+        >>> from medprm_scorer import MedPRM
         >>> from langchain_core.outputs import Generation
         >>> parser = MedPRMOutputParser(prm=MedPRM.from_pretrained())
         >>> generations = [Generation(text="Step 1: Give 5 mg. The answer is (A)"), Generation(text=" ")]
@@ -48,7 +51,7 @@ class MedPRMOutputParser(BaseGenerationOutputParser[AIMessage]):
         'Step 1: Give 5 mg. The answer is (A)'
     """
 
-    prm: MedPRM = Field(repr=False, exclude=True)
+    prm: RewardModel = Field(repr=False, exclude=True)
     question: str | BaseMessage | PromptValue | None = Field(default=None, repr=False, exclude=True)
     documents: Sequence[str | Document] = Field(default=(), repr=False, exclude=True)
     strategy: Strategy = "weighted_vote"
@@ -76,6 +79,8 @@ class MedPRMOutputParser(BaseGenerationOutputParser[AIMessage]):
     def parse_result(self, result: list[Generation], *, partial: bool = False) -> AIMessage:
         """The best generation, as a message with its ranking in `response_metadata["medprm"]`.
 
+        Beside it stand `usage` and `documents_left_out`; `samples_failed` and `samples_dropped` are 0 here.
+
         Args:
             result: All generations for one prompt, such as `model.generate(…).generations[0]`.
             partial: Makes no difference: an unfinished answer cannot be judged.
@@ -86,7 +91,7 @@ class MedPRMOutputParser(BaseGenerationOutputParser[AIMessage]):
         """
         drawing, question, documents = self._prepare(result)
         ranking = self.prm.rank(question, drawing.texts, documents, strategy=self.strategy, aggregate=self.aggregate)
-        return crowned(drawing.values[ranking.best.index], ranking, drawing, total_usage(drawing.values[:1]))
+        return self._chosen(drawing, ranking, documents)
 
     @override
     async def aparse_result(self, result: list[Generation], *, partial: bool = False) -> AIMessage:
@@ -95,12 +100,16 @@ class MedPRMOutputParser(BaseGenerationOutputParser[AIMessage]):
         ranking = await self.prm.arank(
             question, drawing.texts, documents, strategy=self.strategy, aggregate=self.aggregate
         )
+        return self._chosen(drawing, ranking, documents)
+
+    def _chosen(self, drawing: Drawing[AIMessage], ranking: Ranking, documents: list[str]) -> AIMessage:
+        warn_if_unread(ranking, documents, self.prm.count_tokens)
         return crowned(drawing.values[ranking.best.index], ranking, drawing, total_usage(drawing.values[:1]))
 
     def _prepare(self, result: list[Generation]) -> tuple[Drawing[AIMessage], str, list[str]]:
         drawing = Drawing[AIMessage](len(result), read=lambda message: str(message.text))
         drawing.add([_message(generation) for generation in result])
-        drawing.warn_if_identical(self.prm)
+        drawing.warn(self.prm)
         question = WITHOUT_QUESTION if self.question is None else question_text(self.question)
         return drawing, question, document_texts(self.documents)
 

@@ -146,6 +146,24 @@ def tool_documents(
     return texts
 
 
+def known_tools(tools: Iterable[Any]) -> list[str]:
+    """The names of tools in the forms that `bind_tools` takes; those whose form has no name are left out.
+
+    Example:
+        >>> known_tools([last_question, {"type": "function", "function": {"name": "search"}}, {"type": "web_search"}])
+        ['last_question', 'search']
+    """
+    names = []
+    for tool in tools:
+        if isinstance(tool, Mapping):
+            function = tool.get("function")
+            name = function.get("name") if isinstance(function, Mapping) else tool.get("name", tool.get("title"))
+        else:
+            name = getattr(tool, "name", None) or getattr(tool, "__name__", None)
+        names += [name] if isinstance(name, str) else []
+    return names
+
+
 def _documents_in(artifact: object) -> list[Document]:
     """The `Document`s of an artifact: it is one, or a list of them, or a mapping that has such values."""
     if isinstance(artifact, Document):

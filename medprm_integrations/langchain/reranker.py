@@ -10,12 +10,14 @@ from langchain_core.runnables import RunnableConfig, RunnableSerializable
 from pydantic import ConfigDict, Field
 from typing_extensions import NotRequired, TypedDict, override
 
+from medprm_integrations.evidence import warn_if_unread
+from medprm_integrations.inputs import checked_keys
+from medprm_integrations.known import KnownSettings
 from medprm_integrations.langchain.reading import candidates, document_texts, question_text
-from medprm_integrations.settings import Aggregate, Strategy, TopN
+from medprm_integrations.settings import Aggregate, RewardModel, Strategy, TopN
 from medprm_integrations.sharing import share
-from medprm_scorer.errors import InputError, MedPRMError
+from medprm_scorer.errors import MedPRMError
 from medprm_scorer.results import Ranking, RankRequest
-from medprm_scorer.scorer import MedPRM
 
 share()
 
@@ -28,11 +30,14 @@ class RerankInput(TypedDict):
     documents: NotRequired[list[str | Document]]
 
 
-class MedPRMReranker(RunnableSerializable[RerankInput, Ranking]):
+class MedPRMReranker(KnownSettings, RunnableSerializable[RerankInput, Ranking]):
     """Scores the candidate answers to a question against documents and ranks them.
 
     `batch` and `abatch` hand all requests to the reward model together; one that cannot be ranked does not end the
-    others (with `return_exceptions=True` its error stands in its place).
+    others (with `return_exceptions=True` its error stands in its place, and says which request it is, from 0).
+
+    The input may have other keys than those that are read. Documents under another name (`context`, `docs`) are
+    refused, since they would not be read; none of them read at all is warned of (`DocumentsLeftOutWarning`).
 
     Args:
         prm: The reward model.
@@ -41,6 +46,7 @@ class MedPRMReranker(RunnableSerializable[RerankInput, Ranking]):
         top_n: How many chains the ranking keeps, the best first; None keeps all. The votes are always of all.
 
     Example:
+        >>> from medprm_scorer import MedPRM
         >>> reranker = MedPRMReranker(prm=MedPRM.from_pretrained())
         >>> ranking = reranker.invoke(
         ...     {"question": "Which dose?", "candidates": ["Step 1: Give 5 mg. The answer is (A)"], "documents": []}
@@ -49,7 +55,7 @@ class MedPRMReranker(RunnableSerializable[RerankInput, Ranking]):
         'A'
     """
 
-    prm: MedPRM = Field(repr=False, exclude=True)
+    prm: RewardModel = Field(repr=False, exclude=True)
     strategy: Strategy = "weighted_vote"
     aggregate: Aggregate = "min"
     top_n: TopN | None = None
@@ -67,7 +73,7 @@ class MedPRMReranker(RunnableSerializable[RerankInput, Ranking]):
             kwargs: None are known.
 
         Raises:
-            InputError: Something in the input is of the wrong kind.
+            InputError: Something in the input is missing or of the wrong kind.
             ScoringError: No candidate could be scored.
         """
         return self._call_with_config(self._rank, input, config, **kwargs)
@@ -124,8 +130,16 @@ class MedPRMReranker(RunnableSerializable[RerankInput, Ranking]):
     ) -> list[Exception | Ranking]:
         """The results in the order of the inputs, with the errors of those that were no requests."""
         ranked = iter(results)
-        merged = [request if isinstance(request, MedPRMError) else next(ranked) for request in requests]
-        return [self._shortened(one) if isinstance(one, Ranking) else one for one in merged]
+        merged: list[Exception | Ranking] = []
+        for place, request in enumerate(requests):
+            result = request if isinstance(request, MedPRMError) else next(ranked)
+            if isinstance(result, Ranking):
+                assert isinstance(request, RankRequest)
+                warn_if_unread(result, request.documents, self.prm.count_tokens)
+                merged.append(self._shortened(result))
+            else:
+                merged.append(type(result)(f"request {place}: {result}") if len(requests) > 1 else result)
+        return merged
 
     def _shortened(self, ranking: Ranking) -> Ranking:
         return ranking if self.top_n is None else ranking.model_copy(update={"chains": ranking.chains[: self.top_n]})
@@ -141,12 +155,11 @@ class MedPRMReranker(RunnableSerializable[RerankInput, Ranking]):
 def _request(value: RerankInput) -> RankRequest | MedPRMError:
     """The request that an input stands for, or what is wrong with it."""
     try:
-        if not isinstance(value, dict) or "question" not in value or "candidates" not in value:
-            raise InputError('the input must be a dict: {"question": …, "candidates": […], "documents": […]}')
+        given = checked_keys(value, ("question", "candidates"))
         return RankRequest(
-            question=question_text(value["question"]),
-            candidates=candidates(value["candidates"]),
-            documents=document_texts(value.get("documents")),
+            question=question_text(given["question"]),
+            candidates=candidates(given["candidates"]),
+            documents=document_texts(given.get("documents")),
         )
     except MedPRMError as error:
         return error

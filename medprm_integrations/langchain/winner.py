@@ -12,15 +12,22 @@ from medprm_scorer.errors import InputError
 from medprm_scorer.results import Ranking
 
 
-def ranking_of(message: BaseMessage) -> Ranking:
+def ranking_of(message: object) -> Ranking:
     """The ranking by which a message was chosen.
+
+    Beside the ranking, `message.response_metadata["medprm"]` holds `usage` (the tokens of all samples),
+    `samples_failed`, `samples_dropped` (calls of tools, broken schemas) and `documents_left_out` (given and not read).
 
     Args:
         message: What `MedPRMBestOfN`, `ChatMedPRM`, `MedPRMOutputParser` or an agent with `MedPRMMiddleware` answered.
+            Of an agent's state, that is `state["messages"][-1]`.
 
     Raises:
-        InputError: The message was not chosen, such as one that calls tools.
+        InputError: It is no message, or one that was not chosen, such as one that calls tools.
     """
+    if not isinstance(message, BaseMessage):
+        kind = type(message).__name__
+        raise InputError(f"ranking_of takes a message, not {kind}: give the message: state['messages'][-1]")
     return read_ranking(message.response_metadata.get(KEY), "message")
 
 
@@ -60,10 +67,8 @@ def total_usage(messages: Iterable[object]) -> UsageMetadata | None:
     return total
 
 
-def crowned(
-    message: AIMessage, ranking: Ranking, drawing: Drawing[Any], usage: UsageMetadata | None, left_out: int = 0
-) -> AIMessage:
+def crowned(message: AIMessage, ranking: Ranking, drawing: Drawing[Any], usage: UsageMetadata | None) -> AIMessage:
     """A copy of the winning sample with its ranking in the metadata and the tokens of all samples as its usage."""
-    metadata = ranking_metadata(ranking, drawing, usage, left_out)
+    metadata = ranking_metadata(ranking, drawing, usage)
     response_metadata = {**message.response_metadata, KEY: metadata}
     return message.model_copy(update={"response_metadata": response_metadata, "usage_metadata": usage})

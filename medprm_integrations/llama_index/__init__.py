@@ -16,7 +16,8 @@ from typing import TYPE_CHECKING, Any
 from medprm_integrations.missing import missing
 
 if TYPE_CHECKING:
-    from medprm_integrations.choosing import IdenticalSamplesWarning
+    from medprm_integrations.choosing import IdenticalSamplesWarning, SamplesFailedWarning
+    from medprm_integrations.evidence import DocumentsLeftOutWarning
     from medprm_integrations.llama_index.evaluator import MedPRMEvaluator
     from medprm_integrations.llama_index.llm import MedPRMLLM
     from medprm_integrations.llama_index.nodes import chain_node
@@ -24,23 +25,30 @@ if TYPE_CHECKING:
     from medprm_integrations.llama_index.rerank import MedPRMRerank
     from medprm_integrations.llama_index.synthesizer import MedPRMSynthesizer
     from medprm_integrations.llama_index.winner import ranking_of
+    from medprm_integrations.tools import UnknownToolWarning
 
 _HOMES = {
+    "DocumentsLeftOutWarning": "medprm_integrations.evidence",
     "IdenticalSamplesWarning": "medprm_integrations.choosing",
     "MedPRMEvaluator": "medprm_integrations.llama_index.evaluator",
     "MedPRMLLM": "medprm_integrations.llama_index.llm",
     "MedPRMRerank": "medprm_integrations.llama_index.rerank",
     "MedPRMSynthesizer": "medprm_integrations.llama_index.synthesizer",
+    "SamplesFailedWarning": "medprm_integrations.choosing",
+    "UnknownToolWarning": "medprm_integrations.tools",
     "chain_node": "medprm_integrations.llama_index.nodes",
     "policy_template": "medprm_integrations.llama_index.prompts",
     "ranking_of": "medprm_integrations.llama_index.winner",
 }
 __all__ = [
+    "DocumentsLeftOutWarning",
     "IdenticalSamplesWarning",
     "MedPRMEvaluator",
     "MedPRMLLM",
     "MedPRMRerank",
     "MedPRMSynthesizer",
+    "SamplesFailedWarning",
+    "UnknownToolWarning",
     "chain_node",
     "policy_template",
     "ranking_of",

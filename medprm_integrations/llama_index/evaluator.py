@@ -1,7 +1,8 @@
 """`MedPRMEvaluator`: is an answer valid, and if not, at which step?"""
 
 from collections.abc import Sequence
-from typing import Any
+from numbers import Real
+from typing import Any, cast
 
 from llama_index.core.evaluation import BaseEvaluator, EvaluationResult
 from llama_index.core.prompts import BasePromptTemplate
@@ -9,12 +10,14 @@ from llama_index.core.schema import MetadataMode
 from pydantic import BaseModel
 from typing_extensions import override
 
+from medprm_integrations.evidence import warn_if_unread
 from medprm_integrations.llama_index.nodes import is_chain, texts
+from medprm_integrations.settings import reward_model
 from medprm_integrations.sharing import share
 from medprm_integrations.structured import structured_text
 from medprm_scorer.checks import check_choice
 from medprm_scorer.errors import InputError, NothingScoredError
-from medprm_scorer.results import ScoredChain
+from medprm_scorer.results import Ranking, ScoredChain
 from medprm_scorer.scorer import MedPRM
 
 share()
@@ -24,7 +27,8 @@ class MedPRMEvaluator(BaseEvaluator):
     """Judges one response: its reward, and feedback that names the weakest step.
 
     Plugs into `RetryQueryEngine` and `BatchEvalRunner`. `score` is the chain reward, `passing` whether it reaches the
-    threshold, `feedback` begins with the weakest step and lists the reward of every step. A response that cannot be
+    threshold, `feedback` names the weakest step and lists the reward of every step. Without contexts, or where none of
+    them was read (`DocumentsLeftOutWarning`), it begins with "Judged without documents." A response that cannot be
     scored (blank, too long for the model) is an invalid result that does not pass, never a made-up score.
 
     Args:
@@ -33,7 +37,7 @@ class MedPRMEvaluator(BaseEvaluator):
         threshold: The lowest score that passes, in [0, 1]; from 0.5 on, the model would call a step valid.
 
     Raises:
-        InputError: The aggregate is unknown, or the threshold is out of its range.
+        InputError: The aggregate is unknown, the threshold is no number from 0 to 1, or the prm is no `MedPRM`.
 
     Example:
         >>> evaluator = MedPRMEvaluator(prm=MedPRM.from_pretrained())
@@ -44,7 +48,10 @@ class MedPRMEvaluator(BaseEvaluator):
     """
 
     def __init__(self, *, prm: MedPRM, aggregate: str = "min", threshold: float = 0.5) -> None:
+        prm = reward_model(prm)
         check_choice("best_of_n", aggregate)
+        if isinstance(threshold, bool) or not isinstance(cast("object", threshold), Real):
+            raise InputError(f"the threshold must be a number from 0 to 1, not {type(threshold).__name__}")
         if not 0.0 <= threshold <= 1.0:
             raise InputError("the threshold must be a number from 0 to 1")
         self.prm, self.aggregate, self.threshold = prm, aggregate, threshold
@@ -73,7 +80,7 @@ class MedPRMEvaluator(BaseEvaluator):
         Args:
             query: The question.
             response: The answer; an object, as of `output_cls`, is judged by what stands in its fields.
-            contexts: The texts that it is checked against; None for none.
+            contexts: The texts that it is checked against; None for none, which the feedback then says.
             kwargs: None are known.
 
         Raises:
@@ -81,10 +88,10 @@ class MedPRMEvaluator(BaseEvaluator):
         """
         question, answer, documents = _read(query, response, contexts)
         try:
-            (chain,) = self.prm.score(question, [answer], documents)
+            ranking = self.prm.rank(question, [answer], documents, aggregate=self.aggregate)
         except NothingScoredError as error:
             return _invalid(question, answer, documents, str(error))
-        return self._result(question, answer, documents, chain)
+        return self._result(question, answer, documents, ranking)
 
     @override
     async def aevaluate(
@@ -97,10 +104,10 @@ class MedPRMEvaluator(BaseEvaluator):
         """`evaluate`, with the event loop left free."""
         question, answer, documents = _read(query, response, contexts)
         try:
-            (chain,) = await self.prm.ascore(question, [answer], documents)
+            ranking = await self.prm.arank(question, [answer], documents, aggregate=self.aggregate)
         except NothingScoredError as error:
             return _invalid(question, answer, documents, str(error))
-        return self._result(question, answer, documents, chain)
+        return self._result(question, answer, documents, ranking)
 
     @override
     def evaluate_response(self, query: str | None = None, response: Any = None, **kwargs: Any) -> EvaluationResult:
@@ -120,25 +127,28 @@ class MedPRMEvaluator(BaseEvaluator):
         """`evaluate_response`, with the event loop left free."""
         return await self.aevaluate(query, *_parts(response), **kwargs)
 
-    def _result(self, question: str, answer: str, documents: list[str], chain: ScoredChain) -> EvaluationResult:
-        score = chain.reward(self.aggregate)
+    def _result(self, question: str, answer: str, documents: list[str], ranking: Ranking) -> EvaluationResult:
+        warn_if_unread(ranking, documents, self.prm.count_tokens)
+        score = ranking.best.reward(self.aggregate)
         return EvaluationResult(
             query=question,
             contexts=documents,
             response=answer,
             passing=score >= self.threshold,
-            feedback=_feedback(chain),
+            feedback=_feedback(ranking.best, read=ranking.documents_used > 0),
             score=score,
         )
 
 
-def _feedback(chain: ScoredChain) -> str:
+def _feedback(chain: ScoredChain, *, read: bool) -> str:
+    """What the rewards say; `read` tells whether they rest on documents."""
     rewards = chain.step_rewards
     place = rewards.index(min(rewards))
     listed = ", ".join(f"{reward:.2f}" for reward in rewards)
+    weakest = f"Step {place + 1} of {len(rewards)} is the weakest, with a reward of {rewards[place]:.2f}"
     return (
-        f"Step {place + 1} of {len(rewards)} is the weakest, with a reward of {rewards[place]:.2f}: "
-        f"{chain.steps[place].text}\nRewards of all steps, in order: {listed}."
+        f"{'' if read else 'Judged without documents. '}{weakest}: {chain.steps[place].text}\n"
+        f"Rewards of all steps, in order: {listed}."
     )
 
 

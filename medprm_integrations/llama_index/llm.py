@@ -6,7 +6,6 @@ from functools import partial
 from typing import Any, cast
 
 from llama_index.core.base.llms.types import ChatMessage, ChatResponse
-from llama_index.core.llms import LLM
 from llama_index.core.llms.function_calling import FunctionCallingLLM
 from llama_index.core.llms.llm import ToolSelection
 from pydantic import ConfigDict, Field, model_validator
@@ -14,10 +13,12 @@ from typing_extensions import override
 
 from medprm_integrations.asking import adraw, draw
 from medprm_integrations.choosing import Drawing
-from medprm_integrations.evidence import Evidence, within_budget
+from medprm_integrations.evidence import Evidence, counted, within_budget
 from medprm_integrations.gathering import agathered, gathered
+from medprm_integrations.known import KnownSettings
 from medprm_integrations.llama_index.conversation import is_react, last_question, react_answer, text_of, tool_documents
 from medprm_integrations.llama_index.copies import sharing
+from medprm_integrations.llama_index.models import language_model
 from medprm_integrations.llama_index.nodes import document_texts
 from medprm_integrations.llama_index.templates import Filled, PromptMessages, PromptText, context_documents
 from medprm_integrations.llama_index.whole_answer import Response, WholeAnswerLLM
@@ -29,12 +30,14 @@ from medprm_integrations.settings import (
     Aggregate,
     Agreement,
     Concurrency,
+    RewardModel,
     SampleCount,
     Strategy,
+    ToolNames,
 )
 from medprm_integrations.sharing import share
+from medprm_integrations.tools import warn_of_unknown
 from medprm_scorer.results import Ranking
-from medprm_scorer.scorer import MedPRM
 
 share()
 _INHERITED = (
@@ -49,7 +52,7 @@ _INHERITED = (
 """Fields in which this model is as the one that it samples from, unless it is told otherwise."""
 
 
-class MedPRMLLM(WholeAnswerLLM):
+class MedPRMLLM(KnownSettings, WholeAnswerLLM):
     """A language model that samples n answers from another one and gives the one that the reward model selects.
 
     It takes the other model's place in agents, chat engines, query engines and workflows. A turn that calls tools is
@@ -61,8 +64,14 @@ class MedPRMLLM(WholeAnswerLLM):
     model's budget for documents.
 
     The winner's ranking is in the response's `additional_kwargs["medprm"]` and, since agents hand on only that, in
-    `raw["medprm"]`; `ranking_of` reads it back from either. The response counts the tokens of all samples. Callbacks
-    see the n calls of the other model, and no call of this one, so that no tokens are counted twice.
+    `raw["medprm"]`; `ranking_of` reads it back from either. With it stand `usage`, `samples_failed`, `samples_dropped`
+    and `documents_left_out`. Chat engines and query engines keep only the answer's text: give `on_ranking` there. The
+    response counts the tokens of all samples. Callbacks see the n calls of the other model, and no call of this one, so
+    that no tokens are counted twice.
+
+    Samples that failed are warned of (`SamplesFailedWarning`), and so is evidence of which nothing could be read
+    (`DocumentsLeftOutWarning`). Where the `llm` has no async of its own (a `CustomLLM` without `achat`), async samples
+    are asked for in threads, which run to their end when the caller is cancelled.
 
     Args:
         llm: The model to sample from, with a temperature above 0.
@@ -76,8 +85,10 @@ class MedPRMLLM(WholeAnswerLLM):
             where this model is used async.
         evidence_tools: Names of the tools whose results are evidence; None for all, an empty list for none.
         question: Your own function from the messages to the question.
+        on_ranking: Called with each ranking, in the thread or task of the call that it answers.
 
     Example:
+        >>> from medprm_scorer import MedPRM
         >>> from llama_index.core.llms import MockLLM
         >>> llm = MedPRMLLM(llm=MockLLM(max_tokens=3), prm=MedPRM.from_pretrained(), n=1)
         >>> response = llm.chat([ChatMessage("Which dose?")])
@@ -85,25 +96,28 @@ class MedPRMLLM(WholeAnswerLLM):
         ('text text text', 1)
     """
 
-    prm: MedPRM = Field(repr=False, exclude=True)
+    prm: RewardModel = Field(repr=False, exclude=True)
     n: SampleCount = DEFAULT_N
     strategy: Strategy = "weighted_vote"
     aggregate: Aggregate = "min"
     max_concurrency: Concurrency = DEFAULT_CONCURRENCY
     agree: Agreement | None = None
     evidence: Callable[[Sequence[ChatMessage]], Any] | None = Field(default=None, repr=False, exclude=True)
-    evidence_tools: Sequence[str] | None = None
+    evidence_tools: ToolNames | None = None
     question: Callable[[Sequence[ChatMessage]], str] | None = Field(default=None, repr=False, exclude=True)
+    on_ranking: Callable[[Ranking], None] | None = Field(default=None, repr=False, exclude=True)
 
     model_config = ConfigDict(arbitrary_types_allowed=True, hide_input_in_errors=True, validate_default=True)
 
     @model_validator(mode="before")
     @classmethod
     def _as_the_other(cls, values: Any) -> Any:
-        llm = values.get("llm") if isinstance(values, dict) else None
+        if not isinstance(values, dict) or "llm" not in values:
+            return values
+        llm = language_model(values["llm"])
         if isinstance(llm, MedPRMLLM):
             raise ValueError("llm must be a model to sample from, and not a MedPRMLLM, which samples itself")
-        return {**{name: getattr(llm, name) for name in _INHERITED}, **values} if isinstance(llm, LLM) else values
+        return {**{name: getattr(llm, name) for name in _INHERITED}, **values}
 
     @override
     def __deepcopy__(self, memo: dict[int, Any] | None = None) -> "MedPRMLLM":
@@ -121,7 +135,7 @@ class MedPRMLLM(WholeAnswerLLM):
             return cast("Response", turn.drawing.dropped[0])
         evidence = self._evidence(turn, gathered(self.evidence, turn.messages, document_texts, "achat"))
         ranking = self.prm.rank(turn.question, turn.drawing.texts, evidence.texts, **self._choice)
-        return cast("Response", _chosen(turn, ranking, evidence))
+        return cast("Response", self._chosen(turn, ranking, evidence))
 
     @override
     async def _adecide(self, turn: "_Turn", ask: Callable[[], Awaitable[Response]]) -> Response:
@@ -130,7 +144,14 @@ class MedPRMLLM(WholeAnswerLLM):
             return cast("Response", turn.drawing.dropped[0])
         evidence = self._evidence(turn, await agathered(self.evidence, turn.messages, document_texts))
         ranking = await self.prm.arank(turn.question, turn.drawing.texts, evidence.texts, **self._choice)
-        return cast("Response", _chosen(turn, ranking, evidence))
+        return cast("Response", self._chosen(turn, ranking, evidence))
+
+    def _chosen(self, turn: "_Turn", ranking: Ranking, evidence: Evidence) -> Any:
+        ranking = counted(ranking, evidence)
+        if self.on_ranking is not None:
+            self.on_ranking(ranking)
+        note = ranking_metadata(ranking, turn.drawing, total_usage([*turn.drawing.values, *turn.drawing.dropped]))
+        return crowned(turn.drawing.values[ranking.best.index], note)
 
     @property
     def _choice(self) -> dict[str, Any]:
@@ -139,8 +160,12 @@ class MedPRMLLM(WholeAnswerLLM):
     def _is_over(self, turn: "_Turn") -> bool:
         """Whether there is no answer to choose: the turn calls tools, and goes on untouched."""
         turn.drawing.check()
-        turn.drawing.warn_if_identical(self.llm)
+        turn.drawing.warn(self.llm)
         return not turn.drawing.values
+
+    @override
+    def _offered(self, tools: Sequence[Any]) -> None:
+        warn_of_unknown(self.evidence_tools, [str(tool.metadata.name) for tool in tools], self)
 
     @override
     def _turn(self, messages: Sequence[ChatMessage], kwargs: dict[str, Any]) -> "_Turn":
@@ -205,9 +230,3 @@ class _Turn:
     messages: tuple[ChatMessage, ...]
     context: tuple[str, ...]
     drawing: Drawing[Any]
-
-
-def _chosen(turn: _Turn, ranking: Ranking, evidence: Evidence) -> Any:
-    usage = total_usage([*turn.drawing.values, *turn.drawing.dropped])
-    note = ranking_metadata(ranking, turn.drawing, usage, evidence.left_out)
-    return crowned(turn.drawing.values[ranking.best.index], note)

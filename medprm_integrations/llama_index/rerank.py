@@ -17,8 +17,11 @@ from typing_extensions import override
 
 from medprm_integrations.asking import adraw, draw
 from medprm_integrations.choosing import Drawing
+from medprm_integrations.evidence import warn_if_unread
+from medprm_integrations.known import KnownSettings
 from medprm_integrations.llama_index.copies import sharing
 from medprm_integrations.llama_index.llm import MedPRMLLM
+from medprm_integrations.llama_index.models import language_model
 from medprm_integrations.llama_index.nodes import chain_node, copied, is_chain, noted, texts, with_scores
 from medprm_integrations.llama_index.prompts import TEMPLATE, policy_template, prompt_values, replaced
 from medprm_integrations.llama_index.sampling import Asking, Sample, asking, said
@@ -30,6 +33,7 @@ from medprm_integrations.settings import (
     Aggregate,
     Agreement,
     Concurrency,
+    RewardModel,
     SampleCount,
     Strategy,
     TopN,
@@ -37,25 +41,28 @@ from medprm_integrations.settings import (
 from medprm_integrations.sharing import share
 from medprm_scorer.errors import InputError
 from medprm_scorer.results import Ranking
-from medprm_scorer.scorer import MedPRM
 
 share()
 dispatcher = instrument.get_dispatcher(__name__)  # type: ignore[attr-defined]  # imported there, and public
 
 
-class MedPRMRerank(PromptMixin, BaseNodePostprocessor):
+class MedPRMRerank(KnownSettings, PromptMixin, BaseNodePostprocessor):
     """Ranks nodes that hold chains of thought; with an `llm`, samples chains first and puts the best before the nodes.
 
     Nodes made with `chain_node` are the candidates, the others are the documents that they are checked against. It
-    returns the `top_n` best chains, best first, each with its chain reward as `score`; chains that cannot be scored
-    are left out.
+    returns `top_n` chains, each with its chain reward as `score`: the winner by the `strategy` first, then the others
+    by reward. So scores are in order only with `strategy="best_of_n"`: the winner of a vote need not have the highest
+    reward. Chains that cannot be scored are left out.
 
     Without chain nodes, and with an `llm`, it samples `n` chains from the query and the documents and returns the
     `top_n` best of them, followed by the documents with their own scores. So
-    `index.as_query_engine(node_postprocessors=[MedPRMRerank(prm=prm, llm=llm)])` puts a verified chain before them.
+    `index.as_query_engine(llm=llm, node_postprocessors=[MedPRMRerank(prm=prm, llm=llm)])` puts the best chain before
+    them; the first `llm` is the one that answers, which else is LlamaIndex's default.
 
-    All nodes that come back are copies. The first chain has the whole ranking in `metadata["medprm"]` (`ranking_of`
-    reads it back). What is added to the metadata stays out of prompts and embeddings.
+    All nodes that come back are copies. The first chain has the whole ranking in `metadata["medprm"]`, with `usage`,
+    `samples_failed`, `samples_dropped` and `documents_left_out`; `ranking_of` reads it back from the node, and from a
+    query engine's response. Samples that failed are warned of (`SamplesFailedWarning`), and so are documents of which
+    none could be read (`DocumentsLeftOutWarning`). What is added to the metadata stays out of prompts and embeddings.
 
     Args:
         prm: The reward model.
@@ -71,6 +78,7 @@ class MedPRMRerank(PromptMixin, BaseNodePostprocessor):
             asks for steps as the reward model reads them. `get_prompts` and `update_prompts` know it by this name.
 
     Example:
+        >>> from medprm_scorer import MedPRM
         >>> from llama_index.core.schema import TextNode
         >>> rerank = MedPRMRerank(prm=MedPRM.from_pretrained())
         >>> nodes = [TextNode(text="Label: give 5 mg."), chain_node("Step 1: Give 5 mg. The answer is (A)")]
@@ -79,7 +87,7 @@ class MedPRMRerank(PromptMixin, BaseNodePostprocessor):
         (True, 1)
     """
 
-    prm: MedPRM = Field(repr=False, exclude=True)
+    prm: RewardModel = Field(repr=False, exclude=True)
     top_n: TopN = 1
     llm: LLM | None = Field(default=None, repr=False, exclude=True)
     n: SampleCount = DEFAULT_N
@@ -92,9 +100,11 @@ class MedPRMRerank(PromptMixin, BaseNodePostprocessor):
 
     model_config = ConfigDict(arbitrary_types_allowed=True, hide_input_in_errors=True, validate_default=True)
 
-    @field_validator("llm")
+    @field_validator("llm", mode="before")
     @classmethod
-    def _samples_once(cls, llm: LLM | None) -> LLM | None:
+    def _samples_once(cls, llm: Any) -> Any:
+        if llm is not None:
+            language_model(llm)
         if isinstance(llm, MedPRMLLM):
             raise ValueError("llm must be a model to sample from, and not a MedPRMLLM, which samples itself")
         return llm
@@ -172,7 +182,7 @@ class MedPRMRerank(PromptMixin, BaseNodePostprocessor):
 
     def _check(self, asked: "_Asked") -> None:
         asked.drawing.check()
-        asked.drawing.warn_if_identical(self.llm)
+        asked.drawing.warn(self.llm)
 
     @contextmanager
     def _reported(self, asked: "_Asked") -> Iterator[Callable[[list[NodeWithScore]], list[NodeWithScore]]]:
@@ -196,6 +206,7 @@ class MedPRMRerank(PromptMixin, BaseNodePostprocessor):
 
     def _ranked(self, asked: "_Asked", ranking: Ranking) -> list[NodeWithScore]:
         """The best chains as new nodes, the ranking with the first; after sampled ones, the documents."""
+        warn_if_unread(ranking, asked.documents, self.prm.count_tokens)
         sampled = asked.asking is not None
         drawing = asked.drawing if sampled else None
         note = ranking_metadata(ranking, drawing, total_usage(asked.drawing.values))

@@ -11,6 +11,7 @@ from llama_index.core.llms import LLM
 from llama_index.core.prompts import BasePromptTemplate
 from pydantic import BaseModel
 
+from medprm_integrations.llama_index.models import achat_of, acomplete_of
 from medprm_integrations.structured import structured_text
 from medprm_scorer.errors import InputError
 
@@ -49,9 +50,9 @@ def asking(
         )
     if llm.metadata.is_chat_model:
         messages = llm._get_messages(prompt, **values)
-        return Asking(lambda: llm.chat(list(messages)), lambda: llm.achat(list(messages)))
+        return Asking(lambda: llm.chat(list(messages)), lambda: achat_of(llm)(list(messages)))
     text = llm._get_prompt(prompt, **values)
-    return Asking(lambda: llm.complete(text, formatted=True), lambda: llm.acomplete(text, formatted=True))
+    return Asking(lambda: llm.complete(text, formatted=True), lambda: acomplete_of(llm)(text, formatted=True))
 
 
 def said(sample: Sample) -> str:

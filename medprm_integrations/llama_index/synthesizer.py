@@ -27,14 +27,16 @@ from typing_extensions import override
 
 from medprm_integrations.asking import adraw, draw
 from medprm_integrations.choosing import Drawing
+from medprm_integrations.evidence import warn_if_unread
 from medprm_integrations.llama_index.copies import sharing
 from medprm_integrations.llama_index.llm import MedPRMLLM
+from medprm_integrations.llama_index.models import language_model
 from medprm_integrations.llama_index.nodes import is_chain, texts
 from medprm_integrations.llama_index.prompts import TEMPLATE, policy_template, prompt_values, replaced
 from medprm_integrations.llama_index.sampling import Asking, Sample, asking, said
 from medprm_integrations.llama_index.winner import total_usage
 from medprm_integrations.metadata import KEY, RankingMetadata, ranking_metadata
-from medprm_integrations.settings import DEFAULT_CONCURRENCY, DEFAULT_N, SamplingSettings
+from medprm_integrations.settings import DEFAULT_CONCURRENCY, DEFAULT_N, SamplingSettings, reward_model
 from medprm_integrations.sharing import share
 from medprm_scorer.errors import InputError
 from medprm_scorer.results import Ranking
@@ -51,8 +53,11 @@ class MedPRMSynthesizer(BaseSynthesizer):
     """A response synthesizer that asks a language model n times, with the nodes as evidence, and selects one answer.
 
     The response is the winning sample as it was written. Its ranking is in `metadata["medprm"]` (`ranking_of` reads it
-    back), `source_nodes` are the nodes. A sample that fails does not end the others; if all fail, the first error is
-    raised, with a note of the count. Without nodes the answer is `Empty Response`, as with LlamaIndex's own
+    back), with `usage`, `samples_failed`, `samples_dropped` and `documents_left_out`; `source_nodes` are the nodes. A
+    sample that fails does not end the others, and is warned of (`SamplesFailedWarning`), as documents are of which none
+    could be read (`DocumentsLeftOutWarning`); if all fail, the first error is raised, with a note of the count. Where
+    the `llm` has no async of its own (a `CustomLLM` without `achat`), async samples are asked for in threads, except
+    with `output_cls`. Without nodes the answer is `Empty Response`, as with LlamaIndex's own
     synthesizers. Nodes made with `chain_node` are no evidence.
 
     When streaming, the answer comes in one piece once it is selected. With `output_cls` each sample is an object of
@@ -73,7 +78,8 @@ class MedPRMSynthesizer(BaseSynthesizer):
         callback_manager: As in LlamaIndex.
 
     Raises:
-        ValueError: A setting is unknown or out of its range, or the `llm` is a `MedPRMLLM`, which selects itself.
+        ValueError: A setting is out of its range or of the wrong kind, or the `llm` is a `MedPRMLLM`, which selects
+            itself.
 
     Example:
         >>> from llama_index.core.llms import MockLLM
@@ -103,7 +109,8 @@ class MedPRMSynthesizer(BaseSynthesizer):
         self.settings = SamplingSettings(
             n=n, strategy=strategy, aggregate=aggregate, max_concurrency=max_concurrency, agree=agree
         )
-        llm = llm or Settings.llm
+        prm = reward_model(prm)
+        llm = language_model(Settings.llm if llm is None else llm)
         if isinstance(llm, StructuredLLM):
             output_cls = output_cls or llm.output_cls
             llm = llm.llm
@@ -215,7 +222,7 @@ class MedPRMSynthesizer(BaseSynthesizer):
         draw(drawing, ask.once, self.settings.max_concurrency)
         self._check(drawing)
         ranking = self.prm.rank(question, drawing.texts, documents, **self._choice)
-        return _chosen(drawing, ranking)
+        return self._chosen(drawing, ranking, documents)
 
     async def _achoose(
         self, question: str, documents: Sequence[str], values: dict[str, Any]
@@ -224,7 +231,17 @@ class MedPRMSynthesizer(BaseSynthesizer):
         await adraw(drawing, ask.aonce, self.settings.max_concurrency)
         self._check(drawing)
         ranking = await self.prm.arank(question, drawing.texts, documents, **self._choice)
-        return _chosen(drawing, ranking)
+        return self._chosen(drawing, ranking, documents)
+
+    def _chosen(
+        self, drawing: Drawing[Sample], ranking: Ranking, documents: Sequence[str]
+    ) -> tuple[Any, RankingMetadata]:
+        """The winning answer, and its ranking."""
+        warn_if_unread(ranking, documents, self.prm.count_tokens)
+        sample = drawing.values[ranking.best.index]
+        plain = isinstance(sample, ChatResponse | CompletionResponse)
+        answer = drawing.texts[ranking.best.index] if plain else sample
+        return answer, ranking_metadata(ranking, drawing, total_usage(drawing.values))
 
     @property
     def _choice(self) -> dict[str, Any]:
@@ -240,21 +257,13 @@ class MedPRMSynthesizer(BaseSynthesizer):
 
     def _check(self, drawing: Drawing[Sample]) -> None:
         drawing.check()
-        drawing.warn_if_identical(self._llm)
+        drawing.warn(self._llm)
 
     def _streamed(self, answer: Any) -> Any:
         return _pieces(answer) if self._streaming and isinstance(answer, str) else answer
 
     def _astreamed(self, answer: Any) -> Any:
         return _apieces(answer) if self._streaming and isinstance(answer, str) else answer
-
-
-def _chosen(drawing: Drawing[Sample], ranking: Ranking) -> tuple[Any, RankingMetadata]:
-    """The winner, a text or an object, and its ranking."""
-    sample = drawing.values[ranking.best.index]
-    plain = isinstance(sample, ChatResponse | CompletionResponse)
-    answer = drawing.texts[ranking.best.index] if plain else sample
-    return answer, ranking_metadata(ranking, drawing, total_usage(drawing.values))
 
 
 def _response(answer: Any, sources: list[NodeWithScore], note: RankingMetadata) -> RESPONSE_TYPE:

@@ -22,6 +22,7 @@ from pydantic import Field
 from typing_extensions import override
 
 from medprm_integrations.llama_index.conversation import text_of
+from medprm_integrations.llama_index.models import achat_of, acomplete_of
 from medprm_integrations.llama_index.templates import PromptMessages, PromptText, filled_in
 from medprm_scorer.errors import InputError
 
@@ -62,6 +63,9 @@ class WholeAnswerLLM(FunctionCallingLLM):
         """The answer."""
         raise NotImplementedError
 
+    def _offered(self, tools: Sequence[Any]) -> None:
+        """Takes note of the tools that the other model is offered."""
+
     @property
     @override
     def metadata(self) -> LLMMetadata:
@@ -78,7 +82,7 @@ class WholeAnswerLLM(FunctionCallingLLM):
     @override
     async def achat(self, messages: Sequence[ChatMessage], **kwargs: Any) -> ChatResponse:
         """`chat`, with samples as tasks and the event loop left free."""
-        return await self._adecide(self._turn(messages, kwargs), partial(self.llm.achat, list(messages), **kwargs))
+        return await self._adecide(self._turn(messages, kwargs), partial(achat_of(self.llm), list(messages), **kwargs))
 
     @override
     def complete(self, prompt: str, formatted: bool = False, **kwargs: Any) -> CompletionResponse:
@@ -89,7 +93,7 @@ class WholeAnswerLLM(FunctionCallingLLM):
     @override
     async def acomplete(self, prompt: str, formatted: bool = False, **kwargs: Any) -> CompletionResponse:
         """`complete`, with samples as tasks and the event loop left free."""
-        ask = partial(self.llm.acomplete, str(prompt), formatted=formatted, **kwargs)
+        ask = partial(acomplete_of(self.llm), str(prompt), formatted=formatted, **kwargs)
         return await self._adecide(self._text_turn(prompt), ask)
 
     @override
@@ -106,7 +110,7 @@ class WholeAnswerLLM(FunctionCallingLLM):
     @override
     async def astream_chat(self, messages: Sequence[ChatMessage], **kwargs: Any) -> ChatResponseAsyncGen:
         """The answer as one piece, once it is decided on."""
-        turn, ask = self._turn(messages, kwargs), partial(self.llm.achat, list(messages), **kwargs)
+        turn, ask = self._turn(messages, kwargs), partial(achat_of(self.llm), list(messages), **kwargs)
 
         async def pieces() -> ChatResponseAsyncGen:
             response = await self._adecide(turn, ask)
@@ -128,7 +132,7 @@ class WholeAnswerLLM(FunctionCallingLLM):
     @override
     async def astream_complete(self, prompt: str, formatted: bool = False, **kwargs: Any) -> CompletionResponseAsyncGen:
         """The completion as one piece, once it is decided on."""
-        turn, ask = self._text_turn(prompt), partial(self.llm.acomplete, str(prompt), formatted=formatted, **kwargs)
+        turn, ask = self._text_turn(prompt), partial(acomplete_of(self.llm), str(prompt), formatted=formatted, **kwargs)
 
         async def pieces() -> CompletionResponseAsyncGen:
             response = await self._adecide(turn, ask)
@@ -149,6 +153,7 @@ class WholeAnswerLLM(FunctionCallingLLM):
         tool_required: bool = False,
         **kwargs: Any,
     ) -> dict[str, Any]:
+        self._offered(tools)
         return self._other._prepare_chat_with_tools_compat(
             tools,
             user_msg=user_msg,

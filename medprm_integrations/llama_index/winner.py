@@ -19,21 +19,42 @@ _COUNTS = {
 """Our names of token counts, and those under which responses have them."""
 
 
+TEXT_ONLY = "chat and query engines keep only the text of a MedPRMLLM's answer; pass MedPRMLLM(on_ranking=...)"
+"""Why an engine's response may have no ranking."""
+
+
 def ranking_of(answer: object) -> Ranking:
     """The ranking by which an answer was chosen.
 
+    Where the ranking stands (`additional_kwargs["medprm"]` of a `MedPRMLLM`'s response, `metadata["medprm"]` of a
+    synthesizer's response or of a node) there are also `usage` (the tokens of all samples), `samples_failed`,
+    `samples_dropped` (calls of tools) and `documents_left_out` (given and not read).
+
     Args:
-        answer: What a query engine with `MedPRMSynthesizer`, `MedPRMLLM`, or an agent with a `MedPRMLLM` answered; or
-            the first node that `MedPRMRerank` gave.
+        answer: The response of a query engine with `MedPRMSynthesizer` or `MedPRMRerank`; a response of a `MedPRMLLM`
+            itself, or what an agent with one answered; or the first node that `MedPRMRerank` gave. Chat engines, and
+            query engines with other synthesizers, keep only the text of a `MedPRMLLM`'s answer: its `on_ranking` is
+            the way to the ranking there.
 
     Raises:
-        InputError: The answer was not chosen among samples, such as one that calls tools.
+        InputError: There is no ranking: the answer was not chosen, such as one that calls tools, or it was not kept.
     """
+    nodes = getattr(answer, "source_nodes", None)
+    for holder in (answer, *(nodes or ())):
+        found = _kept(holder)
+        if found is not None:
+            return read_ranking(found, type(holder).__name__)
+    kind = type(answer).__name__
+    return read_ranking(None, kind) if nodes is None else read_ranking(None, kind, TEXT_ONLY)
+
+
+def _kept(holder: object) -> object:
+    """What stands where rankings are kept; None if nothing does."""
     for place in ("metadata", "additional_kwargs", "raw"):
-        found = getattr(answer, place, None)
+        found = getattr(holder, place, None)
         if isinstance(found, Mapping) and KEY in found:
-            return read_ranking(found[KEY], type(answer).__name__)
-    return read_ranking(None, type(answer).__name__)
+            return found[KEY]
+    return None
 
 
 def total_usage(samples: Iterable[object]) -> dict[str, int] | None:
