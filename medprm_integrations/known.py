@@ -6,8 +6,10 @@ from typing import Any
 
 from pydantic import BaseModel, model_validator
 
+OF_A_CALL = ("temperature", "top_p", "top_k", "seed", "stop", "max_tokens", "max_completion_tokens")
+"""Settings of the language model that a call of it takes, too."""
 OF_THE_MODEL = (
-    *("temperature", "top_p", "top_k", "seed", "stop", "max_tokens", "max_completion_tokens"),
+    *OF_A_CALL,
     *("model", "model_name", "api_key", "api_base", "base_url", "timeout", "max_retries", "streaming"),
 )
 """Settings that people look for here and that belong to the language model."""
@@ -23,7 +25,13 @@ class KnownSettings(BaseModel):
     @classmethod
     def _refuse_unknown(cls, values: Any) -> Any:
         if isinstance(values, dict):
+            values = cls._adopted(values)
             refuse_unknown(values, _names(cls), values.get("llm") if "llm" in cls.model_fields else None)
+        return values
+
+    @classmethod
+    def _adopted(cls, values: dict[str, Any]) -> dict[str, Any]:
+        """The settings, with what a class takes beside its fields put where it belongs."""
         return values
 
 

@@ -2,9 +2,6 @@
 
 The suite itself skips three tests that do not apply: settings from the environment (there are none), loading from
 JSON (a reward model is not JSON), and recorded HTTP (there is none). What it would download is replaced by a few bytes.
-
-The suite gives some models settings of sampling, such as a temperature. `ChatMedPRM` refuses these, since they belong
-on its `llm`; so they are set there, by a subclass that changes nothing else.
 """
 
 from types import SimpleNamespace
@@ -14,9 +11,7 @@ import pytest
 from langchain_scripts import ScriptedChat, obedient, reading_prm
 from langchain_tests.integration_tests import ChatModelIntegrationTests
 from langchain_tests.unit_tests import ChatModelUnitTests
-from pydantic import ValidationError
 
-from medprm_integrations.known import OF_THE_MODEL
 from medprm_integrations.langchain import ChatMedPRM
 
 pytestmark = [
@@ -32,21 +27,12 @@ def no_network(monkeypatch):
     monkeypatch.setattr(httpx, "get", lambda *args, **kwargs: SimpleNamespace(content=b"picture"))
 
 
-class SetOnItsModel(ChatMedPRM):
-    """What `ChatMedPRM` refuses with "set it on llm" is set on the llm."""
-
-    def __init__(self, **settings):
-        sampling = {name: settings.pop(name) for name in OF_THE_MODEL if name in settings}
-        llm = settings.pop("llm")
-        super().__init__(**settings, llm=llm.bind(**sampling) if sampling else llm)
-
-
 class Wrapped:
     """The wrapper with a scripted model that calls tools and fills schemas."""
 
     @property
     def chat_model_class(self):
-        return SetOnItsModel
+        return ChatMedPRM
 
     @property
     def chat_model_params(self):
@@ -107,9 +93,3 @@ class TestUnit(Wrapped, ChatModelUnitTests):
 
 class TestIntegration(Wrapped, ChatModelIntegrationTests):
     pass
-
-
-@pytest.mark.parametrize("name", sorted(ChatModelUnitTests().standard_chat_model_params))
-def test_the_suites_settings_are_refused_by_the_class_itself(name):
-    with pytest.raises(ValidationError, match=f"unknown setting '{name}': set it on llm"):
-        ChatMedPRM(**Wrapped().chat_model_params, **{name: 1})

@@ -1,5 +1,6 @@
 """`ChatMedPRM`: a chat model that samples n answers from another one and gives the best."""
 
+import warnings
 from collections.abc import Callable, Sequence
 from functools import partial
 from hashlib import sha256
@@ -23,7 +24,7 @@ from typing_extensions import override
 from medprm_integrations.asking import adraw, draw
 from medprm_integrations.choosing import Drawing
 from medprm_integrations.evidence import Evidence, counted, within_budget
-from medprm_integrations.known import KnownSettings
+from medprm_integrations.known import OF_A_CALL, OF_THE_MODEL, KnownSettings
 from medprm_integrations.langchain.gathering import agathered, gathered
 from medprm_integrations.langchain.quiet import is_interrupt, quiet
 from medprm_integrations.langchain.reading import known_tools, last_question, tool_documents
@@ -68,7 +69,8 @@ class ChatMedPRM(KnownSettings, WholeMessageChatModel):
 
     Args:
         llm: The chat model to sample from, with a temperature above 0; `llm.bind(…)` of one is fine too. Its samples
-            come from no cache.
+            come from no cache. Settings of sampling (`temperature`, `max_tokens`, `stop` and the like) that are given
+            here are bound to it.
         prm: The reward model.
         n: How many samples.
         strategy: `weighted_vote`, `best_of_n` or `majority_vote`.
@@ -107,6 +109,20 @@ class ChatMedPRM(KnownSettings, WholeMessageChatModel):
     _sampler: Runnable[Any, Any] = PrivateAttr()
     _final: Runnable[Any, Any] | None = PrivateAttr(default=None)
     """With structured output: parses an answer, or finds it invalid."""
+
+    @override
+    @classmethod
+    def _adopted(cls, values: dict[str, Any]) -> dict[str, Any]:
+        """Settings of sampling are bound to the llm, as by a chat model; those of its making cannot be."""
+        kept = {name: value for name, value in values.items() if name not in OF_THE_MODEL}
+        if not isinstance(values.get("llm"), BaseChatModel | RunnableBinding):
+            return kept
+        late = [name for name in values if name in OF_THE_MODEL and name not in OF_A_CALL]
+        if late:
+            warnings.warn(f"not passed on: {', '.join(late)}; set on llm when it is made", UserWarning, stacklevel=2)
+        if sampling := {name: value for name, value in values.items() if name in OF_A_CALL}:
+            kept["llm"] = values["llm"].bind(**sampling)
+        return kept
 
     @field_validator("llm", mode="before")
     @classmethod
