@@ -4,7 +4,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
 from medprm_scorer.errors import InputError
-from medprm_scorer.requests import _MEANT_DOCUMENTS
+from medprm_scorer.requests import MEANT_DOCUMENTS
 
 _LONGEST_KEY = 40
 
@@ -34,7 +34,7 @@ def checked_keys(value: object, needed: Sequence[str]) -> Mapping[str, Any]:
         are = "key {} is" if len(missing) == 1 else "keys {} are"
         raise InputError(f"the {are.format(_listed(missing))} missing ({_there(value)})")
     if value.get("documents") is None:
-        for key in _MEANT_DOCUMENTS:
+        for key in MEANT_DOCUMENTS:
             if key in value:
                 raise InputError(f"unknown key {key!r}: documents go under the key documents")
     return value

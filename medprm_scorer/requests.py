@@ -20,7 +20,7 @@ from medprm_scorer.text import valid_unicode
 _SEVERAL = "a request file holds one request"
 
 # Left out of a request in silence, these would cost the evidence that the rewards rest on
-_MEANT_DOCUMENTS = ("document", "docs", "doc", "related_docs", "context", "contexts", "passages")
+MEANT_DOCUMENTS = ("document", "docs", "doc", "related_docs", "context", "contexts", "passages")
 
 
 def parse_request(record: object) -> RankRequest:
@@ -49,14 +49,14 @@ def parse_request(record: object) -> RankRequest:
         raise InputError("question: expected text, found only blanks")
     if "candidates" in record:
         if record.get("documents") is None:
-            for key in _MEANT_DOCUMENTS:
+            for key in MEANT_DOCUMENTS:
                 if key in record:
                     raise InputError(f"{key}: unknown key beside candidates; documents go under the key documents")
         candidates = [_candidate(item, f"candidates[{i}]") for i, item in enumerate(_list(record, "candidates"))]
         documents_key, id_key = "documents", "id"
     elif "solutions" in record:
         if record.get("related_docs") is None:
-            for key in ("documents", *_MEANT_DOCUMENTS):
+            for key in ("documents", *MEANT_DOCUMENTS):
                 if key in record and key != "related_docs":
                     raise InputError(f"{key}: unknown key beside solutions; documents go under the key related_docs")
         candidates = [_solution(item, f"solutions[{i}]") for i, item in enumerate(_list(record, "solutions"))]

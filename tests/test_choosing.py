@@ -30,7 +30,7 @@ from medprm_integrations.sharing import Absent, share
 from medprm_integrations.tools import UnknownToolWarning, tool_names, warn_of_unknown
 from medprm_scorer import InputError, MedPRM, MedPRMError, ModelError
 from medprm_scorer.answers import extract_answer
-from medprm_scorer.requests import _MEANT_DOCUMENTS
+from medprm_scorer.requests import MEANT_DOCUMENTS
 
 
 class Source:
@@ -280,7 +280,7 @@ def test_some_failures_are_told_by_their_kinds_and_never_by_their_texts():
             other.warn(Source())
 
 
-@pytest.mark.parametrize("key", _MEANT_DOCUMENTS)
+@pytest.mark.parametrize("key", MEANT_DOCUMENTS)
 def test_documents_under_another_name_are_refused(key):
     needed = {"question": "Which dose?"}
     for documents in ({}, {"documents": None}):
