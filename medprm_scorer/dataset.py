@@ -52,7 +52,7 @@ def read_records(path: str | Path, anything: bool = False) -> Iterator[Record]:
 
     Args:
         path: A file in UTF-8, with or without a byte order mark, gzipped or not, of any name.
-        anything: Whether a record may be any JSON value; else one that is no object is refused.
+        anything: Whether a record in a list may be any JSON value; else one that is no object is refused.
 
     Yields:
         The records; none for an empty list.
@@ -167,7 +167,7 @@ def _values(text: _Text, anything: bool) -> Iterator[Any]:
             raise InputError(f"more text after the end of the list, at line {text.line()}")
     else:
         while text.peek():
-            yield _value(text, anything)
+            yield _value(text, anything=False)
 
 
 def _list(text: _Text, anything: bool) -> Iterator[Any]:

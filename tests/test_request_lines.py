@@ -109,4 +109,5 @@ def test_what_is_no_object_in_a_list_is_a_record_that_fails_by_itself(tmp_path, 
     path.write_text(json.dumps(values))
     assert [decode_line(line.text) for line in read_request_lines(path)] == values
     path.write_text("12345 678")  # not even a list
-    assert [decode_line(line.text) for line in read_request_lines(path)] == [12345, 678]
+    with pytest.raises(InputError, match="is not a JSON object"):
+        read_request_lines(path)
