@@ -12,9 +12,10 @@ from langchain_core.language_models import BaseChatModel
 from langchain_core.retrievers import BaseRetriever
 from langchain_core.tools import BaseTool, tool
 
+from examples.few_patients import PATIENTS, tally
 from examples.formulary.hospital import Hospital
 from examples.formulary.turns import TOOL, found_text
-from examples.langchain_parts import PATIENTS, FormularyRetriever, ask_locally, tally
+from examples.langchain_parts import FormularyRetriever, ask_locally
 from medprm_integrations.langchain import MedPRMMiddleware, ranking_of
 from medprm_scorer import MedPRM
 from medprm_scorer.policy_prompts import POLICY_PROMPTS

@@ -25,8 +25,6 @@ try:
 except ModuleNotFoundError as error:
     raise SystemExit(f"the examples need {error.name}: pip install '.[examples]'") from None
 
-PATIENTS = 3  # how many each example asks about
-
 
 def chat_model(url: str, folder: Path = POLICY) -> ChatOpenAI:
     """The model behind such a server."""
@@ -36,14 +34,8 @@ def chat_model(url: str, folder: Path = POLICY) -> ChatOpenAI:
 @contextmanager
 def ask_locally(folder: Path = POLICY) -> Iterator[ChatOpenAI]:
     """The policy model behind an OpenAI-compatible server on this machine, as a LangChain chat model."""
-    print("starting the policy server", flush=True)
     with serve(folder) as url:
         yield chat_model(url, folder)
-
-
-def tally(right: int, patients: int) -> str:
-    """What an example says at its end."""
-    return f"Right: {right} of {patients}. Three patients measure nothing; the README has 200."
 
 
 class FormularyRetriever(BaseRetriever):

@@ -9,8 +9,9 @@ from langchain_core.language_models import BaseChatModel
 from langchain_core.retrievers import BaseRetriever
 from langchain_core.runnables import Runnable, RunnableLambda, RunnableParallel, RunnablePassthrough
 
+from examples.few_patients import PATIENTS, tally
 from examples.formulary.hospital import Hospital
-from examples.langchain_parts import PATIENTS, FormularyRetriever, ask_locally, tally
+from examples.langchain_parts import FormularyRetriever, ask_locally
 from medprm_integrations.langchain import MedPRMReranker
 from medprm_scorer import MedPRM, Ranking, policy_messages
 

@@ -13,8 +13,9 @@ from langchain_core.retrievers import BaseRetriever
 from langgraph.graph import END, START, StateGraph
 from typing_extensions import NotRequired, TypedDict
 
+from examples.few_patients import PATIENTS, tally
 from examples.formulary.hospital import Hospital
-from examples.langchain_parts import PATIENTS, FormularyRetriever, ask_locally, tally
+from examples.langchain_parts import FormularyRetriever, ask_locally
 from medprm_integrations.langchain import MedPRMReranker
 from medprm_scorer import MedPRM, Ranking, policy_messages
 

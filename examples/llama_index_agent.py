@@ -9,9 +9,10 @@ from llama_index.core.agent.workflow import FunctionAgent
 from llama_index.core.llms.function_calling import FunctionCallingLLM
 from llama_index.core.tools import FunctionTool
 
+from examples.few_patients import PATIENTS, tally
 from examples.formulary.hospital import Hospital
 from examples.formulary.turns import TOOL, found_text
-from examples.llama_index_parts import PATIENTS, FormularySearch, ask_locally, tally
+from examples.llama_index_parts import FormularySearch, ask_locally
 from medprm_integrations.llama_index import MedPRMLLM, ranking_of
 from medprm_scorer import MedPRM
 from medprm_scorer.policy_prompts import POLICY_PROMPTS

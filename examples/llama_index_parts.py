@@ -25,8 +25,6 @@ try:
 except ModuleNotFoundError as error:
     raise SystemExit(f"the examples need {error.name}: pip install '.[examples]'") from None
 
-PATIENTS = 3  # how many each example asks about
-
 
 def language_model(url: str, folder: Path = POLICY) -> LLM:
     """The model behind an OpenAI-compatible server; LlamaIndex's default too, which some of its parts ask for."""
@@ -45,14 +43,8 @@ def language_model(url: str, folder: Path = POLICY) -> LLM:
 @contextmanager
 def ask_locally(folder: Path = POLICY) -> Iterator[LLM]:
     """The policy model behind such a server on this machine."""
-    print("starting the policy server", flush=True)
     with serve(folder) as url:
         yield language_model(url, folder)
-
-
-def tally(right: int, patients: int) -> str:
-    """What an example says at its end."""
-    return f"Right: {right} of {patients}. Three patients measure nothing; the README has 200."
 
 
 class FormularyRetriever(BaseRetriever):

@@ -10,8 +10,9 @@ from llama_index.core.query_engine import RetrieverQueryEngine
 from llama_index.core.response_synthesizers import ResponseMode
 from llama_index.core.retrievers import BaseRetriever
 
+from examples.few_patients import PATIENTS, tally
 from examples.formulary.hospital import Hospital
-from examples.llama_index_parts import PATIENTS, FormularyRetriever, ask_locally, tally
+from examples.llama_index_parts import FormularyRetriever, ask_locally
 from medprm_integrations.llama_index import MedPRMRerank, MedPRMSynthesizer, ranking_of
 from medprm_scorer import MedPRM
 

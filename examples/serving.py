@@ -31,6 +31,7 @@ def serve(folder: Path, threads: int = 1) -> Iterator[str]:
     Raises:
         RuntimeError: The server did not start; the message has the last line it wrote.
     """
+    print(f"starting a server for {folder.name}", file=sys.stderr, flush=True)
     with socket.socket() as free:
         free.bind(("127.0.0.1", 0))
         port = free.getsockname()[1]

@@ -5,7 +5,7 @@ from typing import Annotated, Any
 
 from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Field
 
-from medprm_integrations.tools import tool_names
+from medprm_integrations.evidence_tools import tool_names
 from medprm_scorer.checks import check_choice
 from medprm_scorer.errors import InputError
 from medprm_scorer.scorer import MedPRM

@@ -1,7 +1,7 @@
 """The command `medprm evaluate`: its options, what it prints, and where it writes."""
 
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import Annotated
 
 import typer
 
@@ -9,9 +9,6 @@ from medprm_scorer.aggregate import AGGREGATES
 from medprm_scorer.cli_common import be_quiet, check_in, check_out, console, is_ascii_only, write_json
 from medprm_scorer.cli_options import ModelOptions, takes_model
 from medprm_scorer.errors import InputError
-
-if TYPE_CHECKING:
-    pass
 
 _MOST = 10_000  # candidates of one question
 

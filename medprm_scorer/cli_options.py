@@ -74,7 +74,7 @@ class ModelOptions:
 
 
 def takes_model(command: Callable[..., Any]) -> Callable[..., Any]:
-    """Give a command the options of `ModelOptions` in place of its parameter of that type, which is the last."""
+    """Give a command the options of `ModelOptions` in place of its parameter of that type."""
     options = get_type_hints(ModelOptions, include_extras=True)
     own = get_type_hints(command, include_extras=True)
     place = next(name for name, kind in own.items() if kind is ModelOptions)

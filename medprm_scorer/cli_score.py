@@ -1,7 +1,7 @@
 """The command `medprm score`: its options, and what it says at the end."""
 
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import Annotated
 
 import typer
 
@@ -9,9 +9,6 @@ from medprm_scorer.checks import check_choice
 from medprm_scorer.cli_common import be_quiet, check_in, check_out, say
 from medprm_scorer.cli_options import Aggregate, ModelOptions, Strategy, takes_model
 from medprm_scorer.errors import InputError
-
-if TYPE_CHECKING:
-    pass
 
 
 @takes_model

@@ -20,14 +20,14 @@ from pydantic import BaseModel, Field, ValidationError
 import medprm_integrations
 from medprm_integrations.choosing import Drawing, IdenticalSamplesWarning, SamplesFailedWarning
 from medprm_integrations.evidence import DocumentsLeftOutWarning, counted, none_fits, warn_if_unread, within_budget
-from medprm_integrations.inputs import checked_keys
-from medprm_integrations.known import KnownSettings, refuse_unknown
+from medprm_integrations.evidence_tools import UnknownToolWarning, tool_names, warn_of_unknown
+from medprm_integrations.input_keys import checked_keys
+from medprm_integrations.known_settings import KnownSettings, refuse_unknown
 from medprm_integrations.metadata import ranking_metadata
 from medprm_integrations.missing import MissingPackageError, missing
 from medprm_integrations.parallel import arun_all, in_thread, run_all
 from medprm_integrations.settings import SamplingSettings, reward_model
 from medprm_integrations.sharing import Absent, share
-from medprm_integrations.tools import UnknownToolWarning, tool_names, warn_of_unknown
 from medprm_scorer import InputError, MedPRM, MedPRMError, ModelError
 from medprm_scorer.answers import extract_answer
 from medprm_scorer.requests import MEANT_DOCUMENTS

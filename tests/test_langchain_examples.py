@@ -14,11 +14,12 @@ from examples import (
     comparison,
     langchain_agent,
     langchain_comparison,
-    langchain_parts,
     langchain_rag,
     langgraph_second_opinion,
+    serving,
 )
 from examples.formulary.hospital import Hospital
+from examples.formulary.sample import POLICY
 from examples.formulary.turns import TOOL
 from examples.langchain_parts import FormularyRetriever, chat_model
 from medprm_integrations.langchain import MedPRMMiddleware, ranking_of
@@ -58,18 +59,17 @@ def test_an_example_runs(example, llm, monkeypatch, capsys):
     assert f"Patient 0: the right answer is {HOSPITAL.case(0).answer}" in printed
     assert "weakest step" in printed
     last = printed.rstrip().splitlines()[-1]
-    assert last in [f"Right: {n} of 1. Three patients measure nothing; the README has 200." for n in (0, 1)]
+    assert last in [f"Right: {n} of 1. So few patients measure nothing; the README has 200." for n in (0, 1)]
 
 
 def test_the_server_is_announced_before_it_starts(monkeypatch, capsys):
-    @contextmanager
-    def serve(folder):
-        assert capsys.readouterr().out == "starting the policy server\n"
-        yield "http://127.0.0.1:1/v1"
+    def fails(*_, **__):
+        raise OSError("no such program")
 
-    monkeypatch.setattr(langchain_parts, "serve", serve)
-    with langchain_parts.ask_locally() as llm:
-        assert llm is not None
+    monkeypatch.setattr(serving.subprocess, "Popen", fails)
+    with pytest.raises(OSError, match="no such program"), serving.serve(POLICY):
+        pass
+    assert capsys.readouterr().err == "starting a server for policy_model\n"
 
 
 @pytest.mark.parametrize("package", ["langchain_openai", "rank_bm25"])

@@ -75,11 +75,13 @@ def test_every_command_is_tested():
     assert all(command.startswith(("make ", "medprm ")) for command in COMMANDS)
 
 
-def test_files_that_are_named_are_there():
-    named = re.findall(r"`((?:tests|medprm_scorer|examples)/[\w./]+)`", README) + re.findall(r"\]\(([\w./]+)\)", README)
+@pytest.mark.parametrize("name", ["README.md", "SECURITY.md", "CONTRIBUTING.md"])
+def test_files_that_are_named_are_there(name):
+    text = (ROOT / name).read_text()
+    named = re.findall(r"`((?:tests|medprm_scorer|examples|benchmarks|docs)/[\w./]+)`", text)
+    named += re.findall(r"\]\(([\w./]+)\)", text)
     assert named
-    for name in named:
-        assert (ROOT / name).exists(), name
+    assert [file for file in named if not (ROOT / file).exists()] == []
 
 
 def test_the_figures_are_those_of_the_model_card():

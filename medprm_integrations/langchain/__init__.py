@@ -17,13 +17,13 @@ from medprm_integrations.missing import missing
 if TYPE_CHECKING:
     from medprm_integrations.choosing import IdenticalSamplesWarning, SamplesFailedWarning
     from medprm_integrations.evidence import DocumentsLeftOutWarning
+    from medprm_integrations.evidence_tools import UnknownToolWarning
     from medprm_integrations.langchain.best_of_n import MedPRMBestOfN
     from medprm_integrations.langchain.chat_model import ChatMedPRM
     from medprm_integrations.langchain.middleware import MedPRMMiddleware
     from medprm_integrations.langchain.output_parser import MedPRMOutputParser
     from medprm_integrations.langchain.reranker import MedPRMReranker
     from medprm_integrations.langchain.winner import ranking_of
-    from medprm_integrations.tools import UnknownToolWarning
 
 _HOMES = {
     "ChatMedPRM": "medprm_integrations.langchain.chat_model",
@@ -34,7 +34,7 @@ _HOMES = {
     "MedPRMOutputParser": "medprm_integrations.langchain.output_parser",
     "MedPRMReranker": "medprm_integrations.langchain.reranker",
     "SamplesFailedWarning": "medprm_integrations.choosing",
-    "UnknownToolWarning": "medprm_integrations.tools",
+    "UnknownToolWarning": "medprm_integrations.evidence_tools",
     "ranking_of": "medprm_integrations.langchain.winner",
 }
 __all__ = [

@@ -13,8 +13,8 @@ from typing_extensions import NotRequired, TypedDict, override
 
 from medprm_integrations.choosing import Drawing
 from medprm_integrations.evidence import warn_if_unread
-from medprm_integrations.inputs import checked_keys
-from medprm_integrations.known import KnownSettings
+from medprm_integrations.input_keys import checked_keys
+from medprm_integrations.known_settings import KnownSettings
 from medprm_integrations.langchain.quiet import is_interrupt, quiet, sampling_config
 from medprm_integrations.langchain.reading import document_texts, question_text
 from medprm_integrations.langchain.winner import as_message, crowned, total_usage

@@ -24,7 +24,8 @@ from typing_extensions import override
 from medprm_integrations.asking import adraw, draw
 from medprm_integrations.choosing import Drawing
 from medprm_integrations.evidence import Evidence, counted, within_budget
-from medprm_integrations.known import OF_A_CALL, OF_THE_MODEL, KnownSettings
+from medprm_integrations.evidence_tools import warn_of_unknown
+from medprm_integrations.known_settings import OF_A_CALL, OF_THE_MODEL, KnownSettings
 from medprm_integrations.langchain.gathering import agathered, gathered
 from medprm_integrations.langchain.quiet import is_interrupt, quiet
 from medprm_integrations.langchain.reading import known_tools, last_question, tool_documents
@@ -45,7 +46,6 @@ from medprm_integrations.settings import (
 )
 from medprm_integrations.sharing import share
 from medprm_integrations.structured import structured_text
-from medprm_integrations.tools import warn_of_unknown
 from medprm_scorer.results import Ranking
 
 share()

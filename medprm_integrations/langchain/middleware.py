@@ -9,6 +9,7 @@ from langchain_core.messages import AIMessage, BaseMessage
 from medprm_integrations.asking import adraw, draw
 from medprm_integrations.choosing import Drawing
 from medprm_integrations.evidence import Evidence, counted, within_budget
+from medprm_integrations.evidence_tools import tool_names, warn_of_unknown
 from medprm_integrations.langchain.gathering import agathered, gathered
 from medprm_integrations.langchain.quiet import is_interrupt, quiet
 from medprm_integrations.langchain.reading import known_tools, last_question, tool_documents
@@ -17,7 +18,6 @@ from medprm_integrations.missing import missing
 from medprm_integrations.settings import DEFAULT_CONCURRENCY, DEFAULT_N, SamplingSettings, reward_model
 from medprm_integrations.sharing import share
 from medprm_integrations.structured import structured_text
-from medprm_integrations.tools import tool_names, warn_of_unknown
 from medprm_scorer.results import Ranking
 from medprm_scorer.scorer import MedPRM
 

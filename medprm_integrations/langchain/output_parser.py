@@ -13,7 +13,7 @@ from typing_extensions import override
 
 from medprm_integrations.choosing import Drawing
 from medprm_integrations.evidence import warn_if_unread
-from medprm_integrations.known import KnownSettings
+from medprm_integrations.known_settings import KnownSettings
 from medprm_integrations.langchain.reading import document_texts, question_text
 from medprm_integrations.langchain.winner import as_message, crowned, total_usage
 from medprm_integrations.settings import Aggregate, RewardModel, Strategy

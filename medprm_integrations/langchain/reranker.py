@@ -11,8 +11,8 @@ from pydantic import ConfigDict, Field
 from typing_extensions import NotRequired, TypedDict, override
 
 from medprm_integrations.evidence import warn_if_unread
-from medprm_integrations.inputs import checked_keys
-from medprm_integrations.known import KnownSettings
+from medprm_integrations.input_keys import checked_keys
+from medprm_integrations.known_settings import KnownSettings
 from medprm_integrations.langchain.reading import candidates, document_texts, question_text
 from medprm_integrations.settings import Aggregate, RewardModel, Strategy, TopN
 from medprm_integrations.sharing import share

@@ -18,6 +18,7 @@ from medprm_integrations.missing import missing
 if TYPE_CHECKING:
     from medprm_integrations.choosing import IdenticalSamplesWarning, SamplesFailedWarning
     from medprm_integrations.evidence import DocumentsLeftOutWarning
+    from medprm_integrations.evidence_tools import UnknownToolWarning
     from medprm_integrations.llama_index.evaluator import MedPRMEvaluator
     from medprm_integrations.llama_index.llm import MedPRMLLM
     from medprm_integrations.llama_index.nodes import chain_node
@@ -25,7 +26,6 @@ if TYPE_CHECKING:
     from medprm_integrations.llama_index.rerank import MedPRMRerank
     from medprm_integrations.llama_index.synthesizer import MedPRMSynthesizer
     from medprm_integrations.llama_index.winner import ranking_of
-    from medprm_integrations.tools import UnknownToolWarning
 
 _HOMES = {
     "DocumentsLeftOutWarning": "medprm_integrations.evidence",
@@ -35,7 +35,7 @@ _HOMES = {
     "MedPRMRerank": "medprm_integrations.llama_index.rerank",
     "MedPRMSynthesizer": "medprm_integrations.llama_index.synthesizer",
     "SamplesFailedWarning": "medprm_integrations.choosing",
-    "UnknownToolWarning": "medprm_integrations.tools",
+    "UnknownToolWarning": "medprm_integrations.evidence_tools",
     "chain_node": "medprm_integrations.llama_index.nodes",
     "policy_template": "medprm_integrations.llama_index.prompts",
     "ranking_of": "medprm_integrations.llama_index.winner",

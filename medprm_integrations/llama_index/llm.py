@@ -14,11 +14,12 @@ from typing_extensions import override
 from medprm_integrations.asking import adraw, draw
 from medprm_integrations.choosing import Drawing
 from medprm_integrations.evidence import Evidence, counted, within_budget
+from medprm_integrations.evidence_tools import warn_of_unknown
 from medprm_integrations.gathering import agathered, gathered
-from medprm_integrations.known import KnownSettings
+from medprm_integrations.known_settings import KnownSettings
 from medprm_integrations.llama_index.conversation import is_react, last_question, react_answer, text_of, tool_documents
 from medprm_integrations.llama_index.copies import sharing
-from medprm_integrations.llama_index.models import language_model
+from medprm_integrations.llama_index.language_models import language_model
 from medprm_integrations.llama_index.nodes import document_texts
 from medprm_integrations.llama_index.templates import Filled, PromptMessages, PromptText, context_documents
 from medprm_integrations.llama_index.whole_answer import Response, WholeAnswerLLM
@@ -36,7 +37,6 @@ from medprm_integrations.settings import (
     ToolNames,
 )
 from medprm_integrations.sharing import share
-from medprm_integrations.tools import warn_of_unknown
 from medprm_scorer.results import Ranking
 
 share()

@@ -18,10 +18,10 @@ from typing_extensions import override
 from medprm_integrations.asking import adraw, draw
 from medprm_integrations.choosing import Drawing
 from medprm_integrations.evidence import warn_if_unread
-from medprm_integrations.known import KnownSettings
+from medprm_integrations.known_settings import KnownSettings
 from medprm_integrations.llama_index.copies import sharing
+from medprm_integrations.llama_index.language_models import language_model
 from medprm_integrations.llama_index.llm import MedPRMLLM
-from medprm_integrations.llama_index.models import language_model
 from medprm_integrations.llama_index.nodes import chain_node, copied, is_chain, noted, texts, with_scores
 from medprm_integrations.llama_index.prompts import TEMPLATE, policy_template, prompt_values, replaced
 from medprm_integrations.llama_index.sampling import Asking, Sample, asking, said

@@ -11,7 +11,7 @@ from llama_index.core.llms import LLM
 from llama_index.core.prompts import BasePromptTemplate
 from pydantic import BaseModel
 
-from medprm_integrations.llama_index.models import achat_of, acomplete_of
+from medprm_integrations.llama_index.language_models import achat_of, acomplete_of
 from medprm_integrations.structured import structured_text
 from medprm_scorer.errors import InputError
 

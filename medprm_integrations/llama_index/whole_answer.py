@@ -22,7 +22,7 @@ from pydantic import Field
 from typing_extensions import override
 
 from medprm_integrations.llama_index.conversation import text_of
-from medprm_integrations.llama_index.models import achat_of, acomplete_of
+from medprm_integrations.llama_index.language_models import achat_of, acomplete_of
 from medprm_integrations.llama_index.templates import PromptMessages, PromptText, filled_in
 from medprm_scorer.errors import InputError
 
