@@ -13,8 +13,8 @@ DEV := $(VENV)/.installed-dev
 RAY := $(VENV)/.installed-ray
 VLLM := $(VLLM_VENV)/.installed
 TOOLS := $(TOOLS_VENV)/.installed
-VLLM_NEEDS := tests/vllm-server-requirements.txt
-VLLM_PINS := tests/vllm-server-constraints.txt
+VLLM_NEEDS := tests/vllm/vllm-server-requirements.txt
+VLLM_PINS := tests/vllm/vllm-server-constraints.txt
 INPUTS := pyproject.toml constraints.txt
 SOURCES := medprm_scorer medprm_integrations examples benchmarks tests
 PIP := $(BIN)/python -m pip install --disable-pip-version-check --quiet --constraint constraints.txt
@@ -54,27 +54,27 @@ lowest = $(subst >=,==,$(firstword $(subst $(comma), ,$(call admitted,$(1)))))
 comma := ,
 
 test-llama-index-matrix:
-	PYTHON=$(PYTHON) .ci/matrix llama-index-low llama-index "$(call lowest,llama-index-core)" tests/test_llama_index_*.py
+	PYTHON=$(PYTHON) .ci/matrix llama-index-low llama-index "$(call lowest,llama-index-core)" tests/integrations/llama_index
 	PYTHON=$(PYTHON) .ci/matrix llama-index-high llama-index "$(call admitted,llama-index-core)" \
-	    tests/test_llama_index_*.py
+	    tests/integrations/llama_index
 
 # the client and the server that the examples use come in the versions that fit; old ones need other tools
 test-langchain-matrix: EXAMPLES := langchain-openai rank-bm25 transformers[serving]
 test-langchain-matrix:
 	PYTHON=$(PYTHON) .ci/matrix langchain-low "lang|openai|packaging|pytest|syrupy|vcrpy" "$(call lowest,langchain-core) $(call lowest,langchain) \
-	    $(call lowest,langgraph) $(call lowest,langchain-tests) $(EXAMPLES)" tests/test_langchain_*.py
+	    $(call lowest,langgraph) $(call lowest,langchain-tests) $(EXAMPLES)" tests/integrations/langchain
 	PYTHON=$(PYTHON) .ci/matrix langchain-high "lang" "$(call admitted,langchain-core) $(call admitted,langchain) \
-	    $(call admitted,langgraph) $(call admitted,langchain-tests) $(EXAMPLES)" tests/test_langchain_*.py
+	    $(call admitted,langgraph) $(call admitted,langchain-tests) $(EXAMPLES)" tests/integrations/langchain
 
 test-ray: $(RAY)
-	$(BIN)/python -m pytest tests/test_ray_score.py
+	$(BIN)/python -m pytest tests/examples/test_ray_score.py
 
 test-vllm: $(DEV) $(VLLM)
 	MEDPRM_VLLM_PYTHON="$(abspath $(VLLM_VENV))/bin/python" $(BIN)/python -m pytest -s -m vllm tests
 
 test-browser: $(DEV)
 	@$(PIP) playwright
-	$(BIN)/python -m pytest -rs tests/test_browser.py
+	$(BIN)/python -m pytest -rs tests/system/test_browser.py
 
 fuzz: $(DEV)
 	@$(PIP) atheris

@@ -21,7 +21,7 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
-from medprm_scorer.result_file import state_path
+from medprm_scorer.bulk.result_file import state_path
 
 _SECONDS = re.compile(rb'"seconds": [0-9.e+-]+')
 

@@ -22,7 +22,7 @@ from typing import Any
 
 from benchmarks.kill_score import requests
 from medprm_scorer import MedPRM
-from medprm_scorer.results import Ranking
+from medprm_scorer.results.models import Ranking
 
 LOCAL, REMOTE = "local", "remote"
 TOLERANCE = {LOCAL: 1e-5, REMOTE: 0.005}

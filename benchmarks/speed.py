@@ -17,10 +17,10 @@ import torch
 from rich.console import Console
 
 from examples.formulary.evaluate import fill
-from medprm_scorer.bench import CLOCKS, Bench, BenchPlan
-from medprm_scorer.bench_report import to_markdown, to_rich
-from medprm_scorer.bench_setup import SHAPES
-from medprm_scorer.cli_common import be_quiet
+from medprm_scorer.bench.measure import CLOCKS, Bench, BenchPlan
+from medprm_scorer.bench.report import to_markdown, to_rich
+from medprm_scorer.bench.workload import SHAPES
+from medprm_scorer.cli.terminal import be_quiet
 
 MARKS = ("<!-- figures: written by benchmarks/speed.py -->", "<!-- end of benchmarks/speed.py -->")
 

@@ -23,8 +23,8 @@ import ray
 from ray.data import ActorPoolStrategy, DataContext
 
 from medprm_scorer import MedPRM
-from medprm_scorer.line_ranking import LineRanker
-from medprm_scorer.request_lines import read_request_lines
+from medprm_scorer.bulk.line_ranking import LineRanker
+from medprm_scorer.bulk.request_lines import read_request_lines
 
 _LINES = 64  # handed to Ray at a time
 

@@ -7,40 +7,40 @@
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
+    from medprm_scorer.bulk.score_file import ScoredFile, ascore_file, score_file
     from medprm_scorer.errors import InputError, MedPRMError, ModelError, OutputError, ScoringError
-    from medprm_scorer.evaluation import Plan, evaluate
-    from medprm_scorer.evaluation_results import Evaluation
-    from medprm_scorer.policy_prompts import policy_messages
-    from medprm_scorer.results import Ranking, RankRequest, ScoredChain, ScoredStep, Vote
-    from medprm_scorer.sampling import Samples, SamplingRules, asample_chains, sample_chains
+    from medprm_scorer.evaluation.evaluate import Plan, evaluate
+    from medprm_scorer.evaluation.results import Evaluation
+    from medprm_scorer.results.models import Ranking, RankRequest, ScoredChain, ScoredStep, Vote
     from medprm_scorer.scorer import MedPRM
-    from medprm_scorer.scoring import ScoredFile, ascore_file, score_file
+    from medprm_scorer.text.policy import Samples, SamplingRules, asample_chains, sample_chains
+    from medprm_scorer.text.policy_prompts import policy_messages
 
 __version__ = "0.1.0"
 
 _HOMES = {
     "MedPRM": "scorer",
-    "evaluate": "evaluation",
-    "Plan": "evaluation",
-    "Evaluation": "evaluation_results",
-    "policy_messages": "policy_prompts",
-    "Samples": "sampling",
-    "SamplingRules": "sampling",
-    "asample_chains": "sampling",
-    "sample_chains": "sampling",
-    "Ranking": "results",
-    "RankRequest": "results",
-    "ScoredChain": "results",
-    "ScoredStep": "results",
-    "Vote": "results",
+    "evaluate": "evaluation.evaluate",
+    "Plan": "evaluation.evaluate",
+    "Evaluation": "evaluation.results",
+    "policy_messages": "text.policy_prompts",
+    "Samples": "text.policy",
+    "SamplingRules": "text.policy",
+    "asample_chains": "text.policy",
+    "sample_chains": "text.policy",
+    "Ranking": "results.models",
+    "RankRequest": "results.models",
+    "ScoredChain": "results.models",
+    "ScoredStep": "results.models",
+    "Vote": "results.models",
     "MedPRMError": "errors",
     "InputError": "errors",
     "ModelError": "errors",
     "ScoringError": "errors",
     "OutputError": "errors",
-    "ScoredFile": "scoring",
-    "score_file": "scoring",
-    "ascore_file": "scoring",
+    "ScoredFile": "bulk.score_file",
+    "score_file": "bulk.score_file",
+    "ascore_file": "bulk.score_file",
 }
 __all__ = [
     "Evaluation",

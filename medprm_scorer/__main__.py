@@ -2,6 +2,6 @@
 
 import sys
 
-from medprm_scorer.cli import main
+from medprm_scorer.cli.app import main
 
 sys.exit(main())

@@ -9,7 +9,7 @@ from typing import Generic, TypeVar
 from medprm_scorer.engine import Engine, Rewards
 from medprm_scorer.errors import MedPRMError, ScoringError
 from medprm_scorer.preparation import Work
-from medprm_scorer.results import Ranking
+from medprm_scorer.results.models import Ranking
 
 _AHEAD_TOKENS = 16384
 """How many tokens of requests are gathered for one call of an engine that names no `max_batch_tokens`."""

@@ -6,7 +6,7 @@ from collections.abc import Callable, Sequence
 from medprm_scorer.aggregate import AGGREGATES
 from medprm_scorer.errors import InputError, ScoringError
 from medprm_scorer.selection import STRATEGIES
-from medprm_scorer.text import valid_unicode
+from medprm_scorer.text.sanitize import valid_unicode
 
 
 def check_choice(strategy: str, aggregate: str) -> None:

@@ -15,7 +15,7 @@ from typing import Any
 from tokenizers import Tokenizer
 
 from medprm_scorer.errors import InputError, ModelError
-from medprm_scorer.prompts import (
+from medprm_scorer.text.prompts import (
     DOCUMENT_TOKEN_BUDGET,
     NEGATIVE_LABEL,
     POSITIVE_LABEL,
@@ -23,7 +23,7 @@ from medprm_scorer.prompts import (
     system_prompt,
     user_prefix,
 )
-from medprm_scorer.text import valid_unicode
+from medprm_scorer.text.sanitize import valid_unicode
 
 _WITHOUT_DOCUMENTS = ("no_documents", "outcome")  # these prompts say that there are none
 _USER_PLACE = "MEDPRMUSERCONTENT"  # stands for the user content while the chat template is rendered

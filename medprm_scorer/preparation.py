@@ -3,13 +3,13 @@
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 
-from medprm_scorer.answers import extract_answer
 from medprm_scorer.checks import check_request, check_rewards, read_answer
 from medprm_scorer.encoding import EncodedChain, EncodedPrefix, EncodedPrompt, PromptEncoder
 from medprm_scorer.errors import InputError, NothingScoredError, QuestionTooLongError
-from medprm_scorer.results import Ranking, ScoredChain, ScoredStep, Vote
+from medprm_scorer.results.models import Ranking, ScoredChain, ScoredStep, Vote
 from medprm_scorer.selection import Scored, select
-from medprm_scorer.steps import SPLIT_RULES, Steps, split_steps
+from medprm_scorer.text.answers import extract_answer
+from medprm_scorer.text.steps import SPLIT_RULES, Steps, split_steps
 
 Candidate = str | Sequence[str]
 """A whole chain of thought, or its steps."""
@@ -93,8 +93,8 @@ class Preparation:
     Args:
         encoder: Turns text into token ids.
         max_tokens: Longest prefix plus chain that the model can read, in tokens.
-        steps: How a chain of thought given as one text is split into steps: one of `medprm_scorer.steps.SPLIT_RULES`.
-        answer: Reads the answer from a chain's text; None takes `medprm_scorer.answers.extract_answer`.
+        steps: How a chain of thought given as one text is split into steps: one of `SPLIT_RULES`.
+        answer: Reads the answer from a chain's text; None takes `extract_answer`.
 
     Raises:
         InputError: The rule for steps is unknown.

@@ -13,8 +13,8 @@ from medprm_scorer.encoding import EncodedPrompt, PromptEncoder
 from medprm_scorer.engine import Engine
 from medprm_scorer.errors import InputError, MedPRMError, ModelError
 from medprm_scorer.preparation import Candidate, Preparation
-from medprm_scorer.requests import parse_request
-from medprm_scorer.results import Ranking, RankRequest, ScoredChain
+from medprm_scorer.request_parsing import parse_request
+from medprm_scorer.results.models import Ranking, RankRequest, ScoredChain
 from medprm_scorer.session import Session
 
 if TYPE_CHECKING:
@@ -30,8 +30,8 @@ class MedPRM:
     Args:
         engine: Computes rewards from token ids.
         encoder: Turns text into token ids for that engine's model.
-        steps: How a chain of thought given as one text is split into steps: one of `medprm_scorer.steps.SPLIT_RULES`.
-        answer: Reads the answer from a chain's text; None takes `medprm_scorer.answers.extract_answer`.
+        steps: How a chain of thought given as one text is split into steps: one of `SPLIT_RULES`.
+        answer: Reads the answer from a chain's text; None takes `extract_answer`.
 
     Example:
         >>> prm = MedPRM.from_pretrained()  # the small demo model inside the package
@@ -77,14 +77,17 @@ class MedPRM:
                 configuration; None loads the weights in `dtype`. Rewards change: measure on your own questions.
             max_batch_tokens: Most tokens in one pass of the model; None chooses by the device and its free memory.
             system: System prompt: `auto` (as trained), `rag`, `no_documents`, `outcome` or `card` (the model card's).
-            steps: How one text is split into steps; see `medprm_scorer.steps`.
+            steps: How one text is split into steps; see `medprm_scorer.text.steps`.
             answer: Your own function from a chain's text to its answer, or None.
 
         Raises:
             ModelError: The model or tokenizer cannot be loaded or used.
             InputError: An option is unknown.
         """
-        from medprm_scorer.loading import DEMO_MODEL, load  # transformers' models: slow to import, and not for servers
+        from medprm_scorer.local.loading import (  # transformers' models: slow to import, and not for servers
+            DEMO_MODEL,
+            load,
+        )
 
         if model is None:
             model, device = DEMO_MODEL, device or "cpu"
@@ -120,7 +123,7 @@ class MedPRM:
         """
         from transformers import PreTrainedModel
 
-        from medprm_scorer.transformers_engine import TransformersEngine
+        from medprm_scorer.local.engine import TransformersEngine
 
         encoder = PromptEncoder(tokenizer, system)
         if not isinstance(model, PreTrainedModel):
@@ -179,9 +182,9 @@ class MedPRM:
             InputError: An option is wrong, or the server has no model of that name.
         """
         from medprm_scorer.tokenizer_loading import load_tokenizer
-        from medprm_scorer.vllm_client import Limits
-        from medprm_scorer.vllm_endpoints import Labels
-        from medprm_scorer.vllm_engine import Served, VLLMEngine
+        from medprm_scorer.vllm.client import Limits
+        from medprm_scorer.vllm.endpoints import Labels
+        from medprm_scorer.vllm.engine import Served, VLLMEngine
 
         limits = Limits(timeout=timeout, retry_for=retry_for, concurrency=concurrency)
         key = api_key if api_key is not None else os.environ.get("VLLM_API_KEY") or None

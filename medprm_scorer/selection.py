@@ -15,8 +15,8 @@ import math
 from collections.abc import Iterable
 from dataclasses import dataclass, field
 
-from medprm_scorer.answers import normalize_answer
 from medprm_scorer.errors import InputError, ScoringError
+from medprm_scorer.text.answers import normalize_answer
 
 STRATEGIES = ("weighted_vote", "best_of_n", "majority_vote")
 """The names that `select` takes; the first is the default worth having (see the facts on Med-PRM)."""

@@ -6,7 +6,7 @@ from types import TracebackType
 
 from medprm_scorer.engine import Engine, open_session
 from medprm_scorer.preparation import Candidate, Preparation
-from medprm_scorer.results import ScoredChain
+from medprm_scorer.results.models import ScoredChain
 
 
 class Session:

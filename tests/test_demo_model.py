@@ -6,7 +6,7 @@ import time
 import pytest
 
 from examples.formulary.evaluate import evaluate, held_out
-from medprm_scorer.loading import DEMO_MODEL
+from medprm_scorer.local.loading import DEMO_MODEL
 
 CARD = (DEMO_MODEL / "README.md").read_text()
 

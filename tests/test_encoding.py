@@ -4,14 +4,14 @@ import copy
 import time
 
 import pytest
-from hostile import texts
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from llama3 import SPECIALS, TAG_ID, real_tokenizer
 from tokenizers import AddedToken, Tokenizer, models
 
 from medprm_scorer.encoding import PromptEncoder
 from medprm_scorer.errors import InputError, ModelError
+from tests.support.hostile import texts
+from tests.support.llama3 import SPECIALS, TAG_ID, real_tokenizer
 
 
 @pytest.fixture(scope="module")

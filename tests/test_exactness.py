@@ -6,13 +6,13 @@ from functools import cache
 
 import pytest
 import torch
-from llama3 import MINUS_ID, PLUS_ID, TAG_ID, card_rewards, card_text, random_llama, real_tokenizer
 
 from medprm_scorer import MedPRM
 from medprm_scorer.encoding import EncodedPrompt, PromptEncoder
-from medprm_scorer.prompts import SYSTEM_PROMPTS
-from medprm_scorer.steps import split_steps
-from medprm_scorer.transformers_engine import PlainEngine
+from medprm_scorer.local.engine import PlainEngine
+from medprm_scorer.text.prompts import SYSTEM_PROMPTS
+from medprm_scorer.text.steps import split_steps
+from tests.support.llama3 import MINUS_ID, PLUS_ID, TAG_ID, card_rewards, card_text, random_llama, real_tokenizer
 
 TEXT = (
     "the patient has polyhydramnios AFI 34 cm; 2.5 L (normal 1.5-2.0 L), β-blocker µg/kg naïve — therefore option (C) "

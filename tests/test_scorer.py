@@ -7,15 +7,15 @@ import threading
 from concurrent.futures import ThreadPoolExecutor
 
 import pytest
-from hostile import texts
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
-from llama3 import random_llama, real_tokenizer
 
 from medprm_scorer import InputError, MedPRM, MedPRMError, ModelError, Ranking, RankRequest, ScoringError
 from medprm_scorer.errors import NothingScoredError, QuestionTooLongError
-from medprm_scorer.steps import split_steps
-from medprm_scorer.text import valid_unicode
+from medprm_scorer.text.sanitize import valid_unicode
+from medprm_scorer.text.steps import split_steps
+from tests.support.hostile import texts
+from tests.support.llama3 import random_llama, real_tokenizer
 
 QUESTION = "Which dose?\n\n(A) 5 mg\n(B) 9 mg"
 CHAINS = [

@@ -29,7 +29,7 @@ from examples.formulary.world import (
     make_question,
 )
 from medprm_scorer import MedPRM, ScoredChain
-from medprm_scorer.plots import reliability_figure, save_figure
+from medprm_scorer.evaluation.plots import reliability_figure, save_figure
 from medprm_scorer.selection import Scored, select
 
 CANDIDATES = 16

@@ -17,7 +17,7 @@ from examples.formulary.rows import Rows, hidden_states, next_token_loss, readin
 from examples.formulary.tokenizer import build_tokenizer
 from examples.formulary.turns import TOOL_SCHEMA, Message, call_text, draw_turn
 from examples.formulary.world import make_question
-from medprm_scorer.loading import DEMO_MODEL
+from medprm_scorer.local.loading import DEMO_MODEL
 
 QUESTIONS, CHAINS = 20, 2  # a habit is learnt over many questions
 PREFIX_LENGTH, CHAIN_LENGTH = 340, 100

@@ -12,30 +12,30 @@ Needs langchain-core (`pip install "medprm[langchain]"`); `MedPRMMiddleware` nee
 from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
-from medprm_integrations.missing import missing
+from medprm_integrations.shared.lazy_imports import missing
 
 if TYPE_CHECKING:
-    from medprm_integrations.choosing import IdenticalSamplesWarning, SamplesFailedWarning
-    from medprm_integrations.evidence import DocumentsLeftOutWarning
-    from medprm_integrations.evidence_tools import UnknownToolWarning
     from medprm_integrations.langchain.best_of_n import MedPRMBestOfN
     from medprm_integrations.langchain.chat_model import ChatMedPRM
+    from medprm_integrations.langchain.messages import ranking_of
     from medprm_integrations.langchain.middleware import MedPRMMiddleware
     from medprm_integrations.langchain.output_parser import MedPRMOutputParser
     from medprm_integrations.langchain.reranker import MedPRMReranker
-    from medprm_integrations.langchain.winner import ranking_of
+    from medprm_integrations.shared.drawing import IdenticalSamplesWarning, SamplesFailedWarning
+    from medprm_integrations.shared.evidence import DocumentsLeftOutWarning
+    from medprm_integrations.shared.evidence_tools import UnknownToolWarning
 
 _HOMES = {
     "ChatMedPRM": "medprm_integrations.langchain.chat_model",
-    "DocumentsLeftOutWarning": "medprm_integrations.evidence",
-    "IdenticalSamplesWarning": "medprm_integrations.choosing",
+    "DocumentsLeftOutWarning": "medprm_integrations.shared.evidence",
+    "IdenticalSamplesWarning": "medprm_integrations.shared.drawing",
     "MedPRMBestOfN": "medprm_integrations.langchain.best_of_n",
     "MedPRMMiddleware": "medprm_integrations.langchain.middleware",
     "MedPRMOutputParser": "medprm_integrations.langchain.output_parser",
     "MedPRMReranker": "medprm_integrations.langchain.reranker",
-    "SamplesFailedWarning": "medprm_integrations.choosing",
-    "UnknownToolWarning": "medprm_integrations.evidence_tools",
-    "ranking_of": "medprm_integrations.langchain.winner",
+    "SamplesFailedWarning": "medprm_integrations.shared.drawing",
+    "UnknownToolWarning": "medprm_integrations.shared.evidence_tools",
+    "ranking_of": "medprm_integrations.langchain.messages",
 }
 __all__ = [
     "ChatMedPRM",

@@ -11,15 +11,15 @@ from langchain_core.runnables import Runnable, RunnableConfig, RunnableSerializa
 from pydantic import ConfigDict, Field, PrivateAttr, field_validator
 from typing_extensions import NotRequired, TypedDict, override
 
-from medprm_integrations.choosing import Drawing
-from medprm_integrations.evidence import warn_if_unread
-from medprm_integrations.input_keys import checked_keys
-from medprm_integrations.known_settings import KnownSettings
-from medprm_integrations.langchain.quiet import is_interrupt, quiet, sampling_config
-from medprm_integrations.langchain.reading import document_texts, question_text
-from medprm_integrations.langchain.winner import as_message, crowned, total_usage
-from medprm_integrations.parallel import arun_all, run_all
-from medprm_integrations.settings import (
+from medprm_integrations.langchain.convert import document_texts, question_text
+from medprm_integrations.langchain.messages import as_message, crowned, total_usage
+from medprm_integrations.langchain.sampler import is_interrupt, quiet, sampling_config
+from medprm_integrations.shared.concurrency import arun_all, run_all
+from medprm_integrations.shared.drawing import Drawing
+from medprm_integrations.shared.evidence import warn_if_unread
+from medprm_integrations.shared.input_keys import checked_keys
+from medprm_integrations.shared.known_settings import KnownSettings
+from medprm_integrations.shared.settings import (
     DEFAULT_CONCURRENCY,
     DEFAULT_N,
     Aggregate,
@@ -29,11 +29,11 @@ from medprm_integrations.settings import (
     SampleCount,
     Strategy,
 )
-from medprm_integrations.sharing import share
+from medprm_integrations.shared.sharing import share
 from medprm_scorer.errors import InputError
-from medprm_scorer.policy_prompts import policy_messages
-from medprm_scorer.prompts import document_block
-from medprm_scorer.results import Ranking, RankRequest
+from medprm_scorer.results.models import Ranking, RankRequest
+from medprm_scorer.text.policy_prompts import policy_messages
+from medprm_scorer.text.prompts import document_block
 
 share()
 

@@ -21,19 +21,19 @@ from langchain_core.runnables import (
 from pydantic import ConfigDict, Field, PrivateAttr, field_validator
 from typing_extensions import override
 
-from medprm_integrations.asking import adraw, draw
-from medprm_integrations.choosing import Drawing
-from medprm_integrations.evidence import Evidence, counted, within_budget
-from medprm_integrations.evidence_tools import warn_of_unknown
-from medprm_integrations.known_settings import OF_A_CALL, OF_THE_MODEL, KnownSettings
+from medprm_integrations.langchain.convert import known_tools, last_question, tool_documents
 from medprm_integrations.langchain.gathering import agathered, gathered
-from medprm_integrations.langchain.quiet import is_interrupt, quiet
-from medprm_integrations.langchain.reading import known_tools, last_question, tool_documents
+from medprm_integrations.langchain.messages import as_message, crowned, total_usage
 from medprm_integrations.langchain.runs import BELOW, NO_CALLBACKS
-from medprm_integrations.langchain.whole_message import Message, WholeMessageChatModel
-from medprm_integrations.langchain.winner import as_message, crowned, total_usage
-from medprm_integrations.metadata import KEY, RankingMetadata
-from medprm_integrations.settings import (
+from medprm_integrations.langchain.sampler import is_interrupt, quiet
+from medprm_integrations.langchain.unstreamed_model import Message, WholeMessageChatModel
+from medprm_integrations.shared.asking import adraw, draw
+from medprm_integrations.shared.drawing import Drawing
+from medprm_integrations.shared.evidence import Evidence, counted, within_budget
+from medprm_integrations.shared.evidence_tools import warn_of_unknown
+from medprm_integrations.shared.known_settings import OF_A_CALL, OF_THE_MODEL, KnownSettings
+from medprm_integrations.shared.ranking_metadata import KEY, RankingMetadata
+from medprm_integrations.shared.settings import (
     DEFAULT_CONCURRENCY,
     DEFAULT_N,
     Aggregate,
@@ -44,9 +44,9 @@ from medprm_integrations.settings import (
     Strategy,
     ToolNames,
 )
-from medprm_integrations.sharing import share
-from medprm_integrations.structured import structured_text
-from medprm_scorer.results import Ranking
+from medprm_integrations.shared.sharing import share
+from medprm_integrations.shared.structured import structured_text
+from medprm_scorer.results.models import Ranking
 
 share()
 

@@ -3,8 +3,8 @@
 from collections.abc import Callable
 from typing import Any
 
-from medprm_integrations import gathering
-from medprm_integrations.langchain.reading import document_texts
+from medprm_integrations.langchain.convert import document_texts
+from medprm_integrations.shared import gathering
 
 
 def gathered(evidence: Callable[[Any], Any] | None, about: Any) -> list[str]:

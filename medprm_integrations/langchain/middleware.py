@@ -6,19 +6,19 @@ from typing import Any
 
 from langchain_core.messages import AIMessage, BaseMessage
 
-from medprm_integrations.asking import adraw, draw
-from medprm_integrations.choosing import Drawing
-from medprm_integrations.evidence import Evidence, counted, within_budget
-from medprm_integrations.evidence_tools import tool_names, warn_of_unknown
+from medprm_integrations.langchain.convert import known_tools, last_question, tool_documents
 from medprm_integrations.langchain.gathering import agathered, gathered
-from medprm_integrations.langchain.quiet import is_interrupt, quiet
-from medprm_integrations.langchain.reading import known_tools, last_question, tool_documents
-from medprm_integrations.langchain.winner import crowned, total_usage
-from medprm_integrations.missing import missing
-from medprm_integrations.settings import DEFAULT_CONCURRENCY, DEFAULT_N, SamplingSettings, reward_model
-from medprm_integrations.sharing import share
-from medprm_integrations.structured import structured_text
-from medprm_scorer.results import Ranking
+from medprm_integrations.langchain.messages import crowned, total_usage
+from medprm_integrations.langchain.sampler import is_interrupt, quiet
+from medprm_integrations.shared.asking import adraw, draw
+from medprm_integrations.shared.drawing import Drawing
+from medprm_integrations.shared.evidence import Evidence, counted, within_budget
+from medprm_integrations.shared.evidence_tools import tool_names, warn_of_unknown
+from medprm_integrations.shared.lazy_imports import missing
+from medprm_integrations.shared.settings import DEFAULT_CONCURRENCY, DEFAULT_N, SamplingSettings, reward_model
+from medprm_integrations.shared.sharing import share
+from medprm_integrations.shared.structured import structured_text
+from medprm_scorer.results.models import Ranking
 from medprm_scorer.scorer import MedPRM
 
 try:

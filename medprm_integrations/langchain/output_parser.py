@@ -11,14 +11,14 @@ from langchain_core.prompt_values import PromptValue
 from pydantic import ConfigDict, Field
 from typing_extensions import override
 
-from medprm_integrations.choosing import Drawing
-from medprm_integrations.evidence import warn_if_unread
-from medprm_integrations.known_settings import KnownSettings
-from medprm_integrations.langchain.reading import document_texts, question_text
-from medprm_integrations.langchain.winner import as_message, crowned, total_usage
-from medprm_integrations.settings import Aggregate, RewardModel, Strategy
-from medprm_integrations.sharing import share
-from medprm_scorer.results import Ranking
+from medprm_integrations.langchain.convert import document_texts, question_text
+from medprm_integrations.langchain.messages import as_message, crowned, total_usage
+from medprm_integrations.shared.drawing import Drawing
+from medprm_integrations.shared.evidence import warn_if_unread
+from medprm_integrations.shared.known_settings import KnownSettings
+from medprm_integrations.shared.settings import Aggregate, RewardModel, Strategy
+from medprm_integrations.shared.sharing import share
+from medprm_scorer.results.models import Ranking
 
 share()
 

@@ -10,14 +10,14 @@ from langchain_core.runnables import RunnableConfig, RunnableSerializable
 from pydantic import ConfigDict, Field
 from typing_extensions import NotRequired, TypedDict, override
 
-from medprm_integrations.evidence import warn_if_unread
-from medprm_integrations.input_keys import checked_keys
-from medprm_integrations.known_settings import KnownSettings
-from medprm_integrations.langchain.reading import candidates, document_texts, question_text
-from medprm_integrations.settings import Aggregate, RewardModel, Strategy, TopN
-from medprm_integrations.sharing import share
+from medprm_integrations.langchain.convert import candidates, document_texts, question_text
+from medprm_integrations.shared.evidence import warn_if_unread
+from medprm_integrations.shared.input_keys import checked_keys
+from medprm_integrations.shared.known_settings import KnownSettings
+from medprm_integrations.shared.settings import Aggregate, RewardModel, Strategy, TopN
+from medprm_integrations.shared.sharing import share
 from medprm_scorer.errors import MedPRMError
-from medprm_scorer.results import Ranking, RankRequest
+from medprm_scorer.results.models import Ranking, RankRequest
 
 share()
 

@@ -6,7 +6,7 @@ from uuid import uuid4
 from langchain_core.runnables import RunnableConfig
 from langchain_core.runnables.config import ensure_config
 
-from medprm_integrations.langchain.quiet import sampling_config
+from medprm_integrations.langchain.sampler import sampling_config
 
 NO_CALLBACKS: RunnableConfig = {"callbacks": []}
 """For what is not to be a run."""

@@ -13,32 +13,32 @@ Needs llama-index-core (`pip install "medprm[llama-index]"`).
 from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
-from medprm_integrations.missing import missing
+from medprm_integrations.shared.lazy_imports import missing
 
 if TYPE_CHECKING:
-    from medprm_integrations.choosing import IdenticalSamplesWarning, SamplesFailedWarning
-    from medprm_integrations.evidence import DocumentsLeftOutWarning
-    from medprm_integrations.evidence_tools import UnknownToolWarning
     from medprm_integrations.llama_index.evaluator import MedPRMEvaluator
     from medprm_integrations.llama_index.llm import MedPRMLLM
     from medprm_integrations.llama_index.nodes import chain_node
     from medprm_integrations.llama_index.prompts import policy_template
     from medprm_integrations.llama_index.rerank import MedPRMRerank
+    from medprm_integrations.llama_index.responses import ranking_of
     from medprm_integrations.llama_index.synthesizer import MedPRMSynthesizer
-    from medprm_integrations.llama_index.winner import ranking_of
+    from medprm_integrations.shared.drawing import IdenticalSamplesWarning, SamplesFailedWarning
+    from medprm_integrations.shared.evidence import DocumentsLeftOutWarning
+    from medprm_integrations.shared.evidence_tools import UnknownToolWarning
 
 _HOMES = {
-    "DocumentsLeftOutWarning": "medprm_integrations.evidence",
-    "IdenticalSamplesWarning": "medprm_integrations.choosing",
+    "DocumentsLeftOutWarning": "medprm_integrations.shared.evidence",
+    "IdenticalSamplesWarning": "medprm_integrations.shared.drawing",
     "MedPRMEvaluator": "medprm_integrations.llama_index.evaluator",
     "MedPRMLLM": "medprm_integrations.llama_index.llm",
     "MedPRMRerank": "medprm_integrations.llama_index.rerank",
     "MedPRMSynthesizer": "medprm_integrations.llama_index.synthesizer",
-    "SamplesFailedWarning": "medprm_integrations.choosing",
-    "UnknownToolWarning": "medprm_integrations.evidence_tools",
+    "SamplesFailedWarning": "medprm_integrations.shared.drawing",
+    "UnknownToolWarning": "medprm_integrations.shared.evidence_tools",
     "chain_node": "medprm_integrations.llama_index.nodes",
     "policy_template": "medprm_integrations.llama_index.prompts",
-    "ranking_of": "medprm_integrations.llama_index.winner",
+    "ranking_of": "medprm_integrations.llama_index.responses",
 }
 __all__ = [
     "DocumentsLeftOutWarning",

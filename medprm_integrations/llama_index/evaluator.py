@@ -10,14 +10,14 @@ from llama_index.core.schema import MetadataMode
 from pydantic import BaseModel
 from typing_extensions import override
 
-from medprm_integrations.evidence import warn_if_unread
 from medprm_integrations.llama_index.nodes import is_chain, texts
-from medprm_integrations.settings import reward_model
-from medprm_integrations.sharing import share
-from medprm_integrations.structured import structured_text
+from medprm_integrations.shared.evidence import warn_if_unread
+from medprm_integrations.shared.settings import reward_model
+from medprm_integrations.shared.sharing import share
+from medprm_integrations.shared.structured import structured_text
 from medprm_scorer.checks import check_choice
 from medprm_scorer.errors import InputError, NothingScoredError
-from medprm_scorer.results import Ranking, ScoredChain
+from medprm_scorer.results.models import Ranking, ScoredChain
 from medprm_scorer.scorer import MedPRM
 
 share()

@@ -7,7 +7,7 @@ from typing import Any
 from llama_index.core.base.llms.types import ChatResponse, CompletionResponse
 from llama_index.core.llms import LLM, CustomLLM
 
-from medprm_integrations.parallel import in_thread
+from medprm_integrations.shared.concurrency import in_thread
 from medprm_scorer.errors import InputError
 
 

@@ -11,21 +11,21 @@ from llama_index.core.llms.llm import ToolSelection
 from pydantic import ConfigDict, Field, model_validator
 from typing_extensions import override
 
-from medprm_integrations.asking import adraw, draw
-from medprm_integrations.choosing import Drawing
-from medprm_integrations.evidence import Evidence, counted, within_budget
-from medprm_integrations.evidence_tools import warn_of_unknown
-from medprm_integrations.gathering import agathered, gathered
-from medprm_integrations.known_settings import KnownSettings
 from medprm_integrations.llama_index.conversation import is_react, last_question, react_answer, text_of, tool_documents
 from medprm_integrations.llama_index.copies import sharing
 from medprm_integrations.llama_index.language_models import language_model
 from medprm_integrations.llama_index.nodes import document_texts
+from medprm_integrations.llama_index.responses import crowned, total_usage
 from medprm_integrations.llama_index.templates import Filled, PromptMessages, PromptText, context_documents
-from medprm_integrations.llama_index.whole_answer import Response, WholeAnswerLLM
-from medprm_integrations.llama_index.winner import crowned, total_usage
-from medprm_integrations.metadata import ranking_metadata
-from medprm_integrations.settings import (
+from medprm_integrations.llama_index.unstreamed_llm import Response, WholeAnswerLLM
+from medprm_integrations.shared.asking import adraw, draw
+from medprm_integrations.shared.drawing import Drawing
+from medprm_integrations.shared.evidence import Evidence, counted, within_budget
+from medprm_integrations.shared.evidence_tools import warn_of_unknown
+from medprm_integrations.shared.gathering import agathered, gathered
+from medprm_integrations.shared.known_settings import KnownSettings
+from medprm_integrations.shared.ranking_metadata import ranking_metadata
+from medprm_integrations.shared.settings import (
     DEFAULT_CONCURRENCY,
     DEFAULT_N,
     Aggregate,
@@ -36,8 +36,8 @@ from medprm_integrations.settings import (
     Strategy,
     ToolNames,
 )
-from medprm_integrations.sharing import share
-from medprm_scorer.results import Ranking
+from medprm_integrations.shared.sharing import share
+from medprm_scorer.results.models import Ranking
 
 share()
 _INHERITED = (

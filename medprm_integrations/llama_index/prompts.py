@@ -6,8 +6,8 @@ from typing import Any
 from llama_index.core.base.llms.types import ChatMessage
 from llama_index.core.prompts import BasePromptTemplate, ChatPromptTemplate
 
-from medprm_scorer.policy_prompts import policy_messages
-from medprm_scorer.prompts import document_block
+from medprm_scorer.text.policy_prompts import policy_messages
+from medprm_scorer.text.prompts import document_block
 
 TEMPLATE = "text_qa_template"
 """The template's name in `get_prompts` and `update_prompts`, as LlamaIndex's own synthesizers call theirs."""

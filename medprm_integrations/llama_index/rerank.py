@@ -15,19 +15,19 @@ from llama_index.core.schema import MetadataMode, NodeWithScore, QueryBundle
 from pydantic import ConfigDict, Field, field_validator
 from typing_extensions import override
 
-from medprm_integrations.asking import adraw, draw
-from medprm_integrations.choosing import Drawing
-from medprm_integrations.evidence import warn_if_unread
-from medprm_integrations.known_settings import KnownSettings
 from medprm_integrations.llama_index.copies import sharing
 from medprm_integrations.llama_index.language_models import language_model
 from medprm_integrations.llama_index.llm import MedPRMLLM
 from medprm_integrations.llama_index.nodes import chain_node, copied, is_chain, noted, texts, with_scores
 from medprm_integrations.llama_index.prompts import TEMPLATE, policy_template, prompt_values, replaced
-from medprm_integrations.llama_index.sampling import Asking, Sample, asking, said
-from medprm_integrations.llama_index.winner import total_usage
-from medprm_integrations.metadata import KEY, ranking_metadata
-from medprm_integrations.settings import (
+from medprm_integrations.llama_index.responses import total_usage
+from medprm_integrations.llama_index.sampler import Asking, Sample, asking, said
+from medprm_integrations.shared.asking import adraw, draw
+from medprm_integrations.shared.drawing import Drawing
+from medprm_integrations.shared.evidence import warn_if_unread
+from medprm_integrations.shared.known_settings import KnownSettings
+from medprm_integrations.shared.ranking_metadata import KEY, ranking_metadata
+from medprm_integrations.shared.settings import (
     DEFAULT_CONCURRENCY,
     DEFAULT_N,
     Aggregate,
@@ -38,9 +38,9 @@ from medprm_integrations.settings import (
     Strategy,
     TopN,
 )
-from medprm_integrations.sharing import share
+from medprm_integrations.shared.sharing import share
 from medprm_scorer.errors import InputError
-from medprm_scorer.results import Ranking
+from medprm_scorer.results.models import Ranking
 
 share()
 dispatcher = instrument.get_dispatcher(__name__)  # type: ignore[attr-defined]  # imported there, and public

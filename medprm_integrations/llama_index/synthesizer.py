@@ -25,21 +25,21 @@ from llama_index.core.types import RESPONSE_TEXT_TYPE
 from pydantic import BaseModel
 from typing_extensions import override
 
-from medprm_integrations.asking import adraw, draw
-from medprm_integrations.choosing import Drawing
-from medprm_integrations.evidence import warn_if_unread
 from medprm_integrations.llama_index.copies import sharing
 from medprm_integrations.llama_index.language_models import language_model
 from medprm_integrations.llama_index.llm import MedPRMLLM
 from medprm_integrations.llama_index.nodes import is_chain, texts
 from medprm_integrations.llama_index.prompts import TEMPLATE, policy_template, prompt_values, replaced
-from medprm_integrations.llama_index.sampling import Asking, Sample, asking, said
-from medprm_integrations.llama_index.winner import total_usage
-from medprm_integrations.metadata import KEY, RankingMetadata, ranking_metadata
-from medprm_integrations.settings import DEFAULT_CONCURRENCY, DEFAULT_N, SamplingSettings, reward_model
-from medprm_integrations.sharing import share
+from medprm_integrations.llama_index.responses import total_usage
+from medprm_integrations.llama_index.sampler import Asking, Sample, asking, said
+from medprm_integrations.shared.asking import adraw, draw
+from medprm_integrations.shared.drawing import Drawing
+from medprm_integrations.shared.evidence import warn_if_unread
+from medprm_integrations.shared.ranking_metadata import KEY, RankingMetadata, ranking_metadata
+from medprm_integrations.shared.settings import DEFAULT_CONCURRENCY, DEFAULT_N, SamplingSettings, reward_model
+from medprm_integrations.shared.sharing import share
 from medprm_scorer.errors import InputError
-from medprm_scorer.results import Ranking
+from medprm_scorer.results.models import Ranking
 from medprm_scorer.scorer import MedPRM
 
 share()

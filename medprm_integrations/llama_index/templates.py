@@ -11,7 +11,7 @@ from typing import Any
 from llama_index.core.base.llms.types import ChatMessage
 from llama_index.core.prompts import BasePromptTemplate
 
-from medprm_scorer.prompts import DOCUMENT_TOKEN_BUDGET
+from medprm_scorer.text.prompts import DOCUMENT_TOKEN_BUDGET
 
 _CONTEXTS = ("context_str", "context_msg")
 _QUESTION = "query_str"

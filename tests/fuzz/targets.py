@@ -14,24 +14,24 @@ from functools import cache
 from itertools import pairwise
 from pathlib import Path
 
-from medprm_scorer.answers import extract_answer, normalize_answer
-from medprm_scorer.dataset import read_records
+from medprm_scorer.bulk.request_lines import decode_line, read_request_lines
+from medprm_scorer.bulk.result_file import Done, ResultFile, state_path
 from medprm_scorer.encoding import EncodedChain, PromptEncoder
 from medprm_scorer.errors import MedPRMError
-from medprm_scorer.journal import Journal
-from medprm_scorer.judged import parse_judged
-from medprm_scorer.report import clean_text, to_text
-from medprm_scorer.report_html import to_html
-from medprm_scorer.request_lines import decode_line, read_request_lines
-from medprm_scorer.requests import parse_request, read_request
-from medprm_scorer.result_file import Done, ResultFile, state_path
-from medprm_scorer.results import Ranking, ScoredChain, ScoredStep
-from medprm_scorer.steps import SPLIT_RULES, split_steps, steps_from_tagged, strip_reasoning
-from medprm_scorer.token_tree import TokenTree
-from medprm_scorer.vllm_endpoints import ENDPOINTS, Labels
-from tests.example_rankings import make_ranking
+from medprm_scorer.evaluation.labelled_records import parse_judged
+from medprm_scorer.files.journal import Journal
+from medprm_scorer.files.records import read_records
+from medprm_scorer.local.token_tree import TokenTree
+from medprm_scorer.request_parsing import parse_request, read_request
+from medprm_scorer.results.models import Ranking, ScoredChain, ScoredStep
+from medprm_scorer.results.page import to_html
+from medprm_scorer.results.terminal import clean_text, to_text
+from medprm_scorer.text.answers import extract_answer, normalize_answer
+from medprm_scorer.text.steps import SPLIT_RULES, split_steps, steps_from_tagged, strip_reasoning
+from medprm_scorer.vllm.endpoints import ENDPOINTS, Labels
 from tests.fuzz.cut import Cut
-from tests.pages import Page
+from tests.support.example_rankings import make_ranking
+from tests.support.pages import Page
 
 
 def text(data: bytes) -> None:
@@ -212,7 +212,7 @@ def _tried(work: Callable[[], object]):  # type: ignore[no-untyped-def]
 
 @cache
 def _encoder() -> PromptEncoder:
-    from medprm_scorer.loading import DEMO_MODEL
+    from medprm_scorer.local.loading import DEMO_MODEL
     from medprm_scorer.tokenizer_loading import load_tokenizer
 
     return PromptEncoder(load_tokenizer(DEMO_MODEL, None))

@@ -1,0 +1,74 @@
+"""The winning message: the sample as it was drawn, with its ranking in the metadata and nothing added to its text."""
+
+from collections.abc import Iterable
+from typing import Any
+
+from langchain_core.messages import AIMessage, AIMessageChunk, BaseMessage
+from langchain_core.messages.ai import UsageMetadata, add_usage
+
+from medprm_integrations.shared.drawing import Drawing
+from medprm_integrations.shared.ranking_metadata import KEY, ranking_metadata, read_ranking
+from medprm_scorer.errors import InputError
+from medprm_scorer.results.models import Ranking
+
+
+def ranking_of(message: object) -> Ranking:
+    """The ranking by which a message was chosen.
+
+    Beside the ranking, `message.response_metadata["medprm"]` holds `usage` (the tokens of all samples),
+    `samples_failed`, `samples_dropped` (calls of tools, broken schemas) and `documents_left_out` (given and not read).
+
+    Args:
+        message: What `MedPRMBestOfN`, `ChatMedPRM`, `MedPRMOutputParser` or an agent with `MedPRMMiddleware` answered.
+            Of an agent's state, that is `state["messages"][-1]`.
+
+    Raises:
+        InputError: It is no message, or one that was not chosen, such as one that calls tools.
+    """
+    if not isinstance(message, BaseMessage):
+        kind = type(message).__name__
+        raise InputError(f"ranking_of takes a message, not {kind}: give the message: state['messages'][-1]")
+    return read_ranking(message.response_metadata.get(KEY), "message")
+
+
+def as_message(output: object) -> AIMessage:
+    """What a language model gave, as a whole `AIMessage` of our own that may be changed.
+
+    Raises:
+        InputError: It is neither a message nor a text.
+    """
+    if isinstance(output, str):
+        return AIMessage(content=output)
+    if not isinstance(output, BaseMessage):
+        raise InputError(f"the llm must give messages or texts, not {type(output).__name__}")
+    if isinstance(output, AIMessage) and not isinstance(output, AIMessageChunk):
+        return output.model_copy()
+    fields = {
+        name: value
+        for name in ("content", "additional_kwargs", "response_metadata", "id", "name", "tool_calls", "usage_metadata")
+        if (value := getattr(output, name, None))
+    }
+    return AIMessage(**{"content": "", **fields})
+
+
+def total_usage(messages: Iterable[object]) -> UsageMetadata | None:
+    """The tokens of all messages together; None if none of them says.
+
+    Example:
+        >>> used = UsageMetadata(input_tokens=2, output_tokens=3, total_tokens=5)
+        >>> total_usage([AIMessage("a", usage_metadata=used), AIMessage("b", usage_metadata=used)])["total_tokens"]
+        10
+    """
+    total: UsageMetadata | None = None
+    for message in messages:
+        used = message.usage_metadata if isinstance(message, AIMessage) else None
+        if used:
+            total = add_usage(total, used)
+    return total
+
+
+def crowned(message: AIMessage, ranking: Ranking, drawing: Drawing[Any], usage: UsageMetadata | None) -> AIMessage:
+    """A copy of the winning sample with its ranking in the metadata and the tokens of all samples as its usage."""
+    metadata = ranking_metadata(ranking, drawing, usage)
+    response_metadata = {**message.response_metadata, KEY: metadata}
+    return message.model_copy(update={"response_metadata": response_metadata, "usage_metadata": usage})

@@ -1,0 +1,114 @@
+"""The winning answer: the sample as it was drawn, with its ranking beside it and nothing added to its text."""
+
+from collections.abc import Iterable, Mapping
+from typing import Any, TypeVar
+
+from llama_index.core.base.llms.types import ChatResponse, CompletionResponse
+from pydantic import BaseModel
+
+from medprm_integrations.shared.ranking_metadata import KEY, RankingMetadata, read_ranking
+from medprm_scorer.results.models import Ranking
+
+Answer = TypeVar("Answer", ChatResponse, CompletionResponse)
+
+_COUNTS = {
+    "input_tokens": ("prompt_tokens", "input_tokens"),
+    "output_tokens": ("completion_tokens", "output_tokens"),
+    "total_tokens": ("total_tokens",),
+}
+"""Our names of token counts, and those under which responses have them."""
+
+
+TEXT_ONLY = "chat and query engines keep only the text of a MedPRMLLM's answer; pass MedPRMLLM(on_ranking=...)"
+"""Why an engine's response may have no ranking."""
+
+
+def ranking_of(answer: object) -> Ranking:
+    """The ranking by which an answer was chosen.
+
+    Where the ranking stands (`additional_kwargs["medprm"]` of a `MedPRMLLM`'s response, `metadata["medprm"]` of a
+    synthesizer's response or of a node) there are also `usage` (the tokens of all samples), `samples_failed`,
+    `samples_dropped` (calls of tools) and `documents_left_out` (given and not read).
+
+    Args:
+        answer: The response of a query engine with `MedPRMSynthesizer` or `MedPRMRerank`; a response of a `MedPRMLLM`
+            itself, or what an agent with one answered; or the first node that `MedPRMRerank` gave. Chat engines, and
+            query engines with other synthesizers, keep only the text of a `MedPRMLLM`'s answer: its `on_ranking` is
+            the way to the ranking there.
+
+    Raises:
+        InputError: There is no ranking: the answer was not chosen, such as one that calls tools, or it was not kept.
+    """
+    nodes = getattr(answer, "source_nodes", None)
+    for holder in (answer, *(nodes or ())):
+        found = _kept(holder)
+        if found is not None:
+            return read_ranking(found, type(holder).__name__)
+    kind = type(answer).__name__
+    return read_ranking(None, kind) if nodes is None else read_ranking(None, kind, TEXT_ONLY)
+
+
+def _kept(holder: object) -> object:
+    """What stands where rankings are kept; None if nothing does."""
+    for place in ("metadata", "additional_kwargs", "raw"):
+        found = getattr(holder, place, None)
+        if isinstance(found, Mapping) and KEY in found:
+            return found[KEY]
+    return None
+
+
+def total_usage(samples: Iterable[object]) -> dict[str, int] | None:
+    """The tokens of all samples together; None if none of them says.
+
+    Example:
+        >>> used = {"prompt_tokens": 2, "completion_tokens": 3, "total_tokens": 5}
+        >>> total_usage([CompletionResponse(text="", additional_kwargs=used)] * 2)
+        {'input_tokens': 4, 'output_tokens': 6, 'total_tokens': 10}
+    """
+    total: dict[str, int] | None = None
+    for sample in samples:
+        used = _usage(sample)
+        if used is not None:
+            total = {name: (total or {}).get(name, 0) + used[name] for name in _COUNTS}
+    return total
+
+
+def crowned(answer: Answer, note: RankingMetadata) -> Answer:
+    """A copy of the winning response with its ranking, in `additional_kwargs` and in `raw`.
+
+    In the response's and never in the message's own arguments, which go into the next prompt. Agents hand on `raw`
+    only, so the ranking stands there, too. Where the response counts tokens, they become those of all samples.
+    """
+    extra: dict[str, Any] = {**answer.additional_kwargs, KEY: note}
+    for ours, theirs in _COUNTS.items():
+        if note["usage"] and theirs[0] in extra:
+            extra[theirs[0]] = note["usage"][ours]
+    return answer.model_copy(update={"additional_kwargs": extra, "raw": _raw(answer.raw, note)})
+
+
+def _raw(raw: object, note: RankingMetadata) -> object:
+    if isinstance(raw, BaseModel):
+        raw = raw.model_dump()
+    if raw is None or isinstance(raw, Mapping):
+        return {**(raw or {}), KEY: note}
+    return raw
+
+
+def _usage(sample: object) -> dict[str, int] | None:
+    """Token counts under our names, from wherever the response has them."""
+    raw = getattr(sample, "raw", None)
+    usage = raw.get("usage") if isinstance(raw, Mapping) else getattr(raw, "usage", None)
+    for place in (getattr(sample, "additional_kwargs", None), usage):
+        if isinstance(place, BaseModel):
+            place = place.model_dump()
+        if not isinstance(place, Mapping):
+            continue
+        found = {
+            ours: next((int(place[name]) for name in theirs if isinstance(place.get(name), int)), None)
+            for ours, theirs in _COUNTS.items()
+        }
+        known = {ours: count or 0 for ours, count in found.items()}
+        if found["input_tokens"] is not None or found["output_tokens"] is not None:
+            known["total_tokens"] = known["total_tokens"] or known["input_tokens"] + known["output_tokens"]
+            return known
+    return None

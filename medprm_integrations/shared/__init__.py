@@ -1,0 +1,1 @@
+"""What LangChain and LlamaIndex both need; knows neither."""

@@ -1,0 +1,1 @@
+"""`medprm bench`: the speed of scoring, measured against simpler ways."""

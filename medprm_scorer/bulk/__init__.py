@@ -1,0 +1,1 @@
+"""`medprm score`: a file of requests in, a file of rankings out."""

@@ -1,0 +1,154 @@
+"""The command `medprm`.
+
+Exit status: 0; 1 if the work failed; 2 for bad usage or bad input; 130 if interrupted. Results go to stdout, all else
+to stderr, and a failure is one line there. This module imports nothing heavy: the commands import what they need when
+they run, so that `--help` answers at once.
+"""
+
+import io
+import os
+import sys
+import traceback
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from medprm_scorer.checks import check_choice
+from medprm_scorer.cli.bench import bench
+from medprm_scorer.cli.evaluate import evaluate
+from medprm_scorer.cli.options import Aggregate, ModelOptions, Strategy, takes_model
+from medprm_scorer.cli.score import score
+from medprm_scorer.cli.terminal import be_quiet, check_out, console, is_ascii_only, say, write_json
+from medprm_scorer.cli.vllm_command import vllm_command
+from medprm_scorer.errors import InputError, MedPRMError
+
+# typer brings click along under a name that changes with its version
+_UsageProblem: type[Exception] = next(base for base in typer.BadParameter.__mro__ if base.__name__ == "ClickException")
+
+_INTERRUPTED = 130  # as of a program that SIGINT ended
+
+app = typer.Typer(
+    help="Choose the best of several sampled medical answers, by step rewards from a Med-PRM reward model.",
+    add_completion=False,
+    rich_markup_mode=None,
+    pretty_exceptions_enable=False,  # typer's tracebacks can show local variables, and so a patient's text
+)
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Run the command line and return the exit status.
+
+    Args:
+        arguments: What follows `medprm`; those of this process if None.
+    """
+    for stream in (sys.stdout, sys.stderr):
+        if isinstance(stream, io.TextIOWrapper):  # a terminal that lacks a character shows `?`; it is no reason to fail
+            stream.reconfigure(errors="replace")
+    given = list(sys.argv[1:] if arguments is None else arguments)
+    try:
+        status = app(given or ["--help"], prog_name="medprm", standalone_mode=False)
+        sys.stdout.flush()
+    except _UsageProblem as problem:
+        return _fail(f"{problem.format_message()} See medprm --help.", status=2)  # type: ignore[attr-defined]
+    except InputError as error:
+        return _fail(str(error), status=2)
+    except MedPRMError as error:
+        return _fail(str(error), status=1)
+    except BrokenPipeError:  # the reader, `head` perhaps, has seen enough
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())  # else the flush at exit would complain
+        return 1
+    except OSError as error:
+        return _fail(f"{error.filename or 'output'}: {error.strerror or type(error).__name__}", status=1)
+    except (KeyboardInterrupt, typer.Abort):
+        status = _INTERRUPTED
+    except Exception as error:  # noqa: BLE001 - a traceback could show a patient's text; where it broke does not
+        where = traceback.extract_tb(error.__traceback__)[-1]
+        place = f"{Path(where.filename).name}, line {where.lineno}"
+        return _fail(f"a fault in medprm ({type(error).__name__} at {place}); please report it", status=1)
+    if status == _INTERRUPTED:  # typer may give it back, or raise
+        goes_on = given[:1] in (["score"], ["evaluate"])
+        say("stopped; the same command goes on where it was" if goes_on else "stopped")
+    return status if isinstance(status, int) else 0
+
+
+def _print_version(wanted: bool) -> None:
+    if wanted:
+        from importlib import metadata
+
+        try:
+            number = metadata.version("medprm")
+        except metadata.PackageNotFoundError:
+            number = "(not installed: run from its sources)"
+        typer.echo(f"medprm {number}")
+        raise typer.Exit
+
+
+@app.callback()
+def _options(
+    version: Annotated[
+        bool, typer.Option("--version", help="Print the version and exit.", callback=_print_version, is_eager=True)
+    ] = False,
+) -> None:
+    del version  # dealt with by its callback
+
+
+app.command()(score)
+app.command()(evaluate)
+app.command()(vllm_command)
+app.command()(bench)
+
+
+@app.command()
+def demo() -> None:
+    """Rank the shipped questions with the demo model.
+
+    Offline and on the CPU: both come with the package.
+    """
+    from medprm_scorer.cli.demo import run
+
+    be_quiet()
+    screen = console()
+    run(screen, ascii_only=is_ascii_only(screen))
+
+
+@app.command()
+@takes_model
+def rank(
+    request: Annotated[str, typer.Argument(metavar="REQUEST", help="JSON file with one request; - for stdin.")],
+    strategy: Strategy = "weighted_vote",
+    aggregate: Aggregate = "min",
+    json: Annotated[bool, typer.Option("--json", help="Print the ranking as JSON.")] = False,
+    html: Annotated[Path | None, typer.Option(metavar="OUT", help="Write the ranking as a page, too.")] = None,
+    *,
+    which: ModelOptions,
+) -> None:
+    """Rank the candidates of one request.
+
+    A request is {"question": "...", "documents": ["..."], "candidates": ["...", "..."]}, or a record of the released
+    test set. Each candidate is a chain of thought or a list of its steps.
+    """
+    check_choice(strategy, aggregate)
+    from medprm_scorer.request_parsing import read_request
+
+    asked = read_request(request)
+    check_out("--html", html)
+    prm = which.load()
+    ranking = prm.rank(
+        asked.question, asked.candidates, asked.documents, strategy=strategy, aggregate=aggregate, id=asked.id
+    )
+    if json:
+        write_json(ranking.model_dump_json(indent=2))
+    else:
+        from medprm_scorer.results.terminal import to_rich
+
+        screen = console()
+        screen.print(to_rich(ranking, ascii_only=is_ascii_only(screen)))
+    if html is not None:
+        html.write_text(ranking.to_html(), encoding="utf-8", errors="replace")
+
+
+def _fail(message: str, status: int) -> int:
+    say(f"error: {message}")
+    return status

@@ -1,0 +1,95 @@
+"""Options that several commands have: which model, where and how it runs, and how to choose.
+
+A command that needs a model takes one parameter of the type `ModelOptions`, and `takes_model` gives it the options.
+"""
+
+import functools
+import inspect
+import sys
+from collections.abc import Callable
+from dataclasses import asdict, dataclass
+from typing import TYPE_CHECKING, Annotated, Any, get_type_hints
+
+import typer
+
+from medprm_scorer.aggregate import AGGREGATES
+from medprm_scorer.cli.terminal import be_quiet, say
+from medprm_scorer.errors import InputError
+from medprm_scorer.selection import STRATEGIES
+from medprm_scorer.text.prompts import RELEASED_MODEL
+
+if TYPE_CHECKING:
+    from medprm_scorer.scorer import MedPRM
+
+Strategy = Annotated[str, typer.Option(help=f"One of: {', '.join(STRATEGIES)}.")]
+Aggregate = Annotated[str, typer.Option(help=f"Chain reward from step rewards, one of: {', '.join(AGGREGATES)}.")]
+Device = Annotated[str | None, typer.Option(help="Such as cpu or cuda:1. Default: the GPU if there is one.")]
+
+
+@dataclass(frozen=True)
+class ModelOptions:
+    """The options that name a model or a server; the first two say which, the others how."""
+
+    model: Annotated[
+        str | None, typer.Option(help=f"Hub id or folder, such as {RELEASED_MODEL}. Default: the demo model.")
+    ] = None
+    url: Annotated[
+        str | None, typer.Option(help="A vLLM server instead of --model, such as http://127.0.0.1:8000.")
+    ] = None
+    tokenizer: Annotated[
+        str | None, typer.Option(help="With --url: hub id or folder of the tokenizer. Default: the server's own.")
+    ] = None
+    device: Device = None
+    dtype: Annotated[str | None, typer.Option(help="float32, bfloat16 or float16. Default: bfloat16 on a GPU.")] = None
+    quantization: Annotated[str | None, typer.Option(help="int8 or int4: smaller weights, other rewards.")] = None
+    revision: Annotated[str | None, typer.Option(help="Branch, tag or commit of --model on the hub.")] = None
+    max_batch_tokens: Annotated[
+        int | None, typer.Option(min=1, help="Most tokens in a pass: fewer take less memory. Default: by what is free.")
+    ] = None
+
+    def load(self) -> "MedPRM":
+        """Load the model, or reach the server; the demo model if none is named.
+
+        Raises:
+            InputError: Options for a model in this process and for a server were given together.
+        """
+        if self.url is None and self.tokenizer is not None:
+            raise InputError("--tokenizer goes with --url")
+        local = {name: value for name, value in asdict(self).items() if name not in ("url", "tokenizer")}
+        given = [name.replace("_", "-") for name, value in local.items() if value is not None]
+        if self.url is not None and given:
+            raise InputError(f"--url takes no --{given[0]}: the server has its own")
+        if self.model is None and self.url is None:
+            say(f"demo model: knows no medicine; for real questions pass --model {RELEASED_MODEL}")
+        be_quiet()
+        if self.url is not None:
+            say(f"asking {self.url}; a server that is away is asked again for two minutes")
+        elif sys.stderr.isatty():
+            say("loading the model")
+        from medprm_scorer.scorer import MedPRM
+
+        if self.url is not None:
+            return MedPRM.from_vllm(self.url, tokenizer=self.tokenizer)
+        return MedPRM.from_pretrained(local.pop("model"), **local)
+
+
+def takes_model(command: Callable[..., Any]) -> Callable[..., Any]:
+    """Give a command the options of `ModelOptions` in place of its parameter of that type."""
+    options = get_type_hints(ModelOptions, include_extras=True)
+    own = get_type_hints(command, include_extras=True)
+    place = next(name for name, kind in own.items() if kind is ModelOptions)
+
+    @functools.wraps(command)
+    def run(**given: Any) -> Any:
+        return command(**{place: ModelOptions(**{name: given.pop(name) for name in options})}, **given)
+
+    parameters = [one for name, one in inspect.signature(command).parameters.items() if name != place]
+    parameters += [
+        inspect.Parameter(name, inspect.Parameter.KEYWORD_ONLY, default=None, annotation=kind)
+        for name, kind in options.items()
+    ]
+    # typer looks at both
+    run.__signature__ = inspect.Signature(parameters)  # type: ignore[attr-defined]
+    run.__annotations__ = {name: kind for name, kind in own.items() if name != place} | options
+    del run.__wrapped__  # it would look at that one's instead
+    return run

@@ -1,0 +1,52 @@
+"""The command `medprm score`: its options, and what it says at the end."""
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from medprm_scorer.checks import check_choice
+from medprm_scorer.cli.options import Aggregate, ModelOptions, Strategy, takes_model
+from medprm_scorer.cli.terminal import be_quiet, check_in, check_out, say
+from medprm_scorer.errors import InputError
+
+
+@takes_model
+def score(
+    requests: Annotated[Path, typer.Argument(metavar="IN", help="JSONL, a JSON list, or gzip of either.")],
+    out: Annotated[Path, typer.Argument(metavar="OUT", help="JSONL to write, one line per request.")],
+    strategy: Strategy = "weighted_vote",
+    aggregate: Aggregate = "min",
+    batch: Annotated[int, typer.Option(min=1, max=1024, help="Most requests in one call of the engine.")] = 4,
+    in_flight: Annotated[int, typer.Option(min=1, max=1024, help="Most calls of the engine at a time.")] = 4,
+    *,
+    which: ModelOptions,
+) -> int:
+    """Rank many requests, from a file to a file.
+
+    Each line of OUT is {"id": ..., "ranking": {...}}, or {"id": ..., "error": "..."} for a request that cannot be
+    ranked, in the order of IN. Stopped or killed, the same command goes on where it was; OUT.state.json says where. The
+    exit status is 0 if every request has its ranking, and 1 if some have an error, or the engine failed.
+    """
+    check_choice(strategy, aggregate)
+    check_in("score", requests)
+    if out.exists() and not out.is_file():
+        raise InputError(f"{out} is no file: score writes a file, not a folder, a pipe or a device")
+    from medprm_scorer.bulk.result_file import state_path
+
+    check_out("OUT", out, requests)
+    check_out("OUT", state_path(out), requests)
+    from medprm_scorer.bulk.score_file import score_file
+
+    be_quiet()
+    found = score_file(
+        requests, out, which.load, strategy=strategy, aggregate=aggregate, batch=batch, in_flight=in_flight
+    )
+    for problem in found.problems:
+        say(problem)
+    more = found.errors - found.earlier_errors - len(found.problems)
+    if more:
+        say(f"{more:,} more, each told of in its line of {out}")
+    went_on = f" ({found.earlier:,} of them by earlier runs)" if found.earlier else ""
+    typer.echo(f"{found.records:,} requests{went_on}: {found.records - found.errors:,} ranked, {found.errors:,} errors")
+    return 1 if found.errors else 0

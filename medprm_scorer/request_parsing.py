@@ -1,0 +1,207 @@
+"""From request files to `RankRequest`: the package's own form, and records of the released test set.
+
+Own form: `{"question": …, "candidates": […], "documents": […], "id": …}`, the last two optional. Released test set
+(`dmis-lab/llama-3.1-medprm-reward-test-set`): `question`, `related_docs`, `solutions`, `question_id`. Other keys are
+the caller's own and are left alone. Messages name the key and what was expected, never what stood there: that may be a
+patient's.
+"""
+
+import json
+import sys
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+from medprm_scorer.errors import InputError
+from medprm_scorer.results.models import RankRequest
+from medprm_scorer.text.sanitize import valid_unicode
+from medprm_scorer.text.steps import steps_from_tagged
+
+_SEVERAL = "a request file holds one request"
+
+# Left out of a request in silence, these would cost the evidence that the rewards rest on
+MEANT_DOCUMENTS = ("document", "docs", "doc", "related_docs", "context", "contexts", "passages")
+
+
+def parse_request(record: object) -> RankRequest:
+    """Check one decoded JSON record and make a request of it.
+
+    Of a record of the test set, each solution's `solution` is a candidate; one that has only `prm_processed_solution`
+    is split at the tags that it carries.
+
+    Args:
+        record: A mapping with `question` and `candidates`, or with `question` and `solutions`.
+
+    Returns:
+        The request. Blank candidates are kept: scoring reports each by its index.
+
+    Raises:
+        InputError: A key is missing or has the wrong type; one line that names the key.
+
+    Example:
+        >>> parse_request({"question": "Which one?", "candidates": ["The answer is (A)"], "id": "q1"})
+        RankRequest(1 candidates, 0 documents)
+    """
+    if not isinstance(record, Mapping):
+        raise InputError(f"a request must be a JSON object with question and candidates, not {json_kind(record)}")
+    question = _text(record.get("question"), "question")
+    if not question.strip():
+        raise InputError("question: expected text, found only blanks")
+    if "candidates" in record:
+        if record.get("documents") is None:
+            for key in MEANT_DOCUMENTS:
+                if key in record:
+                    raise InputError(f"{key}: unknown key beside candidates; documents go under the key documents")
+        candidates = [_candidate(item, f"candidates[{i}]") for i, item in enumerate(_list(record, "candidates"))]
+        documents_key, id_key = "documents", "id"
+    elif "solutions" in record:
+        if record.get("related_docs") is None:
+            for key in ("documents", *MEANT_DOCUMENTS):
+                if key in record and key != "related_docs":
+                    raise InputError(f"{key}: unknown key beside solutions; documents go under the key related_docs")
+        candidates = [_solution(item, f"solutions[{i}]") for i, item in enumerate(_list(record, "solutions"))]
+        documents_key, id_key = "related_docs", "question_id"
+    else:
+        raise InputError(
+            "candidates: missing; expected a list, each a string or a list of strings (or solutions, as in the "
+            "released test set)"
+        )
+    if not candidates:
+        raise InputError(
+            f"{'candidates' if 'candidates' in record else 'solutions'}: the list is empty; give at least one"
+        )
+    documents = [] if record.get(documents_key) is None else _list(record, documents_key)
+    return RankRequest(
+        question=question,
+        candidates=candidates,
+        documents=[_text(item, f"{documents_key}[{i}]") for i, item in enumerate(documents)],
+        id=_identity(record.get(id_key), id_key),
+    )
+
+
+def request_id(record: object) -> str | int | None:
+    """The id of a record, even of one that `parse_request` refuses; None if it has none, or none that is usable.
+
+    Example:
+        >>> request_id({"id": "q1", "question": 3}), request_id({"question_id": 7, "solutions": []}), request_id([])
+        ('q1', 7, None)
+    """
+    if not isinstance(record, Mapping):
+        return None
+    key = "question_id" if "solutions" in record and "candidates" not in record else "id"
+    try:
+        return _identity(record.get(key), key)
+    except InputError:
+        return None
+
+
+def read_request(path: str) -> RankRequest:
+    """Read the one request in a JSON file.
+
+    Args:
+        path: A file in UTF-8, with or without a byte order mark; `-` is standard input.
+
+    Returns:
+        The request.
+
+    Raises:
+        InputError: The file cannot be read, is not JSON, holds several requests, or `parse_request` refuses it.
+    """
+    name = "standard input" if path == "-" else path
+    text = _read_text(path, name)
+    if not text.strip():
+        raise InputError(f"{name} is empty; expected one request as a JSON object")
+    try:
+        return parse_request(_decode_one(text))
+    except InputError as error:
+        raise InputError(f"{name}: {error}") from None
+
+
+def _read_text(path: str, name: str) -> str:
+    try:
+        content = sys.stdin.buffer.read() if path == "-" else Path(path).read_bytes()
+    except OSError as error:
+        raise InputError(f"cannot read {name}: {error.strerror or type(error).__name__}") from None
+    try:
+        return content.decode("utf-8-sig")
+    except UnicodeDecodeError as error:
+        raise InputError(f"{name} is not UTF-8 text (byte {error.start}); save it as UTF-8") from None
+
+
+def _decode_one(text: str) -> object:
+    """The one JSON value in the text; a list of requests or more values after the first are refused."""
+    start = len(text) - len(text.lstrip())
+    try:
+        value, end = json.JSONDecoder().raw_decode(text, start)
+    except json.JSONDecodeError as error:
+        raise InputError(f"not valid JSON at line {error.lineno}, column {error.colno}") from None
+    except RecursionError:
+        raise InputError("nested too deeply for a request") from None
+    except ValueError:  # the interpreter refuses integers of thousands of digits
+        raise InputError("holds a number with too many digits") from None
+    rest = text[end:]
+    if rest.strip():
+        offset = end + len(rest) - len(rest.lstrip())
+        line = text.count("\n", 0, offset) + 1
+        raise InputError(f"more text after the first JSON value, at line {line}; {_SEVERAL}")
+    if isinstance(value, list):
+        raise InputError(f"a list of {len(value)}; {_SEVERAL}")
+    return value
+
+
+def _candidate(item: object, key: str) -> str | list[str]:
+    if isinstance(item, (list, tuple)):
+        return [_text(step, f"{key}[{i}]") for i, step in enumerate(item)]
+    return _text(item, key, "a string or a list of strings")
+
+
+def _solution(item: object, key: str) -> str | list[str]:
+    if not isinstance(item, Mapping):
+        raise InputError(f"{key}: expected an object with solution or prm_processed_solution, found {json_kind(item)}")
+    if item.get("solution") is not None:
+        return _text(item["solution"], f"{key}.solution")
+    if item.get("prm_processed_solution") is None:
+        raise InputError(f"{key}: expected the key solution or prm_processed_solution")
+    split = steps_from_tagged(_text(item["prm_processed_solution"], f"{key}.prm_processed_solution"))
+    steps = list(split.steps)
+    if split.front.strip():
+        steps[:1] = [" ".join([split.front, *steps[:1]])]
+    return steps
+
+
+def _list(record: Mapping[Any, Any], key: str) -> list[Any] | tuple[Any, ...]:
+    value = record[key]
+    if not isinstance(value, (list, tuple)):
+        raise InputError(f"{key}: expected a list, found {json_kind(value)}")
+    return value
+
+
+def _text(value: object, key: str, expected: str = "a string") -> str:
+    if value is None:
+        raise InputError(f"{key}: missing; expected {expected}")
+    if not isinstance(value, str):
+        raise InputError(f"{key}: expected {expected}, found {json_kind(value)}")
+    return valid_unicode(value)
+
+
+def _identity(value: object, key: str) -> str | int | None:
+    if isinstance(value, str):
+        return _text(value, key)
+    if value is None or (isinstance(value, int) and not isinstance(value, bool)):
+        return value
+    raise InputError(f"{key}: expected a string or an integer, found {json_kind(value)}")
+
+
+def json_kind(value: object) -> str:
+    """What a JSON value is, in JSON's words, for messages that must not show the value.
+
+    Example:
+        >>> json_kind("fever"), json_kind({}), json_kind(None)
+        ('a string', 'an object', 'null')
+    """
+    if value is None:
+        return "null"
+    names = {bool: "true or false", str: "a string", int: "a number", float: "a number", list: "a list"}
+    if isinstance(value, Mapping):
+        return "an object"
+    return names.get(type(value), type(value).__name__)

@@ -1,0 +1,193 @@
+"""What goes in and what comes out: `RankRequest`, `ScoredStep`, `ScoredChain`, `Vote` and `Ranking`.
+
+All are pydantic models that survive `model_dump_json()` and back. Their `repr` and their validation errors never show
+text of a question, a document or a candidate, since both end up in logs and traces; `str(ranking)` is for a person at a
+terminal and does show it.
+"""
+
+from collections.abc import Iterator
+from typing import Annotated, Any
+
+from pydantic import BaseModel, BeforeValidator, ConfigDict, Field
+
+from medprm_scorer.aggregate import aggregate_rewards
+from medprm_scorer.errors import ScoringError
+from medprm_scorer.results import page, terminal
+from medprm_scorer.text.sanitize import valid_unicode
+
+Text = Annotated[str, BeforeValidator(lambda value: valid_unicode(value) if isinstance(value, str) else value)]
+
+
+class _Result(BaseModel):
+    model_config = ConfigDict(frozen=True, hide_input_in_errors=True)
+
+    def _summary(self) -> str:
+        """The part of `repr` between the brackets: numbers only, no text from outside."""
+        raise NotImplementedError
+
+    def __repr__(self) -> str:
+        return f"{type(self).__name__}({self._summary()})"
+
+    def __str__(self) -> str:
+        return repr(self)
+
+    def __repr_args__(self) -> Any:  # pydantic and rich build their own displays from this
+        return [(None, self._summary())]
+
+    def __rich_repr__(self) -> Iterator[str]:
+        yield self._summary()
+
+
+class RankRequest(_Result):
+    """One question with the answers to choose from.
+
+    Args:
+        question: The question, options inside.
+        candidates: Each a whole chain of thought, or its steps.
+        documents: Retrieved documents, most relevant first.
+        id: The caller's own name for the request; comes back in results of many.
+
+    Example:
+        >>> RankRequest(question="…", candidates=["Step 1: … The answer is (A)"])
+        RankRequest(1 candidates, 0 documents)
+    """
+
+    question: Text
+    candidates: list[Text | list[Text]]
+    documents: list[Text] = Field(default_factory=list)
+    id: Text | int | None = None
+
+    def _summary(self) -> str:
+        return f"{len(self.candidates)} candidates, {len(self.documents)} documents"
+
+
+class ScoredStep(_Result):
+    """One step of a chain and its reward.
+
+    Args:
+        text: The step as the model read it.
+        reward: P(+) at the step's tag, in [0, 1].
+    """
+
+    text: Text
+    reward: float = Field(ge=0.0, le=1.0, allow_inf_nan=False)
+
+    def _summary(self) -> str:
+        return f"reward={self.reward:.4f}"
+
+
+class ScoredChain(_Result):
+    """One candidate with the reward of each of its steps.
+
+    Args:
+        index: Place of the candidate in the input, from 0.
+        text: The candidate's text; a list of steps is joined by newlines.
+        steps: The steps with their rewards; empty if the candidate could not be scored.
+        answer: The answer that the chain gives, or None if it gives none.
+        error: None, or why the candidate could not be scored.
+    """
+
+    index: int = Field(ge=0)
+    text: Text
+    steps: list[ScoredStep] = Field(default_factory=list)
+    answer: Text | None = None
+    error: Text | None = None
+
+    @property
+    def step_rewards(self) -> list[float]:
+        """The rewards of the steps, in order, each in [0, 1]."""
+        return [step.reward for step in self.steps]
+
+    def reward(self, aggregate: str = "min") -> float:
+        """The reward of the whole chain, in [0, 1].
+
+        Args:
+            aggregate: One of `min last mean prod geomean max`; the paper uses `min`.
+
+        Raises:
+            ScoringError: The chain could not be scored and so has no reward.
+            InputError: The aggregate is unknown.
+        """
+        if self.error is not None or not self.steps:
+            raise ScoringError(f"candidate {self.index} has no reward: {self.error or 'it has no steps'}")
+        return aggregate_rewards(self.step_rewards, aggregate)
+
+    def _summary(self) -> str:
+        if self.error is not None:
+            return f"index={self.index}, error={self.error!r}"
+        return f"index={self.index}, step_rewards={[round(reward, 4) for reward in self.step_rewards]}"
+
+
+class Vote(_Result):
+    """What one answer received.
+
+    Args:
+        answer: The answer, as the first chain that gave it wrote it.
+        count: Number of scored chains that gave it.
+        weight: Sum of their chain rewards.
+        share: This answer's part of all votes, in [0, 1]: of the counts under `majority_vote`, else of the weights.
+    """
+
+    answer: Text
+    count: int = Field(ge=1)
+    weight: float = Field(ge=0.0)
+    share: float = Field(ge=0.0, le=1.0)
+
+    def _summary(self) -> str:
+        return f"count={self.count}, weight={self.weight:.4f}, share={self.share:.4f}"
+
+
+class Ranking(_Result):
+    """The candidates of one question, best first, and how the best was chosen.
+
+    Args:
+        best: The winning chain.
+        chains: Every candidate: the winner, then the others by chain reward, then those that could not be scored.
+        answer: The winning answer; None if no chain gives one.
+        votes: One entry per answer, the winner first.
+        strategy: The strategy that decided; `best_of_n` if a vote was asked for and no chain gave an answer.
+        aggregate: How step rewards became a chain reward.
+        question: The question.
+        documents_used: How many of the documents fitted the budget and were read, counted from the first.
+        documents_given: How many documents there were.
+        prompt_tokens: Tokens of all prompts, each counted whole: what one-at-a-time scoring would run.
+        unique_tokens: Tokens that were in fact run: the shared prefix once, each candidate up to its last tag.
+        seconds: Wall-clock time of scoring and selection.
+        id: The request's own id, if it had one.
+    """
+
+    best: ScoredChain
+    chains: list[ScoredChain]
+    answer: Text | None
+    votes: list[Vote]
+    strategy: str
+    aggregate: str
+    question: Text
+    documents_used: int = Field(ge=0)
+    documents_given: int = Field(ge=0)
+    prompt_tokens: int = Field(ge=0)
+    unique_tokens: int = Field(ge=0)
+    seconds: float = Field(ge=0.0)
+    id: Text | int | None = None
+
+    def _summary(self) -> str:
+        return f"best={self.best.index}, {len(self.chains)} candidates, strategy={self.strategy!r}"
+
+    def __str__(self) -> str:
+        return terminal.to_text(self)
+
+    @property
+    def cautions(self) -> list[str]:
+        """What to know before relying on the answer, in sentences without any text from outside; most often none.
+
+        Told of: no document was read though there were some; chains whose answer could not be read, so that they did
+        not vote; and that every chain has a step that the model rather calls wrong (below 0.5).
+        """
+        return terminal.cautions(self)
+
+    def to_html(self) -> str:
+        """One self-contained HTML page: every chain, step by step, coloured by reward, all text escaped."""
+        return page.to_html(self)
+
+    def _repr_html_(self) -> str:
+        return page.to_html_fragment(self)

@@ -1,0 +1,1 @@
+"""Strings in, strings out: making text safe, steps, answers, prompts. Standard library only."""

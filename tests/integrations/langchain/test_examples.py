@@ -1,0 +1,161 @@
+"""The LangChain examples run as they stand, through a real server, and say what they should."""
+
+import json
+import subprocess
+import sys
+from contextlib import contextmanager
+
+import pytest
+from langchain_core.messages import AIMessage, ToolMessage
+from langchain_core.tracers.base import BaseTracer
+
+from examples import (
+    comparison,
+    langchain_agent,
+    langchain_comparison,
+    langchain_rag,
+    langgraph_second_opinion,
+    serving,
+)
+from examples.formulary.hospital import Hospital
+from examples.formulary.sample import POLICY
+from examples.formulary.turns import TOOL
+from examples.langchain_parts import FormularyRetriever, chat_model
+from medprm_integrations.langchain import MedPRMMiddleware, ranking_of
+from tests.examples.test_hospital import solve
+from tests.support.paths import ROOT
+
+HOSPITAL = Hospital(0)
+
+
+class Recorder(BaseTracer):
+    """Keeps whole trees of runs."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.roots = []
+
+    def _persist_run(self, run) -> None:
+        self.roots.append(run)
+
+
+@pytest.fixture
+def retriever():
+    return FormularyRetriever.of(HOSPITAL)
+
+
+@pytest.fixture
+def llm(policy_server):
+    return chat_model(policy_server)
+
+
+@pytest.mark.parametrize("example", [langchain_rag, langchain_agent, langgraph_second_opinion])
+def test_an_example_runs(example, llm, monkeypatch, capsys):
+    monkeypatch.setattr(example, "ask_locally", contextmanager(lambda: iter([llm])))
+    monkeypatch.setattr(example, "PATIENTS", 1)
+    example.main()
+    printed = capsys.readouterr().out
+    assert f"Patient 0: the right answer is {HOSPITAL.case(0).answer}" in printed
+    assert "weakest step" in printed
+    last = printed.rstrip().splitlines()[-1]
+    assert last in [f"Right: {n} of 1. So few patients measure nothing; the README has 200." for n in (0, 1)]
+
+
+def test_the_server_is_announced_before_it_starts(monkeypatch, capsys):
+    def fails(*_, **__):
+        raise OSError("no such program")
+
+    monkeypatch.setattr(serving.subprocess, "Popen", fails)
+    with pytest.raises(OSError, match="no such program"), serving.serve(POLICY):
+        pass
+    assert capsys.readouterr().err == "starting a server for policy_model\n"
+
+
+@pytest.mark.parametrize("package", ["langchain_openai", "rank_bm25"])
+def test_a_missing_package_is_one_line(package):
+    code = "import runpy, sys; sys.modules[sys.argv[1]] = None; runpy.run_module('examples.langchain_agent')"
+    done = subprocess.run([sys.executable, "-c", code, package], capture_output=True, text=True, cwd=ROOT, check=False)
+    assert (done.returncode, done.stdout) == (1, "")
+    assert done.stderr.strip().splitlines()[-1] == f"the examples need {package}: pip install '.[examples]'"
+    assert "Traceback" not in done.stderr
+
+
+def test_the_chain_ranks_samples_against_what_was_retrieved(llm, retriever, demo):
+    case = HOSPITAL.case(1)
+    ranking = langchain_rag.build_chain(llm, retriever, demo, n=4).invoke(case.text)
+    assert len(ranking.chains) == 4
+    assert ranking.documents_used == ranking.documents_given == len(retriever.invoke(case.text))
+    expected = demo.rank(case.text, [c.text for c in sorted(ranking.chains, key=lambda c: c.index)],
+                         [document.page_content for document in retriever.invoke(case.text)])  # fmt: skip
+    for chain, same in zip(ranking.chains, expected.chains, strict=True):
+        assert chain.step_rewards == pytest.approx(same.step_rewards, abs=1e-5)
+
+
+def test_the_agent_searches_by_itself_and_its_answer_is_checked_against_what_it_found(llm, retriever, demo):
+    case, recorder = HOSPITAL.case(2), Recorder()
+    agent = langchain_agent.build_agent(llm, retriever, MedPRMMiddleware(prm=demo, n=3))
+    messages = agent.invoke({"messages": [("user", case.text)]}, {"callbacks": [recorder]})["messages"]
+    _human, call, found, answer = messages
+    assert isinstance(call, AIMessage)
+    assert [one["name"] for one in call.tool_calls] == [TOOL]
+    assert isinstance(found, ToolMessage)
+    assert solve(case.text, [document.page_content for document in found.artifact]) == case.answer
+    ranking = ranking_of(answer)
+    assert len(ranking.chains) == 3
+    assert ranking.documents_used == len(found.artifact)
+    assert answer.text == ranking.best.text
+    (root,) = recorder.roots
+    models = [run for run in _below(root) if run.run_type in ("llm", "chat_model")]
+    assert len(models) == 1 + 3  # the call of the tool, and the samples of the answer
+
+
+def test_the_graph_draws_more_while_it_is_unsure(llm, retriever, demo, monkeypatch):
+    graph = langgraph_second_opinion.build_graph(llm, retriever, demo)
+    monkeypatch.setattr(langgraph_second_opinion, "SURE", 1.01)  # never
+    state = graph.invoke({"question": HOSPITAL.case(3).text})
+    assert len(state["candidates"]) == len(state["ranking"].chains) == langgraph_second_opinion.MOST
+    assert state["answer"] == "ask a clinician"
+    monkeypatch.setattr(langgraph_second_opinion, "SURE", 0.0)  # always
+    state = graph.invoke({"question": HOSPITAL.case(3).text})
+    assert len(state["candidates"]) == langgraph_second_opinion.ROUND
+    assert state["answer"] == state["ranking"].answer
+
+
+def test_the_comparison_counts_right_and_goes_on(llm, monkeypatch, tmp_path, capsys):
+    monkeypatch.setattr(langchain_comparison, "ask_locally", contextmanager(lambda: iter([llm])))
+    text = tmp_path / "page.md"
+    marks = ["<!-- figures: written by langchain_comparison.py -->", "<!-- end of langchain_comparison.py -->"]
+    text.write_text("before\n" + "\n".join(marks) + "\nafter\n")
+    options = ["", "--cases", "2", "--n", "2", "--out", str(tmp_path), "--results", str(text)]
+    monkeypatch.setattr("sys.argv", options)
+    langchain_comparison.main()
+    first, filled = capsys.readouterr().out, text.read_text()
+    file = tmp_path / "langchain_comparison.jsonl"
+    answers = [json.loads(line) for line in file.read_text().splitlines()[1:]]
+    assert len(answers) == 2
+    monkeypatch.setattr(langchain_comparison, "build_chain", lambda *_: None)  # nothing is asked again
+    langchain_comparison.main()
+    again = capsys.readouterr().out
+    assert again.split("\n\n", 1)[1] == first.split("\n\n", 1)[1]
+    assert "| agent, one sample |" in filled
+
+
+def test_accuracies_and_differences_are_those_of_a_few_lines():
+    answers = [{"one": "A", "two": letter} for letter in "AAAB" * 10]
+    answers[3] = {"one": None, "two": "A"}
+    printed = comparison.table(answers, ["A"] * 40, [("one", "two")])
+    assert f"| one | {100 * 39 / 40:.1f} [" in printed
+    assert f"| two | {100 * 31 / 40:.1f} [" in printed
+    assert f"| one − two | {100 * 8 / 40:+.1f} [" in printed
+
+
+def test_self_consistency_is_the_first_most_frequent_answer(demo):
+    chains = [f"Step 1: So the answer is ({letter})" for letter in "CBBC"] + ["Step 1: no idea", " "]
+    assert comparison.majority(demo.rank("Which?", chains)) == "C"
+    assert comparison.majority(demo.rank("Which?", ["Step 1: no idea"])) is None
+
+
+def _below(run):
+    yield run
+    for child in run.child_runs:
+        yield from _below(child)

@@ -1,0 +1,103 @@
+"""The LlamaIndex examples run as they stand, through a real server, and say what they should."""
+
+import asyncio
+import json
+import subprocess
+import sys
+from contextlib import contextmanager
+
+import pytest
+
+pytest.importorskip("llama_index.llms.openai_like", reason="the examples' client is not installed here")
+
+from examples import llama_index_agent, llama_index_comparison, llama_index_query_engine
+from examples.formulary.hospital import Hospital
+from examples.llama_index_parts import FormularyRetriever, language_model
+from medprm_integrations.llama_index import MedPRMLLM, ranking_of
+from tests.examples.test_hospital import solve
+from tests.support.paths import ROOT
+
+HOSPITAL = Hospital(0)
+
+
+@pytest.fixture
+def retriever():
+    return FormularyRetriever(HOSPITAL)
+
+
+@pytest.fixture
+def llm(policy_server):
+    return language_model(policy_server)
+
+
+@pytest.mark.parametrize("example", [llama_index_query_engine, llama_index_agent])
+def test_an_example_runs(example, llm, monkeypatch, capsys):
+    monkeypatch.setattr(example, "ask_locally", contextmanager(lambda: iter([llm])))
+    monkeypatch.setattr(example, "PATIENTS", 1)
+    example.main()
+    printed = capsys.readouterr().out
+    assert f"Patient 0: the right answer is {HOSPITAL.case(0).answer}" in printed
+    assert "weakest step" in printed
+    assert "verified" not in printed
+    assert (example is llama_index_query_engine) == ("The best of 8 chains, and the documents:" in printed)
+    last = printed.rstrip().splitlines()[-1]
+    assert last in [f"Right: {n} of 1. So few patients measure nothing; the README has 200." for n in (0, 1)]
+
+
+@pytest.mark.parametrize("package", ["llama_index.llms.openai_like", "rank_bm25"])
+def test_a_missing_package_is_one_line(package):
+    code = "import runpy, sys; sys.modules[sys.argv[1]] = None; runpy.run_module('examples.llama_index_agent')"
+    done = subprocess.run([sys.executable, "-c", code, package], capture_output=True, text=True, cwd=ROOT, check=False)
+    assert (done.returncode, done.stdout) == (1, "")
+    assert done.stderr.strip().splitlines()[-1] == f"the examples need {package}: pip install '.[examples]'"
+    assert "Traceback" not in done.stderr
+
+
+def test_the_synthesizer_answers_with_the_best_chain_of_the_retrieved_documents(llm, retriever, demo):
+    case = HOSPITAL.case(1)
+    response = llama_index_query_engine.with_synthesizer(llm, retriever, demo, n=4).query(case.text)
+    ranking = ranking_of(response)
+    documents = [node.get_content() for node in response.source_nodes]
+    assert solve(case.text, documents) == case.answer
+    assert len(ranking.chains) == 4
+    assert str(response) == ranking.best.text
+    chains = [chain.text for chain in sorted(ranking.chains, key=lambda chain: chain.index)]
+    expected = demo.rank(case.text, chains, documents)
+    assert ranking.best.step_rewards == pytest.approx(expected.best.step_rewards, abs=1e-5)
+
+
+def test_the_postprocessor_puts_the_best_chain_before_the_documents(llm, retriever, demo):
+    case = HOSPITAL.case(2)
+    response = llama_index_query_engine.with_postprocessor(llm, retriever, demo, n=4).query(case.text)
+    chain, *documents = response.source_nodes
+    ranking = ranking_of(chain.node)
+    assert chain.node.get_content() == ranking.best.text
+    assert [node.get_content() for node in documents] == [node.get_content() for node in retriever.retrieve(case.text)]
+    assert str(response).startswith("Step 1:")
+
+
+def test_the_agent_searches_by_itself_and_selects_among_its_answers(llm, demo):
+    case = HOSPITAL.case(3)
+    agent = llama_index_agent.build_agent(MedPRMLLM(llm=llm, prm=demo, n=3), HOSPITAL)
+
+    async def ask():
+        return await agent.run(case.text)
+
+    output = asyncio.run(ask())
+    ranking = ranking_of(output)
+    (call,) = output.tool_calls
+    assert call.tool_name == llama_index_agent.TOOL
+    assert solve(case.text, [call.tool_output.content]) == case.answer
+    assert len(ranking.chains) == 3
+    assert ranking.documents_used == 1
+    assert output.response.content == ranking.best.text
+
+
+def test_the_comparison_keeps_its_answers_and_prints_its_table(llm, monkeypatch, tmp_path, capsys):
+    monkeypatch.setattr(llama_index_comparison, "ask_locally", contextmanager(lambda: iter([llm])))
+    monkeypatch.setattr("sys.argv", ["", "--cases", "2", "--n", "2", "--out", str(tmp_path)])
+    llama_index_comparison.main()
+    printed = capsys.readouterr().out
+    lines = (tmp_path / "llama_index_comparison.jsonl").read_text().splitlines()
+    assert len([json.loads(line) for line in lines[1:]]) == 2
+    assert all(f"| {way} |" in printed for way in ("one sample", "MedPRMSynthesizer", "MedPRMRerank"))

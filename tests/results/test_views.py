@@ -1,0 +1,301 @@
+import re
+from io import StringIO
+
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from rich.console import Console
+
+from medprm_scorer.results.models import Ranking, ScoredChain, ScoredStep
+from medprm_scorer.results.page import _colours, to_html, to_html_fragment
+from medprm_scorer.results.terminal import clean_text, majority_answer, to_rich, to_text
+from tests.support.example_rankings import QUESTION, example_ranking, make_chain, make_ranking
+from tests.support.pages import Page
+
+HOSTILE = (
+    "<script>alert(1)</script> \x1b[2J\x1b]0;title\x07 \x9b31m [bold red]markup[/] :smile: "
+    "\u202eevil\u202c \u2066x\u2069 \x00 \u2028 &amp; \"quoted' </div></body> \r overwritten"
+)
+CONTROLS = re.compile("[\x00-\x09\x0b-\x1f\x7f-\x9f\u2028\u2029\u202a-\u202e\u2066-\u2069\ud800-\udfff]")
+
+
+def hostile_ranking(text: str = HOSTILE) -> Ranking:
+    """Every place where text from outside can stand holds `text`; unchecked, so it may be what pydantic refuses."""
+    steps = [ScoredStep.model_construct(text=text, reward=reward) for reward in (0.9, 0.2)]
+    best = ScoredChain.model_construct(index=0, text=text, steps=steps, answer=text, error=None)
+    other = ScoredChain.model_construct(index=1, text=text, steps=steps, answer=None, error=None)
+    failed = ScoredChain.model_construct(index=2, text=text, steps=[], answer=None, error=text)
+    sound = make_ranking([make_chain(0, (0.9, 0.2), "C")])
+    votes = [sound.votes[0].model_copy(update={"answer": text})]
+    changes = {"best": best, "chains": [best, other, failed], "question": text, "answer": text, "votes": votes}
+    return sound.model_copy(update=changes)
+
+
+def render(ranking: Ranking, **options: object) -> str:
+    out = StringIO()
+    console = Console(file=out, width=90, **options)  # type: ignore[arg-type]
+    console.print(to_rich(ranking))
+    return out.getvalue()
+
+
+# ---------------------------------------------------------------- cautions
+
+
+def test_a_sound_ranking_needs_no_caution():
+    ranking = make_ranking([make_chain(0, (0.9, 0.8), "C"), make_chain(1, (0.2,), "D")])
+    assert ranking.cautions == []
+    assert "Caution" not in str(ranking)
+    assert "Caution" not in ranking.to_html()
+
+
+def test_chains_that_did_not_vote_are_told_of():
+    """One wrong chain with an answer that can be read wins over seven good ones without."""
+    ranking = make_ranking([make_chain(0, (0.003,), "B"), *(make_chain(n, (0.8,), None) for n in range(1, 8))])
+    assert ranking.answer == "B"
+    assert ranking.cautions == [
+        "7 of 8 chains give no answer that could be read, and did not vote.",
+        "Candidate [1], which has the highest reward, is one of them.",
+    ]
+    for shown in (str(ranking), ranking.to_html()):
+        assert "7 of 8 chains give no answer" in shown
+
+
+def test_nothing_but_doubtful_chains_is_told_of():
+    ranking = make_ranking([make_chain(0, (0.9, 0.4), "B"), make_chain(1, (0.1, 0.99), "C")])
+    (caution,) = ranking.cautions
+    assert caution == "Every chain has a step below 0.5: do not rely on this answer."
+    assert caution in ranking.to_html()
+    assert make_ranking([make_chain(0, (0.4,), "B"), make_chain(1, (0.5,), "C")]).cautions == []
+
+
+def test_documents_of_which_none_was_read_are_told_of():
+    ranking = make_ranking([make_chain(0, (0.9,), "B")], documents_used=0)
+    assert ranking.cautions[0].startswith("None of the 2 documents was read: the first alone exceeds")
+    assert "0 of 2 documents read;" in str(ranking)
+    assert not ranking.model_copy(update={"documents_given": 0}).cautions
+
+
+def test_cautions_show_no_text_from_outside():
+    ranking = hostile_ranking("SECRET").model_copy(update={"documents_used": 0})
+    assert len(ranking.cautions) == 3
+    assert "SECRET" not in " ".join(ranking.cautions)
+
+
+# ---------------------------------------------------------------- text
+
+
+def test_text_shows_winner_votes_majority_others_and_failures():
+    text = to_text(example_ranking())
+    assert "Answer: C" in text
+    assert "candidate [1], reward 0.930" in text
+    assert re.search(r"^  \+ 0\.990 #{10} Step 1: ", text, re.MULTILINE)
+    assert "<- weakest step" in text
+    assert re.search(r"^  C +1 +0\.930 +75\.0%$", text, re.MULTILINE)
+    assert re.search(r"^  D +2 +0\.310 +25\.0%$", text, re.MULTILINE)
+    assert "Majority vote alone would have said D." in text
+    assert re.search(r"^  \[2\] +- 0\.200 +D +2 of 2 \(0\.200\): the amniotic", text, re.MULTILINE)
+    assert re.search(r"^  \[4\] +- 0\.400 +none ", text, re.MULTILINE)
+    assert "[3]  it has 9,000 tokens and the model takes 8,192" in text
+    assert "1 of 2 documents read" in text
+    assert "4,210 tokens run for" in text
+
+
+def test_text_is_plain_and_fits_80_columns():
+    text = str(example_ranking())
+    assert text == to_text(example_ranking())
+    assert text.isascii()
+    assert max(map(len, text.splitlines())) <= 80
+    assert not any(line != line.rstrip() for line in text.splitlines())
+
+
+def test_a_low_step_has_another_mark_and_a_shorter_bar():
+    text = to_text(make_ranking([make_chain(0, (0.9, 0.1), "C")]))
+    assert re.search(r"^  \+ 0\.900 #{9}\. ", text, re.MULTILINE)
+    assert re.search(r"^  - 0\.100 #\.{9} ", text, re.MULTILINE)
+
+
+@pytest.mark.parametrize(
+    ("strategy", "sentence"),
+    [
+        ("weighted_vote", "Majority vote alone would have said D."),
+        ("best_of_n", "Majority vote alone would have said D."),
+        ("majority_vote", "Majority vote decided; rewards only break its ties."),
+    ],
+)
+def test_majority_is_named_under_every_strategy(strategy, sentence):
+    ranking = example_ranking(strategy)
+    assert majority_answer(ranking) == "D"
+    assert sentence in to_text(ranking)
+    assert sentence in to_html(ranking)
+
+
+def test_majority_that_agrees_is_said_to_agree():
+    assert "would have said the same" in to_text(make_ranking([make_chain(0, (0.9,), "C")]))
+
+
+def test_without_answers_and_with_a_single_chain():
+    text = to_text(make_ranking([make_chain(0, (0.9,))]))
+    assert "(none given)" in text
+    assert "No chain gives an answer" in text
+    assert "best of n" in text
+    assert "Other chains" not in text
+    assert "weakest" not in text
+    assert "(none given)" in to_html(make_ranking([make_chain(0, (0.9,))]))
+
+
+def test_sixty_four_chains_take_one_line_each():
+    chains = [make_chain(index, (0.9, 0.5 + index / 200), "ABCD"[index % 4]) for index in range(64)]
+    lines = to_text(make_ranking(chains)).splitlines()
+    assert sum(bool(re.match(r"  \[\d+\] ", line)) for line in lines) == 63
+
+
+# ---------------------------------------------------------------- terminal
+
+
+def test_colour_terminal_shows_good_and_bad_in_two_colours():
+    drawn = render(example_ranking("majority_vote"), force_terminal=True, color_system="truecolor")
+    assert len(set(re.findall(r"\x1b\[1;(38;5;\d+)m", drawn))) == 2
+
+
+def test_no_color_and_pipes_keep_mark_bar_and_number(monkeypatch):
+    monkeypatch.setenv("NO_COLOR", "1")
+    for drawn in (render(example_ranking(), force_terminal=True), render(example_ranking())):
+        assert "38;5" not in drawn
+        assert re.search(r"\+\S* \S*0\.990\S* ██████████", drawn)
+
+
+def test_brief_leaves_the_others_out():
+    out = StringIO()
+    Console(file=out, width=90).print(to_rich(example_ranking(), brief=True))
+    assert "Votes" in out.getvalue()
+    assert "Other chains" not in out.getvalue()
+
+
+@pytest.mark.parametrize("draw", [to_text, render], ids=["text", "rich"])
+def test_hostile_text_cannot_steer_the_terminal(draw):
+    drawn = draw(hostile_ranking())
+    assert not CONTROLS.search(drawn)
+    assert "[bold red]markup[/]" in drawn.replace("\n", "")  # shown, not obeyed
+    assert ":smile:" in drawn
+
+
+@pytest.mark.parametrize(
+    ("text", "clean"),
+    [
+        ("plain (A) – µg/ml", "plain (A) – µg/ml"),
+        ("a\x1b[31mb", "a\ufffd[31mb"),
+        ("a\x9bb\x85c\x7fd", "a\ufffdb\ufffdc\ufffdd"),
+        ("one\r\ntwo\rthree\tfour", "one\ntwo\nthree four"),
+        ("\u202eabc\u2069", "\ufffdabc\ufffd"),
+        ("half \ud83d pair", "half \ufffd pair"),
+        ("👩‍⚕️ مرحبا می‌خواهم שלום", "👩‍⚕️ مرحبا می‌خواهم שלום"),
+    ],
+)
+def test_clean_text(text, clean):
+    assert clean_text(text) == clean
+    assert clean_text(text, newlines=False) == clean.replace("\n", " ")
+
+
+@given(st.text(st.characters(), max_size=80))
+@settings(max_examples=100, deadline=None)
+def test_any_text_can_be_drawn_everywhere(text):
+    ranking = hostile_ranking(text)
+    assert not CONTROLS.search(clean_text(text))
+    assert not CONTROLS.search(to_text(ranking))
+    page = to_html(ranking)
+    page.encode("utf-8")
+    Page(page)
+
+
+# ---------------------------------------------------------------- HTML
+
+
+def test_page_stands_alone_and_is_well_formed():
+    page = to_html(example_ranking())
+    elements = Page(page)
+    assert page.startswith("<!DOCTYPE html>")
+    assert '<meta charset="utf-8">' in page
+    assert 'name="viewport"' in page
+    assert "<title>" in page
+    assert "prefers-color-scheme: dark" in page
+    assert not {"script", "link", "img", "iframe", "object"} & set(elements.tags)
+    assert not {"src", "href", "onclick", "onload"} & {name for name, _ in elements.attributes}
+    assert "url(" not in page
+    assert "@import" not in page
+
+
+def test_page_shows_every_chain_step_by_step_with_numbers():
+    ranking = example_ranking()
+    elements = Page(ranking.to_html())
+    assert elements.tags.count("details") == 4
+    assert elements.tags.count("li") == sum(len(chain.steps) for chain in ranking.chains)
+    for chain in ranking.chains:
+        for reward in chain.step_rewards:
+            assert f"{'+' if reward >= 0.5 else '-'} {reward:.3f}" in elements.shown
+    assert "[3] could not be scored: it has 9,000 tokens" in elements.shown
+    assert QUESTION in elements.shown
+
+
+def test_notebook_fragment_is_one_div_with_scoped_rules():
+    fragment = example_ranking()._repr_html_()
+    assert fragment == to_html_fragment(example_ranking())
+    assert fragment.startswith('<div class="medprm-report">')
+    assert fragment.endswith("</div>")
+    style = re.search(r"<style>(.*?)</style>", fragment, re.DOTALL).group(1)
+    selectors = [part.strip() for rule in re.findall(r"([^{}]+)\{", style) for part in rule.split(",")]
+    assert selectors
+    assert all(selector.startswith(".medprm-report") for selector in selectors)
+
+
+def test_hostile_text_stays_text_in_the_page():
+    page = to_html(hostile_ranking())
+    elements = Page(page)
+    assert "script" not in elements.tags
+    assert "&lt;script&gt;" in page
+    assert not CONTROLS.search(page)
+    assert page.count("</body>") == 1
+
+
+def test_lone_surrogates_do_not_break_writing(tmp_path):
+    page = to_html(hostile_ranking("half \ud83d pair"))
+    (tmp_path / "page.html").write_text(page, encoding="utf-8")
+    assert "half \ufffd pair" in page
+
+
+def _luminance(colour):
+    parts = [v / 255 / 12.92 if v <= 10 else ((v / 255 + 0.055) / 1.055) ** 2.4 for v in colour]
+    return 0.2126 * parts[0] + 0.7152 * parts[1] + 0.0722 * parts[2]
+
+
+def test_colours_run_from_orange_to_blue_and_their_numbers_are_legible():
+    def parse(reward):
+        red, green, blue, ink = re.fullmatch(
+            r"--reward: (\d+) (\d+) (\d+); --on: (#000|#fff)", _colours(reward)
+        ).groups()
+        return (int(red), int(green), int(blue)), ink
+
+    warmth = [parse(step / 50)[0][0] - parse(step / 50)[0][2] for step in range(51)]
+    assert warmth == sorted(warmth, reverse=True)
+    assert warmth[0] > 100
+    assert warmth[-1] < -100
+    for step in range(51):
+        colour, ink = parse(step / 50)
+        light, dark = sorted((_luminance(colour), 0.0 if ink == "#000" else 1.0), reverse=True)
+        assert (light + 0.05) / (dark + 0.05) >= 4.5  # WCAG 2, AA
+
+
+def test_text_is_returned_in_a_notebook_too(monkeypatch):
+    """Rich shows its output by itself when it finds a notebook; `str(ranking)` must not be left empty by that."""
+
+    class ZMQInteractiveShell:
+        pass
+
+    monkeypatch.setattr("builtins.get_ipython", ZMQInteractiveShell, raising=False)
+    assert "Winner" in str(example_ranking())
+
+
+def test_a_tie_of_the_majority_vote_is_called_one():
+    ranking = example_ranking()
+    votes = [vote.model_copy(update={"count": 2}) for vote in ranking.votes]
+    assert len(votes) > 1
+    assert "a tie between" in str(ranking.model_copy(update={"votes": votes}))

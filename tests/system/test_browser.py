@@ -1,0 +1,94 @@
+"""The pages in a real Chromium, wide and on a phone, light and dark; with MEDPRM_SCREENSHOTS=FOLDER they are kept to be
+looked at. Needs Playwright (`pip install playwright`) and a Chromium of the system; `make test-browser` runs this."""
+
+import os
+import shutil
+from pathlib import Path
+
+import pytest
+
+from medprm_scorer.evaluation.page import to_html as evaluation_page
+from tests.support.evaluations import example_evaluation, hostile_evaluation
+from tests.support.example_rankings import example_ranking, make_chain, make_ranking
+
+sync_api = pytest.importorskip("playwright.sync_api", reason="needs Playwright: make test-browser")
+CHROMIUM = next(filter(None, map(shutil.which, ("chromium", "chromium-browser", "google-chrome"))), None)
+pytestmark = pytest.mark.skipif(CHROMIUM is None, reason="needs a Chromium on the PATH (Debian: apt install chromium)")
+
+SIZES = {"wide": (1280, 900), "phone": (390, 844)}
+HOSTILE = (
+    "<script>window.sprung = 1</script><img src=x onerror='window.sprung = 1'>"
+    "<a href='javascript:window.sprung=1'>x</a></style></details><iframe src='https://example.org'></iframe>"
+)
+
+
+def pages() -> dict[str, str]:
+    long = make_chain(1, (0.9, 0.1, 0.5), "B", text="a" * 300 + " ки " + "long words of advice " * 40)
+    hostile = make_chain(0, (0.2, 0.8), HOSTILE, text=HOSTILE)
+    many = make_chain(3, [0.01 * n for n in range(60)], "C")
+    failed = make_chain(2, error=HOSTILE, text=HOSTILE)
+    ranking = make_ranking([hostile, long, failed, many], question=HOSTILE + " which?")
+    fragment = example_ranking()._repr_html_()
+    notebook = f"<!DOCTYPE html><html><body><main style='margin: 1em'>{fragment}</main></body></html>"
+    found = {"ranking": example_ranking().to_html(), "hostile": ranking.to_html(), "notebook": notebook}
+    return found | {
+        "evaluation": evaluation_page(example_evaluation()),
+        "hostile_evaluation": evaluation_page(hostile_evaluation()),
+    }
+
+
+@pytest.fixture(scope="module")
+def browser():
+    with sync_api.sync_playwright() as playwright:
+        browser = playwright.chromium.launch(executable_path=CHROMIUM, args=["--no-sandbox"])
+        yield browser
+        browser.close()
+
+
+@pytest.mark.parametrize("scheme", ["light", "dark"])
+@pytest.mark.parametrize("size", SIZES)
+@pytest.mark.parametrize("name", pages())
+def test_a_page_fits_runs_nothing_loads_nothing_and_can_be_read(browser, name, size, scheme, tmp_path):
+    path = tmp_path / f"{name}.html"
+    path.write_text(pages()[name], encoding="utf-8")
+    width, height = SIZES[size]
+    context = browser.new_context(viewport={"width": width, "height": height}, color_scheme=scheme)
+    page = context.new_page()
+    asked, said = [], []
+    page.on("request", lambda request: asked.append(request.url))
+    page.on("dialog", lambda dialog: said.append(dialog.message))
+    page.goto(path.as_uri())
+    for details in page.locator("details").all():
+        details.evaluate("one => one.open = true")
+    if folder := os.environ.get("MEDPRM_SCREENSHOTS"):
+        page.screenshot(path=Path(folder) / f"{name}-{size}-{scheme}.png", full_page=True)
+    assert asked == [path.as_uri()]
+    assert not said
+    assert page.evaluate("window.sprung") is None
+    assert page.locator("script, img, iframe, a, link, object").count() == 0
+    assert page.evaluate("document.documentElement.scrollWidth") <= width  # nothing to scroll sideways for
+    low = page.evaluate(CONTRAST)
+    assert low >= 4.5, f"text with a contrast of {low:.2f}"
+    context.close()
+
+
+CONTRAST = """() => {
+  // the lowest WCAG 2 contrast of any text with what is behind it
+  const parse = colour => { const n = colour.match(/[\\d.]+/g).map(Number); return [n[0], n[1], n[2], n[3] ?? 1]; };
+  const over = (top, under) => [0, 1, 2].map(i => top[i] * top[3] + under[i] * (1 - top[3]));
+  const light = ([r, g, b]) => { const f = v => (v /= 255) <= .04045 ? v / 12.92 : ((v + .055) / 1.055) ** 2.4;
+    return .2126 * f(r) + .7152 * f(g) + .0722 * f(b); };
+  const dark = matchMedia('(prefers-color-scheme: dark)').matches
+    && getComputedStyle(document.documentElement).colorScheme.includes('dark');
+  const behind = element => { if (!element) return dark ? [18, 18, 18] : [255, 255, 255];
+    const c = parse(getComputedStyle(element).backgroundColor);
+    return c[3] === 0 ? behind(element.parentElement) : over(c, behind(element.parentElement)); };
+  let lowest = 21;
+  const walk = document.createTreeWalker(document.body, NodeFilter.SHOW_TEXT);
+  while (walk.nextNode()) {
+    const element = walk.currentNode.parentElement;
+    if (!walk.currentNode.data.trim() || element.tagName === 'STYLE') continue;
+    const back = behind(element), a = light(over(parse(getComputedStyle(element).color), back)), b = light(back);
+    lowest = Math.min(lowest, (Math.max(a, b) + .05) / (Math.min(a, b) + .05));
+  }
+  return lowest; }"""

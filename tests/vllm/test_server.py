@@ -1,0 +1,116 @@
+"""Rewards of a real vLLM server are those of the transformers engine, by each endpoint; `make test-vllm` runs this."""
+
+import random
+import sys
+import time
+from functools import cache
+from pathlib import Path
+from statistics import median
+
+import pytest
+import torch
+
+from medprm_scorer import MedPRM
+from medprm_scorer.local.loading import DEMO_MODEL
+from medprm_scorer.request_parsing import read_request
+from tests.support.llama3 import TAG_ID, random_llama, real_tokenizer
+from tests.support.vllm_server import vllm_server
+from tests.test_exactness import requests
+
+pytestmark = [pytest.mark.vllm, pytest.mark.timeout(1500)]
+
+TOLERANCE = {"bfloat16": 0.03, "float32": 0.005}
+SERVERS = {"generative_scoring": ("generative_scoring", "completions"), "classify": ("classify",)}
+SERVERS |= {"step_pooling": ("step_pooling",)}
+"""What a server is started for, and the endpoints to try on it."""
+LLAMA = {"hidden_size": 256, "intermediate_size": 640, "num_attention_heads": 4, "head_dim": 64}
+LARGER = {"hidden_size": 768, "intermediate_size": 2688, "num_hidden_layers": 12, "num_attention_heads": 12}
+LARGER |= {"num_key_value_heads": 3, "head_dim": 64, "initializer_range": 0.06}
+LLAMA |= {"initializer_range": 0.06}  # less than elsewhere: bfloat16's rounding is not what is tried here
+
+
+@pytest.fixture(scope="module")
+def llama(tmp_path_factory) -> Path:
+    folder = tmp_path_factory.mktemp("llama")
+    random_llama(dtype=torch.bfloat16, **LLAMA).save_pretrained(folder)
+    real_tokenizer().save_pretrained(folder)
+    return folder
+
+
+@cache
+def formulary() -> list[tuple[str, list[str], list[str]]]:
+    asked = [read_request(str(path)) for path in sorted((DEMO_MODEL.parent / "data").glob("formulary_*.json"))]
+    return [(request.question, list(request.documents), list(request.candidates)) for request in asked]
+
+
+def compare(folder: Path, url: str, endpoints: tuple[str, ...], dtype: str, cases) -> None:
+    """Hold rewards and rankings of each endpoint to those of the transformers engine in the same dtype."""
+    ours = MedPRM.from_pretrained(folder, device="cpu", dtype=dtype)
+    for name in endpoints:
+        theirs = MedPRM.from_vllm(url, endpoint=name)
+        assert theirs.engine.endpoint.name == name
+        worst, spread = 0.0, []
+        for question, documents, chains in cases:
+            one, other = (prm.rank(question, chains, documents) for prm in (ours, theirs))
+            by_index = {chain.index: chain.step_rewards for chain in other.chains}
+            for chain in one.chains:
+                assert by_index[chain.index] == pytest.approx(chain.step_rewards, abs=TOLERANCE[dtype]), name
+                gaps = [abs(a - b) for a, b in zip(chain.step_rewards, by_index[chain.index], strict=True)]
+                worst, spread = max([worst, *gaps]), spread + chain.step_rewards
+            # the same ranking, save where the rewards themselves are nearer than the tolerance
+            margin = one.chains[0].reward() - one.chains[1].reward()
+            if one.strategy == "best_of_n" and margin > 2 * TOLERANCE[dtype]:
+                assert other.best.index == one.best.index
+            weights = sorted((vote.weight for vote in one.votes), reverse=True)
+            if len(weights) > 1 and weights[0] - weights[1] > 2 * TOLERANCE[dtype] * len(chains):
+                assert other.answer == one.answer
+        assert max(spread) - min(spread) > 0.2
+        sys.stdout.write(f"{url} {name} {dtype}: largest difference {worst:.5f}\n")
+
+
+@pytest.mark.parametrize("server", SERVERS)
+def test_random_llama_weights_with_the_real_tokenizer_in_bfloat16(llama, server, tmp_path):
+    with vllm_server(llama, server, TAG_ID, "bfloat16", tmp_path / "log") as url:
+        assert MedPRM.from_vllm(url).engine.endpoint.name == server  # the best of what there is
+        compare(llama, url, SERVERS[server], "bfloat16", requests()[:6])
+
+
+@pytest.mark.parametrize("server", SERVERS)
+def test_the_demo_model_in_float32(server, tmp_path):
+    tag_id = MedPRM.from_pretrained()._preparation.encoder.tag_id
+    with vllm_server(DEMO_MODEL, server, tag_id, "float32", tmp_path / "log") as url:
+        compare(DEMO_MODEL, url, SERVERS[server], "float32", formulary())
+
+
+def test_the_chosen_endpoint_is_three_times_as_fast_as_step_pooling(tmp_path):
+    """N = 16 candidates of six steps of 55 tokens, 3,000 document tokens, 289 M parameters; one server, then the other.
+
+    Medians over questions that the server has not seen.
+    """
+    folder = tmp_path / "llama"
+    random_llama(dtype=torch.bfloat16, **LARGER).save_pretrained(folder)
+    real_tokenizer().save_pretrained(folder)
+    rng = random.Random(8)
+    words = [word for _, documents, _ in requests() for document in documents for word in document.split()]
+
+    def text(start: str, tokens: int) -> str:
+        while len(real_tokenizer()(start, add_special_tokens=False)["input_ids"]) < tokens:
+            start += f" {rng.choice(words)}"
+        return start
+
+    medians = {}
+    for server, questions in (("generative_scoring", 4), ("step_pooling", 3)):
+        with vllm_server(folder, server, TAG_ID, "bfloat16", tmp_path / server) as url:
+            prm = MedPRM.from_vllm(url)
+            seconds = []
+            for number in range(questions):
+                chains = ["\n".join(text(f"Step {step}:", 54) for step in range(1, 7)) for _ in range(16)]
+                documents = [text("", 300) for _ in range(10)]
+                begun = time.perf_counter()
+                ranking = prm.rank(f"Question {number}: which?", chains, documents)
+                seconds.append(time.perf_counter() - begun)
+                assert ranking.documents_used == len(documents)
+            medians[server] = median(seconds[1:])  # the first warms the server up
+    ratio = medians["step_pooling"] / medians["generative_scoring"]
+    sys.stdout.write(f"seconds a question: {medians}, ratio {ratio:.1f}\n")
+    assert ratio >= 3
