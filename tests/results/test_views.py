@@ -6,6 +6,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from rich.console import Console
 
+from medprm_scorer.errors import InputError
 from medprm_scorer.results.facts import majority_answer
 from medprm_scorer.results.models import Ranking, ScoredChain, ScoredStep
 from medprm_scorer.results.page import _colours, to_html, to_html_fragment
@@ -13,6 +14,7 @@ from medprm_scorer.results.terminal import to_rich, to_text
 from medprm_scorer.text.sanitize import clean_text
 from tests.support.example_rankings import QUESTION, example_ranking, make_chain, make_ranking
 from tests.support.pages import Page
+from tests.support.paths import ROOT
 
 HOSTILE = (
     "<script>alert(1)</script> \x1b[2J\x1b]0;title\x07 \x9b31m [bold red]markup[/] :smile: "
@@ -210,6 +212,39 @@ def test_any_text_can_be_drawn_everywhere(text):
 
 
 # ---------------------------------------------------------------- HTML
+
+
+def test_nothing_in_a_template_escapes_the_escaping():
+    """What a template prints is escaped unless it is marked as safe, which one place alone may do."""
+    folder = ROOT / "medprm_scorer"
+    for template in [*folder.rglob("*.j2"), *folder.rglob("*.css")]:
+        assert not re.search(r"\|\s*safe|autoescape|Markup", template.read_text(encoding="utf-8")), template
+    marks = [path.name for path in folder.rglob("*.py") if "Markup(" in path.read_text(encoding="utf-8")]
+    assert marks == ["page.py"]  # of an evaluation: the curves that matplotlib drew
+
+
+@pytest.mark.parametrize("text", ["\x1f", "\x1c\x85", " \x1f "])
+def test_controls_that_python_takes_for_blanks_are_shown(text):
+    """`str.strip` would drop them, and the page would be silent about them."""
+    page = to_html(hostile_ranking(text), [text, text])
+    # answer, winner, vote, question, 2 documents, 4 steps, the failure and its text
+    assert page.count(clean_text(text).strip()) == 12
+
+
+def test_documents_are_shown_and_which_of_them_was_read():
+    page = to_html(example_ranking(), ["The label says 5 mg.", HOSTILE])
+    shown = " ".join(Page(page).shown.split())
+    assert "Document 1 of 2, read The label says 5 mg." in re.sub(r"(read)(The)", r"\1 \2", shown)
+    assert "Document 2 of 2, not read" in shown
+    assert "&lt;script&gt;" in page
+    assert "<script" not in page
+    assert "Document" not in example_ranking().to_html().split("</style>")[2]
+    assert example_ranking().to_html(["a", "b"]) == to_html(example_ranking(), ["a", "b"])
+
+
+def test_other_documents_than_the_rankings_own_are_refused():
+    with pytest.raises(InputError, match="made with 2 documents, and 1 are given"):
+        example_ranking().to_html(["secret"])
 
 
 def test_page_stands_alone_and_is_well_formed():
