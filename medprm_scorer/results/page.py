@@ -10,6 +10,7 @@ the environment itself, so no template can forget to.
 
 from collections.abc import Sequence
 from functools import cache
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from medprm_scorer.errors import InputError
@@ -22,12 +23,7 @@ if TYPE_CHECKING:
 
     from medprm_scorer.results.models import Ranking
 
-PAGE_START = b'<!DOCTYPE html>\n<html lang="en">\n<head>\n<meta charset="utf-8">\n'
-"""What every page of this package begins with."""
-
-GENERATOR = b'<meta name="generator" content="medprm">'
-"""What every page of this package has in its first lines."""
-
+_GENERATOR = b'<meta name="generator" content="medprm">'  # in the first lines of every page of this package
 _ORANGE, _GREY, _BLUE = (200, 82, 0), (150, 150, 150), (18, 100, 180)
 
 
@@ -58,6 +54,20 @@ def render_page(title: str, content: str, **values: Any) -> str:
         values: What the template uses; a text is cleaned and escaped where it is printed, unless it is `Markup`.
     """
     return environment().get_template("results/page.html.j2").render(title=title, content=content, **values)
+
+
+def is_page(path: Path) -> bool:
+    """Whether a file is empty or a page of this package, and so may be overwritten by another page.
+
+    Raises:
+        InputError: It cannot be read.
+    """
+    try:
+        with path.open("rb") as file:
+            start = file.read(1000)
+    except OSError as error:
+        raise InputError(f"cannot read {path}: {error.strerror or type(error).__name__}") from None
+    return not start or _GENERATOR in start
 
 
 @cache

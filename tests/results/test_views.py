@@ -10,7 +10,7 @@ from medprm_scorer.errors import InputError
 from medprm_scorer.results.facts import majority_answer
 from medprm_scorer.results.models import Ranking, ScoredChain, ScoredStep
 from medprm_scorer.results.page import _colours, to_html, to_html_fragment
-from medprm_scorer.results.terminal import to_rich, to_text
+from medprm_scorer.results.terminal import losing_to_rich, to_rich, to_text
 from medprm_scorer.text.sanitize import clean_text
 from tests.support.example_rankings import QUESTION, example_ranking, make_chain, make_ranking
 from tests.support.pages import Page
@@ -173,6 +173,40 @@ def test_brief_leaves_the_others_out():
     Console(file=out, width=90).print(to_rich(example_ranking(), brief=True))
     assert "Votes" in out.getvalue()
     assert "Other chains" not in out.getvalue()
+
+
+def test_the_losing_chain_ends_at_the_step_where_it_breaks():
+    ranking = make_ranking(
+        [
+            make_chain(0, (0.9, 0.8), "C"),
+            make_chain(1, (0.1,), "A"),
+            make_chain(2, (0.4, 0.4, 0.4), "D"),
+            make_chain(3, (0.7, 0.4, 0.2), "D"),  # of the most frequent other answer, the chain that breaks last
+            make_chain(4, (0.6,), "B"),  # lost, and does not break
+        ]
+    )
+    out = StringIO()
+    Console(file=out, width=160).print(losing_to_rich(ranking, ascii_only=True))
+    head, first, last = out.getvalue().splitlines()
+    assert head == "Losing chain: candidate [3], answer D, reward 0.200, breaks at step 2 of 3"
+    assert "+ 0.700 #######..." in first
+    assert "- 0.400 ####......" in last
+    assert last.rstrip().endswith("<- breaks here")
+
+
+def test_without_a_chain_that_breaks_there_is_none_to_show():
+    assert losing_to_rich(make_ranking([make_chain(0, (0.9,), "C"), make_chain(1, (0.6,), "D")])) is None
+    assert losing_to_rich(make_ranking([make_chain(0, (0.9,), "C"), make_chain(1, (0.1,), None)])) is None
+    assert not CONTROLS.search(render_losing(hostile_ranking()))
+
+
+def render_losing(ranking: Ranking) -> str:
+    out = StringIO()
+    wrong = ranking.chains[0].model_copy(update={"index": 5, "answer": ranking.answer + "x"})
+    Console(file=out, width=90).print(
+        losing_to_rich(ranking.model_copy(update={"chains": [*ranking.chains, wrong]}), ascii_only=True)
+    )
+    return out.getvalue()
 
 
 @pytest.mark.parametrize("draw", [to_text, render], ids=["text", "rich"])
