@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Any
 
 from medprm_scorer.errors import InputError
 from medprm_scorer.results.facts import is_good, is_scored, weakest_step
-from medprm_scorer.results.terminal import costs, majority_note, method
+from medprm_scorer.results.terminal import costs, majority_note, method, no_answer
 from medprm_scorer.text.sanitize import clean_text, one_line
 
 if TYPE_CHECKING:
@@ -105,6 +105,7 @@ def _values(ranking: "Ranking", documents: Sequence[str]) -> dict[str, Any]:
         "majority_note": majority_note(ranking),
         "costs": costs(ranking),
         "colours": _colours,
+        "no_answer": no_answer,
         "is_good": is_good,
         "is_scored": is_scored,
         "weakest_step": weakest_step,

@@ -43,6 +43,11 @@ def method(ranking: "Ranking") -> str:
     return f"{ranking.strategy.replace('_', ' ')}, chain reward = {ranking.aggregate} of its steps"
 
 
+def no_answer(ranking: "Ranking") -> str:
+    """What is shown in place of an answer where there is none."""
+    return "(declines to answer)" if ranking.declined else "(none given)"
+
+
 def costs(ranking: "Ranking") -> str:
     """What was read and run, in one line."""
     used, given = ranking.documents_used, ranking.documents_given
@@ -87,7 +92,7 @@ def _winner(ranking: "Ranking", ascii_only: bool) -> RenderableType:
     best = ranking.best
     head = Text()
     head.append("\nAnswer: ", style="bold")
-    head.append(one_line(ranking.answer) if ranking.answer else "(none given)", style="bold")
+    head.append(one_line(ranking.answer) if ranking.answer else no_answer(ranking), style="bold")
     head.append(f"   by {method(ranking)}", style="dim")
     head.append("\nWinner: ", style="bold")
     head.append(f"candidate [{best.index}], reward ")
@@ -185,8 +190,11 @@ def _others(ranking: "Ranking", ascii_only: bool) -> list[RenderableType]:
         table.add_row(
             Text(f"[{chain.index}]"),
             Text(f"{'+' if is_good(reward) else '-'} {reward:.3f}", style=_GOOD if is_good(reward) else _BAD),
-            Text(one_line(chain.answer) if chain.answer else "none"),
-            Text(f"{weakest} of {len(chain.steps)} ({step.reward:.3f}): {_MARKER.sub('', one_line(step.text))}"),
+            Text(one_line(chain.answer) if chain.answer else "declines" if chain.declined else "none"),
+            Text(
+                f"{'cut off; ' if chain.truncated else ''}{weakest} of {len(chain.steps)} ({step.reward:.3f}): "
+                f"{_MARKER.sub('', one_line(step.text))}"
+            ),
         )
     return [_heading("\nOther chains, by reward"), _indented(table)]
 
