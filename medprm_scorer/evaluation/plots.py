@@ -68,6 +68,7 @@ def scaling_figure(evaluation: Evaluation, aggregate: str | None = None) -> "Fig
     others = evaluation.aggregates[1:] if aggregate is None else []
     if aggregate is None and evaluation.aggregates:
         aggregate = evaluation.aggregates[0]
+    small: list[tuple[str, SourceResult, str | None]]
     small = [(f"chain reward = {one_line(other)}", evaluation.total, other) for other in others]
     sources = [part for part in evaluation.sources if part.cells] if len(evaluation.sources) > 1 else []
     small += [(source_name(part.source), part, aggregate) for part in sources[:_SOURCES]]

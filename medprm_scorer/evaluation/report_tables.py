@@ -234,17 +234,17 @@ def _official(evaluation: Evaluation, signs: Signs) -> Sheet:
         return f"{right:,} / {questions:,} ({right / questions:.1%})"
 
     rows = []
-    shares: list[tuple[float | None, float]] = []
+    judged: list[tuple[float | None, float]] = []
     for name, _, part in _parts(evaluation.model_copy(update={"average": None}), signs):
         found, questions = part.official, part.official.questions or part.questions
         rows.append((name, share(found.right, questions), share(found.majority_right, questions)))
         if part is not evaluation.total and questions:
-            best = None if found.right is None else found.right / questions
-            shares.append((best, found.majority_right / questions))
-    if len(shares) > 1:
-        bests = [best for best, _ in shares if best is not None]
-        best = f"{sum(bests) / len(bests):.1%}" if len(bests) == len(shares) else signs.none
-        rows.insert(-1, ("macro average", best, f"{sum(majority for _, majority in shares) / len(shares):.1%}"))
+            right = None if found.right is None else found.right / questions
+            judged.append((right, found.majority_right / questions))
+    if len(judged) > 1:
+        bests = [best for best, _ in judged if best is not None]
+        best = f"{sum(bests) / len(bests):.1%}" if len(bests) == len(judged) else signs.none
+        rows.insert(-1, ("macro average", best, f"{sum(majority for _, majority in judged) / len(judged):.1%}"))
     title = "Right by the authors' own selection (highest min reward) and by majority vote"
     return Sheet(title, ("source", "authors' selection", "majority vote"), tuple(rows))
 
