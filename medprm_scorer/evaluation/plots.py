@@ -81,7 +81,7 @@ def scaling_figure(evaluation: Evaluation, aggregate: str | None = None) -> "Fig
     curves = _panel(axes, evaluation.total, aggregate, sizes)
     axes.set_title(_title(evaluation, aggregate), fontsize=_LARGE, color=_INK, loc="left", parse_math=False)
     axes.set_xlabel("number of candidates n", fontsize=_MIDDLE, color=_INK)
-    axes.set_ylabel("questions answered rightly (%)", fontsize=_MIDDLE, color=_INK)
+    axes.set_ylabel("questions answered correctly (%)", fontsize=_MIDDLE, color=_INK)
     if curves:
         curves.sort(key=lambda curve: -curve[0])
         handles = [handle for _, handle in curves]
