@@ -250,7 +250,10 @@ def _official(evaluation: Evaluation, signs: Signs) -> Sheet:
 
 
 def _paper(paper: Paper, signs: Signs) -> Sheet:
-    """The paper's benchmarks, the published figures under ours, and majority vote's counts beside those known."""
+    """The paper's benchmarks, the published figures under ours, and majority vote's counts beside those known.
+
+    A benchmark that the file has no questions of has dashes.
+    """
     choices = CHOICES[:4]
 
     def row(name: str, questions: str, values: dict[str, float | None], *counts: str) -> tuple[str, ...]:
@@ -261,8 +264,10 @@ def _paper(paper: Paper, signs: Signs) -> Sheet:
 
     rows = []
     for one in paper.rows:
-        ours = {choice: getattr(one, choice) for choice in choices}
-        counts = (f"{one.majority_right:,}", check(one.majority_right, one.released_right))
+        ours, counts = {}, (signs.none, signs.none)
+        if one.questions:
+            ours = {choice: getattr(one, choice) for choice in choices}
+            counts = (f"{one.majority_right:,}", check(one.majority_right, one.released_right))
         rows.append(row(one_line(one.benchmark), f"{one.questions:,}", ours, *counts))
         if one.published:
             rows.append(row("  published", "", dict(one.published)))

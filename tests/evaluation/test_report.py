@@ -304,6 +304,13 @@ def test_the_papers_table_has_the_published_figures_and_checks_the_counts():
     ]
 
 
+def test_a_benchmark_without_questions_has_no_figures():
+    paper = traced_evaluation().paper
+    absent = paper.rows[0].model_copy(update={"questions": 0, "majority_right": 0, "single": 0.0})
+    evaluation = traced_evaluation(paper=paper.model_copy(update={"rows": [absent]}))
+    assert table(evaluation, "The paper's benchmarks")[1] == ["MedQA-4", "0", *["-"] * 6]
+
+
 @pytest.mark.parametrize("width", [40, 80, 110, 200])
 def test_hostile_names_cannot_steer_the_terminal(width):
     text = render(hostile_evaluation(), width, official=True)
