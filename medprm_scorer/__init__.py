@@ -78,3 +78,8 @@ def __getattr__(name: str) -> Any:
     value = getattr(import_module(f"{__name__}.{_HOMES[name]}"), name)
     globals()[name] = value
     return value
+
+
+def __dir__() -> list[str]:
+    """The public names, for completion in a shell or an editor, though none of them has been imported yet."""
+    return sorted({*globals(), *__all__})

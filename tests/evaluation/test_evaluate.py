@@ -341,7 +341,7 @@ def test_questions_that_count_as_wrong_or_stand_twice_are_said(tmp_path, capsys)
     assert found.total.cell(1, "weighted_vote", "min").accuracy.value == pytest.approx(1 / 3)
     _, out, _ = run_cli(capsys, file)
     assert "1 question without any scored candidate: choices by rewards count as wrong there" in out
-    assert "1 question stood in the file before" in out
+    assert "1 question repeated" in out
 
 
 def test_documents_that_were_not_read_are_said(tmp_path, demo, capsys):

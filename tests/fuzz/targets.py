@@ -70,7 +70,7 @@ def report(data: bytes) -> None:
     ranking = make_ranking(chains, ("weighted_vote", "best_of_n", "majority_vote")[cut.number(3)], cut.rest())
     shown = to_text(ranking)
     assert clean_text(shown) == shown
-    page = Page(to_html(ranking))
+    page = Page(to_html(ranking, [cut.text(40), ranking.question] if cut.number(2) else []))
     assert set(page.tags) <= _ALLOWED, set(page.tags) - _ALLOWED
     assert {name for name, _ in page.attributes} <= _ATTRIBUTES
     assert Ranking.model_validate_json(ranking.model_dump_json()) == ranking
