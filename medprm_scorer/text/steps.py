@@ -1,11 +1,14 @@
 r"""From a chain of thought to the steps that the model judges one by one.
 
-The model was trained on chains split at `Step 1:`, `Step 2:`, … (the `marker` rule; source: the authors' prompt as
-recorded in the project's facts on Med-PRM, the same for the released test set). Chains written by other policies often
-have no such marker. For them the other rules find the author's own structure; which rule decided is part of the result:
+The model was trained on chains split at `Step 1:`, `Step 2:`, … (the `marker` rule; source: `prm_process_solution` in
+`python/3_test_dataset_sampling.py` of the authors' repository eth-medical-ai-lab/Med-PRM). Chains of other policies
+often have no such marker. For them the other rules find the author's own structure; which rule decided is part of the
+result:
 
 - `given`       the caller passed the steps as a list.
-- `marker`      newlines become spaces, then a step starts at each `Step <number>:`; a `## ` before it is dropped.
+- `marker`      newlines become spaces, then a step starts at each `Step <number>:` or `## Step <number>:`. Each step is
+                stripped, then every `## ` in it is deleted: `## Final Diagnosis: X` becomes `Final Diagnosis: X`. Text
+                before the first step, and a text without a marker, keep theirs.
 - `numbered`    a step starts at each line `1.`, `2.`, … (or `1)`, `2)`, …), all indented like the first.
 - `headings`    a step starts at each markdown heading (`# …` to `###### …`).
 - `paragraphs`  a step is a run of lines between blank lines.
@@ -28,7 +31,7 @@ SPLIT_RULES = ("auto", "marker", "numbered", "headings", "paragraphs", "whole")
 
 # None of these patterns can backtrack over more than the run of characters it has just read, so all are linear-time.
 _NEWLINE = re.compile(r"\r\n|\r")
-_MARKER = re.compile(r"(?:## )?(Step \d+:)")
+_MARKER = re.compile(r"(?:## )?Step \d+:")
 # `1.5 mg` at the start of a line is a dose and not an item; three digits keep int() away from hostile runs of digits
 _NUMBERED = re.compile(r"([ \t]*)(?:\*\*)?([0-9]{1,3})[.)](?![0-9])")
 _HEADING = re.compile(r" {0,3}#{1,6}[ \t]+\S")
@@ -89,9 +92,9 @@ def split_steps(chain: str | Sequence[str], rule: str = "auto") -> Steps:
     if rule in ("auto", "marker"):
         markers = list(_MARKER.finditer(flat))
         if markers:
-            ends = [marker.start() for marker in markers[1:]] + [len(flat)]
-            steps = tuple(flat[marker.start(1) : end].strip() for marker, end in zip(markers, ends, strict=True))
-            return Steps(flat[: markers[0].start()].strip(), steps, "marker")
+            starts = [marker.start() for marker in markers]
+            steps = [flat[start:end] for start, end in zip(starts, [*starts[1:], len(flat)], strict=True)]
+            return Steps(flat[: starts[0]].strip(), tuple(step.strip().replace("## ", "") for step in steps), "marker")
     lines = text.split("\n")
     for name, find_starts in _LINE_RULES.items():
         if rule in ("auto", name):
