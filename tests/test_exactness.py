@@ -33,7 +33,7 @@ def body(rng: random.Random) -> str:
 
 def numbered(rng: random.Random, form: str, count: int | None = None) -> str:
     """Steps in the form given, with `{n}` for the number and `{body}` for random words."""
-    count = count or rng.randint(2, 7)
+    count = count or rng.randint(2, 5)
     return "".join(form.replace("{n}", str(n)).replace("{body}", body(rng)) for n in range(1, count + 1))
 
 

@@ -24,7 +24,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 
 from medprm_scorer.errors import InputError
-from medprm_scorer.text.steps import strip_reasoning
+from medprm_scorer.text.reasoning import strip_reasoning
 
 # All repeats are bounded or cannot overlap with what follows them: no pattern takes more than linear time.
 _BOXED = re.compile(r"\\boxed\s*\{\s*|\\[{}]|[{}]")
