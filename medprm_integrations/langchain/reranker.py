@@ -42,7 +42,7 @@ class MedPRMReranker(KnownSettings, RunnableSerializable[RerankInput, Ranking]):
     Args:
         prm: The reward model.
         strategy: `weighted_vote`, `best_of_n` or `majority_vote`.
-        aggregate: How step rewards become a chain reward: `min`, `last`, `mean`, `prod`, `geomean` or `max`.
+        aggregate: How step rewards become a chain reward: one of `medprm_scorer.aggregate.AGGREGATES`.
         top_n: How many chains the ranking keeps, the best first; None keeps all. The votes are always of all.
 
     Example:

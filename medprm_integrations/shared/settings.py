@@ -29,7 +29,7 @@ Strategy = Annotated[str, AfterValidator(_checked("strategy"))]
 """`weighted_vote`, `best_of_n` or `majority_vote`."""
 
 Aggregate = Annotated[str, AfterValidator(_checked("aggregate"))]
-"""`min`, `last`, `mean`, `prod`, `geomean` or `max`."""
+"""One of `medprm_scorer.aggregate.AGGREGATES`."""
 
 SampleCount = Annotated[int, Field(ge=1, le=1024, strict=True)]
 """How many samples are drawn; the bound is there so that a slip does not become a bill."""

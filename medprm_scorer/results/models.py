@@ -114,7 +114,7 @@ class ScoredChain(_Result):
         """The reward of the whole chain, in [0, 1].
 
         Args:
-            aggregate: One of `min last mean prod geomean max`; the paper uses `min`.
+            aggregate: One of `min last mean prod geomean max min_of_three`; the paper uses `min`.
 
         Raises:
             ScoringError: The chain could not be scored and so has no reward.

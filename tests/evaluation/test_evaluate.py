@@ -17,6 +17,7 @@ import pytest
 import torch
 
 from medprm_scorer import MedPRM, cli
+from medprm_scorer.aggregate import AGGREGATES
 from medprm_scorer.errors import InputError, ScoringError
 from medprm_scorer.evaluation.evaluate import Plan, evaluate
 from medprm_scorer.evaluation.results import Evaluation
@@ -471,7 +472,7 @@ def test_command_line(records, found, tmp_path, capsys):
     assert status == 0
     parsed = Evaluation.model_validate_json(out)
     assert parsed.sizes == [4]
-    assert len(parsed.aggregates) == 6
+    assert parsed.aggregates == list(AGGREGATES)
     assert parsed.seed == 9
 
 
