@@ -18,7 +18,7 @@ from transformers import __version__ as transformers_version
 from medprm_scorer.bench.baselines import PADDED_ROWS, Watch, card, matrix_rate, padded, useful_flops
 from medprm_scorer.bench.workload import Requests, make_model, make_scorer
 from medprm_scorer.encoding import EncodedPrompt
-from medprm_scorer.local.peak_memory import PeakMemory
+from medprm_scorer.local.memory import PeakMemory
 from medprm_scorer.local.reward_head import RewardHead
 from medprm_scorer.results.models import RankRequest
 

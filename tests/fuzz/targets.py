@@ -114,10 +114,10 @@ def tree(data: bytes) -> None:
     for group, (prefix, tails) in enumerate(groups):
         for place, tail in enumerate(tails):
             whole = prefix + tail
-            numbers = [found.number(group, place, depth) for depth in range(len(whole))]
+            numbers = [found.index(group, place, depth) for depth in range(len(whole))]
             assert None not in numbers
             assert [found.ids[number] for number in numbers] == list(whole)  # type: ignore[index]
-            assert [found.depths[number] for number in numbers] == list(range(len(whole)))  # type: ignore[index]
+            assert [found.positions[number] for number in numbers] == list(range(len(whole)))  # type: ignore[index]
             assert all(one < two for one, two in pairwise(numbers))  # type: ignore[operator]
             begin = draw.randrange(found.size)
             stop = draw.randrange(begin, found.size) + 1
@@ -125,10 +125,10 @@ def tree(data: bytes) -> None:
             for asking in [number for number in numbers if number is not None and begin <= number < stop]:
                 seen: list[int] = []
                 for piece in pieces:
-                    if piece.begin <= asking - begin < piece.stop:
-                        last = min(piece.length, asking - begin - piece.begin + 1) if piece.own else piece.length
-                        seen += range(piece.depth, piece.depth + last)
-                assert seen == list(range(found.depths[asking] + 1))
+                    if piece.start <= asking - begin < piece.end:
+                        last = min(piece.length, asking - begin - piece.start + 1) if piece.in_row else piece.length
+                        seen += range(piece.position, piece.position + last)
+                assert seen == list(range(found.positions[asking] + 1))
 
 
 def files(data: bytes) -> None:
