@@ -5,7 +5,7 @@ import os
 import time
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, NoReturn
 
 from medprm_scorer.batches import Entry, Pipeline, finish_batch, prompts_of
 from medprm_scorer.encoding import EncodedPrompt, PromptEncoder, load_tokenizer
@@ -203,6 +203,18 @@ class MedPRM:
 
     def __repr__(self) -> str:
         return f"MedPRM({self.engine.name})"
+
+    def __copy__(self) -> "MedPRM":
+        """The same object: a copy of what holds it shares the weights."""
+        return self
+
+    def __deepcopy__(self, memo: object) -> "MedPRM":
+        """The same object: a copy of what holds it shares the weights."""
+        return self
+
+    def __reduce__(self) -> NoReturn:
+        """Refuse to be pickled: a pickle would be gigabytes, and loading it would run code."""
+        raise ModelError("a MedPRM cannot be pickled: make it in the process that uses it, with MedPRM.from_pretrained")
 
     @property
     def encoder(self) -> PromptEncoder:
