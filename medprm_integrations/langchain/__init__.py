@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING
 from medprm_scorer.lazy_imports import lazy
 
 if TYPE_CHECKING:
+    from medprm_integrations.langchain.answers import EmbeddingAnswerGroups, LLMAnswerGroups, LLMAnswerReader
     from medprm_integrations.langchain.best_of_n import MedPRMBestOfN
     from medprm_integrations.langchain.chat_model import ChatMedPRM
     from medprm_integrations.langchain.messages import ranking_of
@@ -30,7 +31,10 @@ if TYPE_CHECKING:
 __all__ = [
     "ChatMedPRM",
     "DocumentsLeftOutWarning",
+    "EmbeddingAnswerGroups",
     "IdenticalSamplesWarning",
+    "LLMAnswerGroups",
+    "LLMAnswerReader",
     "MedPRMBestOfN",
     "MedPRMMiddleware",
     "MedPRMOutputParser",
@@ -42,6 +46,7 @@ __all__ = [
 __getattr__, __dir__ = lazy(
     __name__,
     {
+        f"{__name__}.answers": "EmbeddingAnswerGroups LLMAnswerGroups LLMAnswerReader",
         f"{__name__}.best_of_n": "MedPRMBestOfN",
         f"{__name__}.chat_model": "ChatMedPRM",
         f"{__name__}.messages": "ranking_of",

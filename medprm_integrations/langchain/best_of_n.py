@@ -45,7 +45,7 @@ class MedPRMBestOfN(RunnableSerializable[BestOfNInput, AIMessage], SamplingSetti
         prompt: Makes the messages from the input, in which `documents` is one text with numbered documents; None takes
             `medprm_scorer.policy_messages`, which asks for steps as the reward model reads them.
         settings: Those of `SamplingSettings`: `prm`, `n`, `strategy`, `aggregate`, `agree`, `rules`, `answer`,
-            `options`, `max_concurrency`, `on_ranking`.
+            `options`, `group`, `max_concurrency`, `on_ranking`.
 
     Example:
         >>> from medprm_scorer import MedPRM
@@ -166,9 +166,9 @@ class MedPRMBestOfN(RunnableSerializable[BestOfNInput, AIMessage], SamplingSetti
         """What is asked, and the messages or the prompt's input."""
         given = checked_keys(value, ("question",))
         question, documents = question_text(given["question"]), document_texts(given.get("documents"))
-        job = Job(
+        job = Job[AIMessage](
             question=question,
-            rounds=new_rounds(self, answer_of),
+            rounds=new_rounds(self, question, answer_of),
             source=self.llm,
             usage=total_usage,
             documents=documents,

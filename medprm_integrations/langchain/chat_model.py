@@ -59,7 +59,7 @@ class ChatMedPRM(UnstreamedChatModel, ConversationSettings):
             come from no cache. Settings of sampling (`temperature`, `max_tokens`, `stop` and the like) that are given
             here are bound to it.
         settings: Those of `ConversationSettings`: `prm`, `n`, `strategy`, `aggregate`, `agree`, `rules`, `evidence`,
-            `evidence_tools`, `question`, `answer`, `options`, `answer_field`, `max_concurrency`, `on_ranking`.
+            `evidence_tools`, `question`, `answer`, `options`, `group`, `answer_field`, `max_concurrency`, `on_ranking`.
 
     Example:
         >>> from medprm_scorer import MedPRM
@@ -122,9 +122,10 @@ class ChatMedPRM(UnstreamedChatModel, ConversationSettings):
     def _job(self, messages: list[BaseMessage], kwargs: dict[str, Any], ask: Callable[[], Any]) -> Job[AIMessage]:
         bound = {**_bound(self.llm), **kwargs}
         probe = self._final is None and bool(bound.get("tools") or bound.get("functions"))
+        question = last_question(messages) if self.question is None else self.question(messages)
         return Job(
-            question=last_question(messages) if self.question is None else self.question(messages),
-            rounds=new_rounds(self, self._candidate, probe=probe),
+            question=question,
+            rounds=new_rounds(self, question, self._candidate, probe=probe),
             ask=ask,
             source=self.llm,
             usage=total_usage,

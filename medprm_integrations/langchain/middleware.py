@@ -53,7 +53,7 @@ class MedPRMMiddleware(AgentMiddleware):
     Args:
         prm: The reward model.
         settings: Those of `ConversationSettings`: `n`, `strategy`, `aggregate`, `agree`, `rules`, `evidence`,
-            `evidence_tools`, `question`, `answer`, `options`, `answer_field`, `max_concurrency`, `on_ranking`.
+            `evidence_tools`, `question`, `answer`, `options`, `group`, `answer_field`, `max_concurrency`, `on_ranking`.
 
     Raises:
         ValueError: A setting is unknown, out of its range or of the wrong kind.
@@ -96,9 +96,10 @@ class MedPRMMiddleware(AgentMiddleware):
         warn_of_unknown_tools(settings.evidence_tools, _known_tools(request), self)
         names = _schema_names(request.response_format)
         read = partial(_candidate, structured=request.response_format is not None, names=names, settings=settings)
+        question = last_question(messages) if settings.question is None else settings.question(request)
         return Job(
-            question=last_question(messages) if settings.question is None else settings.question(request),
-            rounds=new_rounds(settings, read, probe=True),
+            question=question,
+            rounds=new_rounds(settings, question, read, probe=True),
             ask=partial(handler, request.override(model=sampler(request.model))),
             source=request.model,
             usage=lambda responses: total_usage(map(_answer, responses)),

@@ -35,7 +35,7 @@ class MedPRMOutputParser(BaseGenerationOutputParser[AIMessage], ChoiceSettings):
     Args:
         question: The question; a text, a message or a prompt.
         documents: What the answers are checked against.
-        settings: Those of `ChoiceSettings`: `prm`, `strategy`, `aggregate`, `answer`, `options`, `on_ranking`.
+        settings: Those of `ChoiceSettings`: `prm`, `strategy`, `aggregate`, `answer`, `options`, `group`, `on_ranking`.
 
     Example:
         >>> from medprm_scorer import MedPRM
@@ -90,7 +90,7 @@ class MedPRMOutputParser(BaseGenerationOutputParser[AIMessage], ChoiceSettings):
         samples = samples_of(result)
         warn_of_identical([sample.text for sample in samples], self.prm)
         question = WITHOUT_QUESTION if self.question is None else question_text(self.question)
-        return request_of(question, samples, document_texts(self.documents))
+        return request_of(self, question, samples, document_texts(self.documents))
 
     def _best(self, result: list[Generation], ranking: Ranking) -> AIMessage:
         message, usage = _message(result[ranking.best.index]), total_usage([_message(result[0])])

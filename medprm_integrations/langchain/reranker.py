@@ -36,7 +36,7 @@ class MedPRMReranker(RunnableSerializable[RerankInput, Ranking], ChoiceSettings)
 
     Args:
         top_n: How many chains the ranking keeps, the best first; None keeps all. The votes are always of all.
-        settings: Those of `ChoiceSettings`: `prm`, `strategy`, `aggregate`, `answer`, `options`, `on_ranking`.
+        settings: Those of `ChoiceSettings`: `prm`, `strategy`, `aggregate`, `answer`, `options`, `group`, `on_ranking`.
 
     Example:
         >>> from medprm_scorer import MedPRM
@@ -104,12 +104,21 @@ class MedPRMReranker(RunnableSerializable[RerankInput, Ranking], ChoiceSettings)
         return only(await self._arank_all([value]))
 
     def _rank_all(self, values: list[RerankInput]) -> list[Exception | Ranking]:
-        requests = [_request(value) for value in values]
+        requests = [self._request(value) for value in values]
         return self._merge(requests, rank_all(self, _good(requests)))
 
     async def _arank_all(self, values: list[RerankInput]) -> list[Exception | Ranking]:
-        requests = [_request(value) for value in values]
+        requests = [self._request(value) for value in values]
         return self._merge(requests, await arank_all(self, _good(requests)))
+
+    def _request(self, value: RerankInput) -> RankRequest | MedPRMError:
+        """The request that an input stands for, or what is wrong with it."""
+        try:
+            given = checked_keys(value, ("question", "candidates"))
+            question, documents = question_text(given["question"]), document_texts(given.get("documents"))
+            return request_of(self, question, samples_of(given["candidates"]), documents)
+        except MedPRMError as error:
+            return error
 
     def _merge(
         self, requests: Sequence[RankRequest | MedPRMError], results: Sequence[Ranking | Exception]
@@ -125,16 +134,6 @@ class MedPRMReranker(RunnableSerializable[RerankInput, Ranking], ChoiceSettings)
                 result.args = (f"request {place}: {result}",)
             merged.append(result)
         return merged
-
-
-def _request(value: RerankInput) -> RankRequest | MedPRMError:
-    """The request that an input stands for, or what is wrong with it."""
-    try:
-        given = checked_keys(value, ("question", "candidates"))
-        samples = samples_of(given["candidates"])
-        return request_of(question_text(given["question"]), samples, document_texts(given.get("documents")))
-    except MedPRMError as error:
-        return error
 
 
 def _good(requests: Sequence[RankRequest | MedPRMError]) -> list[RankRequest]:

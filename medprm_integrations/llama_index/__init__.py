@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING
 from medprm_scorer.lazy_imports import lazy
 
 if TYPE_CHECKING:
+    from medprm_integrations.llama_index.answers import EmbeddingAnswerGroups, LLMAnswerGroups, LLMAnswerReader
     from medprm_integrations.llama_index.evaluator import MedPRMEvaluator
     from medprm_integrations.llama_index.llm import MedPRMLLM
     from medprm_integrations.llama_index.nodes import chain_node
@@ -31,7 +32,10 @@ if TYPE_CHECKING:
 
 __all__ = [
     "DocumentsLeftOutWarning",
+    "EmbeddingAnswerGroups",
     "IdenticalSamplesWarning",
+    "LLMAnswerGroups",
+    "LLMAnswerReader",
     "MedPRMEvaluator",
     "MedPRMLLM",
     "MedPRMRerank",
@@ -45,6 +49,7 @@ __all__ = [
 __getattr__, __dir__ = lazy(
     __name__,
     {
+        f"{__name__}.answers": "EmbeddingAnswerGroups LLMAnswerGroups LLMAnswerReader",
         f"{__name__}.evaluator": "MedPRMEvaluator",
         f"{__name__}.llm": "MedPRMLLM",
         f"{__name__}.nodes": "chain_node",

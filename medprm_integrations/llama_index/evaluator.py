@@ -83,7 +83,7 @@ class MedPRMEvaluator(BaseEvaluator):
         Raises:
             InputError: The query or the response is missing, or the query is blank or too long.
         """
-        request = _request(query, response, contexts)
+        request = self._request(query, response, contexts)
         return self._result(request, *rank_all(self.settings, [request]))
 
     @override
@@ -95,7 +95,7 @@ class MedPRMEvaluator(BaseEvaluator):
         **kwargs: Any,
     ) -> EvaluationResult:
         """`evaluate`, with the event loop left free."""
-        request = _request(query, response, contexts)
+        request = self._request(query, response, contexts)
         return self._result(request, *await arank_all(self.settings, [request]))
 
     @override
@@ -115,6 +115,15 @@ class MedPRMEvaluator(BaseEvaluator):
     ) -> EvaluationResult:
         """`evaluate_response`, with the event loop left free."""
         return await self.aevaluate(query, *_parts(response), **kwargs)
+
+    def _request(self, query: object, response: object, contexts: Sequence[str] | None) -> RankRequest:
+        sample = structured_sample(response) if isinstance(response, BaseModel) else Sample(response)  # type: ignore[arg-type]
+        for name, value in (("query", query), ("response", sample.chain)):
+            if not isinstance(value, str | tuple):
+                raise InputError(f"the {name} must be a text, not {type(value).__name__}")
+        if isinstance(contexts, str):
+            raise InputError("contexts must be a list of texts")
+        return request_of(self.settings, cast("str", query), [sample], contexts or ())
 
     def _result(self, request: RankRequest, ranking: Ranking | Exception) -> EvaluationResult:
         (answer,) = request.candidates
@@ -154,13 +163,3 @@ def _parts(response: Any) -> tuple[Any, list[str] | None]:
         return None, None
     documents = [node for node in response.source_nodes if not is_chain(node)]
     return response.response, texts(documents, MetadataMode.LLM)
-
-
-def _request(query: object, response: object, contexts: Sequence[str] | None) -> RankRequest:
-    sample = structured_sample(response) if isinstance(response, BaseModel) else Sample(response)  # type: ignore[arg-type]
-    for name, value in (("query", query), ("response", sample.chain)):
-        if not isinstance(value, str | tuple):
-            raise InputError(f"the {name} must be a text, not {type(value).__name__}")
-    if isinstance(contexts, str):
-        raise InputError("contexts must be a list of texts")
-    return request_of(cast("str", query), [sample], contexts or ())

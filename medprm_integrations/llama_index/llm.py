@@ -57,7 +57,7 @@ class MedPRMLLM(UnstreamedLLM, ConversationSettings):
     Args:
         llm: The model to sample from, with a temperature above 0.
         settings: Those of `ConversationSettings`: `prm`, `n`, `strategy`, `aggregate`, `agree`, `rules`, `evidence`,
-            `evidence_tools`, `question`, `answer`, `options`, `max_concurrency`, `on_ranking`.
+            `evidence_tools`, `question`, `answer`, `options`, `group`, `max_concurrency`, `on_ranking`.
 
     Example:
         >>> from medprm_scorer import MedPRM
@@ -122,7 +122,7 @@ class MedPRMLLM(UnstreamedLLM, ConversationSettings):
         context = context_documents(filled.context, self.prm.count_tokens)
         return Job(
             question=question,
-            rounds=new_rounds(self, read, probe=probe),
+            rounds=new_rounds(self, question, read, probe=probe),
             ask=ask,
             source=self.llm,
             usage=total_usage,

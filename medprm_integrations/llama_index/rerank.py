@@ -65,7 +65,7 @@ class MedPRMRerank(PromptMixin, BaseNodePostprocessor, SamplingSettings):
         text_qa_template: What the `llm` is asked, with `query_str` and `context_str` (numbered documents); the default
             asks for steps as the reward model reads them. `get_prompts` and `update_prompts` know it by this name.
         settings: Those of `SamplingSettings`: `prm`, `n`, `strategy`, `aggregate`, `agree`, `rules`, `answer`,
-            `options`, `max_concurrency`, `on_ranking`.
+            `options`, `group`, `max_concurrency`, `on_ranking`.
 
     Example:
         >>> from medprm_scorer import MedPRM
@@ -117,7 +117,7 @@ class MedPRMRerank(PromptMixin, BaseNodePostprocessor, SamplingSettings):
             return []
         with self._reported(asked) as report:
             if asked.chains:
-                return report(self._ranked(asked, only(rank_all(self, [asked.request()]))))
+                return report(self._ranked(asked, only(rank_all(self, [asked.request(self)]))))
             return report(self._sampled(asked, choose(self, self._job(asked, is_async=False))))
 
     @override
@@ -129,7 +129,7 @@ class MedPRMRerank(PromptMixin, BaseNodePostprocessor, SamplingSettings):
             return []
         with self._reported(asked) as report:
             if asked.chains:
-                return report(self._ranked(asked, only(await arank_all(self, [asked.request()]))))
+                return report(self._ranked(asked, only(await arank_all(self, [asked.request(self)]))))
             return report(self._sampled(asked, await achoose(self, self._job(asked, is_async=True))))
 
     def _job(self, asked: "_Asked", *, is_async: bool) -> Job[Response]:
@@ -141,7 +141,7 @@ class MedPRMRerank(PromptMixin, BaseNodePostprocessor, SamplingSettings):
         values = prompt_values(asked.question, texts(asked.others, MetadataMode.LLM))
         return Job(
             question=asked.question,
-            rounds=new_rounds(self, sample_of),
+            rounds=new_rounds(self, asked.question, sample_of),
             ask=asking(self.llm, self.text_qa_template, values, None, is_async=is_async),
             source=self.llm,
             usage=total_usage,
@@ -211,7 +211,6 @@ class _Asked:
         self.others = [node for node in self.nodes if not is_chain(node)]
         self.documents = texts(self.others, MetadataMode.EMBED)
 
-    def request(self) -> RankRequest:
-        return request_of(
-            self.question, [Sample(text) for text in texts(self.chains, MetadataMode.NONE)], self.documents
-        )
+    def request(self, settings: SamplingSettings) -> RankRequest:
+        chains = [Sample(text) for text in texts(self.chains, MetadataMode.NONE)]
+        return request_of(settings, self.question, chains, self.documents)

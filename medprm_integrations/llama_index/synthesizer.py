@@ -67,7 +67,7 @@ class MedPRMSynthesizer(BaseSynthesizer):
         output_cls: Give answers of this class.
         callback_manager: As in LlamaIndex.
         settings: Those of `SamplingSettings`: `n`, `strategy`, `aggregate`, `agree`, `rules`, `answer`, `options`,
-            `answer_field`, `max_concurrency`, `on_ranking`.
+            `group`, `answer_field`, `max_concurrency`, `on_ranking`.
 
     Raises:
         ValueError: A setting is unknown, out of its range or of the wrong kind, or the `llm` is a `MedPRMLLM`.
@@ -201,7 +201,7 @@ class MedPRMSynthesizer(BaseSynthesizer):
         values = prompt_values(question, documents, values)
         return Job(
             question=question,
-            rounds=new_rounds(self.settings, partial(sample_of, answer_field=self.settings.answer_field)),
+            rounds=new_rounds(self.settings, question, partial(sample_of, answer_field=self.settings.answer_field)),
             ask=asking(self._llm, self._template, values, self._output_cls, is_async=is_async),
             source=self._llm,
             usage=total_usage,

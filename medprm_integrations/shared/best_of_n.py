@@ -9,6 +9,7 @@ there already.
 import logging
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
+from functools import partial
 from itertools import islice
 from typing import Any, Generic, TypeVar, cast
 
@@ -18,6 +19,7 @@ from medprm_integrations.shared.ranking_metadata import RankingMetadata, ranking
 from medprm_integrations.shared.settings import DEFAULT_CONCURRENCY, ChoiceSettings, SamplingSettings
 from medprm_integrations.shared.user_warnings import warn_of_failures, warn_of_identical, warn_of_unread
 from medprm_scorer.errors import InputError
+from medprm_scorer.preparation import make_request
 from medprm_scorer.results.models import Ranking, RankRequest
 from medprm_scorer.text.sample_rounds import Sample, SampleRounds
 
@@ -83,6 +85,7 @@ class Choice(Generic[Value]):
 
 def new_rounds(
     settings: SamplingSettings,
+    question: str,
     read: Callable[[Value], Sample | str | Exception | None],
     *,
     probe: bool = False,
@@ -91,10 +94,11 @@ def new_rounds(
 
     Args:
         settings: How many, and when it is enough.
+        question: The question, whose options the answers are read by.
         read: A sample as a candidate, as in `SampleRounds`.
         probe: Draw one first, which may be a call of tools.
     """
-    answer = settings.answer or settings.prm.read_answer
+    answer = partial(settings.prm.read_answer, question=question, answer=settings.answer, options=settings.options)
     return SampleRounds(settings.n, read, rules=settings.rules, agree=settings.agree, answer=answer, probe=probe)
 
 
@@ -139,7 +143,7 @@ def choose_all(
         _take_in(turns, run_all([job.ask for job, count in turns for _ in range(count)], limit, stops))
     ready = _with_candidates(jobs)
     evidence = [job.found(gathered(job.evidence, job.read), settings) for job in ready]
-    return _choices(jobs, rank_all(settings, _requests(ready, evidence), evidence))
+    return _choices(jobs, rank_all(settings, _requests(settings, ready, evidence), evidence))
 
 
 async def achoose_all(
@@ -154,7 +158,7 @@ async def achoose_all(
         _take_in(turns, await arun_all([job.ask for job, count in turns for _ in range(count)], limit, stops))
     ready = _with_candidates(jobs)
     evidence = [job.found(await agathered(job.evidence, job.read), settings) for job in ready]
-    return _choices(jobs, await arank_all(settings, _requests(ready, evidence), evidence))
+    return _choices(jobs, await arank_all(settings, _requests(settings, ready, evidence), evidence))
 
 
 def rank_all(
@@ -207,16 +211,29 @@ def _with_candidates(jobs: Sequence[Job[Value] | Exception]) -> list[Job[Value]]
     return ready
 
 
-def _requests(jobs: Sequence[Job[Any]], evidence: Sequence[Evidence]) -> list[RankRequest]:
+def _requests(settings: ChoiceSettings, jobs: Sequence[Job[Any]], evidence: Sequence[Evidence]) -> list[RankRequest]:
     return [
-        request_of(job.question, job.rounds.samples, found.texts) for job, found in zip(jobs, evidence, strict=True)
+        request_of(settings, job.question, job.rounds.samples, found.texts)
+        for job, found in zip(jobs, evidence, strict=True)
     ]
 
 
-def request_of(question: str, samples: Sequence[Sample], documents: Sequence[str]) -> RankRequest:
-    """The request that ranks samples."""
-    candidates = [sample.chain if isinstance(sample.chain, str) else list(sample.chain) for sample in samples]
-    return RankRequest(question=question, candidates=candidates, documents=list(documents))
+def request_of(
+    settings: ChoiceSettings, question: str, samples: Sequence[Sample], documents: Sequence[str]
+) -> RankRequest:
+    """The request that ranks samples, with what is known of each.
+
+    Raises:
+        InputError: Something has the wrong type; the message names it.
+    """
+    return make_request(
+        question,
+        [sample.chain for sample in samples],
+        documents,
+        options=settings.options,
+        answers=[sample.answer for sample in samples],
+        truncated=[place for place, sample in enumerate(samples) if sample.truncated],
+    )
 
 
 def _reported(

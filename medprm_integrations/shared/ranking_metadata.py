@@ -14,11 +14,11 @@ KEY = "medprm"
 class RankingMetadata(dict[str, Any]):
     """A ranking as plain data, since answers are written to JSON and checkpoints. Its `repr` shows no text.
 
-    The keys are those of `Ranking`, and five more: `cautions` (what to know before relying on the answer), `usage`
-    (tokens of all samples together, `input_tokens`, `output_tokens` and `total_tokens`, or None), `samples_failed`
-    (their call raised an error), `samples_dropped` (they called a tool, broke the schema or the rules of sampling, or
-    came when there were enough) and `documents_left_out` (how many of the documents that were at hand the reward model
-    did not read: `documents_given` less `documents_used`).
+    The keys are those of `Ranking`, such as `cautions`, and four more: `usage` (tokens of all samples together,
+    `input_tokens`, `output_tokens` and `total_tokens`, or None), `samples_failed` (their call raised an error),
+    `samples_dropped` (they called a tool, broke the schema or the rules of sampling, or came when there were enough)
+    and `documents_left_out` (how many of the documents that were at hand the reward model did not read:
+    `documents_given` less `documents_used`).
     """
 
     def __repr__(self) -> str:
@@ -40,7 +40,6 @@ def ranking_metadata(
     return RankingMetadata(
         {
             **ranking.model_dump(mode="json"),
-            "cautions": list(ranking.cautions),
             "usage": usage,
             "samples_failed": failed,
             "samples_dropped": rounds.drawn - failed - len(rounds.values) if rounds else 0,

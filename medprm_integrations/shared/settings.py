@@ -12,6 +12,8 @@ from medprm_scorer.request_parsing import MEANT_DOCUMENTS
 from medprm_scorer.results.models import Ranking
 from medprm_scorer.scorer import MedPRM
 from medprm_scorer.selection import Strategy
+from medprm_scorer.text.answer_function import AnswerFunction, GroupFunction
+from medprm_scorer.text.answers import Options
 from medprm_scorer.text.sample_rounds import SamplingRules
 
 DEFAULT_N = 8
@@ -75,16 +77,18 @@ class ChoiceSettings(BaseModel):
         prm: The reward model.
         strategy: `weighted_vote`, `best_of_n` or `majority_vote`.
         aggregate: How step rewards become a chain reward: `min`, `last`, `mean`, `prod`, `geomean` or `max`.
-        answer: Your own function that reads the answer in a chain; None takes the reward model's.
-        options: The options to choose from, as `MedPRM.rank` takes them; None reads them in the question.
+        answer: Reads a chain's answer, as in `MedPRM.rank`; None takes the reward model's own.
+        options: The answers to choose from, as in `MedPRM.rank`; None reads them from the question.
+        group: Says which answers are equal, as in `MedPRM.rank`; None compares their wording.
         on_ranking: Called with each ranking, in the thread or task of the call that it answers.
     """
 
     prm: Annotated[MedPRM, BeforeValidator(reward_model)] = Field(repr=False, exclude=True)
     strategy: Strategy = "weighted_vote"
     aggregate: Aggregate = "min"
-    answer: Callable[..., str | None] | None = Field(default=None, repr=False, exclude=True)
-    options: Mapping[str, str] | Sequence[str] | None = Field(default=None, repr=False, exclude=True)
+    answer: AnswerFunction | None = Field(default=None, repr=False, exclude=True)
+    options: Options | None = Field(default=None, repr=False, exclude=True)
+    group: GroupFunction | None = Field(default=None, repr=False, exclude=True)
     on_ranking: Callable[[Ranking], None] | None = Field(default=None, repr=False, exclude=True)
 
     model_config = ConfigDict(
@@ -98,8 +102,7 @@ class ChoiceSettings(BaseModel):
     @property
     def choice(self) -> dict[str, Any]:
         """The settings of `MedPRM.rank_batch`."""
-        own = {name: value for name in ("answer", "options") if (value := getattr(self, name)) is not None}
-        return {"strategy": self.strategy, "aggregate": self.aggregate, **own}
+        return {name: getattr(self, name) for name in ("strategy", "aggregate", "answer", "group")}
 
 
 class SamplingSettings(ChoiceSettings):
@@ -156,8 +159,9 @@ class SamplingOptions(TypedDict, total=False):
     n: int
     strategy: Strategy
     aggregate: Aggregate
-    answer: Callable[..., str | None] | None
-    options: Mapping[str, str] | Sequence[str] | None
+    answer: AnswerFunction | None
+    options: Options | None
+    group: GroupFunction | None
     on_ranking: Callable[[Ranking], None] | None
     max_concurrency: int | None
     agree: int | None
