@@ -10,7 +10,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from medprm_scorer.errors import InputError, ScoringError
-from medprm_scorer.text.policy import PAPER_RULES, Samples, SamplingRules, asample_chains, keeps, sample_chains
+from medprm_scorer.text.policy import Samples, asample_chains, sample_chains
+from medprm_scorer.text.sample_rounds import PAPER_RULES, SamplingRules, keeps
 from medprm_scorer.text.steps import split_steps
 from tests.support.hostile import texts
 
@@ -270,8 +271,6 @@ def test_repr_shows_no_text():
 
 def test_nothing_heavy_is_loaded():
     heavy = {"torch", "transformers", "pydantic", "numpy"}
-    code = (
-        f"import sys, medprm_scorer.text.policy, medprm_scorer.text.policy_prompts; print({heavy!r} & set(sys.modules))"
-    )
+    code = f"import sys, medprm_scorer.text.policy; print({heavy!r} & set(sys.modules))"
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     assert done.stdout.strip() == "set()"
