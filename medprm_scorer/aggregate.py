@@ -6,10 +6,14 @@ finds `mean` ahead for the same kind of model, so the choice is the caller's.
 
 import math
 from collections.abc import Sequence
+from typing import Literal, get_args
 
-from medprm_scorer.errors import InputError, ScoringError
+from medprm_scorer.errors import ScoringError, check_choice
 
-AGGREGATES = ("min", "last", "mean", "prod", "geomean", "max")
+Aggregate = Literal["min", "last", "mean", "prod", "geomean", "max"]
+"""How the rewards of a chain's steps become one."""
+
+AGGREGATES: tuple[str, ...] = get_args(Aggregate)
 """The names that `aggregate_rewards` takes. `geomean` is the product freed of the chain's length."""
 
 
@@ -33,8 +37,7 @@ def aggregate_rewards(rewards: Sequence[float], aggregate: str) -> float:
         >>> aggregate_rewards([0.5, 0.125], "geomean")
         0.25
     """
-    if aggregate not in AGGREGATES:
-        raise InputError(f"unknown aggregate {aggregate!r}: choose one of {', '.join(AGGREGATES)}")
+    check_choice("aggregate", aggregate, AGGREGATES)
     values = [float(reward) for reward in rewards]
     if not values:
         raise ScoringError("a chain without steps has no reward")

@@ -10,6 +10,7 @@ inside ordinary Russian words.
 import re
 from collections.abc import Sequence
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
 from tokenizers import Tokenizer
@@ -246,3 +247,30 @@ def _without_added_tokens(backend: Tokenizer) -> Tokenizer:
     if backend.pre_tokenizer is not None:
         plain.pre_tokenizer = backend.pre_tokenizer
     return plain
+
+
+def load_tokenizer(name: str | Path, revision: str | None = None) -> Any:
+    """The fast tokenizer of a folder or hub id; nothing of torch is loaded, no code from the folder is run.
+
+    Args:
+        name: A folder, or an id on the Hugging Face hub such as `dmis-lab/llama-3.1-medprm-reward-v1.0`.
+        revision: Branch, tag or commit on the hub.
+
+    Raises:
+        ModelError: There is none, or it cannot be read.
+        InputError: The name is empty.
+    """
+    from transformers import AutoTokenizer
+
+    if not str(name):
+        raise InputError("the tokenizer's name is empty: give a folder or a hub id")
+    local = Path(name).is_dir()
+    try:
+        return AutoTokenizer.from_pretrained(
+            name, use_fast=True, revision=revision, trust_remote_code=False, local_files_only=local
+        )
+    except Exception as error:
+        lines = str(error).strip().splitlines() or [type(error).__name__]
+        raise ModelError(
+            f"the tokenizer {str(name)!r} cannot be loaded; pass the folder or hub id of the served model: {lines[0]}"
+        ) from error

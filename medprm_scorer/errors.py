@@ -3,6 +3,8 @@
 No message carries text of a question, a document or a candidate: a candidate is named by its index.
 """
 
+from collections.abc import Iterable
+
 
 class MedPRMError(Exception):
     """Base class of everything that medprm raises on purpose."""
@@ -34,3 +36,24 @@ class OutputError(MedPRMError):
 
 class ServerError(ScoringError):
     """The server that computes the rewards is away, refuses the request, or answers nonsense."""
+
+
+def check_choice(what: str, value: object, names: Iterable[str]) -> None:
+    """Refuse a setting that is none of the names it can have.
+
+    Args:
+        what: What the setting is, for the message.
+        value: The setting.
+        names: The names that it can have.
+
+    Raises:
+        InputError: It is none of them; the message lists them.
+
+    Example:
+        >>> check_choice("aggregate", "median", ["min", "last"])
+        Traceback (most recent call last):
+        medprm_scorer.errors.InputError: unknown aggregate 'median': choose one of min, last
+    """
+    names = tuple(names)
+    if value not in names:
+        raise InputError(f"unknown {what} {value!r}: choose one of {', '.join(names)}")

@@ -1,13 +1,14 @@
 """One request on its way to the engine and back: texts to token ids before it, rewards to a ranking after it."""
 
+import math
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 
-from medprm_scorer.checks import check_request, check_rewards, read_answer
 from medprm_scorer.encoding import EncodedChain, EncodedPrefix, EncodedPrompt, PromptEncoder
-from medprm_scorer.errors import InputError, NothingScoredError, QuestionTooLongError
+from medprm_scorer.errors import InputError, NothingScoredError, QuestionTooLongError, ScoringError, check_choice
 from medprm_scorer.results.models import Ranking, ScoredChain, ScoredStep, Vote
 from medprm_scorer.selection import Scored, select
+from medprm_scorer.text.answer_function import read_answer
 from medprm_scorer.text.answers import extract_answer
 from medprm_scorer.text.steps import SPLIT_RULES, Steps, split_steps
 
@@ -103,8 +104,7 @@ class Preparation:
     def __init__(
         self, encoder: PromptEncoder, max_tokens: int, steps: str, answer: Callable[[str], str | None] | None
     ) -> None:
-        if steps not in SPLIT_RULES:
-            raise InputError(f"unknown rule for steps {steps!r}: choose one of {', '.join(SPLIT_RULES)}")
+        check_choice("rule for steps", steps, SPLIT_RULES)
         self.encoder, self.max_tokens = encoder, max_tokens
         self.steps = "whole" if encoder.system == "outcome" else steps  # outcome mode has one tag, at the very end
         self._answer = answer or extract_answer
@@ -178,3 +178,48 @@ class Preparation:
         except InputError as error:
             return None, str(error)
         return (steps, None) if steps.steps else (None, "it is blank")
+
+
+def check_request(question: object, candidates: object, documents: object) -> None:
+    """Refuse what is not a question with candidates and documents.
+
+    Raises:
+        InputError: Naming the first thing that is wrong, and its place.
+    """
+    if not isinstance(question, str) or not question.strip():
+        raise InputError("the question must be a text that is not blank")
+    if isinstance(candidates, str) or not isinstance(candidates, Sequence):
+        raise InputError("candidates must be a list of texts, or of lists of steps")
+    if not candidates:
+        raise InputError("there are no candidates: give at least one")
+    for index, candidate in enumerate(candidates):
+        steps = [candidate] if isinstance(candidate, str) else candidate
+        if not isinstance(steps, Sequence) or not all(isinstance(step, str) for step in steps):
+            raise InputError(f"candidate {index} must be a text or a list of steps")
+    if isinstance(documents, str) or not isinstance(documents, Sequence):
+        raise InputError("documents must be a list of texts")
+    for index, document in enumerate(documents):
+        if not isinstance(document, str):
+            raise InputError(f"document {index} must be a text")
+
+
+def check_rewards(rewards: Sequence[Sequence[float]], steps: Sequence[int]) -> None:
+    """Refuse rewards that are too few, too many, not numbers or not probabilities.
+
+    Args:
+        rewards: What an engine returned for one prompt, by chain and step.
+        steps: Number of steps of each chain.
+
+    Raises:
+        ScoringError: Saying what is wrong with them.
+    """
+    if len(rewards) != len(steps):
+        raise ScoringError(f"the engine returned {len(rewards)} chains for {len(steps)}")
+    for given, count in zip(rewards, steps, strict=True):
+        if len(given) != count:
+            raise ScoringError(f"the engine returned {len(given)} rewards for a chain of {count} steps")
+        if not all(0.0 <= reward <= 1.0 for reward in given):
+            bad = "NaN" if any(math.isnan(reward) for reward in given) else "numbers outside [0, 1]"
+            raise ScoringError(
+                f"the model gave {bad} instead of rewards: its weights are damaged, or its dtype overflows"
+            )

@@ -8,13 +8,13 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from medprm_scorer.batches import Entry, Pipeline, finish_batch, prompts_of
-from medprm_scorer.checks import check_choice
-from medprm_scorer.encoding import EncodedPrompt, PromptEncoder
+from medprm_scorer.encoding import EncodedPrompt, PromptEncoder, load_tokenizer
 from medprm_scorer.engine import Engine
 from medprm_scorer.errors import InputError, MedPRMError, ModelError
 from medprm_scorer.preparation import Candidate, Preparation
 from medprm_scorer.request_parsing import parse_request
 from medprm_scorer.results.models import Ranking, RankRequest, ScoredChain
+from medprm_scorer.selection import check_settings
 from medprm_scorer.session import Session
 
 if TYPE_CHECKING:
@@ -181,7 +181,6 @@ class MedPRM:
             ModelError: It serves another model than the tokenizer's, or the tokenizer cannot be used.
             InputError: An option is wrong, or the server has no model of that name.
         """
-        from medprm_scorer.tokenizer_loading import load_tokenizer
         from medprm_scorer.vllm.client import Limits
         from medprm_scorer.vllm.endpoints import Labels
         from medprm_scorer.vllm.engine import Served, VLLMEngine
@@ -204,6 +203,11 @@ class MedPRM:
 
     def __repr__(self) -> str:
         return f"MedPRM({self.engine.name})"
+
+    @property
+    def encoder(self) -> PromptEncoder:
+        """Turns texts into token ids for this model."""
+        return self._preparation.encoder
 
     @property
     def settings(self) -> dict[str, str]:
@@ -289,7 +293,7 @@ class MedPRM:
                 place in the input. That ends the iteration: to go on past bad requests, call `rank` for each.
             ScoringError: As in `score`, naming the request's place.
         """
-        check_choice(strategy, aggregate)
+        check_settings(strategy, aggregate)
         if not isinstance(requests, Iterable) or isinstance(requests, str | Mapping):
             raise InputError("requests must be a list, or another iterable, of requests")
         return Pipeline(self.engine, self._prepare, strategy, aggregate).rank(iter(requests))
@@ -357,7 +361,7 @@ class MedPRM:
     def _prepare_batch(
         self, requests: Iterable[RankRequest | Mapping[str, Any]], strategy: str, aggregate: str
     ) -> list[Entry]:
-        check_choice(strategy, aggregate)
+        check_settings(strategy, aggregate)
         if not isinstance(requests, Iterable) or isinstance(requests, str | Mapping):
             raise InputError("requests must be a list, or another iterable, of requests")
         return [self._prepare(given) for given in requests]
@@ -444,6 +448,6 @@ def _probe(encoder: PromptEncoder) -> EncodedPrompt:
 
 
 def _check_options(strategy: str, aggregate: str, id: str | int | None) -> None:
-    check_choice(strategy, aggregate)
+    check_settings(strategy, aggregate)
     if id is not None and not isinstance(id, str | int):
         raise InputError(f"the id must be a text or a whole number, not {type(id).__name__}")

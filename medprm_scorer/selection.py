@@ -14,12 +14,27 @@ whose first chain is the earliest; a tie between chains goes to the earlier one.
 import math
 from collections.abc import Iterable
 from dataclasses import dataclass, field
+from typing import Literal, get_args
 
-from medprm_scorer.errors import InputError, ScoringError
+from medprm_scorer.aggregate import AGGREGATES
+from medprm_scorer.errors import InputError, ScoringError, check_choice
 from medprm_scorer.text.answers import normalize_answer
 
-STRATEGIES = ("weighted_vote", "best_of_n", "majority_vote")
-"""The names that `select` takes; the first is the default worth having (see the facts on Med-PRM)."""
+Strategy = Literal["weighted_vote", "best_of_n", "majority_vote"]
+"""How the winner is chosen."""
+
+STRATEGIES: tuple[str, ...] = get_args(Strategy)
+"""The names that `select` takes; the first is the default: the paper finds it best on average."""
+
+
+def check_settings(strategy: str, aggregate: str) -> None:
+    """Refuse an unknown strategy or aggregate.
+
+    Raises:
+        InputError: With the names there are.
+    """
+    check_choice("strategy", strategy, STRATEGIES)
+    check_choice("aggregate", aggregate, AGGREGATES)
 
 
 @dataclass(frozen=True)
@@ -112,8 +127,7 @@ def select(candidates: Iterable[Scored], strategy: str) -> Selection:
         >>> select(chains, "best_of_n").order
         (0, 2, 1, 3)
     """
-    if strategy not in STRATEGIES:
-        raise InputError(f"unknown strategy {strategy!r}: choose one of {', '.join(STRATEGIES)}")
+    check_choice("strategy", strategy, STRATEGIES)
     candidates = sorted(candidates, key=lambda candidate: candidate.index)
     if not candidates:
         raise InputError("there are no candidates to choose from: pass at least one")

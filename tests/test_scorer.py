@@ -167,7 +167,7 @@ def test_a_model_with_nan_weights_is_refused():
 
 def test_counts(prm):
     ranking = prm.rank(QUESTION, [*CHAINS, CHAINS[0]], DOCUMENTS)
-    encoder = prm._preparation.encoder
+    encoder = prm.encoder
     prefix = len(encoder.prefix(QUESTION, DOCUMENTS).ids)
     sizes = [len(encoder.chain(s.steps, s.front).ids) for s in map(split_steps, [*CHAINS, CHAINS[0]])]
     assert ranking.unique_tokens == prefix + sum(sizes[:4])
@@ -182,7 +182,7 @@ def test_rank_many_keeps_order_and_packs_across_requests(prm):
         for made in ({"question": f"Q{n}?", "candidates": CHAINS[: n % 3 + 1], "id": n} for n in range(9))
     ]
     engine = CountingEngine(prm.engine)
-    rankings = list(MedPRM(engine, prm._preparation.encoder).rank_many(iter(requests)))
+    rankings = list(MedPRM(engine, prm.encoder).rank_many(iter(requests)))
     assert [r.id for r in rankings] == list(range(9))
     assert [len(r.chains) for r in rankings] == [n % 3 + 1 for n in range(9)]
     assert engine.calls == [9]
@@ -397,7 +397,7 @@ class CountingEngine:
 
 def test_rank_batch_is_one_call_of_the_engine_and_gives_what_rank_gives(prm):
     engine = CountingEngine(prm.engine)
-    model = MedPRM(engine, prm._preparation.encoder)
+    model = MedPRM(engine, prm.encoder)
     requests = [
         {"question": f"Q{number}?", "candidates": CHAINS[: number + 1], "documents": DOCUMENTS, "id": number}
         for number in range(4)

@@ -15,10 +15,10 @@ from medprm_integrations.shared.evidence import warn_if_unread
 from medprm_integrations.shared.settings import reward_model
 from medprm_integrations.shared.sharing import share
 from medprm_integrations.shared.structured import structured_text
-from medprm_scorer.checks import check_choice
 from medprm_scorer.errors import InputError, NothingScoredError
 from medprm_scorer.results.models import Ranking, ScoredChain
 from medprm_scorer.scorer import MedPRM
+from medprm_scorer.selection import check_settings
 
 share()
 
@@ -49,7 +49,7 @@ class MedPRMEvaluator(BaseEvaluator):
 
     def __init__(self, *, prm: MedPRM, aggregate: str = "min", threshold: float = 0.5) -> None:
         prm = reward_model(prm)
-        check_choice("best_of_n", aggregate)
+        check_settings("best_of_n", aggregate)
         if isinstance(threshold, bool) or not isinstance(cast("object", threshold), Real):
             raise InputError(f"the threshold must be a number from 0 to 1, not {type(threshold).__name__}")
         if not 0.0 <= threshold <= 1.0:

@@ -6,9 +6,9 @@ from typing import Annotated, Any
 from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Field
 
 from medprm_integrations.shared.evidence_tools import tool_names
-from medprm_scorer.checks import check_choice
 from medprm_scorer.errors import InputError
 from medprm_scorer.scorer import MedPRM
+from medprm_scorer.selection import check_settings
 
 DEFAULT_N = 8
 """Samples of one question; the paper's curves are steep up to about here."""
@@ -19,7 +19,7 @@ DEFAULT_CONCURRENCY = 8
 
 def _checked(option: str) -> Callable[[str], str]:
     def check(value: str) -> str:
-        check_choice(**{"strategy": "best_of_n", "aggregate": "min", option: value})
+        check_settings(**{"strategy": "best_of_n", "aggregate": "min", option: value})
         return value
 
     return check

@@ -82,7 +82,7 @@ class Bench:
         self._model = make_model(plan.shape, self._device, self._dtype, plan.seed)
         self._prm = make_scorer(self._model, plan.max_batch_tokens)
         self._requests = Requests(self._prm, plan.seed, plan.document_tokens)
-        encoder = self._prm._preparation.encoder
+        encoder = self._prm.encoder
         self._labels = (encoder.positive_id, encoder.negative_id)
         self._head = RewardHead(self._model, *self._labels)
 

@@ -13,11 +13,11 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field
 
 from medprm_scorer.bulk.request_lines import decode_line
-from medprm_scorer.checks import check_choice
 from medprm_scorer.errors import InputError, MedPRMError, NothingScoredError
 from medprm_scorer.request_parsing import parse_request, request_id
 from medprm_scorer.results.models import Ranking, RankRequest
 from medprm_scorer.scorer import MedPRM
+from medprm_scorer.selection import check_settings
 
 _KNOWN = RankRequest(question="Which dose?", candidates=["Step 1: Give 5 mg. The answer is (A)"])
 
@@ -59,7 +59,7 @@ class LineRanker:
     """
 
     def __init__(self, prm: MedPRM, strategy: str = "weighted_vote", aggregate: str = "min") -> None:
-        check_choice(strategy, aggregate)
+        check_settings(strategy, aggregate)
         self._prm, self._strategy, self._aggregate = prm, strategy, aggregate
 
     async def __call__(self, lines: Sequence[bytes | None]) -> list[ResultLine]:

@@ -17,10 +17,10 @@ from typing import Any
 from medprm_scorer.bulk.line_ranking import LineRanker, ResultLine
 from medprm_scorer.bulk.request_lines import RequestLine, read_request_lines
 from medprm_scorer.bulk.result_file import Done, ResultFile
-from medprm_scorer.checks import check_choice
 from medprm_scorer.errors import InputError
 from medprm_scorer.files.progress import file_bar
 from medprm_scorer.scorer import MedPRM
+from medprm_scorer.selection import check_settings
 
 _BATCH_BYTES = 1 << 20  # of requests; eight of the released test set's
 _WINDOW_BYTES = 1 << 25
@@ -126,7 +126,7 @@ async def ascore_file(
     progress: bool | None = None,
 ) -> ScoredFile:
     """`score_file` for an event loop, which is left free while the engine works, but not while files are read."""
-    check_choice(strategy, aggregate)
+    check_settings(strategy, aggregate)
     if batch < 1 or in_flight < 1:
         raise InputError("batch and in_flight must be at least 1")
     lines = read_request_lines(path)

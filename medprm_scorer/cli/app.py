@@ -15,7 +15,6 @@ from typing import Annotated
 
 import typer
 
-from medprm_scorer.checks import check_choice
 from medprm_scorer.cli.bench import bench
 from medprm_scorer.cli.evaluate import evaluate
 from medprm_scorer.cli.options import Aggregate, ModelOptions, Strategy, takes_model
@@ -23,6 +22,7 @@ from medprm_scorer.cli.score import score
 from medprm_scorer.cli.terminal import be_quiet, check_out, console, is_ascii_only, say, write_json
 from medprm_scorer.cli.vllm_command import vllm_command
 from medprm_scorer.errors import InputError, MedPRMError
+from medprm_scorer.selection import check_settings
 
 # typer brings click along under a name that changes with its version
 _UsageProblem: type[Exception] = next(base for base in typer.BadParameter.__mro__ if base.__name__ == "ClickException")
@@ -129,7 +129,7 @@ def rank(
     A request is {"question": "...", "documents": ["..."], "candidates": ["...", "..."]}, or a record of the released
     test set. Each candidate is a chain of thought or a list of its steps.
     """
-    check_choice(strategy, aggregate)
+    check_settings(strategy, aggregate)
     from medprm_scorer.request_parsing import read_request
 
     asked = read_request(request)

@@ -19,10 +19,12 @@ from rich.text import Text
 
 from medprm_scorer.errors import ModelError
 from medprm_scorer.request_parsing import parse_request
+from medprm_scorer.results.facts import majority_answer
 from medprm_scorer.results.models import RankRequest
-from medprm_scorer.results.terminal import clean_text, majority_answer, to_rich
+from medprm_scorer.results.terminal import to_rich
 from medprm_scorer.text.answers import normalize_answer
 from medprm_scorer.text.prompts import RELEASED_MODEL
+from medprm_scorer.text.sanitize import clean_text
 
 if TYPE_CHECKING:
     from medprm_scorer.results.models import Ranking

@@ -5,10 +5,10 @@ from typing import Annotated
 
 import typer
 
-from medprm_scorer.checks import check_choice
 from medprm_scorer.cli.options import Aggregate, ModelOptions, Strategy, takes_model
 from medprm_scorer.cli.terminal import be_quiet, check_in, check_out, say
 from medprm_scorer.errors import InputError
+from medprm_scorer.selection import check_settings
 
 
 @takes_model
@@ -28,7 +28,7 @@ def score(
     ranked, in the order of IN. Stopped or killed, the same command goes on where it was; OUT.state.json says where. The
     exit status is 0 if every request has its ranking, and 1 if some have an error, or the engine failed.
     """
-    check_choice(strategy, aggregate)
+    check_settings(strategy, aggregate)
     check_in("score", requests)
     if out.exists() and not out.is_file():
         raise InputError(f"{out} is no file: score writes a file, not a folder, a pipe or a device")

@@ -82,7 +82,7 @@ def be_quiet() -> None:
 
 def _escape_controls(text: str) -> str:
     """The same JSON, with what could steer a terminal as `\\uXXXX`; outside ASCII, JSON has nothing but strings."""
-    from medprm_scorer.results.terminal import clean_text
+    from medprm_scorer.text.sanitize import clean_text
 
     return re.sub(
         r"[^\x00-\x7e]", lambda found: found[0] if clean_text(found[0]) == found[0] else f"\\u{ord(found[0]):04x}", text
@@ -108,6 +108,6 @@ def is_ascii_only(screen: "Console") -> bool:
 
 def say(message: str) -> None:
     """One line on stderr."""
-    from medprm_scorer.results.terminal import clean_text
+    from medprm_scorer.text.sanitize import clean_text
 
     typer.echo(f"medprm: {clean_text(message, newlines=False)}", err=True)

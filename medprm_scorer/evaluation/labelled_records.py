@@ -23,10 +23,10 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Any
 
-from medprm_scorer.checks import read_answer
 from medprm_scorer.errors import InputError
 from medprm_scorer.request_parsing import json_kind, parse_request
 from medprm_scorer.results.models import RankRequest
+from medprm_scorer.text.answer_function import read_answer
 from medprm_scorer.text.answers import extract_answer, normalize_answer
 from medprm_scorer.text.sanitize import valid_unicode
 

@@ -9,7 +9,7 @@ from medprm_scorer.evaluation.plots import scaling_svg
 from medprm_scorer.evaluation.report import Sheet, method, sheets, source_name, summary
 from medprm_scorer.evaluation.results import Disagreement, Evaluation
 from medprm_scorer.results.page import STYLE, page, safe_text
-from medprm_scorer.results.terminal import clean_text
+from medprm_scorer.text.sanitize import clean_text
 
 _STYLE = """
 .medprm-report .wide { overflow-x: auto; margin: .4em 0 1.2em; }

@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Any
 from medprm_scorer.errors import InputError
 from medprm_scorer.evaluation.report import LABELS
 from medprm_scorer.evaluation.results import CHOICES, REWARD_CHOICES, Evaluation
-from medprm_scorer.results.terminal import clean_text
+from medprm_scorer.text.sanitize import clean_text
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes

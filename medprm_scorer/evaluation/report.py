@@ -17,7 +17,7 @@ from rich.table import Table
 from rich.text import Text
 
 from medprm_scorer.evaluation.results import CHOICES, REWARD_CHOICES, Cell, Evaluation, Interval, SourceResult
-from medprm_scorer.results.terminal import clean_text
+from medprm_scorer.text.sanitize import clean_text
 
 WIDTH = 110
 """Columns of `to_text`."""

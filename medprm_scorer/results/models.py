@@ -12,7 +12,7 @@ from pydantic import BaseModel, BeforeValidator, ConfigDict, Field
 
 from medprm_scorer.aggregate import aggregate_rewards
 from medprm_scorer.errors import ScoringError
-from medprm_scorer.results import page, terminal
+from medprm_scorer.results import facts, page, terminal
 from medprm_scorer.text.sanitize import valid_unicode
 
 Text = Annotated[str, BeforeValidator(lambda value: valid_unicode(value) if isinstance(value, str) else value)]
@@ -183,7 +183,7 @@ class Ranking(_Result):
         Told of: no document was read though there were some; chains whose answer could not be read, so that they did
         not vote; and that every chain has a step that the model rather calls wrong (below 0.5).
         """
-        return terminal.cautions(self)
+        return facts.cautions(self)
 
     def to_html(self) -> str:
         """One self-contained HTML page: every chain, step by step, coloured by reward, all text escaped."""

@@ -8,16 +8,9 @@ reward stands there as a number too.
 from html import escape
 from typing import TYPE_CHECKING
 
-from medprm_scorer.results.terminal import (
-    cautions,
-    clean_text,
-    costs,
-    is_good,
-    is_scored,
-    majority_note,
-    method,
-    weakest_step,
-)
+from medprm_scorer.results.facts import is_good, is_scored, weakest_step
+from medprm_scorer.results.terminal import costs, majority_note, method
+from medprm_scorer.text.sanitize import clean_text
 
 if TYPE_CHECKING:
     from medprm_scorer.results.models import Ranking, ScoredChain
@@ -89,7 +82,7 @@ def to_html_fragment(ranking: "Ranking") -> str:
         f'<div class="medprm-report"><style>{STYLE}</style>',
         f"<h1>Answer: {answer}</h1>",
         f"<p>Winner: candidate [{ranking.best.index}], reward {reward}, by {safe_text(method(ranking))}.</p>",
-        *(f'<p class="caution"><b>Caution:</b> {safe_text(one)}</p>' for one in cautions(ranking)),
+        *(f'<p class="caution"><b>Caution:</b> {safe_text(one)}</p>' for one in ranking.cautions),
         f"<p>{safe_text(majority_note(ranking))}</p>",
         f'<h2>Question</h2><p class="pre" dir="auto">{safe_text(ranking.question.strip())}</p>',
         _votes(ranking),

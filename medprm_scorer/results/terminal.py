@@ -5,7 +5,6 @@ model's own labels), a bar and the number. The page is in `report_html`.
 """
 
 import re
-import unicodedata
 from io import StringIO
 from typing import TYPE_CHECKING
 
@@ -14,8 +13,8 @@ from rich.padding import Padding
 from rich.table import Table
 from rich.text import Text
 
-from medprm_scorer.selection import Scored, select
-from medprm_scorer.text.prompts import DOCUMENT_TOKEN_BUDGET
+from medprm_scorer.results.facts import is_good, is_scored, majority_answer, weakest_step
+from medprm_scorer.text.sanitize import clean_text, one_line
 
 if TYPE_CHECKING:
     from rich.console import OverflowMethod
@@ -30,82 +29,10 @@ _GOOD, _BAD = "dodger_blue1", "dark_orange3"
 _BAR = 10
 _MARKER = re.compile(r"\AStep \d+:\s*")  # the number stands beside it already
 
-# Marks that reorder what follows them on the screen: text could be made to read as another text
-_BIDI = "\u061c\u200e\u200f\u202a\u202b\u202c\u202d\u202e\u2066\u2067\u2068\u2069"
-_HARMFUL = {"Cc", "Cs", "Zl", "Zp"}  # controls (ESC and all of C1 among them), lone surrogates, odd line ends
-
-
-def clean_text(text: str, *, newlines: bool = True) -> str:
-    r"""Make text from outside safe to show: it can no longer steer a terminal or reorder a line.
-
-    Control characters (so ANSI escapes), bidirectional overrides and lone surrogates each become `U+FFFD`; nothing is
-    dropped in silence. Line ends become newlines and tabs spaces. All other text, right-to-left script too, is kept.
-
-    Args:
-        text: Any text.
-        newlines: Keep newlines; else each becomes a space, for what must stay on one line.
-
-    Example:
-        >>> clean_text("a\x1b[31mb\r\n")
-        'a�[31mb\n'
-    """
-    text = re.sub("\r\n?", "\n", text).replace("\t", " ")
-    if not newlines:
-        text = text.replace("\n", " ")
-    return "".join(
-        "\ufffd" if char in _BIDI or (char != "\n" and unicodedata.category(char) in _HARMFUL) else char
-        for char in text
-    )
-
-
-def is_good(reward: float) -> bool:
-    """Whether the model would write `+` rather than `-` after a step of this reward."""
-    return reward >= 0.5
-
-
-def is_scored(chain: "ScoredChain") -> bool:
-    """Whether the chain has a reward at all."""
-    return chain.error is None and bool(chain.steps)
-
-
-def majority_answer(ranking: "Ranking") -> str | None:
-    """What majority vote, the baseline, would have answered; None if no scored chain gives an answer."""
-    scored = [
-        Scored(chain.index, chain.reward(ranking.aggregate) if is_scored(chain) else None, chain.answer)
-        for chain in ranking.chains
-    ]
-    return select(scored, "majority_vote").answer
-
 
 def method(ranking: "Ranking") -> str:
     """How the winner was chosen, in one phrase."""
     return f"{ranking.strategy.replace('_', ' ')}, chain reward = {ranking.aggregate} of its steps"
-
-
-def weakest_step(chain: "ScoredChain") -> int:
-    """The number, from 1, of the step with the lowest reward; the first of equals."""
-    return 1 + min(range(len(chain.steps)), key=lambda place: chain.steps[place].reward)
-
-
-def cautions(ranking: "Ranking") -> list[str]:
-    """What a reader should know before relying on the answer: sentences of one line, without any text from outside."""
-    scored = [chain for chain in ranking.chains if is_scored(chain)]
-    silent = [chain for chain in scored if not chain.answer]
-    found = []
-    if ranking.documents_given and not ranking.documents_used:
-        found.append(
-            f"None of the {ranking.documents_given} documents was read: the first alone exceeds the budget of "
-            f"{DOCUMENT_TOKEN_BUDGET:,} tokens, or the system prompt takes none."
-        )
-    if ranking.votes and silent:
-        gives = "gives" if len(silent) == 1 else "give"
-        found.append(f"{len(silent)} of {len(scored)} chains {gives} no answer that could be read, and did not vote.")
-        high = max(scored, key=lambda chain: chain.reward(ranking.aggregate))
-        if not high.answer and high.index != ranking.best.index:
-            found.append(f"Candidate [{high.index}], which has the highest reward, is one of them.")
-    if all(any(not is_good(step.reward) for step in chain.steps) for chain in scored):
-        found.append("Every chain has a step below 0.5: do not rely on this answer.")
-    return found
 
 
 def costs(ranking: "Ranking") -> str:
@@ -152,12 +79,12 @@ def _winner(ranking: "Ranking", ascii_only: bool) -> RenderableType:
     best = ranking.best
     head = Text()
     head.append("\nAnswer: ", style="bold")
-    head.append(_line(ranking.answer) if ranking.answer else "(none given)", style="bold")
+    head.append(one_line(ranking.answer) if ranking.answer else "(none given)", style="bold")
     head.append(f"   by {method(ranking)}", style="dim")
     head.append("\nWinner: ", style="bold")
     head.append(f"candidate [{best.index}], reward ")
     head.append(f"{best.reward(ranking.aggregate):.3f}", style="bold")
-    for caution in cautions(ranking):
+    for caution in ranking.cautions:
         head.append("\nCaution: ", style=f"bold {_BAD}")
         head.append(caution)
     return Group(head, _indented(_steps(best, ascii_only)))
@@ -172,7 +99,7 @@ def _steps(chain: "ScoredChain", ascii_only: bool) -> Table:
     weakest = weakest_step(chain) if len(chain.steps) > 1 else 0
     for number, step in enumerate(chain.steps, start=1):
         style = _GOOD if is_good(step.reward) else _BAD
-        text = Text(_line(step.text))
+        text = Text(one_line(step.text))
         if number == weakest:
             text.append("  <- weakest step", style=f"italic {style}")
         mark = "+" if is_good(step.reward) else "-"
@@ -197,7 +124,7 @@ def _votes(ranking: "Ranking") -> list[RenderableType]:
     table.add_row(*(Text(name, style="dim") for name in ("answer", "chains", "weight", "share")))
     for vote in ranking.votes:
         won = "bold" if vote.answer == ranking.answer else ""
-        cells = (_line(vote.answer), str(vote.count), f"{vote.weight:.3f}", f"{vote.share:.1%}")
+        cells = (one_line(vote.answer), str(vote.count), f"{vote.weight:.3f}", f"{vote.share:.1%}")
         table.add_row(*(Text(cell, style=won) for cell in cells))
     return [_heading("\nVotes"), _indented(table), _indented(Text(majority_note(ranking)))]
 
@@ -208,14 +135,14 @@ def majority_note(ranking: "Ranking") -> str:
     if majority is None:
         return "Majority vote has nothing to say: no chain gives an answer."
     most = max(vote.count for vote in ranking.votes)
-    tied = [_line(vote.answer) for vote in ranking.votes if vote.count == most]
+    tied = [one_line(vote.answer) for vote in ranking.votes if vote.count == most]
     if len(tied) > 1:
         return f"Majority vote alone is a tie between {', '.join(tied[:-1])} and {tied[-1]}."
     if ranking.strategy == "majority_vote":
         return "Majority vote decided; rewards only break its ties."
     if majority == ranking.answer:
         return "Majority vote alone would have said the same."
-    return f"Majority vote alone would have said {_line(majority)}."
+    return f"Majority vote alone would have said {one_line(majority)}."
 
 
 def _others(ranking: "Ranking", ascii_only: bool) -> list[RenderableType]:
@@ -236,8 +163,8 @@ def _others(ranking: "Ranking", ascii_only: bool) -> list[RenderableType]:
         table.add_row(
             Text(f"[{chain.index}]"),
             Text(f"{'+' if is_good(reward) else '-'} {reward:.3f}", style=_GOOD if is_good(reward) else _BAD),
-            Text(_line(chain.answer) if chain.answer else "none"),
-            Text(f"{weakest} of {len(chain.steps)} ({step.reward:.3f}): {_MARKER.sub('', _line(step.text))}"),
+            Text(one_line(chain.answer) if chain.answer else "none"),
+            Text(f"{weakest} of {len(chain.steps)} ({step.reward:.3f}): {_MARKER.sub('', one_line(step.text))}"),
         )
     return [_heading("\nOther chains, by reward"), _indented(table)]
 
@@ -246,12 +173,8 @@ def _unscored(ranking: "Ranking") -> list[RenderableType]:
     failed = [chain for chain in ranking.chains if not is_scored(chain)]
     if not failed:
         return []
-    lines = [f"[{chain.index}]  {_line(chain.error or 'it has no steps')}" for chain in failed]
+    lines = [f"[{chain.index}]  {one_line(chain.error or 'it has no steps')}" for chain in failed]
     return [_heading("\nCould not be scored"), _indented(Text("\n".join(lines)))]
-
-
-def _line(text: str) -> str:
-    return clean_text(text, newlines=False).strip()
 
 
 def _heading(text: str) -> Text:

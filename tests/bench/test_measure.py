@@ -54,7 +54,7 @@ def test_requests_have_the_size_that_is_asked_for(tiny):
 
 def test_the_ways_that_are_compared_compute_the_same_rewards(tiny):
     model, prm = tiny
-    encoder = prm._preparation.encoder
+    encoder = prm.encoder
     labels = (encoder.positive_id, encoder.negative_id)
     request = Requests(prm, document_tokens=100).make(3)
     prompt = prm._preparation.work(request.question, request.candidates, request.documents).prompt

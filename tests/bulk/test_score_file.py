@@ -49,7 +49,7 @@ def cheap(demo):
 
 def spoiled(demo, question: str):
     """A fault that recognises a question, by its tokens, in any call."""
-    ids = tuple(demo._preparation.encoder.prefix(question, []).ids)
+    ids = tuple(demo.encoder.prefix(question, []).ids)
     return lambda prompts: any(tuple(prompt.prefix) == ids for prompt in prompts)
 
 

@@ -7,7 +7,7 @@ from hypothesis import strategies as st
 
 from medprm_scorer.evaluation.page import to_html
 from medprm_scorer.evaluation.report import sheets
-from medprm_scorer.results.terminal import clean_text
+from medprm_scorer.text.sanitize import clean_text
 from tests.support.evaluations import (
     HOSTILE,
     QUESTION,

@@ -25,8 +25,9 @@ from medprm_scorer.local.token_tree import TokenTree
 from medprm_scorer.request_parsing import parse_request, read_request
 from medprm_scorer.results.models import Ranking, ScoredChain, ScoredStep
 from medprm_scorer.results.page import to_html
-from medprm_scorer.results.terminal import clean_text, to_text
+from medprm_scorer.results.terminal import to_text
 from medprm_scorer.text.answers import extract_answer, normalize_answer
+from medprm_scorer.text.sanitize import clean_text
 from medprm_scorer.text.steps import SPLIT_RULES, split_steps, steps_from_tagged, strip_reasoning
 from medprm_scorer.vllm.endpoints import ENDPOINTS, Labels
 from tests.fuzz.cut import Cut
@@ -212,7 +213,7 @@ def _tried(work: Callable[[], object]):  # type: ignore[no-untyped-def]
 
 @cache
 def _encoder() -> PromptEncoder:
+    from medprm_scorer.encoding import load_tokenizer
     from medprm_scorer.local.loading import DEMO_MODEL
-    from medprm_scorer.tokenizer_loading import load_tokenizer
 
     return PromptEncoder(load_tokenizer(DEMO_MODEL, None))

@@ -179,7 +179,7 @@ def test_an_engine_without_sessions_is_asked_anew(prm):
         def score(self, prompts):
             return prm.engine.score(prompts)
 
-    with MedPRM(Server(), prm._preparation.encoder).session(QUESTION, DOCUMENTS) as session:
+    with MedPRM(Server(), prm.encoder).session(QUESTION, DOCUMENTS) as session:
         (ours,) = session.score([STEPS])
         assert ours.step_rewards == prm.score(QUESTION, [STEPS], DOCUMENTS)[0].step_rewards
     with pytest.raises(InputError, match="closed"):

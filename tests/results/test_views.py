@@ -6,9 +6,11 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from rich.console import Console
 
+from medprm_scorer.results.facts import majority_answer
 from medprm_scorer.results.models import Ranking, ScoredChain, ScoredStep
 from medprm_scorer.results.page import _colours, to_html, to_html_fragment
-from medprm_scorer.results.terminal import clean_text, majority_answer, to_rich, to_text
+from medprm_scorer.results.terminal import to_rich, to_text
+from medprm_scorer.text.sanitize import clean_text
 from tests.support.example_rankings import QUESTION, example_ranking, make_chain, make_ranking
 from tests.support.pages import Page
 

@@ -57,7 +57,7 @@ def rewards(prefix: Sequence[int], ids: Sequence[int], tags: Sequence[int]) -> l
 
 def cheap_prm(demo: MedPRM, engine: CheapEngine) -> MedPRM:
     """A `MedPRM` with the demo model's tokenizer and this engine."""
-    return MedPRM(engine, demo._preparation.encoder)
+    return MedPRM(engine, demo.encoder)
 
 
 def requests(count: int, seed: int = 0, candidates: int = 3) -> list[dict]:

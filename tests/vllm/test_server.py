@@ -77,7 +77,7 @@ def test_random_llama_weights_with_the_real_tokenizer_in_bfloat16(llama, server,
 
 @pytest.mark.parametrize("server", SERVERS)
 def test_the_demo_model_in_float32(server, tmp_path):
-    tag_id = MedPRM.from_pretrained()._preparation.encoder.tag_id
+    tag_id = MedPRM.from_pretrained().encoder.tag_id
     with vllm_server(DEMO_MODEL, server, tag_id, "float32", tmp_path / "log") as url:
         compare(DEMO_MODEL, url, SERVERS[server], "float32", formulary())
 
