@@ -21,7 +21,7 @@ def test_its_card_says_what_it_is_not():
     assert len(re.findall(r"500 questions, 16 candidates each", CARD)) == 2
 
 
-@pytest.fixture(scope="module", params=["seen", "reserved"])
+@pytest.fixture(scope="module", params=[pytest.param(names, marks=pytest.mark.slow) for names in ("seen", "reserved")])
 def report(request, demo):
     return evaluate(demo, questions=60, names=request.param)
 

@@ -93,6 +93,7 @@ def test_ids_equal_those_of_the_official_text_route(encoder):
     assert compared >= 200
 
 
+@pytest.mark.slow
 def test_rewards_equal_the_cards_computation_and_the_plain_path_in_float32(encoder):
     model = random_llama()
     prm = MedPRM.from_model(model, real_tokenizer(), max_batch_tokens=400)  # small: every request needs several passes
