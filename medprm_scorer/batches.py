@@ -8,43 +8,41 @@ from typing import Generic, TypeVar
 
 from medprm_scorer.engine import Engine, Rewards
 from medprm_scorer.errors import MedPRMError, ScoringError
-from medprm_scorer.preparation import Work
+from medprm_scorer.preparation import Choice, EncodedRequest
 from medprm_scorer.results.models import Ranking
 
 _AHEAD_TOKENS = 16384
 """How many tokens of requests are gathered for one call of an engine that names no `max_batch_tokens`."""
 _PASSES = 2  # of an engine that does: a call's last pass may be a short one
 
-Entry = tuple[Work | MedPRMError, str | int | None]
-"""One request's work, or why there is none; and its id."""
+Entry = EncodedRequest | MedPRMError
+"""One request as token ids, or why there are none."""
 
 _Request = TypeVar("_Request")
 
 
-def prompts_of(batch: list[Entry]) -> list[Work]:
-    """The work that a batch has for the engine, in order."""
-    return [work for work, _ in batch if isinstance(work, Work)]
+def encoded_of(batch: list[Entry]) -> list[EncodedRequest]:
+    """What a batch has for the engine, in order."""
+    return [entry for entry in batch if isinstance(entry, EncodedRequest)]
 
 
-def finish_batch(
-    batch: list[Entry], rewards: Rewards, strategy: str, aggregate: str, begun: float
-) -> list[Ranking | MedPRMError]:
+def finish_batch(batch: list[Entry], rewards: Rewards, choice: Choice, begun: float) -> list[Ranking | MedPRMError]:
     """The rankings of a batch whose prompts have these rewards, and the errors, in order.
 
     Raises:
         ScoringError: There are not as many rewards as prompts.
     """
-    prompts = len(prompts_of(batch))
+    prompts = len(encoded_of(batch))
     if len(rewards) != prompts:
         raise ScoringError(f"the engine returned rewards for {len(rewards)} requests of {prompts}")
     by_request = iter(rewards)
     results: list[Ranking | MedPRMError] = []
-    for work, name in batch:
+    for entry in batch:
         try:
-            if not isinstance(work, Work):
-                results.append(work)
+            if not isinstance(entry, EncodedRequest):
+                results.append(entry)
                 continue
-            results.append(work.ranking(next(by_request), strategy, aggregate, id=name, seconds=0.0))
+            results.append(entry.ranking(next(by_request), choice, seconds=0.0, groups=entry.groups(choice)))
         except MedPRMError as error:
             results.append(error.with_traceback(None))  # whose frames would hold the whole batch
     seconds = {"seconds": time.perf_counter() - begun}
@@ -57,12 +55,11 @@ class Pipeline(Generic[_Request]):
     Args:
         engine: Computes rewards.
         prepare: Turns a request into an entry; called in the thread that asks for results.
-        strategy: As in `MedPRM.rank`.
-        aggregate: As in `MedPRM.rank`.
+        choice: How winners are chosen.
     """
 
-    def __init__(self, engine: Engine, prepare: Callable[[_Request], Entry], strategy: str, aggregate: str) -> None:
-        self._engine, self._prepare, self._choice = engine, prepare, (strategy, aggregate)
+    def __init__(self, engine: Engine, prepare: Callable[[_Request], Entry], choice: Choice) -> None:
+        self._engine, self._prepare, self._choice = engine, prepare, choice
         self._most = _PASSES * getattr(engine, "max_batch_tokens", _AHEAD_TOKENS // _PASSES)
         self._running: deque[tuple[list[Entry], Future[Rewards], float]] = deque()
         self._place = 0
@@ -86,10 +83,10 @@ class Pipeline(Generic[_Request]):
                 except Exception as error:  # noqa: BLE001 - the caller's source: told of after what came before it
                     failure = error
                     break
-                work, _ = batch[-1]
-                if isinstance(work, MedPRMError):
+                entry = batch[-1]
+                if isinstance(entry, MedPRMError):
                     break
-                tokens += work.tokens
+                tokens += entry.tokens
                 if tokens >= self._most:
                     self._start(pool, batch)
                     batch, tokens = [], 0
@@ -105,14 +102,14 @@ class Pipeline(Generic[_Request]):
             pool.shutdown(wait=False, cancel_futures=True)
 
     def _start(self, pool: ThreadPoolExecutor, batch: list[Entry]) -> None:
-        prompts = [work.prompt for work in prompts_of(batch)]
+        prompts = [entry.prompt for entry in encoded_of(batch)]
         rewards = pool.submit(self._engine.score, prompts) if prompts else pool.submit(list)
         self._running.append((batch, rewards, time.perf_counter()))
 
     def _results(self) -> Iterator[Ranking]:
         batch, rewards, begun = self._running.popleft()
         try:
-            results = finish_batch(batch, rewards.result(), *self._choice, begun)
+            results = finish_batch(batch, rewards.result(), self._choice, begun)
         except MedPRMError as error:
             results = [error]
         for result in results:

@@ -1,28 +1,52 @@
 """One request on its way to the engine and back: texts to token ids before it, rewards to a ranking after it."""
 
 import math
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Hashable, Mapping, Sequence
 from dataclasses import dataclass
+from typing import Any
+
+from pydantic import ValidationError
 
 from medprm_scorer.encoding import EncodedChain, EncodedPrefix, EncodedPrompt, PromptEncoder
 from medprm_scorer.errors import InputError, NothingScoredError, QuestionTooLongError, ScoringError, check_choice
-from medprm_scorer.results.models import Ranking, ScoredChain, ScoredStep, Vote
-from medprm_scorer.selection import Scored, select
-from medprm_scorer.text.answer_function import read_answer
-from medprm_scorer.text.answers import extract_answer
+from medprm_scorer.results.facts import cautions
+from medprm_scorer.results.models import Ranking, RankRequest, ScoredChain, ScoredStep, Vote
+from medprm_scorer.selection import Scored, check_settings, select
+from medprm_scorer.text.answer_function import AnswerFunction, GroupFunction, checked_labels, group_with, read_with
+from medprm_scorer.text.answers import Options, Reading, normalize_answer, read
 from medprm_scorer.text.steps import SPLIT_RULES, Steps, split_steps
 
 Candidate = str | Sequence[str]
 """A whole chain of thought, or its steps."""
 
 
-@dataclass(frozen=True, repr=False)
-class Work:
-    """One request, encoded.
+@dataclass(frozen=True)
+class Choice:
+    """How a winner is chosen.
 
     Args:
-        question: The question.
-        documents_given: How many documents there were.
+        strategy: One of `STRATEGIES`.
+        aggregate: One of `AGGREGATES`.
+        group: Says which answers of a question are equal; None compares them by `normalize_answer`.
+
+    Raises:
+        InputError: The strategy or the aggregate is unknown.
+    """
+
+    strategy: str = "weighted_vote"
+    aggregate: str = "min"
+    group: GroupFunction | None = None
+
+    def __post_init__(self) -> None:
+        check_settings(self.strategy, self.aggregate)
+
+
+@dataclass(frozen=True, repr=False)
+class EncodedRequest:
+    """One request as token ids, with what is needed to make a ranking of its rewards.
+
+    Args:
+        request: The request.
         prefix: What its candidates share.
         prompt: What the engine runs.
         tail: How many tokens the official text has after the last step tag, which no reward depends on.
@@ -30,8 +54,7 @@ class Work:
         split: The steps of those that can be scored, by index, in the order of the prompt's chains.
     """
 
-    question: str
-    documents_given: int
+    request: RankRequest
     prefix: EncodedPrefix
     prompt: EncodedPrompt
     tail: int
@@ -46,6 +69,9 @@ class Work:
     def scored(self, rewards: list[list[float]]) -> list[ScoredChain]:
         """The chains with the rewards that the engine gave.
 
+        Args:
+            rewards: By chain of the prompt and step, each in [0, 1].
+
         Raises:
             ScoringError: They are too few, too many, or no rewards.
         """
@@ -53,61 +79,102 @@ class Work:
         chains = list(self.chains)
         for (index, split), given in zip(self.split.items(), rewards, strict=True):
             steps = [ScoredStep(text=t, reward=r) for t, r in zip(split.steps, given, strict=True)]
-            chains[index] = chains[index].model_copy(update={"steps": steps})
+            chains[index] = chains[index].model_copy(update={"steps": steps, "split_by": split.rule})
         return chains
 
-    def ranking(
-        self, rewards: list[list[float]], strategy: str, aggregate: str, *, id: str | int | None, seconds: float
-    ) -> Ranking:
+    @property
+    def answers(self) -> dict[str, str]:
+        """The different answers of the chains that can be scored, in order: key of `normalize_answer` → as written."""
+        found: dict[str, str] = {}
+        for index in self.split:
+            answer = self.chains[index].answer
+            if answer is not None:
+                found.setdefault(normalize_answer(answer), answer)
+        return found
+
+    def groups(self, choice: Choice) -> Any:
+        """What the choice's `group` function says of the answers, for `ranking`; an awaitable if it is async.
+
+        None if there is no function, or fewer than two different answers.
+
+        Raises:
+            InputError: The function raised.
+        """
+        answers = list(self.answers.values())
+        if choice.group is None or len(answers) < 2:
+            return None
+        return group_with(choice.group, answers, self.request.question)
+
+    def ranking(self, rewards: list[list[float]], choice: Choice, *, seconds: float, groups: Any = None) -> Ranking:
         """The choice among the chains by the rewards that the engine gave.
+
+        Args:
+            rewards: As in `scored`.
+            choice: How to choose.
+            seconds: Wall-clock time to report.
+            groups: What `groups` gave, awaited.
 
         Raises:
             ScoringError: As in `scored`.
+            InputError: The group function gave no labels.
         """
         chains = self.scored(rewards)
+        keys: dict[str, Hashable] = {}
+        if groups is not None:
+            answers = self.answers
+            keys = dict(zip(answers, checked_labels(groups, len(answers)), strict=True))
         scored = [
-            Scored(chain.index, None if chain.error else chain.reward(aggregate), chain.answer) for chain in chains
+            Scored(
+                chain.index,
+                None if chain.error else chain.reward(choice.aggregate),
+                chain.answer,
+                declined=chain.declined,
+                truncated=chain.truncated,
+                key=None if chain.answer is None else keys.get(normalize_answer(chain.answer)),
+            )
+            for chain in chains
         ]
-        choice = select(scored, strategy)
-        ordered = [chains[index] for index in choice.order]
+        chosen = select(scored, choice.strategy)
+        ordered = [chains[index] for index in chosen.order]
         prompt = self.prompt
-        return Ranking(
-            id=id,
+        ranking = Ranking(
+            id=self.request.id,
             best=ordered[0],
             chains=ordered,
-            answer=choice.answer,
-            votes=[Vote(answer=v.answer, count=v.count, weight=v.weight, share=v.share) for v in choice.votes],
-            strategy=choice.strategy,
-            aggregate=aggregate,
-            question=self.question,
+            answer=chosen.answer,
+            declined=chosen.declined,
+            votes=[Vote(**vars(vote)) for vote in chosen.votes],
+            strategy=chosen.strategy,
+            aggregate=choice.aggregate,
+            question=self.request.question,
             documents_used=self.prefix.documents_used,
-            documents_given=self.documents_given,
+            documents_given=len(self.request.documents),
+            documents_read=list(range(self.prefix.documents_used)),
             prompt_tokens=sum(len(prompt.prefix) + self.tail + len(chain.ids) for chain in prompt.chains),
             unique_tokens=len(prompt.prefix) + sum(len(chain.ids) for chain in set(prompt.chains)),
             seconds=seconds,
         )
+        return ranking.model_copy(update={"cautions": cautions(ranking, choice.strategy)})
 
 
-class Preparation:
-    """Turns requests into work for an engine. Safe to use from many threads at once.
+class RequestEncoder:
+    """Turns requests into token ids for an engine. Safe to use from many threads at once.
 
     Args:
         encoder: Turns text into token ids.
         max_tokens: Longest prefix plus chain that the model can read, in tokens.
         steps: How a chain of thought given as one text is split into steps: one of `SPLIT_RULES`.
-        answer: Reads the answer from a chain's text; None takes `extract_answer`.
+        answer: Reads the answer from a chain's text; None takes the package's own rules.
 
     Raises:
         InputError: The rule for steps is unknown.
     """
 
-    def __init__(
-        self, encoder: PromptEncoder, max_tokens: int, steps: str, answer: Callable[[str], str | None] | None
-    ) -> None:
+    def __init__(self, encoder: PromptEncoder, max_tokens: int, steps: str, answer: AnswerFunction | None) -> None:
         check_choice("rule for steps", steps, SPLIT_RULES)
         self.encoder, self.max_tokens = encoder, max_tokens
         self.steps = "whole" if encoder.system == "outcome" else steps  # outcome mode has one tag, at the very end
-        self._answer = answer or extract_answer
+        self._answer = answer
 
     def prefix(self, question: str, documents: Sequence[str]) -> EncodedPrefix:
         """What all candidates of a question share.
@@ -124,31 +191,28 @@ class Preparation:
             )
         return prefix
 
-    def work(
-        self,
-        question: str,
-        candidates: Sequence[Candidate],
-        documents: Sequence[str],
-        prefix: EncodedPrefix | None = None,
-    ) -> Work:
+    def encode(
+        self, request: RankRequest, prefix: EncodedPrefix | None = None, answer: AnswerFunction | None = None
+    ) -> EncodedRequest:
         """All that comes before the engine: what it is to run, and the chains that wait for their rewards.
 
         Args:
-            question: The question.
-            candidates: Its candidates.
-            documents: Its documents.
+            request: The question, its candidates and documents.
             prefix: What `prefix` gave for the question and documents, if it has been asked already.
+            answer: Reads the answers, in place of the encoder's own function.
 
         Raises:
-            InputError: A wrong type, a blank question, no candidates, or a question too long for the model.
+            InputError: A blank question, no candidates, a question too long for the model, answers that are not one
+                for each candidate, or a cut-off candidate that is not there.
             NothingScoredError: No candidate can be scored; it says why for each.
         """
-        check_request(question, candidates, documents)
-        prefix = prefix or self.prefix(question, documents)
+        check_request(request.question, request.candidates, request.documents)
+        given = _given_answers(request)
+        prefix = prefix or self.prefix(request.question, request.documents)
         chains: list[ScoredChain] = []
         split: dict[int, Steps] = {}
         encoded: dict[int, EncodedChain] = {}
-        for index, candidate in enumerate(candidates):
+        for index, candidate in enumerate(request.candidates):
             steps, error = self._split(candidate)
             if steps is not None:
                 chain = self.encoder.chain(steps.steps, steps.front)
@@ -158,16 +222,52 @@ class Preparation:
                 else:
                     error = f"it is too long: {tokens} tokens with the question, of {self.max_tokens} at most"
             text = candidate if isinstance(candidate, str) else "\n".join(candidate)
-            chains.append(ScoredChain(index=index, text=text, answer=self.read_answer(text, index), error=error))
+            reading = self.read(text, request.question, request.options, index, answer, given[index])
+            chains.append(
+                ScoredChain(
+                    index=index,
+                    text=text,
+                    answer=reading.answer,
+                    declined=reading.declined,
+                    truncated=index in request.truncated,
+                    error=error,
+                )
+            )
         if not encoded:
             reasons = "; ".join(f"candidate {chain.index}: {chain.error}" for chain in chains)
             raise NothingScoredError(f"no candidate could be scored: {reasons}")
         prompt = EncodedPrompt(prefix.ids, tuple(encoded.values()))
-        return Work(question, len(documents), prefix, prompt, len(self.encoder.tail_ids), chains, split)
+        return EncodedRequest(request, prefix, prompt, len(self.encoder.tail_ids), chains, split)
 
-    def read_answer(self, text: str, index: int) -> str | None:
-        """The answer that a chain gives, or None; `index` names the chain in the message of an `InputError`."""
-        return read_answer(self._answer, text, index)
+    def read(
+        self,
+        text: str,
+        question: str | None,
+        options: Options | None = None,
+        index: int = 0,
+        answer: AnswerFunction | None = None,
+        given: str | None = None,
+    ) -> Reading:
+        """What a chain answers.
+
+        Args:
+            text: The chain.
+            question: Its question; None if it is not known.
+            options: The answers to choose from; None reads them from the question.
+            index: Place of the chain, for messages.
+            answer: Reads the answer, in place of the encoder's own function.
+            given: The answer, if it is known already.
+
+        Raises:
+            InputError: The answer function failed.
+        """
+        function = answer or self._answer
+        if given is not None:
+            found = read(f"Answer: {given}", question, options)
+            return found if found.answer or found.declined else Reading(given if given.strip() else None)
+        if function is not None:
+            return read_with(function, text, question, index)
+        return read(text, question, options) if text.strip() else Reading()
 
     def _split(self, candidate: Candidate) -> tuple[Steps | None, str | None]:
         """A candidate's steps, or why it has none."""
@@ -178,6 +278,58 @@ class Preparation:
         except InputError as error:
             return None, str(error)
         return (steps, None) if steps.steps else (None, "it is blank")
+
+
+def _given_answers(request: RankRequest) -> Sequence[str | None]:
+    count = len(request.candidates)
+    if any(not 0 <= index < count for index in request.truncated):
+        raise InputError(f"truncated must hold places of candidates, from 0 to {count - 1}")
+    if request.answers is None:
+        return [None] * count
+    if len(request.answers) != count:
+        raise InputError(
+            f"answers must have one entry for each of the {count} candidates, and has {len(request.answers)}"
+        )
+    return request.answers
+
+
+def make_request(
+    question: str,
+    candidates: Sequence[Candidate],
+    documents: Sequence[str],
+    *,
+    id: str | int | None = None,
+    options: Options | None = None,
+    answers: Sequence[str | None] | None = None,
+    truncated: Sequence[int] = (),
+) -> RankRequest:
+    """A request from what a caller passed.
+
+    Raises:
+        InputError: Something has the wrong type; the message names it.
+    """
+    check_request(question, candidates, documents)
+    try:
+        return RankRequest(
+            question=question,
+            candidates=[candidate if isinstance(candidate, str) else list(candidate) for candidate in candidates],
+            documents=list(documents),
+            id=id,
+            options=options if options is None or isinstance(options, Mapping) else list(options),
+            answers=None if answers is None else list(answers),
+            truncated=list(truncated),
+        )
+    except (TypeError, ValidationError) as error:
+        place = error.errors()[0]["loc"][0] if isinstance(error, ValidationError) else "answers, options or truncated"
+        raise InputError(f"{place}: {_EXPECTED.get(str(place), 'wrong type')}") from None
+
+
+_EXPECTED = {
+    "id": "the id must be a text or a whole number",
+    "options": "expected a dict of letters and texts, or a list of texts",
+    "answers": "expected a text or None for each candidate",
+    "truncated": "expected a list of places of candidates",
+}
 
 
 def check_request(question: object, candidates: object, documents: object) -> None:

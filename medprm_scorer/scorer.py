@@ -3,19 +3,24 @@
 import asyncio
 import os
 import time
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from functools import partial
+from inspect import isawaitable
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from medprm_scorer.batches import Entry, Pipeline, finish_batch, prompts_of
+from medprm_scorer.aggregate import Aggregate
+from medprm_scorer.batches import Entry, Pipeline, encoded_of, finish_batch
 from medprm_scorer.encoding import EncodedPrompt, PromptEncoder, load_tokenizer
 from medprm_scorer.engine import Engine
 from medprm_scorer.errors import InputError, MedPRMError, ModelError
-from medprm_scorer.preparation import Candidate, Preparation
+from medprm_scorer.preparation import Candidate, Choice, RequestEncoder, make_request
 from medprm_scorer.request_parsing import parse_request
 from medprm_scorer.results.models import Ranking, RankRequest, ScoredChain
-from medprm_scorer.selection import check_settings
+from medprm_scorer.selection import Strategy
 from medprm_scorer.session import Session
+from medprm_scorer.text.answer_function import AnswerFunction, GroupFunction
+from medprm_scorer.text.answers import Options
 
 if TYPE_CHECKING:
     import ssl
@@ -46,10 +51,10 @@ class MedPRM:
         encoder: PromptEncoder,
         *,
         steps: str = "auto",
-        answer: Callable[[str], str | None] | None = None,
+        answer: AnswerFunction | None = None,
     ) -> None:
         self.engine = engine
-        self._preparation = Preparation(encoder, engine.max_tokens, steps, answer)
+        self._requests = RequestEncoder(encoder, engine.max_tokens, steps, answer)
 
     @classmethod
     def from_pretrained(
@@ -63,7 +68,7 @@ class MedPRM:
         max_batch_tokens: int | None = None,
         system: str = "auto",
         steps: str = "auto",
-        answer: Callable[[str], str | None] | None = None,
+        answer: AnswerFunction | None = None,
     ) -> "MedPRM":
         """Load a reward model.
 
@@ -105,7 +110,7 @@ class MedPRM:
         max_batch_tokens: int | None = None,
         system: str = "auto",
         steps: str = "auto",
-        answer: Callable[[str], str | None] | None = None,
+        answer: AnswerFunction | None = None,
     ) -> "MedPRM":
         """Wrap a transformers model that is already loaded, on its device and in its dtype.
 
@@ -152,7 +157,7 @@ class MedPRM:
         revision: str | None = None,
         system: str = "auto",
         steps: str = "auto",
-        answer: Callable[[str], str | None] | None = None,
+        answer: AnswerFunction | None = None,
     ) -> "MedPRM":
         """Have a running vLLM server compute the rewards; `medprm vllm-command` prints how to start one.
 
@@ -207,13 +212,13 @@ class MedPRM:
     @property
     def encoder(self) -> PromptEncoder:
         """Turns texts into token ids for this model."""
-        return self._preparation.encoder
+        return self._requests.encoder
 
     @property
     def settings(self) -> dict[str, str]:
         """What rewards depend on beside the texts: model, system prompt, rule for steps, and what is computed in."""
-        preparation = self._preparation
-        found = {"model": self.engine.fingerprint, "system": preparation.encoder.system, "steps": preparation.steps}
+        requests = self._requests
+        found = {"model": self.engine.fingerprint, "system": requests.encoder.system, "steps": requests.steps}
         dtype = getattr(self.engine, "dtype", None)  # a server does not tell its own
         return found if dtype is None else {**found, "dtype": dtype}
 
@@ -234,9 +239,9 @@ class MedPRM:
             InputError: A wrong type, a blank question, no candidates, or a question too long for the model.
             ScoringError: No candidate could be scored (it says why for each), or the model gave NaN.
         """
-        work = self._preparation.work(question, candidates, documents)
-        (rewards,) = self.engine.score([work.prompt])
-        return work.scored(rewards)
+        encoded = self._requests.encode(make_request(question, candidates, documents))
+        (rewards,) = self.engine.score([encoded.prompt])
+        return encoded.scored(rewards)
 
     def rank(
         self,
@@ -244,9 +249,14 @@ class MedPRM:
         candidates: Sequence[Candidate],
         documents: Sequence[str] = (),
         *,
-        strategy: str = "weighted_vote",
-        aggregate: str = "min",
+        strategy: Strategy = "weighted_vote",
+        aggregate: Aggregate = "min",
         id: str | int | None = None,
+        answer: AnswerFunction | None = None,
+        options: Options | None = None,
+        group: GroupFunction | None = None,
+        answers: Sequence[str | None] | None = None,
+        truncated: Sequence[int] = (),
     ) -> Ranking:
         """Score the candidates and choose among them.
 
@@ -259,23 +269,39 @@ class MedPRM:
             aggregate: How step rewards become a chain reward: `min` (the paper's), `last`, `mean`, `prod`, `geomean`,
                 `max`.
             id: The caller's own name for the request; comes back in the ranking.
+            answer: Reads a chain's answer: takes `(text)` or `(text, question)`, gives the answer, None, or `DECLINED`.
+                None takes the object's own (`from_pretrained(answer=…)`), or else the package's rules.
+            options: The answers to choose from, a dict of letters and texts or a list of texts from A on; None reads
+                them from the question.
+            group: Takes the list of the different answers (and the question, if it has a second parameter), gives a
+                label for each: answers with the same label are one vote. None compares them by `normalize_answer`.
+            answers: The answer of each candidate where it is known already, such as a field of structured output; None
+                in its place reads it from the text.
+            truncated: Places of candidates that were cut off before their end, such as by a limit of tokens. They
+                cannot win over one that was not.
 
         Raises:
-            InputError: As in `score`; an unknown strategy or aggregate.
+            InputError: As in `score`; an unknown strategy or aggregate; a function of yours failed.
             ScoringError: As in `score`.
         """
-        _check_options(strategy, aggregate, id)
         begun = time.perf_counter()
-        work = self._preparation.work(question, candidates, documents)
-        (rewards,) = self.engine.score([work.prompt])
-        return work.ranking(rewards, strategy, aggregate, id=id, seconds=time.perf_counter() - begun)
+        choice = Choice(strategy, aggregate, group)
+        request = make_request(
+            question, candidates, documents, id=id, options=options, answers=answers, truncated=truncated
+        )
+        encoded = self._requests.encode(request, answer=answer)
+        (rewards,) = self.engine.score([encoded.prompt])
+        groups = encoded.groups(choice)
+        return encoded.ranking(rewards, choice, seconds=time.perf_counter() - begun, groups=groups)
 
     def rank_many(
         self,
         requests: Iterable[RankRequest | Mapping[str, Any]],
         *,
-        strategy: str = "weighted_vote",
-        aggregate: str = "min",
+        strategy: Strategy = "weighted_vote",
+        aggregate: Aggregate = "min",
+        answer: AnswerFunction | None = None,
+        group: GroupFunction | None = None,
     ) -> Iterator[Ranking]:
         """Rank many requests, in order, each as soon as it is done.
 
@@ -287,16 +313,17 @@ class MedPRM:
                 `seconds` of a ranking are those of its call.
             strategy: As in `rank`.
             aggregate: As in `rank`.
+            answer: As in `rank`.
+            group: As in `rank`; not async.
 
         Raises:
             InputError: At once for an unknown strategy or aggregate; when its turn comes for a bad request, naming its
                 place in the input. That ends the iteration: to go on past bad requests, call `rank` for each.
             ScoringError: As in `score`, naming the request's place.
         """
-        check_settings(strategy, aggregate)
-        if not isinstance(requests, Iterable) or isinstance(requests, str | Mapping):
-            raise InputError("requests must be a list, or another iterable, of requests")
-        return Pipeline(self.engine, self._prepare, strategy, aggregate).rank(iter(requests))
+        choice = Choice(strategy, aggregate, group)
+        prepare = partial(self._prepare, answer=answer)
+        return Pipeline(self.engine, prepare, choice).rank(_each(requests))
 
     def session(self, question: str, documents: Sequence[str] = ()) -> Session:
         """Score chains of one question again and again as they grow.
@@ -320,14 +347,16 @@ class MedPRM:
             >>> [len(chain.steps) for chain in one + two]
             [1, 1, 2]
         """
-        return Session(self._preparation, self.engine, question, documents)
+        return Session(self._requests, self.engine, question, documents)
 
     def rank_batch(
         self,
         requests: Iterable[RankRequest | Mapping[str, Any]],
         *,
-        strategy: str = "weighted_vote",
-        aggregate: str = "min",
+        strategy: Strategy = "weighted_vote",
+        aggregate: Aggregate = "min",
+        answer: AnswerFunction | None = None,
+        group: GroupFunction | None = None,
     ) -> list[Ranking | MedPRMError]:
         """Rank several requests with one call of the engine.
 
@@ -338,6 +367,8 @@ class MedPRM:
             requests: As in `rank_many`.
             strategy: As in `rank`.
             aggregate: As in `rank`.
+            answer: As in `rank`.
+            group: As in `rank`; not async.
 
         Returns:
             For each request, in order, its ranking, or the `MedPRMError` (not raised) that says why there is none. The
@@ -354,33 +385,32 @@ class MedPRM:
             ['Ranking', 'NothingScoredError']
         """
         begun = time.perf_counter()
-        batch = self._prepare_batch(requests, strategy, aggregate)
-        prompts = [work.prompt for work in prompts_of(batch)]
-        return finish_batch(batch, self.engine.score(prompts) if prompts else [], strategy, aggregate, begun)
+        choice = Choice(strategy, aggregate, group)
+        batch = self._prepare_batch(requests, answer)
+        prompts = [encoded.prompt for encoded in encoded_of(batch)]
+        return finish_batch(batch, self.engine.score(prompts) if prompts else [], choice, begun)
 
     def _prepare_batch(
-        self, requests: Iterable[RankRequest | Mapping[str, Any]], strategy: str, aggregate: str
+        self, requests: Iterable[RankRequest | Mapping[str, Any]], answer: AnswerFunction | None
     ) -> list[Entry]:
-        check_settings(strategy, aggregate)
-        if not isinstance(requests, Iterable) or isinstance(requests, str | Mapping):
-            raise InputError("requests must be a list, or another iterable, of requests")
-        return [self._prepare(given) for given in requests]
+        return [self._prepare(given, answer) for given in _each(requests)]
 
-    def _prepare(self, given: RankRequest | Mapping[str, Any]) -> Entry:
+    def _prepare(self, given: RankRequest | Mapping[str, Any], answer: AnswerFunction | None) -> Entry:
         try:
             request = given if isinstance(given, RankRequest) else parse_request(given)
-            return self._preparation.work(request.question, request.candidates, request.documents), request.id
+            return self._requests.encode(request, answer=answer)
         except MedPRMError as error:
-            return error.with_traceback(None), None  # whose frames would hold the whole batch
+            return error.with_traceback(None)  # whose frames would hold the whole batch
 
-    def read_answer(self, text: str) -> str | None:
+    def read_answer(self, text: str, question: str | None = None) -> str | None:
         """The answer that a chain of thought gives, read as `rank` reads it, before anything is scored.
 
         Args:
             text: The whole chain.
+            question: Its question, whose options the answer is read by; None reads without.
 
         Returns:
-            The answer, or None if there is none.
+            The answer, or None if there is none or the chain declines to give one.
 
         Raises:
             InputError: The text is not a `str`, or the caller's own answer function failed.
@@ -391,7 +421,7 @@ class MedPRM:
         """
         if not isinstance(text, str):
             raise InputError(f"a chain must be text to find its answer, not {type(text).__name__}")
-        return self._preparation.read_answer(text, 0)
+        return self._requests.read(text, question).answer
 
     def count_tokens(self, text: str) -> int:
         """How many tokens a text from outside is, such as a document: of all documents, 3,072 tokens are read.
@@ -399,15 +429,16 @@ class MedPRM:
         Args:
             text: Any text. Special tokens are not added, and their names in it count as plain text.
         """
-        return self._preparation.encoder.count(text)
+        return self.encoder.count(text)
 
     async def ascore(
         self, question: str, candidates: Sequence[Candidate], documents: Sequence[str] = ()
     ) -> list[ScoredChain]:
         """`score`, with the event loop left free."""
-        work = await asyncio.to_thread(self._preparation.work, question, candidates, documents)
-        (rewards,) = await self.engine.ascore([work.prompt])
-        return work.scored(rewards)
+        request = make_request(question, candidates, documents)
+        encoded = await asyncio.to_thread(self._requests.encode, request)
+        (rewards,) = await self.engine.ascore([encoded.prompt])
+        return encoded.scored(rewards)
 
     async def arank(
         self,
@@ -415,30 +446,46 @@ class MedPRM:
         candidates: Sequence[Candidate],
         documents: Sequence[str] = (),
         *,
-        strategy: str = "weighted_vote",
-        aggregate: str = "min",
+        strategy: Strategy = "weighted_vote",
+        aggregate: Aggregate = "min",
         id: str | int | None = None,
+        answer: AnswerFunction | None = None,
+        options: Options | None = None,
+        group: GroupFunction | None = None,
+        answers: Sequence[str | None] | None = None,
+        truncated: Sequence[int] = (),
     ) -> Ranking:
         """`rank`, with the event loop left free."""
-        _check_options(strategy, aggregate, id)
         begun = time.perf_counter()
-        work = await asyncio.to_thread(self._preparation.work, question, candidates, documents)
-        (rewards,) = await self.engine.ascore([work.prompt])
-        return work.ranking(rewards, strategy, aggregate, id=id, seconds=time.perf_counter() - begun)
+        choice = Choice(strategy, aggregate, group)
+        request = make_request(
+            question, candidates, documents, id=id, options=options, answers=answers, truncated=truncated
+        )
+        encoded = await asyncio.to_thread(self._requests.encode, request, None, answer)
+        (rewards,) = await self.engine.ascore([encoded.prompt])
+        groups = await asyncio.to_thread(encoded.groups, choice)
+        if isawaitable(groups):
+            groups = await groups
+        return encoded.ranking(rewards, choice, seconds=time.perf_counter() - begun, groups=groups)
 
     async def arank_batch(
         self,
         requests: Iterable[RankRequest | Mapping[str, Any]],
         *,
-        strategy: str = "weighted_vote",
-        aggregate: str = "min",
+        strategy: Strategy = "weighted_vote",
+        aggregate: Aggregate = "min",
+        answer: AnswerFunction | None = None,
+        group: GroupFunction | None = None,
     ) -> list[Ranking | MedPRMError]:
         """`rank_batch`, with the event loop left free."""
         begun = time.perf_counter()
-        batch = await asyncio.to_thread(self._prepare_batch, requests, strategy, aggregate)
-        prompts = [work.prompt for work in prompts_of(batch)]
+        choice = Choice(strategy, aggregate, group)
+        batch = await asyncio.to_thread(self._prepare_batch, requests, answer)
+        prompts = [encoded.prompt for encoded in encoded_of(batch)]
         rewards = await self.engine.ascore(prompts) if prompts else []
-        return finish_batch(batch, rewards, strategy, aggregate, begun)
+        if group is None:
+            return finish_batch(batch, rewards, choice, begun)
+        return await asyncio.to_thread(finish_batch, batch, rewards, choice, begun)
 
 
 def _probe(encoder: PromptEncoder) -> EncodedPrompt:
@@ -447,7 +494,7 @@ def _probe(encoder: PromptEncoder) -> EncodedPrompt:
     return EncodedPrompt(encoder.prefix("Which dose?", ["5 mg"]).ids, chains)
 
 
-def _check_options(strategy: str, aggregate: str, id: str | int | None) -> None:
-    check_settings(strategy, aggregate)
-    if id is not None and not isinstance(id, str | int):
-        raise InputError(f"the id must be a text or a whole number, not {type(id).__name__}")
+def _each(requests: Iterable[RankRequest | Mapping[str, Any]]) -> Iterator[RankRequest | Mapping[str, Any]]:
+    if not isinstance(requests, Iterable) or isinstance(requests, str | Mapping):
+        raise InputError("requests must be a list, or another iterable, of requests")
+    return iter(requests)

@@ -6,19 +6,26 @@ The strategies, as the paper defines them (arXiv 2506.11474):
 - `best_of_n`      the chain with the highest reward.
 - `majority_vote`  the answer that most chains give (self-consistency, the baseline); rewards only break ties.
 
-Only scored chains take part; chains without an answer do not vote. Answers that `normalize_answer` maps to the same
-key are one answer. A tie between answers goes to the larger weight, then to the larger best reward, then to the answer
-whose first chain is the earliest; a tie between chains goes to the earlier one.
+Chains without an answer do not vote; chains that decline to answer vote for declining. Answers with the same key are
+one answer. A tie between answers goes to the larger weight, then to the larger best reward, then to the answer whose
+first chain is the earliest; a tie between chains goes to the earlier one.
+
+Two rules are this package's own, since a few chains must not decide over many:
+
+- If the chains that vote hold less than half of all reward, no vote is taken: `best_of_n` decides. (If all rewards are
+  0, the chains are counted.)
+- A chain that was cut off takes no part while there is one that was not: without its end, its lowest reward can only be
+  too high.
 """
 
 import math
-from collections.abc import Iterable
+from collections.abc import Hashable, Iterable, Sequence
 from dataclasses import dataclass, field
 from typing import Literal, get_args
 
 from medprm_scorer.aggregate import AGGREGATES
 from medprm_scorer.errors import InputError, ScoringError, check_choice
-from medprm_scorer.text.answers import normalize_answer
+from medprm_scorer.text.answers import DECLINED, normalize_answer
 
 Strategy = Literal["weighted_vote", "best_of_n", "majority_vote"]
 """How the winner is chosen."""
@@ -45,11 +52,26 @@ class Scored:
         index: Place of the candidate in the request; ties go to the smaller one.
         reward: The chain's reward in [0, 1]; None if it could not be scored.
         answer: The answer that the chain gives; None or blank if it gives none.
+        declined: The chain says that it cannot answer.
+        truncated: The chain was cut off before its end.
+        key: Chains with the same key give the same answer; None takes `normalize_answer` of the answer.
     """
 
     index: int
     reward: float | None
     answer: str | None = field(default=None, repr=False)
+    declined: bool = False
+    truncated: bool = False
+    key: Hashable = field(default=None, repr=False)
+
+    @property
+    def vote(self) -> Hashable:
+        """What the chain votes for; None if for nothing."""
+        if self.declined:
+            return (DECLINED,)  # a tuple, so that no answer can be the same
+        if self.answer is None or not self.answer.strip():
+            return None
+        return normalize_answer(self.answer) if self.key is None else ("group", self.key)
 
 
 @dataclass(frozen=True)
@@ -57,16 +79,18 @@ class AnswerVote:
     """What one answer received. The `repr` shows no text.
 
     Args:
-        answer: The answer, as the earliest chain that gives it wrote it.
+        answer: The answer, as the earliest chain that gives it wrote it; `DECLINED` for the chains that decline.
         count: Number of scored chains that give it.
         weight: Sum of their rewards.
         share: Part of the counts under `majority_vote`, else of the weights (of the counts if all weights are 0).
+        declined: Whether this is the vote of the chains that decline.
     """
 
     answer: str = field(repr=False)
     count: int
     weight: float
     share: float
+    declined: bool = False
 
 
 @dataclass(frozen=True)
@@ -74,32 +98,45 @@ class Selection:
     """What was decided. The `repr` shows no text.
 
     Args:
-        order: Indices of all candidates: the winner, the others by reward, then those that could not be scored.
+        order: Indices of all candidates: the winner, the others by reward, then those that were cut off, then those
+            that could not be scored.
         answer: The winner's answer, written as in `votes`; None if the winner gives none.
+        declined: Whether the winner declines to answer.
         votes: One entry per answer: the winner's first, then in the order of the strategy (for `best_of_n` that of
             `weighted_vote`).
-        strategy: What decided: the strategy asked for, or `best_of_n` if a vote was asked for and no chain voted.
+        strategy: What decided: the strategy asked for, or `best_of_n` if a vote was asked for and not taken.
     """
 
     order: tuple[int, ...]
     answer: str | None = field(repr=False)
+    declined: bool
     votes: tuple[AnswerVote, ...]
     strategy: str
 
 
 @dataclass(frozen=True)
 class _Group:
-    """The scored chains that give the same answer, best first."""
+    """The chains that give the same answer, best first."""
 
-    chains: tuple[tuple[float, int], ...]  # (-reward, index), ascending: highest reward first, then the earlier
-    first: int
-    answer: str = field(repr=False)
-    weight: float
+    chains: tuple[Scored, ...]
+
+    @property
+    def weight(self) -> float:
+        # fsum rounds once, so the order of the candidates cannot decide a tie
+        return math.fsum(map(_reward, self.chains))
+
+    @property
+    def first(self) -> Scored:
+        return min(self.chains, key=lambda chain: chain.index)
+
+    @property
+    def answer(self) -> str:
+        return DECLINED if self.first.declined else str(self.first.answer)
 
     @property
     def rank(self) -> tuple[float, float, int]:
         """The smallest is the best: larger weight, then larger best reward, then the earlier."""
-        return (-self.weight, self.chains[0][0], self.first)
+        return (-self.weight, -_reward(self.chains[0]), self.first.index)
 
 
 def select(candidates: Iterable[Scored], strategy: str) -> Selection:
@@ -128,67 +165,78 @@ def select(candidates: Iterable[Scored], strategy: str) -> Selection:
         (0, 2, 1, 3)
     """
     check_choice("strategy", strategy, STRATEGIES)
-    candidates = sorted(candidates, key=lambda candidate: candidate.index)
-    if not candidates:
-        raise InputError("there are no candidates to choose from: pass at least one")
-    if len({candidate.index for candidate in candidates}) < len(candidates):
-        raise InputError("two candidates have the same index: number them by their place in the request")
-    scored: list[tuple[float, int]] = []
-    answers: dict[int, tuple[str, str]] = {}  # index → (key, answer as written), in the order of the candidates
-    for candidate in candidates:
-        if candidate.reward is None:
-            continue
-        if not 0.0 <= candidate.reward <= 1.0:  # also false for NaN
-            raise ScoringError(f"the reward of candidate {candidate.index} is {candidate.reward}, not a probability")
-        scored.append((-candidate.reward, candidate.index))
-        if candidate.answer is not None and candidate.answer.strip():
-            answers[candidate.index] = (normalize_answer(candidate.answer), candidate.answer)
-    if not scored:
-        raise ScoringError("no candidate could be scored")
-    scored.sort()
-    groups = _group(scored, answers)
-    if not groups:
+    scored, unscored = _checked(candidates)
+    finished = [chain for chain in scored if not chain.truncated]
+    cut_off = [chain for chain in scored if chain.truncated] if finished else []
+    finished = finished or scored
+    groups = sorted(_grouped(finished), key=lambda group: group.rank)
+    voting = [chain for group in groups for chain in group.chains]
+    if not _hold_half(voting, finished):
         strategy = "best_of_n"
-    best = scored[0][1]
+    best = finished[0]
     if strategy == "majority_vote":
-        groups.sort(key=lambda group: (-len(group.chains), *group.rank))
-    else:
-        groups.sort(key=lambda group: group.rank)
-    if strategy == "best_of_n":  # a stable sort: the winner's group first, the others as they are
-        groups.sort(key=lambda group: all(index != best for _, index in group.chains))
-    else:
-        best = groups[0].chains[0][1]
-    unscored = [candidate.index for candidate in candidates if candidate.reward is None]
-    others = [index for _, index in scored if index != best]
+        groups.sort(key=lambda group: -len(group.chains))  # a stable sort: equal counts stay in the order of `rank`
+    elif strategy == "best_of_n":
+        groups.sort(key=lambda group: best not in group.chains)
+    if strategy != "best_of_n":
+        best = groups[0].chains[0]
+    voted = best.vote is not None
     return Selection(
-        order=(best, *others, *unscored),
-        answer=groups[0].answer if best in answers else None,
+        order=tuple(
+            chain.index for chain in (best, *(one for one in finished if one is not best), *cut_off, *unscored)
+        ),
+        answer=groups[0].answer if voted and not best.declined else None,
+        declined=best.declined,
         votes=_votes(groups, by_count=strategy == "majority_vote"),
         strategy=strategy,
     )
 
 
-def _group(scored: list[tuple[float, int]], answers: dict[int, tuple[str, str]]) -> list[_Group]:
-    """The scored chains by answer; `scored` is best first, and so is each group."""
-    members: dict[str, list[tuple[float, int]]] = {}
-    for chain in scored:
-        if chain[1] in answers:
-            members.setdefault(answers[chain[1]][0], []).append(chain)
-    groups = []
-    for chains in members.values():
-        first = min(index for _, index in chains)
-        # fsum rounds once, so the order of the candidates cannot decide a tie
-        weight = math.fsum(-negative for negative, _ in chains)
-        groups.append(_Group(tuple(chains), first, answers[first][1], weight))
-    return groups
+def _checked(candidates: Iterable[Scored]) -> tuple[list[Scored], list[Scored]]:
+    """The candidates with a reward, best first, and those without, by index."""
+    candidates = sorted(candidates, key=lambda candidate: candidate.index)
+    if not candidates:
+        raise InputError("there are no candidates to choose from: pass at least one")
+    if len({candidate.index for candidate in candidates}) < len(candidates):
+        raise InputError("two candidates have the same index: number them by their place in the request")
+    for candidate in candidates:
+        if candidate.reward is not None and not 0.0 <= candidate.reward <= 1.0:  # also for NaN
+            raise ScoringError(f"the reward of candidate {candidate.index} is {candidate.reward}, not a probability")
+    scored = [candidate for candidate in candidates if candidate.reward is not None]
+    if not scored:
+        raise ScoringError("no candidate could be scored")
+    scored.sort(key=lambda chain: -_reward(chain))
+    return scored, [candidate for candidate in candidates if candidate.reward is None]
 
 
-def _votes(groups: list[_Group], by_count: bool) -> tuple[AnswerVote, ...]:
+def _reward(chain: Scored) -> float:
+    assert chain.reward is not None
+    return chain.reward
+
+
+def _grouped(chains: Sequence[Scored]) -> list[_Group]:
+    """The chains that vote, by what they vote for; `chains` is best first, and so is each group."""
+    members: dict[Hashable, list[Scored]] = {}
+    for chain in chains:
+        if chain.vote is not None:
+            members.setdefault(chain.vote, []).append(chain)
+    return [_Group(tuple(group)) for group in members.values()]
+
+
+def _hold_half(voting: Sequence[Scored], chains: Sequence[Scored]) -> bool:
+    """Whether the chains that vote hold at least half of all reward."""
+    total = math.fsum(map(_reward, chains))
+    if total == 0.0:
+        return bool(voting) and 2 * len(voting) >= len(chains)
+    return bool(voting) and 2 * math.fsum(map(_reward, voting)) >= total
+
+
+def _votes(groups: Sequence[_Group], by_count: bool) -> tuple[AnswerVote, ...]:
     weights = [float(len(group.chains)) if by_count else group.weight for group in groups]
     if not any(weights):
         weights = [float(len(group.chains)) for group in groups]
     total = math.fsum(weights)
     return tuple(
-        AnswerVote(group.answer, len(group.chains), group.weight, weight / total)
+        AnswerVote(group.answer, len(group.chains), group.weight, weight / total, group.first.declined)
         for group, weight in zip(groups, weights, strict=True)
     )

@@ -5,7 +5,7 @@ from collections.abc import Sequence
 from types import TracebackType
 
 from medprm_scorer.engine import Engine, open_session
-from medprm_scorer.preparation import Candidate, Preparation
+from medprm_scorer.preparation import Candidate, RequestEncoder, make_request
 from medprm_scorer.results.models import ScoredChain
 
 
@@ -17,7 +17,7 @@ class Session:
     go. With a server, what is kept is the server's to decide. Safe to use from many threads and tasks at once.
 
     Args:
-        preparation: Turns candidates into token ids.
+        encoder: Turns candidates into token ids.
         engine: Computes rewards.
         question: The question.
         documents: Its documents.
@@ -26,9 +26,9 @@ class Session:
         InputError: A wrong type, a blank question, or a question too long for the model.
     """
 
-    def __init__(self, preparation: Preparation, engine: Engine, question: str, documents: Sequence[str]) -> None:
-        self._preparation, self._question, self._documents = preparation, question, documents
-        self._prefix = preparation.prefix(question, documents)
+    def __init__(self, encoder: RequestEncoder, engine: Engine, question: str, documents: Sequence[str]) -> None:
+        self._encoder, self._question, self._documents = encoder, question, documents
+        self._prefix = encoder.prefix(question, documents)
         self._engine = open_session(engine, self._prefix.ids)
 
     def score(self, candidates: Sequence[Candidate]) -> list[ScoredChain]:
@@ -38,8 +38,9 @@ class Session:
             InputError: As in `MedPRM.score`, or the session is closed.
             ScoringError: As in `MedPRM.score`.
         """
-        work = self._preparation.work(self._question, candidates, self._documents, self._prefix)
-        return work.scored(self._engine.score(work.prompt.chains))
+        request = make_request(self._question, candidates, self._documents)
+        encoded = self._encoder.encode(request, self._prefix)
+        return encoded.scored(self._engine.score(encoded.prompt.chains))
 
     async def ascore(self, candidates: Sequence[Candidate]) -> list[ScoredChain]:
         """`score`, with the event loop left free."""

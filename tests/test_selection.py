@@ -8,6 +8,7 @@ from hypothesis import strategies as st
 
 from medprm_scorer.errors import InputError, ScoringError
 from medprm_scorer.selection import STRATEGIES, AnswerVote, Scored, select
+from medprm_scorer.text.answers import DECLINED
 
 # Few rewards and few answers, so that ties of every kind are common; tenths, so that plain sums depend on their order.
 REWARDS = st.one_of(st.none(), st.sampled_from([0.0, 0.1, 0.2, 0.3, 0.6, 0.7, 1.0]))
@@ -19,7 +20,15 @@ def candidates_from(pairs):
     return [Scored(index, reward, answer) for index, (reward, answer) in enumerate(pairs)]
 
 
-CANDIDATES = st.lists(st.tuples(REWARDS, ANSWERS), min_size=1, max_size=9).map(candidates_from)
+@st.composite
+def any_candidates(draw):
+    """Most finished, a few cut off; some decline, whatever answer stands beside it."""
+    pairs = draw(st.lists(st.tuples(REWARDS, ANSWERS), min_size=1, max_size=9))
+    flags = st.sampled_from([False, False, False, True])
+    return [replace(c, declined=draw(flags), truncated=draw(flags)) for c in candidates_from(pairs)]
+
+
+CANDIDATES = any_candidates()
 SCORED = CANDIDATES.filter(lambda candidates: any(c.reward is not None for c in candidates))
 
 
@@ -30,10 +39,15 @@ def make(*pairs):
 def naive(candidates, strategy):
     """The contract's rules again, by trying every answer against every other; for candidates sorted by index."""
     scored = [c for c in candidates if c.reward is not None]
-    keys = {KEYS[c.answer] for c in scored if c.answer in KEYS}
+    finished = [c for c in scored if not c.truncated] or scored
+
+    def key_of(c):
+        return "declined" if c.declined else KEYS.get(c.answer)
+
+    keys = {key_of(c) for c in finished} - {None}
 
     def of(key):
-        return [c for c in scored if KEYS.get(c.answer) == key]
+        return [c for c in finished if key_of(c) == key]
 
     def weight(key):
         return float(sum(Fraction(c.reward) for c in of(key)))
@@ -48,8 +62,10 @@ def naive(candidates, strategy):
             return best_one > best_other
         return min(c.index for c in of(one)) < min(c.index for c in of(other))
 
-    decided = strategy if keys else "best_of_n"
-    electorate = scored
+    voting = [c for c in finished if key_of(c)]
+    measure = (lambda c: Fraction(c.reward)) if any(c.reward for c in finished) else (lambda c: 1)
+    decided = strategy if keys and 2 * sum(map(measure, voting)) >= sum(map(measure, finished)) else "best_of_n"
+    electorate = finished
     if decided != "best_of_n":
         electorate = of(next(key for key in keys if all(key == other or beats(key, other) for other in keys)))
     winner = electorate[0]
@@ -57,11 +73,12 @@ def naive(candidates, strategy):
         if c.reward > winner.reward:
             winner = c
     order = [winner.index]
-    for reward in sorted({c.reward for c in scored}, reverse=True):
-        order += [c.index for c in scored if c.reward == reward and c is not winner]
+    for part in (finished, [c for c in scored if c not in finished]):
+        for reward in sorted({c.reward for c in part}, reverse=True):
+            order += [c.index for c in part if c.reward == reward and c is not winner]
     order += [c.index for c in candidates if c.reward is None]
-    votes = {key: (len(of(key)), weight(key), of(key)[0].answer) for key in keys}
-    return tuple(order), KEYS.get(winner.answer), votes, decided
+    votes = {key: (len(of(key)), weight(key), DECLINED if key == "declined" else of(key)[0].answer) for key in keys}
+    return tuple(order), key_of(winner), votes, decided
 
 
 @settings(deadline=None)
@@ -71,8 +88,11 @@ def test_equals_the_naive_twin(candidates, strategy):
     selection = select(candidates, strategy)
     assert selection.order == order
     assert selection.strategy == decided
-    assert selection.answer == (votes[key][2] if key else None)
-    assert {KEYS[vote.answer]: (vote.count, vote.weight, vote.answer) for vote in selection.votes} == votes
+    assert selection.declined == (key == "declined")
+    assert selection.answer == (votes[key][2] if key and key != "declined" else None)
+    assert {
+        KEYS.get(vote.answer, "declined"): (vote.count, vote.weight, vote.answer) for vote in selection.votes
+    } == votes
 
 
 @settings(deadline=None)
@@ -86,8 +106,8 @@ def test_invariants(candidates, strategy):
         assert math.fsum(vote.share for vote in selection.votes) == pytest.approx(1.0)
     if selection.answer is not None:
         assert selection.votes[0].answer == selection.answer
-    ranked = selection.votes[1:] if strategy == "best_of_n" else selection.votes
-    if strategy == "majority_vote":
+    ranked = selection.votes[1:] if selection.strategy == "best_of_n" else selection.votes
+    if selection.strategy == "majority_vote":
         measure = [(vote.count, vote.weight) for vote in ranked]
     else:
         measure = [vote.weight for vote in ranked]
@@ -184,11 +204,68 @@ def test_without_answers_a_vote_falls_back_and_says_so():
         assert (selection.answer, selection.votes, selection.strategy) == (None, (), "best_of_n")
 
 
-def test_a_chain_without_an_answer_can_win_best_of_n_only():
+def test_a_lone_voter_does_not_win_over_better_silent_chains():
+    candidates = make(*[(0.785, None)] * 7, (0.013, "B"))
+    for strategy in STRATEGIES:
+        selection = select(candidates, strategy)
+        assert (selection.order[0], selection.answer, selection.strategy) == (0, None, "best_of_n")
+        assert [(vote.answer, vote.count) for vote in selection.votes] == [("B", 1)]
+
+
+@settings(deadline=None)
+@given(SCORED, SCORED, st.sampled_from(STRATEGIES))
+def test_chains_that_do_not_vote_never_lift_a_worse_chain_over_a_better_one(candidates, others, strategy):
+    before = select(candidates, strategy)
+    winner = candidates[before.order[0]]
+    silent = [
+        replace(other, index=place, answer=None, declined=False)
+        for place, other in enumerate(others, start=len(candidates))
+    ]
+    after = select([*candidates, *silent], strategy)
+    new = [*candidates, *silent][after.order[0]]
+    assert new.index == winner.index or new.reward >= winner.reward or (winner.truncated and not new.truncated)
+
+
+def test_a_vote_needs_half_of_all_reward():
+    assert select(make((0.5, None), (0.5, "A")), "weighted_vote").strategy == "weighted_vote"
+    assert select(make((0.51, None), (0.5, "A")), "weighted_vote").strategy == "best_of_n"
+    assert select(make((0.0, None), (0.0, "A")), "majority_vote").strategy == "majority_vote"
+    assert select(make((0.0, None), (0.0, None), (0.0, "A")), "majority_vote").strategy == "best_of_n"
+
+
+def test_declining_is_a_vote_of_its_own():
+    chains = [replace(chain, declined=True) for chain in make((0.6, None), (0.7, None))]
+    selection = select([*chains, Scored(2, 0.9, "B")], "weighted_vote")
+    assert (selection.order, selection.answer, selection.declined) == ((1, 2, 0), None, True)
+    assert [(vote.answer, vote.count, vote.declined) for vote in selection.votes] == [
+        (DECLINED, 2, True),
+        ("B", 1, False),
+    ]
+    assert select([*chains, Scored(2, 0.9, DECLINED)], "best_of_n").declined is False  # an answer that reads alike
+
+
+def test_a_chain_that_was_cut_off_wins_only_among_its_like():
+    cut_off = Scored(0, 0.9, "A", truncated=True)
+    finished = make((0.5, "B"), (0.1, None))
+    both = [cut_off, *(replace(chain, index=chain.index + 1) for chain in finished)]
+    for strategy in STRATEGIES:
+        selection = select(both, strategy)
+        assert (selection.order, selection.answer) == ((1, 2, 0), "B")
+        assert [vote.answer for vote in selection.votes] == ["B"]
+        assert select([cut_off], strategy).answer == "A"
+
+
+def test_keys_say_which_answers_are_equal():
+    chains = [Scored(0, 0.4, "MI", key=1), Scored(1, 0.4, "heart attack", key=1), Scored(2, 0.7, "PE", key=2)]
+    assert select(chains, "weighted_vote").answer == "MI"
+    assert select([replace(chain, key=None) for chain in chains], "weighted_vote").answer == "PE"
+
+
+def test_a_chain_without_an_answer_can_win_when_it_holds_most_of_the_reward():
     candidates = make((0.9, None), (0.1, "A"), (0.3, "B"))
     best = select(candidates, "best_of_n")
     assert (best.order, best.answer, [v.answer for v in best.votes]) == ((0, 2, 1), None, ["B", "A"])
-    assert select(candidates, "weighted_vote").order == (2, 0, 1)
+    assert select(candidates, "weighted_vote").order == (0, 2, 1)
 
 
 def test_answer_is_as_first_written():

@@ -212,7 +212,7 @@ class Bench:
         }
 
     def _prompt(self, request: RankRequest) -> EncodedPrompt:
-        return self._prm._preparation.work(request.question, request.candidates, request.documents).prompt
+        return self._prm._requests.encode(request).prompt
 
     def _rank(self, request: RankRequest) -> Any:
         return self._prm.rank(request.question, request.candidates, request.documents)

@@ -19,15 +19,15 @@ likely meant for others (`gold` for `correct_answer`) are refused: left alone, t
 
 import math
 import re
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
 from medprm_scorer.errors import InputError
 from medprm_scorer.request_parsing import json_kind, parse_request
 from medprm_scorer.results.models import RankRequest
-from medprm_scorer.text.answer_function import read_answer
-from medprm_scorer.text.answers import extract_answer, normalize_answer
+from medprm_scorer.text.answer_function import AnswerFunction, read_with
+from medprm_scorer.text.answers import normalize_answer, read
 from medprm_scorer.text.sanitize import valid_unicode
 
 _MEANT = {"correct_answer": ("answer", "gold", "label", "target"), "step_rewards": ("rewards", "PRM_score_list")}
@@ -64,12 +64,12 @@ class JudgedQuestion:
         return f"JudgedQuestion({len(self.answers)} candidates, judged={judged}, scored={scored})"
 
 
-def parse_judged(record: Mapping[str, Any], answer: Callable[[str], str | None] = extract_answer) -> JudgedQuestion:
+def parse_judged(record: Mapping[str, Any], answer: AnswerFunction | None = None) -> JudgedQuestion:
     """Check one decoded record and read what is known of its candidates.
 
     Args:
         record: A record in one of the two forms; see the module's head.
-        answer: Reads the answer from a candidate's text, where none is recorded. Blank candidates give none.
+        answer: Reads the answer from a candidate's text, where none is recorded; None takes the package's own rules.
 
     Returns:
         The question; `answers`, `right` and `rewards` are parallel to the candidates of its `request`.
@@ -134,9 +134,12 @@ def _source(record: Mapping[str, Any]) -> str:
     return valid_unicode(source).strip()
 
 
-def _read_answer(answer: Callable[[str], str | None], request: RankRequest, index: int) -> str | None:
+def _read_answer(answer: AnswerFunction | None, request: RankRequest, index: int) -> str | None:
     candidate = request.candidates[index]
-    return read_answer(answer, candidate if isinstance(candidate, str) else "\n".join(candidate), index)
+    text = candidate if isinstance(candidate, str) else "\n".join(candidate)
+    if answer is not None:
+        return read_with(answer, text, request.question, index).answer
+    return read(text, request.question).answer if text.strip() else None
 
 
 def _recorded_answer(value: object, key: str) -> str | None:

@@ -1,12 +1,15 @@
 """What can be said of a ranking or a chain without drawing it."""
 
+from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
-from medprm_scorer.selection import Scored, select
 from medprm_scorer.text.prompts import DOCUMENT_TOKEN_BUDGET
 
 if TYPE_CHECKING:
     from medprm_scorer.results.models import Ranking, ScoredChain
+
+_MANY = 4
+"""From so many votes on, it is worth saying that most of them differ."""
 
 
 def is_good(reward: float) -> bool:
@@ -20,12 +23,9 @@ def is_scored(chain: "ScoredChain") -> bool:
 
 
 def majority_answer(ranking: "Ranking") -> str | None:
-    """What majority vote, the baseline, would have answered; None if no scored chain gives an answer."""
-    scored = [
-        Scored(chain.index, chain.reward(ranking.aggregate) if is_scored(chain) else None, chain.answer)
-        for chain in ranking.chains
-    ]
-    return select(scored, "majority_vote").answer
+    """What majority vote, the baseline, would have answered; None if no chain gives an answer, or most decline."""
+    most = max(ranking.votes, key=lambda vote: (vote.count, vote.weight), default=None)
+    return None if most is None or most.declined else most.answer
 
 
 def weakest_step(chain: "ScoredChain") -> int:
@@ -33,22 +33,68 @@ def weakest_step(chain: "ScoredChain") -> int:
     return 1 + min(range(len(chain.steps)), key=lambda place: chain.steps[place].reward)
 
 
-def cautions(ranking: "Ranking") -> list[str]:
-    """What a reader should know before relying on the answer: sentences of one line, without any text from outside."""
+def cautions(ranking: "Ranking", asked: str) -> list[str]:
+    """What a reader should know before relying on the answer: sentences of one line, without any text from outside.
+
+    They say that documents were not read; that chains were cut off; that no vote was taken, or that chains had no part
+    in it; that almost every answer is another; that the winner declines; and that every chain has a step below 0.5.
+
+    Args:
+        ranking: The ranking.
+        asked: The strategy that was asked for.
+    """
     scored = [chain for chain in ranking.chains if is_scored(chain)]
-    silent = [chain for chain in scored if not chain.answer]
-    found = []
-    if ranking.documents_given and not ranking.documents_used:
-        found.append(
-            f"None of the {ranking.documents_given} documents was read: the first alone exceeds the budget of "
-            f"{DOCUMENT_TOKEN_BUDGET:,} tokens, or the system prompt takes none."
-        )
-    if ranking.votes and silent:
-        gives = "gives" if len(silent) == 1 else "give"
-        found.append(f"{len(silent)} of {len(scored)} chains {gives} no answer that could be read, and did not vote.")
-        high = max(scored, key=lambda chain: chain.reward(ranking.aggregate))
-        if not high.answer and high.index != ranking.best.index:
-            found.append(f"Candidate [{high.index}], which has the highest reward, is one of them.")
+    found = [*_about_documents(ranking), *_about_cut_off(scored), *_about_votes(ranking, scored, asked)]
+    if ranking.declined:
+        found.append("The winning chain says that the question cannot be answered.")
     if all(any(not is_good(step.reward) for step in chain.steps) for chain in scored):
         found.append("Every chain has a step below 0.5: do not rely on this answer.")
+    return found
+
+
+def _about_documents(ranking: "Ranking") -> list[str]:
+    used, given = ranking.documents_used, ranking.documents_given
+    if not given or used == given:
+        return []
+    if used:
+        return [
+            f"{used} of {given} documents were read: the others exceed the budget of {DOCUMENT_TOKEN_BUDGET:,} tokens."
+        ]
+    return [
+        f"None of the {given} documents was read: the first alone exceeds the budget of {DOCUMENT_TOKEN_BUDGET:,} "
+        "tokens, or the system prompt takes none."
+    ]
+
+
+def _about_cut_off(scored: Sequence["ScoredChain"]) -> list[str]:
+    cut_off = sum(chain.truncated for chain in scored)
+    if not cut_off:
+        return []
+    if cut_off == len(scored):
+        return ["Every chain was cut off before its end."]
+    were = "was" if cut_off == 1 else "were"
+    return [f"{cut_off} of {len(scored)} chains {were} cut off before the end, and had no part in the choice."]
+
+
+def _about_votes(ranking: "Ranking", scored: Sequence["ScoredChain"], asked: str) -> list[str]:
+    finished = [chain for chain in scored if not chain.truncated] or scored
+    silent = [chain for chain in finished if not chain.answer and not chain.declined]
+    voting = len(finished) - len(silent)
+    if not voting:
+        none = "No chain gives an answer that could be read"
+        return [f"{none}: the highest reward decided, without a vote."] if asked != "best_of_n" else []
+    found = []
+    if ranking.strategy != asked:
+        found.append(
+            f"The {voting} of {len(finished)} chains whose answer could be read hold less than half of all reward: no "
+            "vote was taken, the highest reward decided."
+        )
+    elif silent:
+        gives = "gives" if len(silent) == 1 else "give"
+        found.append(f"{len(silent)} of {len(finished)} chains {gives} no answer that could be read, and did not vote.")
+        high = max(finished, key=lambda chain: chain.reward(ranking.aggregate))
+        if high in silent and high.index != ranking.best.index:
+            found.append(f"Candidate [{high.index}], which has the highest reward, is one of them.")
+    if voting >= _MANY and len(ranking.votes) > voting / 2:
+        found.append(f"{voting} chains give {len(ranking.votes)} different answers.")
     return found

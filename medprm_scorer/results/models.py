@@ -12,7 +12,7 @@ from pydantic import BaseModel, BeforeValidator, ConfigDict, Field
 
 from medprm_scorer.aggregate import aggregate_rewards
 from medprm_scorer.errors import ScoringError
-from medprm_scorer.results import facts, page, terminal
+from medprm_scorer.results import page, terminal
 from medprm_scorer.text.sanitize import valid_unicode
 
 Text = Annotated[str, BeforeValidator(lambda value: valid_unicode(value) if isinstance(value, str) else value)]
@@ -46,6 +46,9 @@ class RankRequest(_Result):
         candidates: Each a whole chain of thought, or its steps.
         documents: Retrieved documents, most relevant first.
         id: The caller's own name for the request; comes back in results of many.
+        options: The answers to choose from, by letter, or in order from A; None reads them from the question.
+        answers: Each candidate's answer where it is known, else None to read it from the text; None reads all.
+        truncated: Places of the candidates that were cut off before their end, from 0.
 
     Example:
         >>> RankRequest(question="…", candidates=["Step 1: … The answer is (A)"])
@@ -56,6 +59,9 @@ class RankRequest(_Result):
     candidates: list[Text | list[Text]]
     documents: list[Text] = Field(default_factory=list)
     id: Text | int | None = None
+    options: dict[str, Text] | list[Text] | None = None
+    answers: list[Text | None] | None = None
+    truncated: list[int] = Field(default_factory=list)
 
     def _summary(self) -> str:
         return f"{len(self.candidates)} candidates, {len(self.documents)} documents"
@@ -85,6 +91,9 @@ class ScoredChain(_Result):
         steps: The steps with their rewards; empty if the candidate could not be scored.
         answer: The answer that the chain gives, or None if it gives none.
         error: None, or why the candidate could not be scored.
+        declined: Whether the chain says that it cannot answer.
+        truncated: Whether the chain was cut off before its end, as the caller said.
+        split_by: The rule that split it into steps (see `SPLIT_RULES`); None if it could not be scored.
     """
 
     index: int = Field(ge=0)
@@ -92,6 +101,9 @@ class ScoredChain(_Result):
     steps: list[ScoredStep] = Field(default_factory=list)
     answer: Text | None = None
     error: Text | None = None
+    declined: bool = False
+    truncated: bool = False
+    split_by: str | None = None
 
     @property
     def step_rewards(self) -> list[float]:
@@ -122,16 +134,18 @@ class Vote(_Result):
     """What one answer received.
 
     Args:
-        answer: The answer, as the first chain that gave it wrote it.
+        answer: The answer, as the first chain that gave it wrote it; `(declined)` for those that decline to answer.
         count: Number of scored chains that gave it.
         weight: Sum of their chain rewards.
         share: This answer's part of all votes, in [0, 1]: of the counts under `majority_vote`, else of the weights.
+        declined: Whether this is the vote of the chains that decline to answer.
     """
 
     answer: Text
     count: int = Field(ge=1)
     weight: float = Field(ge=0.0)
     share: float = Field(ge=0.0, le=1.0)
+    declined: bool = False
 
     def _summary(self) -> str:
         return f"count={self.count}, weight={self.weight:.4f}, share={self.share:.4f}"
@@ -142,10 +156,12 @@ class Ranking(_Result):
 
     Args:
         best: The winning chain.
-        chains: Every candidate: the winner, then the others by chain reward, then those that could not be scored.
-        answer: The winning answer; None if no chain gives one.
+        chains: Every candidate: the winner, then the others by chain reward, then those that were cut off while others
+            were not, then those that could not be scored.
+        answer: The winning answer; None if the winner gives none or declines.
         votes: One entry per answer, the winner first.
-        strategy: The strategy that decided; `best_of_n` if a vote was asked for and no chain gave an answer.
+        strategy: The strategy that decided; `best_of_n` if a vote was asked for and the chains that give an answer held
+            less than half of all reward, or none did.
         aggregate: How step rewards became a chain reward.
         question: The question.
         documents_used: How many of the documents fitted the budget and were read, counted from the first.
@@ -154,6 +170,10 @@ class Ranking(_Result):
         unique_tokens: Tokens that were in fact run: the shared prefix once, each candidate up to its last tag.
         seconds: Wall-clock time of scoring and selection.
         id: The request's own id, if it had one.
+        declined: Whether the winner says that it cannot answer.
+        documents_read: Places of the documents that were read, from 0.
+        cautions: What to know before relying on the answer, in sentences without any text from outside; most often
+            none. `medprm_scorer.results.facts.cautions` has the list.
     """
 
     best: ScoredChain
@@ -169,21 +189,15 @@ class Ranking(_Result):
     unique_tokens: int = Field(ge=0)
     seconds: float = Field(ge=0.0)
     id: Text | int | None = None
+    declined: bool = False
+    documents_read: list[int] = Field(default_factory=list)
+    cautions: list[Text] = Field(default_factory=list)
 
     def _summary(self) -> str:
         return f"best={self.best.index}, {len(self.chains)} candidates, strategy={self.strategy!r}"
 
     def __str__(self) -> str:
         return terminal.to_text(self)
-
-    @property
-    def cautions(self) -> list[str]:
-        """What to know before relying on the answer, in sentences without any text from outside; most often none.
-
-        Told of: no document was read though there were some; chains whose answer could not be read, so that they did
-        not vote; and that every chain has a step that the model rather calls wrong (below 0.5).
-        """
-        return facts.cautions(self)
 
     def to_html(self) -> str:
         """One self-contained HTML page: every chain, step by step, coloured by reward, all text escaped."""

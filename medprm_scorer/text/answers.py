@@ -20,6 +20,8 @@ Which letters count in 2 and 5 is this package's choice, since a wrong vote is w
 """
 
 import re
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
 
 from medprm_scorer.errors import InputError
 from medprm_scorer.text.steps import strip_reasoning
@@ -202,3 +204,22 @@ def _last_sentence(form: re.Pattern[str], text: str) -> str | None:
         if content:
             return content
     return None
+
+
+DECLINED = "(declined)"
+"""What an answer function returns for a chain that says that it cannot answer."""
+
+Options = Mapping[str, str] | Sequence[str]
+
+
+@dataclass(frozen=True)
+class Reading:
+    """What a chain answers."""
+
+    answer: str | None = field(default=None, repr=False)
+    declined: bool = False
+
+
+def read(text: str, question: str | None = None, options: Options | None = None) -> Reading:  # noqa: ARG001
+    """The answer."""
+    return Reading(extract_answer(text))

@@ -44,7 +44,7 @@ def test_requests_have_the_size_that_is_asked_for(tiny):
     one, two = requests.make(4), requests.make(4)
     assert one != two
     assert one == Requests(prm).make(4)
-    work = prm._preparation.work(one.question, one.candidates, one.documents)
+    work = prm._requests.encode(one)
     assert work.prefix.documents_used == 10
     assert 2900 <= sum(prm.count_tokens(document) for document in one.documents) <= 3072
     for chain in work.prompt.chains:
@@ -57,7 +57,7 @@ def test_the_ways_that_are_compared_compute_the_same_rewards(tiny):
     encoder = prm.encoder
     labels = (encoder.positive_id, encoder.negative_id)
     request = Requests(prm, document_tokens=100).make(3)
-    prompt = prm._preparation.work(request.question, request.candidates, request.documents).prompt
+    prompt = prm._requests.encode(request).prompt
     (ours,) = prm.engine.score([prompt])
     cards = [card(model, labels, prompt.prefix, chain) for chain in prompt.chains]
     batch = padded(model, RewardHead(model, *labels), prompt.prefix, prompt.chains)

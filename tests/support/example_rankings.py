@@ -2,6 +2,7 @@
 
 from collections.abc import Sequence
 
+from medprm_scorer.results.facts import cautions
 from medprm_scorer.results.models import Ranking, ScoredChain, ScoredStep, Vote
 from medprm_scorer.selection import Scored, select
 
@@ -22,25 +23,41 @@ def make_chain(
 
 
 def make_ranking(
-    chains: Sequence[ScoredChain], strategy: str = "weighted_vote", question: str = QUESTION, documents_used: int = 1
+    chains: Sequence[ScoredChain],
+    strategy: str = "weighted_vote",
+    question: str = QUESTION,
+    documents_used: int = 1,
+    documents_given: int = 2,
 ) -> Ranking:
-    scored = [Scored(chain.index, None if chain.error else chain.reward(), chain.answer) for chain in chains]
+    scored = [
+        Scored(
+            chain.index,
+            None if chain.error else chain.reward(),
+            chain.answer,
+            declined=chain.declined,
+            truncated=chain.truncated,
+        )
+        for chain in chains
+    ]
     chosen = select(scored, strategy)
     by_index = {chain.index: chain for chain in chains}
-    return Ranking(
+    ranking = Ranking(
         best=by_index[chosen.order[0]],
         chains=[by_index[index] for index in chosen.order],
         answer=chosen.answer,
-        votes=[Vote(answer=v.answer, count=v.count, weight=v.weight, share=v.share) for v in chosen.votes],
+        declined=chosen.declined,
+        votes=[Vote(**vars(vote)) for vote in chosen.votes],
         strategy=chosen.strategy,
         aggregate="min",
         question=question,
         documents_used=documents_used,
-        documents_given=2,
+        documents_given=documents_given,
+        documents_read=list(range(documents_used)),
         prompt_tokens=20412,
         unique_tokens=4210,
         seconds=0.5,
     )
+    return ranking.model_copy(update={"cautions": cautions(ranking, strategy)})
 
 
 def example_ranking(strategy: str = "weighted_vote") -> Ranking:
