@@ -3,8 +3,7 @@
 import os
 
 os.environ.setdefault("OMP_NUM_THREADS", "1")  # read when torch is first imported: processes run side by side
-for _name in ("COLUMNS", "LINES"):  # how wide a table is must not depend on who runs the tests; pytest-xdist sets them
-    os.environ.pop(_name, None)
+os.environ.pop("COLUMNS", None)  # how wide a table is must not depend on who runs the tests: pytest-xdist sets it
 
 from collections.abc import Iterator
 

@@ -7,7 +7,7 @@ from contextlib import contextmanager
 
 @contextmanager
 def within_cpu_seconds(limit: float) -> Iterator[None]:
-    """Fail if the block keeps this process's processors busy for longer: quadratic time takes minutes where this has seconds."""
+    """Fail if the block keeps this process busy for longer. For what is linear: quadratic time would be minutes."""
     begun = time.process_time()
     yield
     taken = time.process_time() - begun

@@ -1,4 +1,4 @@
-"""The tree is the design: few entries at the top, a module beside its only user, and CONTRIBUTING shows what is there."""
+"""The tree is the design: few entries at the top, a module beside its only user, CONTRIBUTING shows what is there."""
 
 import re
 
@@ -15,7 +15,8 @@ def test_the_package_can_be_taken_in_at_a_glance():
 
 
 def test_contributing_shows_every_entry_once():
-    tree = re.search(r"^medprm_scorer/\n(.*?)^medprm_integrations/", (ROOT / "CONTRIBUTING.md").read_text(), re.M | re.S)[1]
+    text = (ROOT / "CONTRIBUTING.md").read_text()
+    tree = re.search(r"^medprm_scorer/\n(.*?)^medprm_integrations/", text, re.M | re.S)[1]
     shown = [name for line in tree.splitlines() for name in re.findall(r"^  ([\w.]+)/?(?: |$)", line)]
     ours = [name for name in ENTRIES if (PACKAGE / name).suffix != ".typed" and not name.startswith("__")]
     assert sorted(shown) == ours
