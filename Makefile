@@ -70,7 +70,7 @@ comma := ,
 CORE_TESTS := tests/text tests/results tests/files tests/bulk tests/evaluation tests/local tests/vllm tests/test_*.py
 test-core-matrix:
 	PYTHON=$(PYTHON) .ci/matrix core-low "torch|transformers|tokenizers|huggingface|hf-xet|pydantic|numpy|fsspec|typer" \
-	    "$(call lowest,torch) $(call lowest,transformers) $(call lowest,pydantic)" -m "'not slow'" $(CORE_TESTS)
+	    "$(call lowest,torch) $(call lowest,transformers) $(call lowest,pydantic)" -m "not slow" $(CORE_TESTS)
 
 test-llama-index-matrix:
 	PYTHON=$(PYTHON) .ci/matrix llama-index-low llama-index "$(call lowest,llama-index-core)" tests/integrations/llama_index
