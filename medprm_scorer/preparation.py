@@ -13,7 +13,7 @@ from medprm_scorer.results.facts import cautions
 from medprm_scorer.results.models import Ranking, RankRequest, ScoredChain, ScoredStep, Vote
 from medprm_scorer.selection import Scored, check_settings, select
 from medprm_scorer.text.answer_function import AnswerFunction, GroupFunction, checked_labels, group_with, read_with
-from medprm_scorer.text.answers import Options, Reading, normalize_answer, read
+from medprm_scorer.text.answers import Options, Reading, normalize_answer, read, read_given
 from medprm_scorer.text.steps import SPLIT_RULES, Steps, split_steps
 
 Candidate = str | Sequence[str]
@@ -103,7 +103,8 @@ class EncodedRequest:
         answers = list(self.answers.values())
         if choice.group is None or len(answers) < 2:
             return None
-        return group_with(choice.group, answers, self.request.question)
+        found = group_with(choice.group, answers, self.request.question)
+        return [] if found is None else found  # no labels, which `ranking` refuses
 
     def ranking(self, rewards: list[list[float]], choice: Choice, *, seconds: float, groups: Any = None) -> Ranking:
         """The choice among the chains by the rewards that the engine gave.
@@ -263,8 +264,7 @@ class RequestEncoder:
         """
         function = answer or self._answer
         if given is not None:
-            found = read(f"Answer: {given}", question, options)
-            return found if found.answer or found.declined else Reading(given if given.strip() else None)
+            return read_given(given, question, options)
         if function is not None:
             return read_with(function, text, question, index)
         return read(text, question, options) if text.strip() else Reading()

@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING, Any
 from medprm_integrations.shared.lazy_imports import missing
 
 if TYPE_CHECKING:
+    from medprm_integrations.langchain.answers import EmbeddingAnswerGroups, LLMAnswerGroups, LLMAnswerReader
     from medprm_integrations.langchain.best_of_n import MedPRMBestOfN
     from medprm_integrations.langchain.chat_model import ChatMedPRM
     from medprm_integrations.langchain.messages import ranking_of
@@ -26,6 +27,9 @@ if TYPE_CHECKING:
     from medprm_integrations.shared.evidence_tools import UnknownToolWarning
 
 _HOMES = {
+    "LLMAnswerReader": "medprm_integrations.langchain.answers",
+    "LLMAnswerGroups": "medprm_integrations.langchain.answers",
+    "EmbeddingAnswerGroups": "medprm_integrations.langchain.answers",
     "ChatMedPRM": "medprm_integrations.langchain.chat_model",
     "DocumentsLeftOutWarning": "medprm_integrations.shared.evidence",
     "IdenticalSamplesWarning": "medprm_integrations.shared.drawing",
@@ -40,7 +44,10 @@ _HOMES = {
 __all__ = [
     "ChatMedPRM",
     "DocumentsLeftOutWarning",
+    "EmbeddingAnswerGroups",
     "IdenticalSamplesWarning",
+    "LLMAnswerGroups",
+    "LLMAnswerReader",
     "MedPRMBestOfN",
     "MedPRMMiddleware",
     "MedPRMOutputParser",

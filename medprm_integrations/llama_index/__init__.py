@@ -16,6 +16,7 @@ from typing import TYPE_CHECKING, Any
 from medprm_integrations.shared.lazy_imports import missing
 
 if TYPE_CHECKING:
+    from medprm_integrations.llama_index.answers import EmbeddingAnswerGroups, LLMAnswerGroups, LLMAnswerReader
     from medprm_integrations.llama_index.evaluator import MedPRMEvaluator
     from medprm_integrations.llama_index.llm import MedPRMLLM
     from medprm_integrations.llama_index.nodes import chain_node
@@ -28,6 +29,9 @@ if TYPE_CHECKING:
     from medprm_integrations.shared.evidence_tools import UnknownToolWarning
 
 _HOMES = {
+    "LLMAnswerReader": "medprm_integrations.llama_index.answers",
+    "LLMAnswerGroups": "medprm_integrations.llama_index.answers",
+    "EmbeddingAnswerGroups": "medprm_integrations.llama_index.answers",
     "DocumentsLeftOutWarning": "medprm_integrations.shared.evidence",
     "IdenticalSamplesWarning": "medprm_integrations.shared.drawing",
     "MedPRMEvaluator": "medprm_integrations.llama_index.evaluator",
@@ -42,7 +46,10 @@ _HOMES = {
 }
 __all__ = [
     "DocumentsLeftOutWarning",
+    "EmbeddingAnswerGroups",
     "IdenticalSamplesWarning",
+    "LLMAnswerGroups",
+    "LLMAnswerReader",
     "MedPRMEvaluator",
     "MedPRMLLM",
     "MedPRMRerank",

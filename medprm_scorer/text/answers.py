@@ -220,6 +220,11 @@ class Reading:
     declined: bool = False
 
 
+def read_given(answer: str, question: str | None = None, options: Options | None = None) -> Reading:  # noqa: ARG001
+    """An answer that is known already."""
+    return Reading(answer if answer.strip() else None)
+
+
 def read(text: str, question: str | None = None, options: Options | None = None) -> Reading:  # noqa: ARG001
     """The answer."""
     return Reading(extract_answer(text))

@@ -1,0 +1,64 @@
+"""Equal answers, and answers that rules cannot read, by LangChain models."""
+
+from collections.abc import Sequence
+from typing import Any
+
+from langchain_core.embeddings import Embeddings
+from langchain_core.language_models import BaseChatModel
+
+from medprm_integrations.shared.equal_answers import (
+    AnswerGroupsByEmbeddings,
+    AnswerGroupsByModel,
+    AnswerReaderByModel,
+    AskingModel,
+    Schema,
+)
+
+
+class _AskingChatModel(AskingModel):
+    def __init__(self, llm: BaseChatModel) -> None:
+        self._llm = llm
+
+    def _ask(self, prompt: str, schema: type[Schema]) -> Schema:
+        found: Any = self._llm.with_structured_output(schema).invoke(prompt)
+        return schema.model_validate(found)
+
+
+class LLMAnswerGroups(_AskingChatModel, AnswerGroupsByModel):
+    """For `group=`: asks a chat model, once for each question, which of the different answers mean the same.
+
+    If the call fails, answers are compared by their exact wording, with an `AnswerModelFailedWarning`.
+
+    Args:
+        llm: A chat model that gives structured output (`with_structured_output`).
+    """
+
+
+class LLMAnswerReader(_AskingChatModel, AnswerReaderByModel):
+    """For `answer=`: the package's rules, and a chat model for those chains that they cannot read.
+
+    One call for each such chain. If it fails, the chain gives no answer, with an `AnswerModelFailedWarning`.
+
+    Args:
+        llm: A chat model that gives structured output (`with_structured_output`).
+    """
+
+
+class EmbeddingAnswerGroups(AnswerGroupsByEmbeddings):
+    """For `group=`: answers whose embeddings are alike are equal; answers with different numbers never are.
+
+    Args:
+        embeddings: The embeddings.
+        threshold: Cosine similarity from which on two answers are equal, in (0, 1]. What is right depends on the
+            embeddings: try some pairs of your own.
+
+    Raises:
+        InputError: The threshold is no number in (0, 1].
+    """
+
+    def __init__(self, embeddings: Embeddings, threshold: float = 0.9) -> None:
+        super().__init__(threshold)
+        self._embeddings = embeddings
+
+    def _embed(self, answers: list[str]) -> Sequence[Sequence[float]]:
+        return self._embeddings.embed_documents(answers)

@@ -1,0 +1,169 @@
+"""When enough samples of a question have been drawn: the rules by which a sampler stops, as functions of plain numbers.
+
+`Confident` stops when the leading answer will very likely stay ahead of the second. It is the Beta rule of
+Adaptive-Consistency (arXiv 2305.11860) with the rewards of the chains in place of counts, as in ReASC (2601.02970):
+if the two answers have the weights v and w so far, the probability p that further weight goes to the leader rather than
+to the second has the posterior Beta(1 + v, 1 + w) under a uniform prior, and sampling stops when P(p > 1/2) reaches
+`confidence`.
+
+What this promises: if samples were independent, and rewards were the evidence that the rule takes them for, the
+leader at the stop would be the leader of unlimited sampling in about that share of the questions. What it does not
+promise: that the leader is right. Rewards that are wrong in the same direction stop it early on a wrong answer. And
+looking after every sample makes stopping too early somewhat more likely than a single look.
+
+Where no answer can be read, only the best reward counts. If samples are exchangeable, the next one beats the best of n
+with a probability of at most 1 / (n + 1), by at most 1 − best: sampling stops when the product is below `min_gain`.
+"""
+
+import math
+from collections.abc import Hashable, Sequence
+from dataclasses import dataclass
+
+from medprm_scorer.errors import InputError
+
+Sample = tuple[Hashable | None, float | None]
+"""What a sample answers (None: nothing that could be read) and its reward (None: it could not be scored)."""
+
+
+@dataclass(frozen=True)
+class Confident:
+    """Stop when the leading answer will very likely stay ahead; see the head of this module.
+
+    Args:
+        confidence: Probability at which to stop, above 0.5 and below 1.
+        min_samples: Fewest samples to draw.
+        max_samples: Most samples to draw; None leaves it to the sampler's `n`.
+        min_gain: Where no answer can be read: expected gain in reward below which no more is drawn, in (0, 1).
+
+    Raises:
+        InputError: A number is out of its range.
+
+    Example:
+        >>> Confident(confidence=0.95).min_samples
+        3
+    """
+
+    confidence: float = 0.9
+    min_samples: int = 3
+    max_samples: int | None = None
+    min_gain: float = 0.01
+
+    def __post_init__(self) -> None:
+        if not _is_number(self.confidence) or not 0.5 < self.confidence < 1:
+            raise InputError("the confidence must be a number above 0.5 and below 1")
+        if not _is_number(self.min_gain) or not 0 < self.min_gain < 1:
+            raise InputError("min_gain must be a number above 0 and below 1")
+        if not _is_count(self.min_samples):
+            raise InputError("min_samples must be a whole number of at least 1")
+        if self.max_samples is not None and (not _is_count(self.max_samples) or self.max_samples < self.min_samples):
+            raise InputError("max_samples must be a whole number of at least min_samples, or None")
+
+
+def should_stop(samples: Sequence[Sample], rule: Confident) -> bool:
+    """Whether enough samples have been drawn.
+
+    Args:
+        samples: For each sample so far, what it answers and its reward in [0, 1]. Answers are compared by equality:
+            normalize them before. A sample that declines to answer has an answer of its own.
+        rule: The rule.
+
+    Raises:
+        InputError: A reward is no probability.
+
+    Example:
+        >>> should_stop([("A", 0.9), ("A", 0.8), ("B", 0.1)], Confident(confidence=0.8))
+        True
+        >>> should_stop([("A", 0.9), ("B", 0.8), ("B", 0.1)], Confident(confidence=0.8))
+        False
+    """
+    if rule.max_samples is not None and len(samples) >= rule.max_samples:
+        return True
+    if len(samples) < rule.min_samples:
+        return False
+    scored = [(answer, _reward(reward)) for answer, reward in samples if reward is not None]
+    if not scored:
+        return False
+    weights: dict[Hashable, list[float]] = {}
+    for answer, reward in scored:
+        if answer is not None:
+            weights.setdefault(answer, []).append(reward)
+    ahead = sorted((math.fsum(rewards) for rewards in weights.values()), reverse=True)
+    silent = math.fsum(reward for answer, reward in scored if answer is None)
+    if math.fsum(ahead) < silent or not ahead:  # no vote would be taken: the best reward decides
+        best = max(reward for _, reward in scored)
+        return (1.0 - best) / (len(scored) + 1) < rule.min_gain
+    second = ahead[1] if len(ahead) > 1 else 0.0
+    return probability_of_staying_ahead(ahead[0], second) >= rule.confidence
+
+
+def probability_of_staying_ahead(leader: float, second: float) -> float:
+    """P(p > 1/2) for p with the distribution Beta(1 + leader, 1 + second).
+
+    Args:
+        leader: Weight of the leading answer, at least 0.
+        second: Weight of the second answer, at least 0.
+
+    Returns:
+        A probability; 0.5 for equal weights.
+
+    Example:
+        >>> probability_of_staying_ahead(0, 0)
+        0.5
+        >>> round(probability_of_staying_ahead(3, 0), 4)  # 1 − 1/2^4
+        0.9375
+    """
+    if leader < second:
+        return 1.0 - probability_of_staying_ahead(second, leader)
+    # I_x(a, b) by its continued fraction (Abramowitz and Stegun 26.5.8), for x = 1/2 and a = 1 + second <= b, where it
+    # converges fast: the mass below 1/2 of Beta(b, a) is that above 1/2 of Beta(a, b)
+    a, b = 1.0 + second, 1.0 + leader
+    return _incomplete_beta_at_half(a, b) if leader > second else 0.5
+
+
+def _incomplete_beta_at_half(a: float, b: float) -> float:
+    """I_{1/2}(a, b) for a <= b: the mass of Beta(a, b) below 1/2."""
+    x = 0.5
+    if x >= (a + 1.0) / (a + b + 2.0):  # the other side converges faster
+        return 1.0 - _fraction(b, a, x)
+    return _fraction(a, b, x)
+
+
+def _fraction(a: float, b: float, x: float) -> float:
+    """I_x(a, b) by Lentz's method, for x below (a + 1) / (a + b + 2)."""
+    log_front = (
+        math.lgamma(a + b) - math.lgamma(a) - math.lgamma(b) + a * math.log(x) + b * math.log1p(-x) - math.log(a)
+    )
+    tiny = 1e-300
+    c, d = 1.0, 1.0 - (a + b) * x / (a + 1.0)
+    d = 1.0 / (d if abs(d) > tiny else tiny)
+    value = d
+    for m in range(1, _MOST_TERMS):
+        for numerator in (
+            m * (b - m) * x / ((a + 2 * m - 1) * (a + 2 * m)),
+            -(a + m) * (a + b + m) * x / ((a + 2 * m) * (a + 2 * m + 1)),
+        ):
+            d = 1.0 + numerator * d
+            c = 1.0 + numerator / c
+            d = 1.0 / (d if abs(d) > tiny else tiny)
+            c = c if abs(c) > tiny else tiny
+            value *= c * d
+        if abs(c * d - 1.0) < 1e-12:
+            break
+    return min(1.0, max(0.0, math.exp(log_front) * value))
+
+
+_MOST_TERMS = 500
+
+
+def _reward(reward: float) -> float:
+    if not 0.0 <= reward <= 1.0:  # also for NaN
+        raise InputError(f"a reward is {reward}, not a probability")
+    return float(reward)
+
+
+def _is_number(value: object) -> bool:
+    return isinstance(value, int | float) and not isinstance(value, bool)
+
+
+def _is_count(value: object) -> bool:
+    return isinstance(value, int) and not isinstance(value, bool) and value >= 1
