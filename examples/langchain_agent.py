@@ -18,7 +18,7 @@ from examples.formulary.turns import TOOL, found_text
 from examples.langchain_parts import FormularyRetriever, ask_locally
 from medprm_integrations.langchain import MedPRMMiddleware, ranking_of
 from medprm_scorer import MedPRM
-from medprm_scorer.text.policy_prompts import POLICY_PROMPTS
+from medprm_scorer.text.policy import POLICY_PROMPTS
 
 
 def search_tool(retriever: BaseRetriever) -> BaseTool:

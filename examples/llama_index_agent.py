@@ -15,7 +15,7 @@ from examples.formulary.turns import TOOL, found_text
 from examples.llama_index_parts import FormularySearch, ask_locally
 from medprm_integrations.llama_index import MedPRMLLM, ranking_of
 from medprm_scorer import MedPRM
-from medprm_scorer.text.policy_prompts import POLICY_PROMPTS
+from medprm_scorer.text.policy import POLICY_PROMPTS
 
 
 def build_agent(llm: FunctionCallingLLM, hospital: Hospital) -> FunctionAgent:

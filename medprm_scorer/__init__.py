@@ -4,7 +4,9 @@
 >>> prm = MedPRM.from_pretrained()  # the small demo model inside the package: CPU, offline
 """
 
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
+
+from medprm_scorer.lazy_imports import lazy
 
 if TYPE_CHECKING:
     from medprm_scorer.bulk.score_file import ScoredFile, ascore_file, score_file
@@ -13,35 +15,11 @@ if TYPE_CHECKING:
     from medprm_scorer.evaluation.results import Evaluation
     from medprm_scorer.results.models import Ranking, RankRequest, ScoredChain, ScoredStep, Vote
     from medprm_scorer.scorer import MedPRM
-    from medprm_scorer.text.policy import Samples, SamplingRules, asample_chains, sample_chains
-    from medprm_scorer.text.policy_prompts import policy_messages
+    from medprm_scorer.text.policy import Samples, asample_chains, policy_messages, sample_chains
+    from medprm_scorer.text.sample_rounds import SamplingRules
 
 __version__ = "0.1.0"
 
-_HOMES = {
-    "MedPRM": "scorer",
-    "evaluate": "evaluation.evaluate",
-    "Plan": "evaluation.evaluate",
-    "Evaluation": "evaluation.results",
-    "policy_messages": "text.policy_prompts",
-    "Samples": "text.policy",
-    "SamplingRules": "text.policy",
-    "asample_chains": "text.policy",
-    "sample_chains": "text.policy",
-    "Ranking": "results.models",
-    "RankRequest": "results.models",
-    "ScoredChain": "results.models",
-    "ScoredStep": "results.models",
-    "Vote": "results.models",
-    "MedPRMError": "errors",
-    "InputError": "errors",
-    "ModelError": "errors",
-    "ScoringError": "errors",
-    "OutputError": "errors",
-    "ScoredFile": "bulk.score_file",
-    "score_file": "bulk.score_file",
-    "ascore_file": "bulk.score_file",
-}
 __all__ = [
     "Evaluation",
     "InputError",
@@ -67,14 +45,16 @@ __all__ = [
     "sample_chains",
     "score_file",
 ]
-
-
-def __getattr__(name: str) -> Any:
-    """Import public names when they are first used, so that the command line answers without loading torch."""
-    if name not in _HOMES:
-        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
-    from importlib import import_module
-
-    value = getattr(import_module(f"{__name__}.{_HOMES[name]}"), name)
-    globals()[name] = value
-    return value
+__getattr__, __dir__ = lazy(
+    __name__,
+    {
+        "medprm_scorer.bulk.score_file": "ScoredFile ascore_file score_file",
+        "medprm_scorer.errors": "InputError MedPRMError ModelError OutputError ScoringError",
+        "medprm_scorer.evaluation.evaluate": "Plan evaluate",
+        "medprm_scorer.evaluation.results": "Evaluation",
+        "medprm_scorer.results.models": "RankRequest Ranking ScoredChain ScoredStep Vote",
+        "medprm_scorer.scorer": "MedPRM",
+        "medprm_scorer.text.policy": "Samples asample_chains policy_messages sample_chains",
+        "medprm_scorer.text.sample_rounds": "SamplingRules",
+    },
+)

@@ -7,7 +7,7 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from functools import partial
 from inspect import isawaitable
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, NoReturn
 
 from medprm_scorer.aggregate import Aggregate
 from medprm_scorer.batches import Entry, Pipeline, encoded_of, finish_batch
@@ -209,6 +209,18 @@ class MedPRM:
     def __repr__(self) -> str:
         return f"MedPRM({self.engine.name})"
 
+    def __copy__(self) -> "MedPRM":
+        """The same object: a copy of what holds it shares the weights."""
+        return self
+
+    def __deepcopy__(self, memo: object) -> "MedPRM":
+        """The same object: a copy of what holds it shares the weights."""
+        return self
+
+    def __reduce__(self) -> NoReturn:
+        """Refuse to be pickled: a pickle would be gigabytes, and loading it would run code."""
+        raise ModelError("a MedPRM cannot be pickled: make it in the process that uses it, with MedPRM.from_pretrained")
+
     @property
     def encoder(self) -> PromptEncoder:
         """Turns texts into token ids for this model."""
@@ -267,7 +279,7 @@ class MedPRM:
             strategy: `weighted_vote` (sum of chain rewards per answer, the paper's SC+RM), `best_of_n` (highest chain
                 reward) or `majority_vote` (self-consistency; rewards only break ties).
             aggregate: How step rewards become a chain reward: `min` (the paper's), `last`, `mean`, `prod`, `geomean`,
-                `max`.
+                `max`, `min_of_three` (a minimum that does not favour chains with few steps).
             id: The caller's own name for the request; comes back in the ranking.
             answer: Reads a chain's answer: takes `(text)` or `(text, question)`, gives the answer, None, or `DECLINED`.
                 None takes the object's own (`from_pretrained(answer=…)`), or else the package's rules.
@@ -402,12 +414,21 @@ class MedPRM:
         except MedPRMError as error:
             return error.with_traceback(None)  # whose frames would hold the whole batch
 
-    def read_answer(self, text: str, question: str | None = None) -> str | None:
+    def read_answer(
+        self,
+        text: str,
+        question: str | None = None,
+        *,
+        answer: AnswerFunction | None = None,
+        options: Options | None = None,
+    ) -> str | None:
         """The answer that a chain of thought gives, read as `rank` reads it, before anything is scored.
 
         Args:
             text: The whole chain.
             question: Its question, whose options the answer is read by; None reads without.
+            answer: As in `rank`.
+            options: As in `rank`.
 
         Returns:
             The answer, or None if there is none or the chain declines to give one.
@@ -421,7 +442,7 @@ class MedPRM:
         """
         if not isinstance(text, str):
             raise InputError(f"a chain must be text to find its answer, not {type(text).__name__}")
-        return self._requests.read(text, question).answer
+        return self._requests.read(text, question, options, answer=answer).answer
 
     def count_tokens(self, text: str) -> int:
         """How many tokens a text from outside is, such as a document: of all documents, 3,072 tokens are read.

@@ -11,7 +11,7 @@ from pathlib import Path
 import torch
 from transformers import AutoModelForCausalLM, AutoTokenizer, DynamicCache
 
-from medprm_scorer.text.policy_prompts import policy_messages
+from medprm_scorer.text.policy import policy_messages
 
 POLICY = Path(__file__).parent / "policy_model"
 """The shipped policy model."""

@@ -9,7 +9,7 @@ from transformers import PreTrainedTokenizerFast
 
 from examples.formulary.names import COMORBIDITIES, CONDITIONS, DRUGS, LETTERS
 from examples.formulary.world import Policy, make_chain, make_question
-from medprm_scorer.text.policy_prompts import POLICY_PROMPTS
+from medprm_scorer.text.policy import POLICY_PROMPTS
 from medprm_scorer.text.prompts import NEGATIVE_LABEL, POSITIVE_LABEL, STEP_TAG, SYSTEM_PROMPTS, user_prefix
 
 SPECIALS = ("<|begin_of_text|>", "<|start_header_id|>", "<|end_header_id|>", "<|eot_id|>", "<|pad|>")

@@ -13,7 +13,7 @@ from typing import Any
 
 from examples.formulary.habits import habit
 from examples.formulary.world import Question, make_chain, make_question
-from medprm_scorer.text.policy_prompts import policy_messages
+from medprm_scorer.text.policy import policy_messages
 from medprm_scorer.text.prompts import document_block
 
 TOOL = "search_formulary"

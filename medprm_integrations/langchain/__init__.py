@@ -9,10 +9,9 @@ Needs langchain-core (`pip install "medprm[langchain]"`); `MedPRMMiddleware` nee
 0
 """
 
-from importlib import import_module
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
-from medprm_integrations.shared.lazy_imports import missing
+from medprm_scorer.lazy_imports import lazy
 
 if TYPE_CHECKING:
     from medprm_integrations.langchain.answers import EmbeddingAnswerGroups, LLMAnswerGroups, LLMAnswerReader
@@ -22,25 +21,13 @@ if TYPE_CHECKING:
     from medprm_integrations.langchain.middleware import MedPRMMiddleware
     from medprm_integrations.langchain.output_parser import MedPRMOutputParser
     from medprm_integrations.langchain.reranker import MedPRMReranker
-    from medprm_integrations.shared.drawing import IdenticalSamplesWarning, SamplesFailedWarning
-    from medprm_integrations.shared.evidence import DocumentsLeftOutWarning
-    from medprm_integrations.shared.evidence_tools import UnknownToolWarning
+    from medprm_integrations.shared.user_warnings import (
+        DocumentsLeftOutWarning,
+        IdenticalSamplesWarning,
+        SamplesFailedWarning,
+        UnknownToolWarning,
+    )
 
-_HOMES = {
-    "LLMAnswerReader": "medprm_integrations.langchain.answers",
-    "LLMAnswerGroups": "medprm_integrations.langchain.answers",
-    "EmbeddingAnswerGroups": "medprm_integrations.langchain.answers",
-    "ChatMedPRM": "medprm_integrations.langchain.chat_model",
-    "DocumentsLeftOutWarning": "medprm_integrations.shared.evidence",
-    "IdenticalSamplesWarning": "medprm_integrations.shared.drawing",
-    "MedPRMBestOfN": "medprm_integrations.langchain.best_of_n",
-    "MedPRMMiddleware": "medprm_integrations.langchain.middleware",
-    "MedPRMOutputParser": "medprm_integrations.langchain.output_parser",
-    "MedPRMReranker": "medprm_integrations.langchain.reranker",
-    "SamplesFailedWarning": "medprm_integrations.shared.drawing",
-    "UnknownToolWarning": "medprm_integrations.shared.evidence_tools",
-    "ranking_of": "medprm_integrations.langchain.messages",
-}
 __all__ = [
     "ChatMedPRM",
     "DocumentsLeftOutWarning",
@@ -56,18 +43,19 @@ __all__ = [
     "UnknownToolWarning",
     "ranking_of",
 ]
-
-
-def __getattr__(name: str) -> Any:
-    """Import public names when they are first used, so that only the middleware needs langchain itself."""
-    if name not in _HOMES:
-        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
-    try:
-        value = getattr(import_module(_HOMES[name]), name)
-    except ImportError as error:
-        better = missing(name, "langchain_core", '"medprm[langchain]"', error)
-        if better is error:
-            raise
-        raise better from error
-    globals()[name] = value
-    return value
+__getattr__, __dir__ = lazy(
+    __name__,
+    {
+        f"{__name__}.answers": "EmbeddingAnswerGroups LLMAnswerGroups LLMAnswerReader",
+        f"{__name__}.best_of_n": "MedPRMBestOfN",
+        f"{__name__}.chat_model": "ChatMedPRM",
+        f"{__name__}.messages": "ranking_of",
+        f"{__name__}.middleware": "MedPRMMiddleware",
+        f"{__name__}.output_parser": "MedPRMOutputParser",
+        f"{__name__}.reranker": "MedPRMReranker",
+        "medprm_integrations.shared.user_warnings": (
+            "DocumentsLeftOutWarning IdenticalSamplesWarning SamplesFailedWarning UnknownToolWarning"
+        ),
+    },
+    needs=("langchain_core", '"medprm[langchain]"'),
+)

@@ -18,51 +18,38 @@ from langchain_core.runnables import (
     RunnablePassthrough,
     RunnableSequence,
 )
-from pydantic import ConfigDict, Field, PrivateAttr, field_validator
+from pydantic import Field, PrivateAttr, field_validator, model_validator
 from typing_extensions import override
 
-from medprm_integrations.langchain.convert import known_tools, last_question, tool_documents
-from medprm_integrations.langchain.gathering import agathered, gathered
-from medprm_integrations.langchain.messages import as_message, crowned, total_usage
-from medprm_integrations.langchain.runs import BELOW, NO_CALLBACKS
-from medprm_integrations.langchain.sampler import is_interrupt, quiet
-from medprm_integrations.langchain.unstreamed_model import Message, WholeMessageChatModel
-from medprm_integrations.shared.asking import adraw, draw
-from medprm_integrations.shared.drawing import Drawing
-from medprm_integrations.shared.evidence import Evidence, counted, within_budget
-from medprm_integrations.shared.evidence_tools import warn_of_unknown
-from medprm_integrations.shared.known_settings import OF_A_CALL, OF_THE_MODEL, KnownSettings
-from medprm_integrations.shared.ranking_metadata import KEY, RankingMetadata
-from medprm_integrations.shared.settings import (
-    DEFAULT_CONCURRENCY,
-    DEFAULT_N,
-    Aggregate,
-    Agreement,
-    Concurrency,
-    RewardModel,
-    SampleCount,
-    Strategy,
-    ToolNames,
+from medprm_integrations.langchain.convert import (
+    answer_of,
+    document_texts,
+    known_tools,
+    last_question,
+    structured_answer,
+    tool_documents,
 )
-from medprm_integrations.shared.sharing import share
-from medprm_integrations.shared.structured import structured_text
-from medprm_scorer.results.models import Ranking
+from medprm_integrations.langchain.messages import as_message, total_usage, with_ranking
+from medprm_integrations.langchain.sampler import NO_CALLBACKS, is_interrupt, sampler
+from medprm_integrations.langchain.unstreamed_model import UnstreamedChatModel
+from medprm_integrations.shared.best_of_n import Choice, Job, achoose, choose, new_rounds
+from medprm_integrations.shared.ranking_metadata import KEY
+from medprm_integrations.shared.settings import OF_A_CALL, OF_THE_MODEL, ConversationSettings
+from medprm_integrations.shared.user_warnings import warn_of_unknown_tools
+from medprm_scorer.text.sample_rounds import Sample
 
-share()
 
-
-class ChatMedPRM(KnownSettings, WholeMessageChatModel):
+class ChatMedPRM(UnstreamedChatModel, ConversationSettings):
     """A chat model that samples n answers from another chat model and gives the one that the reward model selects.
 
     It takes the other model's place: `bind_tools`, `with_structured_output`, streaming and async work as there. An
     answer that calls tools is handed on as it is, and only one is drawn when tools are bound; only answers to the user
     are sampled and selected. The stream has one chunk, the winner.
 
-    The winner's ranking is in `response_metadata["medprm"]` (`ranking_of` reads it back), with `usage`,
-    `samples_failed`, `samples_dropped` and `documents_left_out`; its `usage_metadata` counts the tokens of all samples.
-    Samples that failed are warned of (`SamplesFailedWarning`), and so is evidence of which nothing could be read
-    (`DocumentsLeftOutWarning`). Callbacks see the usage of the n runs below, and none for the run of this model
-    itself, so that nothing is counted twice.
+    The winner's ranking is in `response_metadata["medprm"]` (`ranking_of` reads it back), with what `RankingMetadata`
+    says; its `usage_metadata` counts the tokens of all samples. Samples that failed are warned of
+    (`SamplesFailedWarning`), and so is evidence of which nothing could be read (`DocumentsLeftOutWarning`). Callbacks
+    see the usage of the n runs below, and none for the run of this model itself, so that nothing is counted twice.
 
     The question is the last human message; the evidence is what tools have brought to the conversation, the newest
     first within the reward model's budget for documents.
@@ -71,17 +58,8 @@ class ChatMedPRM(KnownSettings, WholeMessageChatModel):
         llm: The chat model to sample from, with a temperature above 0; `llm.bind(…)` of one is fine too. Its samples
             come from no cache. Settings of sampling (`temperature`, `max_tokens`, `stop` and the like) that are given
             here are bound to it.
-        prm: The reward model.
-        n: How many samples.
-        strategy: `weighted_vote`, `best_of_n` or `majority_vote`.
-        aggregate: How step rewards become a chain reward.
-        max_concurrency: Most calls of the `llm` at once.
-        agree: Draw no more once so many samples give the same answer; None draws all n.
-        evidence: Your own function from the messages to documents, which come before those of the tools; async is fine
-            where this model is used async.
-        evidence_tools: Names of the tools whose results are evidence; None for all, an empty list for none.
-        question: Your own function from the messages to the question.
-        on_ranking: Called with each ranking, for chains that keep only the text of an answer.
+        settings: Those of `ConversationSettings`: `prm`, `n`, `strategy`, `aggregate`, `agree`, `rules`, `evidence`,
+            `evidence_tools`, `question`, `answer`, `options`, `group`, `answer_field`, `max_concurrency`, `on_ranking`.
 
     Example:
         >>> from medprm_scorer import MedPRM
@@ -93,30 +71,18 @@ class ChatMedPRM(KnownSettings, WholeMessageChatModel):
     """
 
     llm: Runnable[Any, Any] = Field(repr=False, exclude=True)
-    prm: RewardModel = Field(repr=False, exclude=True)
-    n: SampleCount = DEFAULT_N
-    strategy: Strategy = "weighted_vote"
-    aggregate: Aggregate = "min"
-    max_concurrency: Concurrency = DEFAULT_CONCURRENCY
-    agree: Agreement | None = None
-    evidence: Callable[[Sequence[BaseMessage]], Any] | None = Field(default=None, repr=False, exclude=True)
-    evidence_tools: ToolNames | None = None
-    question: Callable[[Sequence[BaseMessage]], str] | None = Field(default=None, repr=False, exclude=True)
-    on_ranking: Callable[[Ranking], None] | None = Field(default=None, repr=False, exclude=True)
-
-    model_config = ConfigDict(arbitrary_types_allowed=True, hide_input_in_errors=True, validate_default=True)
 
     _sampler: Runnable[Any, Any] = PrivateAttr()
     _final: Runnable[Any, Any] | None = PrivateAttr(default=None)
     """With structured output: parses an answer, or finds it invalid."""
 
-    @override
+    @model_validator(mode="before")
     @classmethod
-    def _adopted(cls, values: dict[str, Any]) -> dict[str, Any]:
+    def _bind_sampling(cls, values: Any) -> Any:
         """Settings of sampling are bound to the llm, as by a chat model; those of its making cannot be."""
+        if not isinstance(values, dict) or not isinstance(values.get("llm"), BaseChatModel | RunnableBinding):
+            return values
         kept = {name: value for name, value in values.items() if name not in OF_THE_MODEL}
-        if not isinstance(values.get("llm"), BaseChatModel | RunnableBinding):
-            return kept
         late = [name for name in values if name in OF_THE_MODEL and name not in OF_A_CALL]
         if late:
             warnings.warn(f"not passed on: {', '.join(late)}; set on llm when it is made", UserWarning, stacklevel=2)
@@ -135,7 +101,7 @@ class ChatMedPRM(KnownSettings, WholeMessageChatModel):
     @override
     def model_post_init(self, context: Any, /) -> None:
         super().model_post_init(context)
-        self._sampler = quiet(self.llm)
+        self._sampler = sampler(self.llm)
 
     # --- sample, score, select ---
 
@@ -143,35 +109,31 @@ class ChatMedPRM(KnownSettings, WholeMessageChatModel):
     def _decide(
         self, messages: list[BaseMessage], stop: Any, config: RunnableConfig, kwargs: dict[str, Any]
     ) -> AIMessage:
-        drawing, question = self._drawing(kwargs), self._question(messages)
-        told = kwargs if stop is None else {**kwargs, "stop": stop}  # a bound stop must not be overridden by None
-        ask = partial(self._sample, messages, config, **told)
-        draw(drawing, ask, self.max_concurrency, is_interrupt)
-        if not drawing.values:
-            return self._untouched(drawing)
-        drawing.warn(self.llm)
-        evidence = self._evidence(messages, gathered(self.evidence, messages))
-        ranking = self.prm.rank(
-            question, drawing.texts, evidence.texts, strategy=self.strategy, aggregate=self.aggregate
-        )
-        return self._chosen(drawing, ranking, evidence)
+        job = self._job(messages, kwargs, partial(self._sample, messages, config, **_call_kwargs(stop, kwargs)))
+        return self._reported(choose(self, job, is_interrupt))
 
     @override
     async def _adecide(
         self, messages: list[BaseMessage], stop: Any, config: RunnableConfig, kwargs: dict[str, Any]
     ) -> AIMessage:
-        drawing, question = self._drawing(kwargs), self._question(messages)
-        told = kwargs if stop is None else {**kwargs, "stop": stop}  # a bound stop must not be overridden by None
-        ask = partial(self._asample, messages, config, **told)
-        await adraw(drawing, ask, self.max_concurrency, is_interrupt)
-        if not drawing.values:
-            return self._untouched(drawing)
-        drawing.warn(self.llm)
-        evidence = self._evidence(messages, await agathered(self.evidence, messages))
-        ranking = await self.prm.arank(
-            question, drawing.texts, evidence.texts, strategy=self.strategy, aggregate=self.aggregate
+        job = self._job(messages, kwargs, partial(self._asample, messages, config, **_call_kwargs(stop, kwargs)))
+        return self._reported(await achoose(self, job, is_interrupt))
+
+    def _job(self, messages: list[BaseMessage], kwargs: dict[str, Any], ask: Callable[[], Any]) -> Job[AIMessage]:
+        bound = {**_bound(self.llm), **kwargs}
+        probe = self._final is None and bool(bound.get("tools") or bound.get("functions"))
+        question = last_question(messages) if self.question is None else self.question(messages)
+        return Job(
+            question=question,
+            rounds=new_rounds(self, question, self._candidate, probe=probe),
+            ask=ask,
+            source=self.llm,
+            usage=total_usage,
+            documents=tool_documents(messages, self.evidence_tools),
+            evidence=self.evidence and partial(self.evidence, messages),
+            read=document_texts,
+            select=True,
         )
-        return self._chosen(drawing, ranking, evidence)
 
     def _sample(self, messages: list[BaseMessage], config: RunnableConfig, **kwargs: Any) -> AIMessage:
         """One sample, as a run below this model's own.
@@ -193,29 +155,23 @@ class ChatMedPRM(KnownSettings, WholeMessageChatModel):
 
         return as_message(await RunnableLambda(ask, name="sample").ainvoke(messages, config))
 
-    def _chosen(self, drawing: Drawing[AIMessage], ranking: Ranking, evidence: Evidence) -> AIMessage:
-        usage = total_usage([*drawing.values, *drawing.dropped])
-        ranking = counted(ranking, evidence)
-        if self.on_ranking is not None:
-            self.on_ranking(ranking)
-        return self._reported(crowned(drawing.values[ranking.best.index], ranking, drawing, usage))
+    def _candidate(self, message: AIMessage) -> Sample | None:
+        """A sample as it is judged; None if it is no answer to the user."""
+        if self._final is None:
+            return answer_of(message)
+        try:
+            parsed = self._final.invoke(message, NO_CALLBACKS)
+        except Exception:  # noqa: BLE001 - a parser says with any exception that the answer is invalid
+            return None
+        return None if parsed is None else structured_answer(message, parsed, self.answer_field)
 
-    def _untouched(self, drawing: Drawing[AIMessage]) -> AIMessage:
-        """The first sample that is no candidate, such as a call of tools."""
-        drawing.check()
-        message = drawing.dropped[0]
-        note = RankingMetadata(usage=total_usage(drawing.dropped))
-        return self._reported(
-            message.model_copy(update={"response_metadata": {**message.response_metadata, KEY: note}})
-        )
-
-    def _reported(self, message: AIMessage) -> AIMessage:
+    def _reported(self, choice: Choice[AIMessage]) -> AIMessage:
         """The message as callbacks are to see it: they have counted each sample's usage; `_settled` puts it back."""
-        usage = None if self._final is None else message.response_metadata[KEY]["usage"]
-        return message.model_copy(update={"usage_metadata": usage})
+        usage = None if self._final is None else choice.note["usage"]
+        return with_ranking(choice.value, choice).model_copy(update={"usage_metadata": usage})
 
     @override
-    def _settled(self, message: Message) -> Message:
+    def _settled(self, message: AIMessage) -> AIMessage:
         """The message with its usage, which callbacks were not to see: they have counted each sample's own."""
         note = message.response_metadata.get(KEY)
         if note is None:
@@ -224,30 +180,6 @@ class ChatMedPRM(KnownSettings, WholeMessageChatModel):
         if "chains" not in note:
             del metadata[KEY]
         return message.model_copy(update={"response_metadata": metadata, "usage_metadata": note["usage"]})
-
-    def _drawing(self, kwargs: dict[str, Any]) -> Drawing[AIMessage]:
-        bound = {**_bound(self.llm), **kwargs}
-        probe = self._final is None and bool(bound.get("tools") or bound.get("functions"))
-        return Drawing[AIMessage](self.n, self._candidate, agree=self.agree, answer=self.prm.read_answer, probe=probe)
-
-    def _candidate(self, message: AIMessage) -> str | None:
-        """The text by which a sample is judged; None if it is no answer to the user."""
-        if self._final is None:
-            return None if message.tool_calls or message.invalid_tool_calls else str(message.text)
-        try:
-            parsed = self._final.invoke(message, NO_CALLBACKS)
-        except Exception:  # noqa: BLE001 - a parser says with any exception that the answer is invalid
-            return None
-        if parsed is None:
-            return None
-        parts = [str(message.text) if message.tool_calls else "", structured_text(parsed)]
-        return "\n".join(part for part in parts if part.strip())
-
-    def _question(self, messages: Sequence[BaseMessage]) -> str:
-        return last_question(messages) if self.question is None else self.question(messages)
-
-    def _evidence(self, messages: Sequence[BaseMessage], given: list[str]) -> Evidence:
-        return within_budget([*given, *tool_documents(messages, self.evidence_tools)], self.prm.count_tokens)
 
     # --- tools and structured output: the other model's way, with this one in its place ---
 
@@ -260,7 +192,7 @@ class ChatMedPRM(KnownSettings, WholeMessageChatModel):
             tool_choice: As that model takes it.
             kwargs: As that model takes them.
         """
-        warn_of_unknown(self.evidence_tools, known_tools(tools), self)
+        warn_of_unknown_tools(self.evidence_tools, known_tools(tools), self)
         if tool_choice is not None:
             kwargs["tool_choice"] = tool_choice
         bound = self._chat.bind_tools(tools, **kwargs)
@@ -336,7 +268,6 @@ class ChatMedPRM(KnownSettings, WholeMessageChatModel):
 
     @override
     def _get_ls_params(self, stop: list[str] | None = None, **kwargs: Any) -> Any:
-        kwargs.pop(BELOW, None)
         return self._chat._get_ls_params(stop=stop, **kwargs)
 
     def _resolve_model_profile(self) -> Any:
@@ -351,3 +282,8 @@ class ChatMedPRM(KnownSettings, WholeMessageChatModel):
 def _bound(llm: Runnable[Any, Any]) -> dict[str, Any]:
     """What a model is always called with."""
     return dict(llm.kwargs) if isinstance(llm, RunnableBinding) else {}
+
+
+def _call_kwargs(stop: Any, kwargs: dict[str, Any]) -> dict[str, Any]:
+    """The arguments of a sample; a bound stop must not be overridden by None."""
+    return kwargs if stop is None else {**kwargs, "stop": stop}

@@ -8,7 +8,12 @@ from langchain_core.messages import AIMessage, BaseMessage, HumanMessage, ToolMe
 from langchain_core.outputs import ChatGeneration, ChatResult, Generation, LLMResult
 from langchain_core.prompt_values import PromptValue
 
+from medprm_integrations.shared import evidence
+from medprm_integrations.shared.evidence import last_text
+from medprm_integrations.shared.structured import structured_sample
+from medprm_integrations.shared.truncation import is_cut_off
 from medprm_scorer.errors import InputError
+from medprm_scorer.text.sample_rounds import Sample
 
 
 def question_text(question: object) -> str:
@@ -37,16 +42,13 @@ def last_question(messages: Sequence[BaseMessage]) -> str:
     Raises:
         InputError: There is no such message.
     """
-    human = [message for message in messages if isinstance(message, HumanMessage)]
-    others = [message for message in messages if not isinstance(message, AIMessage | ToolMessage)]
-    for message in (*reversed(human), *reversed(others)):
-        if message.text.strip():
-            return str(message.text)
-    raise InputError("there is no question: no message of a human has any text")
+    human = [str(message.text) for message in messages if isinstance(message, HumanMessage)]
+    others = [str(message.text) for message in messages if not isinstance(message, AIMessage | ToolMessage)]
+    return last_text(human, others)
 
 
-def candidate(value: object, place: int) -> str | list[str]:
-    """A candidate as `MedPRM` takes it: a text, or a list of steps.
+def sample_of(value: object, place: int = 0) -> Sample:
+    """A candidate as it is judged.
 
     Args:
         value: A text, a list of steps, a message, a generation or a document.
@@ -55,26 +57,29 @@ def candidate(value: object, place: int) -> str | list[str]:
     Raises:
         InputError: It is none of these.
     """
+    truncated = isinstance(value, Generation) and is_cut_off(value.generation_info)
     if isinstance(value, ChatGeneration):
         value = value.message
-    if isinstance(value, BaseMessage | Generation):
-        return str(value.text)
+    if isinstance(value, BaseMessage):
+        return Sample(str(value.text), truncated=truncated or is_cut_off(value.response_metadata))
+    if isinstance(value, Generation):
+        return Sample(value.text, truncated=truncated)
     if isinstance(value, Document):
-        return value.page_content
+        return Sample(value.page_content)
     if isinstance(value, str):
-        return value
+        return Sample(value)
     if isinstance(value, list | tuple) and all(isinstance(step, str) for step in value):
-        return list(value)
+        return Sample(tuple(value))
     raise InputError(
         f"candidate {place} must be a text, a list of steps, a message or a generation, not {type(value).__name__}"
     )
 
 
-def candidates(values: object) -> list[str | list[str]]:
+def samples_of(values: object) -> list[Sample]:
     """The candidates of one question.
 
     Args:
-        values: A list of what `candidate` takes, or the result of a `generate` call for one prompt.
+        values: A list of what `sample_of` takes, or the result of a `generate` call for one prompt.
 
     Raises:
         InputError: It is something else, or the result of several prompts.
@@ -89,29 +94,31 @@ def candidates(values: object) -> list[str | list[str]]:
         values = values.generations
     if isinstance(values, str) or not isinstance(values, Sequence):
         raise InputError("candidates must be a list of texts, messages or generations")
-    return [candidate(value, place) for place, value in enumerate(values)]
+    return [sample_of(value, place) for place, value in enumerate(values)]
+
+
+def answer_of(message: AIMessage) -> Sample | None:
+    """A model's message as it is judged; None if it calls tools."""
+    return None if message.tool_calls or message.invalid_tool_calls else sample_of(message)
+
+
+def structured_answer(message: AIMessage, parsed: object, answer_field: str | None) -> Sample:
+    """A structured answer as it is judged, with what the model said beside it where a tool's call holds it."""
+    sample = structured_sample(parsed, answer_field)
+    said = str(message.text) if message.tool_calls else ""
+    chain = sample.chain
+    if said.strip():
+        chain = f"{said}\n{chain}".rstrip() if isinstance(chain, str) else (f"{said}\n{chain[0]}", *chain[1:])
+    return Sample(chain, sample.answer, is_cut_off(message.response_metadata))
 
 
 def document_texts(documents: object) -> list[str]:
-    """The texts of documents, in their order.
-
-    Args:
-        documents: A list of `Document`s and texts; None for none.
+    """The texts of a list of `Document`s and texts, in their order; of None, none.
 
     Raises:
         InputError: It is something else.
     """
-    if documents is None:
-        return []
-    if isinstance(documents, str | Mapping) or not isinstance(documents, Iterable):
-        raise InputError("documents must be a list of texts or Documents")
-    texts = []
-    for place, document in enumerate(documents):
-        text = document.page_content if isinstance(document, Document) else document
-        if not isinstance(text, str):
-            raise InputError(f"document {place} must be a text or a Document, not {type(document).__name__}")
-        texts.append(text)
-    return texts
+    return evidence.document_texts(documents, lambda d: d.page_content if isinstance(d, Document) else d, "Document")
 
 
 def tool_documents(

@@ -6,8 +6,8 @@ from typing import Any
 from langchain_core.messages import AIMessage, AIMessageChunk, BaseMessage
 from langchain_core.messages.ai import UsageMetadata, add_usage
 
-from medprm_integrations.shared.drawing import Drawing
-from medprm_integrations.shared.ranking_metadata import KEY, ranking_metadata, read_ranking
+from medprm_integrations.shared.best_of_n import Choice
+from medprm_integrations.shared.ranking_metadata import KEY, read_ranking
 from medprm_scorer.errors import InputError
 from medprm_scorer.results.models import Ranking
 
@@ -15,8 +15,7 @@ from medprm_scorer.results.models import Ranking
 def ranking_of(message: object) -> Ranking:
     """The ranking by which a message was chosen.
 
-    Beside the ranking, `message.response_metadata["medprm"]` holds `usage` (the tokens of all samples),
-    `samples_failed`, `samples_dropped` (calls of tools, broken schemas) and `documents_left_out` (given and not read).
+    Beside the ranking, `message.response_metadata["medprm"]` holds what `RankingMetadata` says, such as `cautions`.
 
     Args:
         message: What `MedPRMBestOfN`, `ChatMedPRM`, `MedPRMOutputParser` or an agent with `MedPRMMiddleware` answered.
@@ -67,8 +66,7 @@ def total_usage(messages: Iterable[object]) -> UsageMetadata | None:
     return total
 
 
-def crowned(message: AIMessage, ranking: Ranking, drawing: Drawing[Any], usage: UsageMetadata | None) -> AIMessage:
-    """A copy of the winning sample with its ranking in the metadata and the tokens of all samples as its usage."""
-    metadata = ranking_metadata(ranking, drawing, usage)
-    response_metadata = {**message.response_metadata, KEY: metadata}
-    return message.model_copy(update={"response_metadata": response_metadata, "usage_metadata": usage})
+def with_ranking(message: AIMessage, choice: Choice[Any]) -> AIMessage:
+    """A copy of the winning message with its ranking in the metadata and the tokens of all samples as its usage."""
+    response_metadata = {**message.response_metadata, KEY: choice.note}
+    return message.model_copy(update={"response_metadata": response_metadata, "usage_metadata": choice.note["usage"]})

@@ -5,21 +5,24 @@ from functools import partial
 from typing import Any
 
 from langchain_core.messages import AIMessage, BaseMessage
+from typing_extensions import Unpack
 
-from medprm_integrations.langchain.convert import known_tools, last_question, tool_documents
-from medprm_integrations.langchain.gathering import agathered, gathered
-from medprm_integrations.langchain.messages import crowned, total_usage
-from medprm_integrations.langchain.sampler import is_interrupt, quiet
-from medprm_integrations.shared.asking import adraw, draw
-from medprm_integrations.shared.drawing import Drawing
-from medprm_integrations.shared.evidence import Evidence, counted, within_budget
-from medprm_integrations.shared.evidence_tools import tool_names, warn_of_unknown
-from medprm_integrations.shared.lazy_imports import missing
-from medprm_integrations.shared.settings import DEFAULT_CONCURRENCY, DEFAULT_N, SamplingSettings, reward_model
-from medprm_integrations.shared.sharing import share
-from medprm_integrations.shared.structured import structured_text
-from medprm_scorer.results.models import Ranking
+from medprm_integrations.langchain.convert import (
+    document_texts,
+    known_tools,
+    last_question,
+    sample_of,
+    structured_answer,
+    tool_documents,
+)
+from medprm_integrations.langchain.messages import total_usage, with_ranking
+from medprm_integrations.langchain.sampler import is_interrupt, sampler
+from medprm_integrations.shared.best_of_n import Choice, Job, achoose, choose, new_rounds
+from medprm_integrations.shared.settings import ConversationOptions, ConversationSettings
+from medprm_integrations.shared.user_warnings import warn_of_unknown_tools
+from medprm_scorer.lazy_imports import missing
 from medprm_scorer.scorer import MedPRM
+from medprm_scorer.text.sample_rounds import Sample
 
 try:
     from langchain.agents.middleware import AgentMiddleware, ModelResponse
@@ -27,23 +30,21 @@ try:
 except ImportError as error:
     raise missing("MedPRMMiddleware", "langchain", "langchain", error) from error
 
-share()
-
 
 class MedPRMMiddleware(AgentMiddleware):
     """For `create_agent`: samples the agent's final answers n times and goes on with the one that is selected.
 
     Each turn of the model is drawn once. If it calls tools it goes through untouched, and costs nothing more. If it is
     an answer to the user, n - 1 more are drawn, those among them that call tools are dropped, and the reward model
-    chooses; the winner's ranking is in `response_metadata["medprm"]` (`ranking_of` reads it back), with `usage`,
-    `samples_failed` (invalid structured answers count), `samples_dropped` and `documents_left_out`, and its
-    `usage_metadata` counts the tokens of all samples. Structured answers are judged by what stands in their fields;
-    one that breaks the schema cannot win.
+    chooses; the winner's ranking is in `response_metadata["medprm"]` (`ranking_of` reads it back), with what
+    `RankingMetadata` says (invalid structured answers count as failed), and its `usage_metadata` counts the tokens of
+    all samples. Structured answers are judged by what stands in their fields; one that breaks the schema cannot win.
 
     Put it last in the list of middleware, so that the others see one call of the model. With `stream_mode="messages"`
     only the winner is streamed, whole. Interrupts pass through, and so does an error of the first draw, for the
     middleware that retries or falls back; a later sample that fails does not end the others, and is warned of
-    (`SamplesFailedWarning`). So is evidence of which nothing could be read (`DocumentsLeftOutWarning`).
+    (`SamplesFailedWarning`). So is evidence of which nothing could be read (`DocumentsLeftOutWarning`), and a name in
+    `evidence_tools` that no tool has (`UnknownToolWarning`).
 
     In tests, take langchain-core's `GenericFakeChatModel` for the model: its answers are an iterator, which copies
     share. The model is copied to keep its samples out of streams and caches, so a fake that counts its calls in a field
@@ -51,42 +52,17 @@ class MedPRMMiddleware(AgentMiddleware):
 
     Args:
         prm: The reward model.
-        n: How many samples of a final answer.
-        strategy: `weighted_vote`, `best_of_n` or `majority_vote`.
-        aggregate: How step rewards become a chain reward.
-        evidence_tools: Names of the tools whose results are evidence; None for all, an empty list for none; a name that
-            no tool has is warned of (`UnknownToolWarning`). The newest results come first within the reward model's
-            budget; artifacts with `Document`s count, else the text.
-        evidence: Your own function from the `ModelRequest` to documents, which come before those of the tools; async is
-            fine where the agent runs async.
-        question: Your own function from the `ModelRequest` to the question; None takes the last human message.
-        max_concurrency: Most calls of the model at once.
-        agree: Draw no more once so many samples give the same answer; None draws all n.
+        settings: Those of `ConversationSettings`: `n`, `strategy`, `aggregate`, `agree`, `rules`, `evidence`,
+            `evidence_tools`, `question`, `answer`, `options`, `group`, `answer_field`, `max_concurrency`, `on_ranking`.
 
     Raises:
-        ValueError: A setting is out of its range or of the wrong kind.
+        ValueError: A setting is unknown, out of its range or of the wrong kind.
     """
 
-    def __init__(
-        self,
-        *,
-        prm: MedPRM,
-        n: int = DEFAULT_N,
-        strategy: str = "weighted_vote",
-        aggregate: str = "min",
-        evidence_tools: Sequence[str] | None = None,
-        evidence: Callable[[Any], Any] | None = None,
-        question: Callable[[Any], str] | None = None,
-        max_concurrency: int = DEFAULT_CONCURRENCY,
-        agree: int | None = None,
-    ) -> None:
+    def __init__(self, *, prm: MedPRM, **settings: Unpack[ConversationOptions]) -> None:
         super().__init__()
-        self.prm = reward_model(prm)
-        self.settings = SamplingSettings(
-            n=n, strategy=strategy, aggregate=aggregate, max_concurrency=max_concurrency, agree=agree
-        )
-        self.evidence_tools = tool_names(evidence_tools)
-        self._evidence_function, self._question_function = evidence, question
+        self.settings = ConversationSettings(prm=prm, **settings)
+        self.prm = prm
 
     def __repr__(self) -> str:
         return f"{type(self).__name__}({self.settings!r})"
@@ -101,58 +77,40 @@ class MedPRMMiddleware(AgentMiddleware):
         Returns:
             The first draw, untouched, or the winner's response.
         """
-        drawing, asked = self._begin(request)
+        job = self._job(request, handler)
         try:
-            drawing.add([handler(asked)])
-        except _invalid_answers(request) as error:  # other errors pass
-            drawing.add([error])
-        draw(drawing, partial(handler, asked), self.settings.max_concurrency, is_interrupt)
-        if not drawing.values:
-            return _without_candidates(drawing)
-        drawing.warn(request.model)
-        evidence = self._evidence(request, gathered(self._evidence_function, request))
-        ranking = self.prm.rank(self._question(request), drawing.texts, evidence.texts, **self._choice)
-        return _winner(drawing, ranking, evidence)
+            return _response(choose(self.settings, job, partial(_passes, request, job)))
+        except InvalidAnswer as error:
+            return error.response
 
     async def awrap_model_call(self, request: Any, handler: Callable[[Any], Awaitable[Any]]) -> Any:
         """`wrap_model_call`, with samples as tasks and the reward model in a worker thread."""
-        drawing, asked = self._begin(request)
+        job = self._job(request, handler)
         try:
-            drawing.add([await handler(asked)])
-        except _invalid_answers(request) as error:
-            drawing.add([error])
-        await adraw(drawing, partial(handler, asked), self.settings.max_concurrency, is_interrupt)
-        if not drawing.values:
-            return _without_candidates(drawing)
-        drawing.warn(request.model)
-        evidence = self._evidence(request, await agathered(self._evidence_function, request))
-        ranking = await self.prm.arank(self._question(request), drawing.texts, evidence.texts, **self._choice)
-        return _winner(drawing, ranking, evidence)
+            return _response(await achoose(self.settings, job, partial(_passes, request, job)))
+        except InvalidAnswer as error:
+            return error.response
 
-    @property
-    def _choice(self) -> dict[str, str]:
-        return {"strategy": self.settings.strategy, "aggregate": self.settings.aggregate}
-
-    def _begin(self, request: Any) -> tuple["_Drawing", Any]:
-        """The samples to come, and the request as each of them is asked."""
-        warn_of_unknown(self.evidence_tools, _known_tools(request), self)
+    def _job(self, request: Any, handler: Callable[[Any], Any]) -> Job[Any]:
+        settings, messages = self.settings, _messages(request)
+        warn_of_unknown_tools(settings.evidence_tools, _known_tools(request), self)
         names = _schema_names(request.response_format)
-        read = partial(_candidate, structured=request.response_format is not None, schema_names=names)
-        drawing = _Drawing(self.settings.n, read, agree=self.settings.agree, answer=self.prm.read_answer, probe=True)
-        return drawing, request.override(model=quiet(request.model))
-
-    def _question(self, request: Any) -> str:
-        return (
-            last_question(_messages(request)) if self._question_function is None else self._question_function(request)
+        read = partial(_candidate, structured=request.response_format is not None, names=names, settings=settings)
+        question = last_question(messages) if settings.question is None else settings.question(request)
+        return Job(
+            question=question,
+            rounds=new_rounds(settings, question, read, probe=True),
+            ask=partial(handler, request.override(model=sampler(request.model))),
+            source=request.model,
+            usage=lambda responses: total_usage(map(_answer, responses)),
+            documents=tool_documents(messages, settings.evidence_tools, ignored=names),  # where own answers come back
+            evidence=settings.evidence and partial(settings.evidence, request),
+            read=document_texts,
+            select=True,
         )
 
-    def _evidence(self, request: Any, given: list[str]) -> Evidence:
-        own_answers = _schema_names(request.response_format)  # they come back as results of tools
-        found = tool_documents(_messages(request), self.evidence_tools, ignored=own_answers)
-        return within_budget([*given, *found], self.prm.count_tokens)
 
-
-class InvalidAnswer(Exception):  # its name is told in warnings
+class InvalidAnswer(Exception):  # its name stands in warnings
     """A response that was to be a structured answer and is none."""
 
     def __init__(self, response: Any) -> None:
@@ -160,34 +118,26 @@ class InvalidAnswer(Exception):  # its name is told in warnings
         self.response = response
 
 
-class _Drawing(Drawing[Any]):
-    """Takes an invalid structured answer for a failure: it cannot win, and more are drawn."""
+def _passes(request: Any, job: Job[Any], error: Exception) -> bool:
+    """Whether an error is not a sample's that failed, but an interrupt, or the first draw's.
 
-    def add(self, outcomes: Sequence[Any]) -> None:
-        for outcome in outcomes:
-            try:
-                super().add([outcome])
-            except InvalidAnswer as error:
-                super().add([error])
-
-
-def _candidate(response: Any, *, structured: bool, schema_names: frozenset[str]) -> str | None:
-    """The text by which a response is judged; None if it calls tools.
-
-    Raises:
-        InvalidAnswer: A structured answer was asked for, and this is none.
+    The first draw may say by an error that it is an answer, though an invalid one; langchain 1.0 has a plain one.
     """
+    invalid = (StructuredOutputError,) if request.response_format is None else (StructuredOutputError, ValueError)
+    return is_interrupt(error) or (not job.rounds.drawn and not isinstance(error, invalid))
+
+
+def _candidate(
+    response: Any, *, structured: bool, names: frozenset[str], settings: ConversationSettings
+) -> Sample | InvalidAnswer | None:
+    """A response as it is judged; None if it calls tools, an error if it was to be a structured answer and is none."""
     message = _answer(response)
     found = getattr(response, "structured_response", None)
     if found is not None:
-        parts = [str(message.text) if message.tool_calls else "", structured_text(found)]
-        return "\n".join(part for part in parts if part.strip())
-    calls = [*message.tool_calls, *message.invalid_tool_calls]
-    if any(call["name"] not in schema_names for call in calls):
+        return structured_answer(message, found, settings.answer_field)
+    if any(call["name"] not in names for call in [*message.tool_calls, *message.invalid_tool_calls]):
         return None
-    if structured:
-        raise InvalidAnswer(response)
-    return str(message.text)
+    return InvalidAnswer(response) if structured else sample_of(message)
 
 
 def _answer(response: Any) -> AIMessage:
@@ -223,29 +173,13 @@ def _schema_names(response_format: Any) -> frozenset[str]:
     return frozenset(spec.name for spec in response_format.schema_specs)
 
 
-def _invalid_answers(request: Any) -> tuple[type[Exception], ...]:
-    """The errors by which a draw says that it is an answer, though an invalid one; langchain 1.0 has a plain one."""
-    return (StructuredOutputError,) if request.response_format is None else (StructuredOutputError, ValueError)
-
-
-def _without_candidates(drawing: _Drawing) -> Any:
-    """A turn that calls tools as it was drawn; an invalid structured answer, which the agent asks to be mended."""
-    if drawing.dropped:
-        return drawing.dropped[0]
-    for error in drawing.errors:
-        if isinstance(error, InvalidAnswer):
-            return error.response
-    drawing.check()
-    raise AssertionError  # pragma: no cover - `check` raises without candidates
-
-
-def _winner(drawing: _Drawing, ranking: Ranking, evidence: Evidence) -> Any:
-    """The winning response, its message with the ranking; nothing else in it is changed."""
-    usage = total_usage(_answer(response) for response in [*drawing.values, *drawing.dropped])
-    response = drawing.values[ranking.best.index]
-    message = _answer(response)
-    crowned_message = crowned(message, counted(ranking, evidence), drawing, usage)
+def _response(choice: Choice[Any]) -> Any:
+    """The winning response, its message with the ranking, and nothing else in it changed; a call of tools as it is."""
+    response, message = choice.value, _answer(choice.value)
+    if choice.ranking is None:
+        return response
+    chosen = with_ranking(message, choice)
     if not isinstance(response, ModelResponse):
-        return crowned_message
-    result = [crowned_message if one is message else one for one in response.result]
+        return chosen
+    result = [chosen if one is message else one for one in response.result]
     return ModelResponse(result=result, structured_response=response.structured_response)

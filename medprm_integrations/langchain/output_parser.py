@@ -8,25 +8,22 @@ from langchain_core.messages import AIMessage, BaseMessage
 from langchain_core.output_parsers import BaseGenerationOutputParser
 from langchain_core.outputs import ChatGeneration, Generation
 from langchain_core.prompt_values import PromptValue
-from pydantic import ConfigDict, Field
+from pydantic import Field
 from typing_extensions import override
 
-from medprm_integrations.langchain.convert import document_texts, question_text
-from medprm_integrations.langchain.messages import as_message, crowned, total_usage
-from medprm_integrations.shared.drawing import Drawing
-from medprm_integrations.shared.evidence import warn_if_unread
-from medprm_integrations.shared.known_settings import KnownSettings
-from medprm_integrations.shared.settings import Aggregate, RewardModel, Strategy
-from medprm_integrations.shared.sharing import share
-from medprm_scorer.results.models import Ranking
-
-share()
+from medprm_integrations.langchain.convert import document_texts, question_text, samples_of
+from medprm_integrations.langchain.messages import as_message, total_usage, with_ranking
+from medprm_integrations.shared.best_of_n import Choice, arank_all, only, rank_all, request_of
+from medprm_integrations.shared.ranking_metadata import ranking_metadata
+from medprm_integrations.shared.settings import ChoiceSettings
+from medprm_integrations.shared.user_warnings import warn_of_identical
+from medprm_scorer.results.models import Ranking, RankRequest
 
 WITHOUT_QUESTION = "Is this explanation logical and valid?"
 """What stands for the question when the parser was not told it."""
 
 
-class MedPRMOutputParser(KnownSettings, BaseGenerationOutputParser[AIMessage]):
+class MedPRMOutputParser(BaseGenerationOutputParser[AIMessage], ChoiceSettings):
     """Picks the best of all generations that one prompt got from a `generate` call.
 
     A chain `model | parser` shows a parser only the first generation, whatever the model's n. So call `parse_result`
@@ -36,11 +33,9 @@ class MedPRMOutputParser(KnownSettings, BaseGenerationOutputParser[AIMessage]):
     answer by itself, which is worse.
 
     Args:
-        prm: The reward model.
         question: The question; a text, a message or a prompt.
         documents: What the answers are checked against.
-        strategy: `weighted_vote`, `best_of_n` or `majority_vote`.
-        aggregate: How step rewards become a chain reward.
+        settings: Those of `ChoiceSettings`: `prm`, `strategy`, `aggregate`, `answer`, `options`, `group`, `on_ranking`.
 
     Example:
         >>> from medprm_scorer import MedPRM
@@ -51,13 +46,8 @@ class MedPRMOutputParser(KnownSettings, BaseGenerationOutputParser[AIMessage]):
         'Step 1: Give 5 mg. The answer is (A)'
     """
 
-    prm: RewardModel = Field(repr=False, exclude=True)
     question: str | BaseMessage | PromptValue | None = Field(default=None, repr=False, exclude=True)
     documents: Sequence[str | Document] = Field(default=(), repr=False, exclude=True)
-    strategy: Strategy = "weighted_vote"
-    aggregate: Aggregate = "min"
-
-    model_config = ConfigDict(arbitrary_types_allowed=True, hide_input_in_errors=True, validate_default=True)
 
     @property
     @override
@@ -89,29 +79,22 @@ class MedPRMOutputParser(KnownSettings, BaseGenerationOutputParser[AIMessage]):
             InputError: There are no generations.
             ScoringError: None could be scored.
         """
-        drawing, question, documents = self._prepare(result)
-        ranking = self.prm.rank(question, drawing.texts, documents, strategy=self.strategy, aggregate=self.aggregate)
-        return self._chosen(drawing, ranking, documents)
+        return self._best(result, only(rank_all(self, [self._request(result)])))
 
     @override
     async def aparse_result(self, result: list[Generation], *, partial: bool = False) -> AIMessage:
         """`parse_result`, with the reward model in a worker thread."""
-        drawing, question, documents = self._prepare(result)
-        ranking = await self.prm.arank(
-            question, drawing.texts, documents, strategy=self.strategy, aggregate=self.aggregate
-        )
-        return self._chosen(drawing, ranking, documents)
+        return self._best(result, only(await arank_all(self, [self._request(result)])))
 
-    def _chosen(self, drawing: Drawing[AIMessage], ranking: Ranking, documents: list[str]) -> AIMessage:
-        warn_if_unread(ranking, documents, self.prm.count_tokens)
-        return crowned(drawing.values[ranking.best.index], ranking, drawing, total_usage(drawing.values[:1]))
-
-    def _prepare(self, result: list[Generation]) -> tuple[Drawing[AIMessage], str, list[str]]:
-        drawing = Drawing[AIMessage](len(result), read=lambda message: str(message.text))
-        drawing.add([_message(generation) for generation in result])
-        drawing.warn(self.prm)
+    def _request(self, result: list[Generation]) -> RankRequest:
+        samples = samples_of(result)
+        warn_of_identical([sample.text for sample in samples], self.prm)
         question = WITHOUT_QUESTION if self.question is None else question_text(self.question)
-        return drawing, question, document_texts(self.documents)
+        return request_of(self, question, samples, document_texts(self.documents))
+
+    def _best(self, result: list[Generation], ranking: Ranking) -> AIMessage:
+        message, usage = _message(result[ranking.best.index]), total_usage([_message(result[0])])
+        return with_ranking(message, Choice(message, ranking_metadata(ranking, usage=usage), ranking))
 
 
 def _message(generation: Generation) -> AIMessage:

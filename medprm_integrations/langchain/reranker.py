@@ -7,19 +7,14 @@ from langchain_core.documents import Document
 from langchain_core.messages import AnyMessage
 from langchain_core.outputs import ChatGeneration, Generation
 from langchain_core.runnables import RunnableConfig, RunnableSerializable
-from pydantic import ConfigDict, Field
+from pydantic import Field
 from typing_extensions import NotRequired, TypedDict, override
 
-from medprm_integrations.langchain.convert import candidates, document_texts, question_text
-from medprm_integrations.shared.evidence import warn_if_unread
-from medprm_integrations.shared.input_keys import checked_keys
-from medprm_integrations.shared.known_settings import KnownSettings
-from medprm_integrations.shared.settings import Aggregate, RewardModel, Strategy, TopN
-from medprm_integrations.shared.sharing import share
+from medprm_integrations.langchain.convert import document_texts, question_text, samples_of
+from medprm_integrations.shared.best_of_n import arank_all, only, rank_all, request_of
+from medprm_integrations.shared.settings import ChoiceSettings, checked_keys
 from medprm_scorer.errors import MedPRMError
 from medprm_scorer.results.models import Ranking, RankRequest
-
-share()
 
 
 class RerankInput(TypedDict):
@@ -30,7 +25,7 @@ class RerankInput(TypedDict):
     documents: NotRequired[list[str | Document]]
 
 
-class MedPRMReranker(KnownSettings, RunnableSerializable[RerankInput, Ranking]):
+class MedPRMReranker(RunnableSerializable[RerankInput, Ranking], ChoiceSettings):
     """Scores the candidate answers to a question against documents and ranks them.
 
     `batch` and `abatch` hand all requests to the reward model together; one that cannot be ranked does not end the
@@ -40,10 +35,8 @@ class MedPRMReranker(KnownSettings, RunnableSerializable[RerankInput, Ranking]):
     refused, since they would not be read; none of them read at all is warned of (`DocumentsLeftOutWarning`).
 
     Args:
-        prm: The reward model.
-        strategy: `weighted_vote`, `best_of_n` or `majority_vote`.
-        aggregate: How step rewards become a chain reward: `min`, `last`, `mean`, `prod`, `geomean` or `max`.
         top_n: How many chains the ranking keeps, the best first; None keeps all. The votes are always of all.
+        settings: Those of `ChoiceSettings`: `prm`, `strategy`, `aggregate`, `answer`, `options`, `group`, `on_ranking`.
 
     Example:
         >>> from medprm_scorer import MedPRM
@@ -55,12 +48,7 @@ class MedPRMReranker(KnownSettings, RunnableSerializable[RerankInput, Ranking]):
         'A'
     """
 
-    prm: RewardModel = Field(repr=False, exclude=True)
-    strategy: Strategy = "weighted_vote"
-    aggregate: Aggregate = "min"
-    top_n: TopN | None = None
-
-    model_config = ConfigDict(arbitrary_types_allowed=True, hide_input_in_errors=True, validate_default=True)
+    top_n: int | None = Field(default=None, ge=1, strict=True)
 
     @override
     def invoke(self, input: RerankInput, config: RunnableConfig | None = None, **kwargs: Any) -> Ranking:
@@ -110,23 +98,30 @@ class MedPRMReranker(KnownSettings, RunnableSerializable[RerankInput, Ranking]):
         )
 
     def _rank(self, value: RerankInput) -> Ranking:
-        return self._only(self._rank_all([value]))
+        return only(self._rank_all([value]))
 
     async def _arank(self, value: RerankInput) -> Ranking:
-        return self._only(await self._arank_all([value]))
+        return only(await self._arank_all([value]))
 
     def _rank_all(self, values: list[RerankInput]) -> list[Exception | Ranking]:
-        requests = [_request(value) for value in values]
-        good = [request for request in requests if isinstance(request, RankRequest)]
-        return self._merge(requests, self.prm.rank_batch(good, strategy=self.strategy, aggregate=self.aggregate))
+        requests = [self._request(value) for value in values]
+        return self._merge(requests, rank_all(self, _good(requests)))
 
     async def _arank_all(self, values: list[RerankInput]) -> list[Exception | Ranking]:
-        requests = [_request(value) for value in values]
-        good = [request for request in requests if isinstance(request, RankRequest)]
-        return self._merge(requests, await self.prm.arank_batch(good, strategy=self.strategy, aggregate=self.aggregate))
+        requests = [self._request(value) for value in values]
+        return self._merge(requests, await arank_all(self, _good(requests)))
+
+    def _request(self, value: RerankInput) -> RankRequest | MedPRMError:
+        """The request that an input stands for, or what is wrong with it."""
+        try:
+            given = checked_keys(value, ("question", "candidates"))
+            question, documents = question_text(given["question"]), document_texts(given.get("documents"))
+            return request_of(self, question, samples_of(given["candidates"]), documents)
+        except MedPRMError as error:
+            return error
 
     def _merge(
-        self, requests: Sequence[RankRequest | MedPRMError], results: Sequence[Ranking | MedPRMError]
+        self, requests: Sequence[RankRequest | MedPRMError], results: Sequence[Ranking | Exception]
     ) -> list[Exception | Ranking]:
         """The results in the order of the inputs, with the errors of those that were no requests."""
         ranked = iter(results)
@@ -134,32 +129,12 @@ class MedPRMReranker(KnownSettings, RunnableSerializable[RerankInput, Ranking]):
         for place, request in enumerate(requests):
             result = request if isinstance(request, MedPRMError) else next(ranked)
             if isinstance(result, Ranking):
-                assert isinstance(request, RankRequest)
-                warn_if_unread(result, request.documents, self.prm.count_tokens)
-                merged.append(self._shortened(result))
-            else:
-                merged.append(type(result)(f"request {place}: {result}") if len(requests) > 1 else result)
+                result = result.model_copy(update={"chains": result.chains[: self.top_n]})
+            elif len(requests) > 1:
+                result.args = (f"request {place}: {result}",)
+            merged.append(result)
         return merged
 
-    def _shortened(self, ranking: Ranking) -> Ranking:
-        return ranking if self.top_n is None else ranking.model_copy(update={"chains": ranking.chains[: self.top_n]})
 
-    @staticmethod
-    def _only(results: list[Exception | Ranking]) -> Ranking:
-        (result,) = results
-        if isinstance(result, Exception):
-            raise result
-        return result
-
-
-def _request(value: RerankInput) -> RankRequest | MedPRMError:
-    """The request that an input stands for, or what is wrong with it."""
-    try:
-        given = checked_keys(value, ("question", "candidates"))
-        return RankRequest(
-            question=question_text(given["question"]),
-            candidates=candidates(given["candidates"]),
-            documents=document_texts(given.get("documents")),
-        )
-    except MedPRMError as error:
-        return error
+def _good(requests: Sequence[RankRequest | MedPRMError]) -> list[RankRequest]:
+    return [request for request in requests if isinstance(request, RankRequest)]

@@ -9,15 +9,18 @@ from langchain_core.runnables import Runnable, RunnableBinding, RunnableConfig
 TAG_NOSTREAM = "nostream"
 """LangGraph's tag for models whose tokens do not belong in `stream_mode="messages"` (`langgraph.constants`)."""
 
+NO_CALLBACKS: RunnableConfig = {"callbacks": []}
+"""For what is not to be a run."""
 
-def quiet(llm: Runnable[Any, Any]) -> Runnable[Any, Any]:
+
+def sampler(llm: Runnable[Any, Any]) -> Runnable[Any, Any]:
     """A copy of a language model whose answers are drawn anew each time and are not streamed.
 
     The copy shares the original's clients. With a binding it is the model inside that is copied; a chain is left as it
     is, and the tag that `sampling_config` gives keeps its samples out of LangGraph's stream.
     """
     if isinstance(llm, RunnableBinding):
-        return llm.model_copy(update={"bound": quiet(llm.bound)})
+        return llm.model_copy(update={"bound": sampler(llm.bound)})
     if not isinstance(llm, BaseLanguageModel):
         return llm
     update: dict[str, Any] = {"cache": False, "tags": [*(llm.tags or []), TAG_NOSTREAM]}

@@ -1,9 +1,12 @@
-"""A chat model that decides on one whole message: all the ways in which LangChain may ask for it."""
+"""A chat model that decides on one whole message: all the ways in which LangChain may ask for it.
+
+LangChain's private `_should_stream` is overridden here and nowhere else in this package.
+"""
 
 from abc import abstractmethod
 from collections.abc import AsyncIterator, Iterator
-from contextlib import aclosing
-from typing import Any, TypeVar
+from typing import Any
+from uuid import uuid4
 
 from langchain_core.callbacks import (
     AsyncCallbackManager,
@@ -15,20 +18,22 @@ from langchain_core.language_models import BaseChatModel, LanguageModelInput
 from langchain_core.messages import AIMessage, AIMessageChunk, BaseMessage
 from langchain_core.outputs import ChatGeneration, ChatGenerationChunk, ChatResult
 from langchain_core.runnables import RunnableConfig
+from langchain_core.runnables.config import ensure_config
+from pydantic import PrivateAttr
 from typing_extensions import override
 
-from medprm_integrations.langchain.chunks import as_chunk, as_events
-from medprm_integrations.langchain.runs import BELOW, below, foreseen, message_id
-
-Message = TypeVar("Message", bound=AIMessage)
+from medprm_integrations.langchain.sampler import sampling_config
 
 
-class WholeMessageChatModel(BaseChatModel):
+class UnstreamedChatModel(BaseChatModel):
     """For models that know their answer only when all of it is there: the stream has one chunk.
 
     A subclass says what the answer is (`_decide`, `_adecide`), and may change it on its way out, behind the callbacks
     (`_settled`).
     """
+
+    _below: RunnableConfig = PrivateAttr(default_factory=RunnableConfig)
+    """Where `stream` has opened the run: the configuration of the runs below it."""
 
     @abstractmethod
     def _decide(
@@ -49,7 +54,7 @@ class WholeMessageChatModel(BaseChatModel):
     ) -> AIMessage:
         """The answer."""
 
-    def _settled(self, message: Message) -> Message:
+    def _settled(self, message: AIMessage) -> AIMessage:
         """The answer as the caller gets it."""
         return message
 
@@ -72,20 +77,32 @@ class WholeMessageChatModel(BaseChatModel):
         self, input: LanguageModelInput, config: RunnableConfig | None = None, *, stop: Any = None, **kwargs: Any
     ) -> Iterator[AIMessageChunk]:
         """The message as one chunk, once it is decided on."""
-        config, kwargs[BELOW] = foreseen(config, CallbackManager)
-        for chunk in super().stream(input, config, stop=stop, **kwargs):
-            yield self._settled(as_chunk(chunk))
+        model, config = self._in_run(config, CallbackManager)
+        for chunk in super(UnstreamedChatModel, model).stream(input, config, stop=stop, **kwargs):
+            yield as_chunk(self._settled(chunk))
 
     @override
     async def astream(
         self, input: LanguageModelInput, config: RunnableConfig | None = None, *, stop: Any = None, **kwargs: Any
     ) -> AsyncIterator[AIMessageChunk]:
         """The message as one chunk, once it is decided on."""
-        config, kwargs[BELOW] = foreseen(config, AsyncCallbackManager)
-        stream: Any = super().astream(input, config, stop=stop, **kwargs)
-        async with aclosing(stream) as chunks:
-            async for chunk in chunks:
-                yield self._settled(as_chunk(chunk))
+        model, config = self._in_run(config, AsyncCallbackManager)
+        async for chunk in super(UnstreamedChatModel, model).astream(input, config, stop=stop, **kwargs):
+            yield as_chunk(self._settled(chunk))
+
+    def _in_run(self, config: RunnableConfig | None, manager: Any) -> tuple["UnstreamedChatModel", RunnableConfig]:
+        """A copy of this model that knows its run, and that run's configuration.
+
+        `BaseChatModel.stream` does not tell `_stream` its run, so the runs below are prepared before there is one.
+        """
+        own = ensure_config(config)
+        own["run_id"] = own.get("run_id") or uuid4()
+        own["callbacks"] = configured = manager.configure(own.get("callbacks"))
+        children = configured.copy()
+        children.parent_run_id = own["run_id"]
+        model = self.model_copy()
+        model._below = {"callbacks": children, "tags": own["tags"], "metadata": own["metadata"]}
+        return model, own
 
     @override
     def _should_stream(self, *, async_api: bool, run_manager: Any = None, **kwargs: Any) -> bool:
@@ -100,11 +117,9 @@ class WholeMessageChatModel(BaseChatModel):
         run_manager: CallbackManagerForLLMRun | None = None,
         **kwargs: Any,
     ) -> ChatResult:
-        told = _without_stream(kwargs)
-        message = self._decide(messages, stop, below(run_manager, CallbackManager, kwargs), kwargs)
-        if run_manager and super()._should_stream(async_api=False, run_manager=run_manager, **told):
-            chunk = ChatGenerationChunk(message=as_chunk(message))
-            run_manager.on_llm_new_token(str(message.text), chunk=chunk)
+        message = self._decide(messages, stop, self._config(run_manager, CallbackManager), _without_stream(kwargs))
+        if run_manager and super()._should_stream(async_api=False, run_manager=run_manager, **kwargs):
+            run_manager.on_llm_new_token(str(message.text), chunk=ChatGenerationChunk(message=as_chunk(message)))
         return ChatResult(generations=[ChatGeneration(message=message)])
 
     @override
@@ -115,68 +130,49 @@ class WholeMessageChatModel(BaseChatModel):
         run_manager: AsyncCallbackManagerForLLMRun | None = None,
         **kwargs: Any,
     ) -> ChatResult:
-        told = _without_stream(kwargs)
-        message = await self._adecide(messages, stop, below(run_manager, AsyncCallbackManager, kwargs), kwargs)
-        if run_manager and super()._should_stream(async_api=True, run_manager=run_manager, **told):
-            chunk = ChatGenerationChunk(message=as_chunk(message))
-            await run_manager.on_llm_new_token(str(message.text), chunk=chunk)
+        config = self._config(run_manager, AsyncCallbackManager)
+        message = await self._adecide(messages, stop, config, _without_stream(kwargs))
+        if run_manager and super()._should_stream(async_api=True, run_manager=run_manager, **kwargs):
+            await run_manager.on_llm_new_token(str(message.text), chunk=ChatGenerationChunk(message=as_chunk(message)))
         return ChatResult(generations=[ChatGeneration(message=message)])
 
     @override
-    def _stream(
-        self,
-        messages: list[BaseMessage],
-        stop: list[str] | None = None,
-        run_manager: CallbackManagerForLLMRun | None = None,
-        **kwargs: Any,
-    ) -> Iterator[ChatGenerationChunk]:
-        _without_stream(kwargs)
-        message = self._decide(messages, stop, below(run_manager, CallbackManager, kwargs), kwargs)
+    def _stream(self, messages: list[BaseMessage], stop: Any = None, run_manager: Any = None, **kwargs: Any) -> Any:
+        message = self._decide(messages, stop, self._config(run_manager, CallbackManager), _without_stream(kwargs))
         yield ChatGenerationChunk(message=as_chunk(message))
 
     @override
     async def _astream(
-        self,
-        messages: list[BaseMessage],
-        stop: list[str] | None = None,
-        run_manager: AsyncCallbackManagerForLLMRun | None = None,
-        **kwargs: Any,
-    ) -> AsyncIterator[ChatGenerationChunk]:
-        _without_stream(kwargs)
-        message = await self._adecide(messages, stop, below(run_manager, AsyncCallbackManager, kwargs), kwargs)
+        self, messages: list[BaseMessage], stop: Any = None, run_manager: Any = None, **kwargs: Any
+    ) -> Any:
+        config = self._config(run_manager, AsyncCallbackManager)
+        message = await self._adecide(messages, stop, config, _without_stream(kwargs))
         yield ChatGenerationChunk(message=as_chunk(message))
 
-    def _stream_chat_model_events(
-        self,
-        messages: list[BaseMessage],
-        stop: list[str] | None = None,
-        run_manager: CallbackManagerForLLMRun | None = None,
-        **kwargs: Any,
-    ) -> Iterator[Any]:
-        """The streaming protocol's events; unlike `_stream`, this is told its run."""
-        _without_stream(kwargs)
-        message = self._decide(messages, stop, below(run_manager, CallbackManager, kwargs), kwargs)
-        yield from as_events(message, message_id(run_manager))
+    def _config(self, run_manager: Any, manager: Any) -> RunnableConfig:
+        """The configuration of the runs below this model's own; the manager of a model's run cannot make one."""
+        if run_manager is None:
+            return sampling_config(self._below)
+        inherited: dict[str, Any] = {
+            "inheritable_handlers": list(run_manager.inheritable_handlers),
+            "inheritable_tags": list(run_manager.inheritable_tags),
+            "inheritable_metadata": dict(run_manager.inheritable_metadata),
+        }
+        own = {name.removeprefix("inheritable_"): value for name, value in inherited.items()}
+        return sampling_config({"callbacks": manager(**own, **inherited, parent_run_id=run_manager.run_id)})
 
-    async def _astream_chat_model_events(
-        self,
-        messages: list[BaseMessage],
-        stop: list[str] | None = None,
-        run_manager: AsyncCallbackManagerForLLMRun | None = None,
-        **kwargs: Any,
-    ) -> AsyncIterator[Any]:
-        """The streaming protocol's events; unlike `_astream`, this is told its run."""
-        _without_stream(kwargs)
-        message = await self._adecide(messages, stop, below(run_manager, AsyncCallbackManager, kwargs), kwargs)
-        for event in as_events(message, message_id(run_manager)):
-            yield event
 
-    @override
-    def _get_invocation_params(self, stop: list[str] | None = None, **kwargs: Any) -> dict[str, Any]:
-        kwargs.pop(BELOW, None)
-        return super()._get_invocation_params(stop=stop, **kwargs)
+def as_chunk(message: AIMessage) -> AIMessageChunk:
+    """The last and only chunk of a stream, with all that the message has.
+
+    Example:
+        >>> chunk = as_chunk(AIMessage("Yes", tool_calls=[{"name": "look", "args": {"at": 1}, "id": "1"}]))
+        >>> chunk.text, chunk.tool_calls[0]["args"], chunk.chunk_position
+        ('Yes', {'at': 1}, 'last')
+    """
+    return AIMessageChunk(**{**dict(message), "type": "AIMessageChunk", "chunk_position": "last"})
 
 
 def _without_stream(kwargs: dict[str, Any]) -> dict[str, Any]:
-    """Take out of the arguments whether to stream: that is this model's matter, and not the samples'."""
-    return {"stream": kwargs.pop("stream")} if "stream" in kwargs else {}
+    """The arguments without whether to stream: that is this model's matter, and not the samples'."""
+    return {name: value for name, value in kwargs.items() if name != "stream"}

@@ -10,10 +10,9 @@ Needs llama-index-core (`pip install "medprm[llama-index]"`).
 ['Step 1: Give 5 mg. The answer is (A)']
 """
 
-from importlib import import_module
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
-from medprm_integrations.shared.lazy_imports import missing
+from medprm_scorer.lazy_imports import lazy
 
 if TYPE_CHECKING:
     from medprm_integrations.llama_index.answers import EmbeddingAnswerGroups, LLMAnswerGroups, LLMAnswerReader
@@ -24,26 +23,13 @@ if TYPE_CHECKING:
     from medprm_integrations.llama_index.rerank import MedPRMRerank
     from medprm_integrations.llama_index.responses import ranking_of
     from medprm_integrations.llama_index.synthesizer import MedPRMSynthesizer
-    from medprm_integrations.shared.drawing import IdenticalSamplesWarning, SamplesFailedWarning
-    from medprm_integrations.shared.evidence import DocumentsLeftOutWarning
-    from medprm_integrations.shared.evidence_tools import UnknownToolWarning
+    from medprm_integrations.shared.user_warnings import (
+        DocumentsLeftOutWarning,
+        IdenticalSamplesWarning,
+        SamplesFailedWarning,
+        UnknownToolWarning,
+    )
 
-_HOMES = {
-    "LLMAnswerReader": "medprm_integrations.llama_index.answers",
-    "LLMAnswerGroups": "medprm_integrations.llama_index.answers",
-    "EmbeddingAnswerGroups": "medprm_integrations.llama_index.answers",
-    "DocumentsLeftOutWarning": "medprm_integrations.shared.evidence",
-    "IdenticalSamplesWarning": "medprm_integrations.shared.drawing",
-    "MedPRMEvaluator": "medprm_integrations.llama_index.evaluator",
-    "MedPRMLLM": "medprm_integrations.llama_index.llm",
-    "MedPRMRerank": "medprm_integrations.llama_index.rerank",
-    "MedPRMSynthesizer": "medprm_integrations.llama_index.synthesizer",
-    "SamplesFailedWarning": "medprm_integrations.shared.drawing",
-    "UnknownToolWarning": "medprm_integrations.shared.evidence_tools",
-    "chain_node": "medprm_integrations.llama_index.nodes",
-    "policy_template": "medprm_integrations.llama_index.prompts",
-    "ranking_of": "medprm_integrations.llama_index.responses",
-}
 __all__ = [
     "DocumentsLeftOutWarning",
     "EmbeddingAnswerGroups",
@@ -60,18 +46,20 @@ __all__ = [
     "policy_template",
     "ranking_of",
 ]
-
-
-def __getattr__(name: str) -> Any:
-    """Import public names when they are first used, so that a missing llama-index-core is a clear error."""
-    if name not in _HOMES:
-        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
-    try:
-        value = getattr(import_module(_HOMES[name]), name)
-    except ImportError as error:
-        better = missing(name, "llama_index", '"medprm[llama-index]"', error)
-        if better is error:
-            raise
-        raise better from error
-    globals()[name] = value
-    return value
+__getattr__, __dir__ = lazy(
+    __name__,
+    {
+        f"{__name__}.answers": "EmbeddingAnswerGroups LLMAnswerGroups LLMAnswerReader",
+        f"{__name__}.evaluator": "MedPRMEvaluator",
+        f"{__name__}.llm": "MedPRMLLM",
+        f"{__name__}.nodes": "chain_node",
+        f"{__name__}.prompts": "policy_template",
+        f"{__name__}.rerank": "MedPRMRerank",
+        f"{__name__}.responses": "ranking_of",
+        f"{__name__}.synthesizer": "MedPRMSynthesizer",
+        "medprm_integrations.shared.user_warnings": (
+            "DocumentsLeftOutWarning IdenticalSamplesWarning SamplesFailedWarning UnknownToolWarning"
+        ),
+    },
+    needs=("llama_index", '"medprm[llama-index]"'),
+)

@@ -11,7 +11,7 @@ from llama_index.core.agent.react.output_parser import ReActOutputParser
 from llama_index.core.agent.react.types import ResponseReasoningStep
 from llama_index.core.base.llms.types import ChatMessage, MessageRole
 
-from medprm_scorer.errors import InputError
+from medprm_integrations.shared.evidence import last_text
 from medprm_scorer.text.steps import split_steps
 
 _TOOLS = (MessageRole.TOOL, MessageRole.FUNCTION)
@@ -28,15 +28,9 @@ def last_question(messages: Sequence[ChatMessage]) -> str:
         InputError: There is no such message.
     """
     observed = {id(message) for message, _, _ in _tool_results(messages, lambda _: {})}
-    asked = [
-        message
-        for message in messages
-        if message.role not in (*_TOOLS, *_MODELS) and id(message) not in observed and text_of(message).strip()
-    ]
-    users = [message for message in asked if message.role == MessageRole.USER]
-    for message in (*reversed(users), *reversed(asked)):
-        return text_of(message)
-    raise InputError("there is no question: no message of a user has any text")
+    asked = [one for one in messages if one.role not in (*_TOOLS, *_MODELS) and id(one) not in observed]
+    users = [text_of(message) for message in asked if message.role == MessageRole.USER]
+    return last_text(users, map(text_of, asked))
 
 
 def tool_documents(
@@ -87,7 +81,7 @@ def react_answer(text: str) -> str | None:
         return None
     if not isinstance(step, ResponseReasoningStep):
         return None
-    if step.thought.startswith("(Implicit)") or split_steps(step.response).rule == "marker":
+    if step.thought.startswith("(Implicit)") or split_steps(step.response).rule in ("marker", "labels"):
         return step.response
     return f"{step.thought}\nAnswer: {step.response}"
 

@@ -11,16 +11,14 @@ from pydantic import BaseModel
 from typing_extensions import override
 
 from medprm_integrations.llama_index.nodes import is_chain, texts
-from medprm_integrations.shared.evidence import warn_if_unread
-from medprm_integrations.shared.settings import reward_model
-from medprm_integrations.shared.sharing import share
-from medprm_integrations.shared.structured import structured_text
+from medprm_integrations.shared.best_of_n import arank_all, rank_all, request_of
+from medprm_integrations.shared.settings import ChoiceSettings
+from medprm_integrations.shared.structured import structured_sample
+from medprm_scorer.aggregate import Aggregate
 from medprm_scorer.errors import InputError, NothingScoredError
-from medprm_scorer.results.models import Ranking, ScoredChain
+from medprm_scorer.results.models import Ranking, RankRequest, ScoredChain
 from medprm_scorer.scorer import MedPRM
-from medprm_scorer.selection import check_settings
-
-share()
+from medprm_scorer.text.sample_rounds import Sample
 
 
 class MedPRMEvaluator(BaseEvaluator):
@@ -47,17 +45,16 @@ class MedPRMEvaluator(BaseEvaluator):
         (True, True)
     """
 
-    def __init__(self, *, prm: MedPRM, aggregate: str = "min", threshold: float = 0.5) -> None:
-        prm = reward_model(prm)
-        check_settings("best_of_n", aggregate)
+    def __init__(self, *, prm: MedPRM, aggregate: Aggregate = "min", threshold: float = 0.5) -> None:
         if isinstance(threshold, bool) or not isinstance(cast("object", threshold), Real):
             raise InputError(f"the threshold must be a number from 0 to 1, not {type(threshold).__name__}")
         if not 0.0 <= threshold <= 1.0:
             raise InputError("the threshold must be a number from 0 to 1")
-        self.prm, self.aggregate, self.threshold = prm, aggregate, threshold
+        self.settings = ChoiceSettings(prm=prm, aggregate=aggregate)
+        self.prm, self.threshold = prm, threshold
 
     def __repr__(self) -> str:
-        return f"{type(self).__name__}(aggregate={self.aggregate!r}, threshold={self.threshold})"
+        return f"{type(self).__name__}(aggregate={self.settings.aggregate!r}, threshold={self.threshold})"
 
     @override
     def _get_prompts(self) -> dict[str, BasePromptTemplate]:
@@ -86,12 +83,8 @@ class MedPRMEvaluator(BaseEvaluator):
         Raises:
             InputError: The query or the response is missing, or the query is blank or too long.
         """
-        question, answer, documents = _read(query, response, contexts)
-        try:
-            ranking = self.prm.rank(question, [answer], documents, aggregate=self.aggregate)
-        except NothingScoredError as error:
-            return _invalid(question, answer, documents, str(error))
-        return self._result(question, answer, documents, ranking)
+        request = self._request(query, response, contexts)
+        return self._result(request, *rank_all(self.settings, [request]))
 
     @override
     async def aevaluate(
@@ -102,12 +95,8 @@ class MedPRMEvaluator(BaseEvaluator):
         **kwargs: Any,
     ) -> EvaluationResult:
         """`evaluate`, with the event loop left free."""
-        question, answer, documents = _read(query, response, contexts)
-        try:
-            ranking = await self.prm.arank(question, [answer], documents, aggregate=self.aggregate)
-        except NothingScoredError as error:
-            return _invalid(question, answer, documents, str(error))
-        return self._result(question, answer, documents, ranking)
+        request = self._request(query, response, contexts)
+        return self._result(request, *await arank_all(self.settings, [request]))
 
     @override
     def evaluate_response(self, query: str | None = None, response: Any = None, **kwargs: Any) -> EvaluationResult:
@@ -127,17 +116,33 @@ class MedPRMEvaluator(BaseEvaluator):
         """`evaluate_response`, with the event loop left free."""
         return await self.aevaluate(query, *_parts(response), **kwargs)
 
-    def _result(self, question: str, answer: str, documents: list[str], ranking: Ranking) -> EvaluationResult:
-        warn_if_unread(ranking, documents, self.prm.count_tokens)
-        score = ranking.best.reward(self.aggregate)
-        return EvaluationResult(
-            query=question,
-            contexts=documents,
-            response=answer,
-            passing=score >= self.threshold,
-            feedback=_feedback(ranking.best, read=ranking.documents_used > 0),
-            score=score,
-        )
+    def _request(self, query: object, response: object, contexts: Sequence[str] | None) -> RankRequest:
+        sample = structured_sample(response) if isinstance(response, BaseModel) else Sample(response)  # type: ignore[arg-type]
+        for name, value in (("query", query), ("response", sample.chain)):
+            if not isinstance(value, str | tuple):
+                raise InputError(f"the {name} must be a text, not {type(value).__name__}")
+        if isinstance(contexts, str):
+            raise InputError("contexts must be a list of texts")
+        return request_of(self.settings, cast("str", query), [sample], contexts or ())
+
+    def _result(self, request: RankRequest, ranking: Ranking | Exception) -> EvaluationResult:
+        (answer,) = request.candidates
+        judged: dict[str, Any] = {
+            "query": request.question,
+            "contexts": request.documents,
+            "response": answer if isinstance(answer, str) else "\n".join(answer),
+        }
+        if isinstance(ranking, NothingScoredError):
+            reason = str(ranking)
+            feedback = f"The response could not be judged: {reason}"
+            return EvaluationResult(
+                **judged, passing=False, feedback=feedback, invalid_result=True, invalid_reason=reason
+            )
+        if isinstance(ranking, Exception):
+            raise ranking
+        score = ranking.best.reward(ranking.aggregate)
+        feedback = _feedback(ranking.best, read=ranking.documents_used > 0)
+        return EvaluationResult(**judged, passing=score >= self.threshold, feedback=feedback, score=score)
 
 
 def _feedback(chain: ScoredChain, *, read: bool) -> str:
@@ -158,26 +163,3 @@ def _parts(response: Any) -> tuple[Any, list[str] | None]:
         return None, None
     documents = [node for node in response.source_nodes if not is_chain(node)]
     return response.response, texts(documents, MetadataMode.LLM)
-
-
-def _read(query: object, response: object, contexts: Sequence[str] | None) -> tuple[str, str, list[str]]:
-    if isinstance(response, BaseModel):
-        response = structured_text(response)
-    for name, value in (("query", query), ("response", response)):
-        if not isinstance(value, str):
-            raise InputError(f"the {name} must be a text, not {type(value).__name__}")
-    if isinstance(contexts, str):
-        raise InputError("contexts must be a list of texts")
-    return str(query), str(response), list(contexts or ())
-
-
-def _invalid(question: str, answer: str, documents: list[str], reason: str) -> EvaluationResult:
-    return EvaluationResult(
-        query=question,
-        contexts=documents,
-        response=answer,
-        passing=False,
-        feedback=f"The response could not be judged: {reason}",
-        invalid_result=True,
-        invalid_reason=reason,
-    )

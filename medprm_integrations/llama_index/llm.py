@@ -1,45 +1,26 @@
 """`MedPRMLLM`: a language model that samples n answers from another one and gives the best."""
 
-from collections.abc import Awaitable, Callable, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Sequence
 from functools import partial
-from typing import Any, cast
+from typing import Any
 
 from llama_index.core.base.llms.types import ChatMessage, ChatResponse
 from llama_index.core.llms.function_calling import FunctionCallingLLM
 from llama_index.core.llms.llm import ToolSelection
-from pydantic import ConfigDict, Field, model_validator
+from pydantic import model_validator
 from typing_extensions import override
 
-from medprm_integrations.llama_index.conversation import is_react, last_question, react_answer, text_of, tool_documents
-from medprm_integrations.llama_index.copies import sharing
-from medprm_integrations.llama_index.language_models import language_model
+from medprm_integrations.llama_index.conversation import is_react, last_question, react_answer, tool_documents
 from medprm_integrations.llama_index.nodes import document_texts
-from medprm_integrations.llama_index.responses import crowned, total_usage
-from medprm_integrations.llama_index.templates import Filled, PromptMessages, PromptText, context_documents
-from medprm_integrations.llama_index.unstreamed_llm import Response, WholeAnswerLLM
-from medprm_integrations.shared.asking import adraw, draw
-from medprm_integrations.shared.drawing import Drawing
-from medprm_integrations.shared.evidence import Evidence, counted, within_budget
-from medprm_integrations.shared.evidence_tools import warn_of_unknown
-from medprm_integrations.shared.gathering import agathered, gathered
-from medprm_integrations.shared.known_settings import KnownSettings
-from medprm_integrations.shared.ranking_metadata import ranking_metadata
-from medprm_integrations.shared.settings import (
-    DEFAULT_CONCURRENCY,
-    DEFAULT_N,
-    Aggregate,
-    Agreement,
-    Concurrency,
-    RewardModel,
-    SampleCount,
-    Strategy,
-    ToolNames,
-)
-from medprm_integrations.shared.sharing import share
-from medprm_scorer.results.models import Ranking
+from medprm_integrations.llama_index.prompts import Filled, PromptMessages, PromptText, context_documents
+from medprm_integrations.llama_index.responses import sharing, total_usage, with_ranking
+from medprm_integrations.llama_index.sampler import sample_of
+from medprm_integrations.llama_index.unstreamed_llm import UnstreamedLLM, language_model
+from medprm_integrations.shared.best_of_n import Choice, Job, achoose, choose, new_rounds
+from medprm_integrations.shared.settings import ConversationSettings
+from medprm_integrations.shared.user_warnings import warn_of_unknown_tools
+from medprm_scorer.text.sample_rounds import Sample
 
-share()
 _INHERITED = (
     "callback_manager",
     "system_prompt",
@@ -52,7 +33,7 @@ _INHERITED = (
 """Fields in which this model is as the one that it samples from, unless it is told otherwise."""
 
 
-class MedPRMLLM(KnownSettings, WholeAnswerLLM):
+class MedPRMLLM(UnstreamedLLM, ConversationSettings):
     """A language model that samples n answers from another one and gives the one that the reward model selects.
 
     It takes the other model's place in agents, chat engines, query engines and workflows. A turn that calls tools is
@@ -64,10 +45,10 @@ class MedPRMLLM(KnownSettings, WholeAnswerLLM):
     model's budget for documents.
 
     The winner's ranking is in the response's `additional_kwargs["medprm"]` and, since agents hand on only that, in
-    `raw["medprm"]`; `ranking_of` reads it back from either. With it stand `usage`, `samples_failed`, `samples_dropped`
-    and `documents_left_out`. Chat engines and query engines keep only the answer's text: give `on_ranking` there. The
-    response counts the tokens of all samples. Callbacks see the n calls of the other model, and no call of this one, so
-    that no tokens are counted twice.
+    `raw["medprm"]`; `ranking_of` reads it back from either, and what `RankingMetadata` says stands with it. Chat
+    engines and query engines keep only the answer's text: give `on_ranking` there. The response counts the tokens of
+    all samples. Callbacks see the n calls of the other model, and no call of this one, so that no tokens are counted
+    twice.
 
     Samples that failed are warned of (`SamplesFailedWarning`), and so is evidence of which nothing could be read
     (`DocumentsLeftOutWarning`). Where the `llm` has no async of its own (a `CustomLLM` without `achat`), async samples
@@ -75,17 +56,8 @@ class MedPRMLLM(KnownSettings, WholeAnswerLLM):
 
     Args:
         llm: The model to sample from, with a temperature above 0.
-        prm: The reward model.
-        n: How many samples.
-        strategy: `weighted_vote`, `best_of_n` or `majority_vote`.
-        aggregate: How step rewards become a chain reward.
-        max_concurrency: Most calls of the `llm` at once.
-        agree: Draw no more once so many samples give the same answer; None draws all n.
-        evidence: Your own function from the messages to documents (texts or nodes), which come first; async is fine
-            where this model is used async.
-        evidence_tools: Names of the tools whose results are evidence; None for all, an empty list for none.
-        question: Your own function from the messages to the question.
-        on_ranking: Called with each ranking, in the thread or task of the call that it answers.
+        settings: Those of `ConversationSettings`: `prm`, `n`, `strategy`, `aggregate`, `agree`, `rules`, `evidence`,
+            `evidence_tools`, `question`, `answer`, `options`, `group`, `max_concurrency`, `on_ranking`.
 
     Example:
         >>> from medprm_scorer import MedPRM
@@ -96,27 +68,12 @@ class MedPRMLLM(KnownSettings, WholeAnswerLLM):
         ('text text text', 1)
     """
 
-    prm: RewardModel = Field(repr=False, exclude=True)
-    n: SampleCount = DEFAULT_N
-    strategy: Strategy = "weighted_vote"
-    aggregate: Aggregate = "min"
-    max_concurrency: Concurrency = DEFAULT_CONCURRENCY
-    agree: Agreement | None = None
-    evidence: Callable[[Sequence[ChatMessage]], Any] | None = Field(default=None, repr=False, exclude=True)
-    evidence_tools: ToolNames | None = None
-    question: Callable[[Sequence[ChatMessage]], str] | None = Field(default=None, repr=False, exclude=True)
-    on_ranking: Callable[[Ranking], None] | None = Field(default=None, repr=False, exclude=True)
-
-    model_config = ConfigDict(arbitrary_types_allowed=True, hide_input_in_errors=True, validate_default=True)
-
     @model_validator(mode="before")
     @classmethod
     def _as_the_other(cls, values: Any) -> Any:
         if not isinstance(values, dict) or "llm" not in values:
             return values
         llm = language_model(values["llm"])
-        if isinstance(llm, MedPRMLLM):
-            raise ValueError("llm must be a model to sample from, and not a MedPRMLLM, which samples itself")
         return {**{name: getattr(llm, name) for name in _INHERITED}, **values}
 
     @override
@@ -129,80 +86,61 @@ class MedPRMLLM(KnownSettings, WholeAnswerLLM):
         return "MedPRMLLM"
 
     @override
-    def _decide(self, turn: "_Turn", ask: Callable[[], Response]) -> Response:
-        draw(turn.drawing, ask, self.max_concurrency)
-        if self._is_over(turn):
-            return cast("Response", turn.drawing.dropped[0])
-        evidence = self._evidence(turn, gathered(self.evidence, turn.messages, document_texts, "achat"))
-        ranking = self.prm.rank(turn.question, turn.drawing.texts, evidence.texts, **self._choice)
-        return cast("Response", self._chosen(turn, ranking, evidence))
+    def _decide(self, job: Job[Any]) -> Any:
+        return _answer(choose(self, job))
 
     @override
-    async def _adecide(self, turn: "_Turn", ask: Callable[[], Awaitable[Response]]) -> Response:
-        await adraw(turn.drawing, ask, self.max_concurrency)
-        if self._is_over(turn):
-            return cast("Response", turn.drawing.dropped[0])
-        evidence = self._evidence(turn, await agathered(self.evidence, turn.messages, document_texts))
-        ranking = await self.prm.arank(turn.question, turn.drawing.texts, evidence.texts, **self._choice)
-        return cast("Response", self._chosen(turn, ranking, evidence))
-
-    def _chosen(self, turn: "_Turn", ranking: Ranking, evidence: Evidence) -> Any:
-        ranking = counted(ranking, evidence)
-        if self.on_ranking is not None:
-            self.on_ranking(ranking)
-        note = ranking_metadata(ranking, turn.drawing, total_usage([*turn.drawing.values, *turn.drawing.dropped]))
-        return crowned(turn.drawing.values[ranking.best.index], note)
-
-    @property
-    def _choice(self) -> dict[str, Any]:
-        return {"strategy": self.strategy, "aggregate": self.aggregate}
-
-    def _is_over(self, turn: "_Turn") -> bool:
-        """Whether there is no answer to choose: the turn calls tools, and goes on untouched."""
-        turn.drawing.check()
-        turn.drawing.warn(self.llm)
-        return not turn.drawing.values
+    async def _adecide(self, job: Job[Any]) -> Any:
+        return _answer(await achoose(self, job))
 
     @override
     def _offered(self, tools: Sequence[Any]) -> None:
-        warn_of_unknown(self.evidence_tools, [str(tool.metadata.name) for tool in tools], self)
+        warn_of_unknown_tools(self.evidence_tools, [str(tool.metadata.name) for tool in tools], self)
 
     @override
-    def _turn(self, messages: Sequence[ChatMessage], kwargs: dict[str, Any]) -> "_Turn":
+    def _chat_job(self, messages: Sequence[ChatMessage], kwargs: dict[str, Any], ask: Callable[[], Any]) -> Job[Any]:
         react = is_react(messages)
-        drawing = Drawing[Any](
-            self.n,
-            partial(self._candidate, react=react),
-            agree=self.agree,
-            answer=self.prm.read_answer,
-            probe=react or bool(kwargs.get("tools")),
-        )
+        read = partial(self._candidate, react=react)
         filled = messages.filled if isinstance(messages, PromptMessages) else Filled()
-        return _Turn(self._question(messages, filled), tuple(messages), filled.context, drawing)
+        return self._job(messages, filled, read, ask, probe=react or bool(kwargs.get("tools")))
 
     @override
-    def _text_turn(self, prompt: str) -> "_Turn":
-        drawing = Drawing[Any](self.n, lambda sample: str(sample.text), agree=self.agree, answer=self.prm.read_answer)
+    def _text_job(self, prompt: str, ask: Callable[[], Any]) -> Job[Any]:
         filled = prompt.filled if isinstance(prompt, PromptText) else Filled()
-        messages = (ChatMessage(content=str(prompt)),)
-        return _Turn(self._question(messages, filled), messages, filled.context, drawing)
+        return self._job([ChatMessage(content=str(prompt))], filled, sample_of, ask)
 
-    def _question(self, messages: Sequence[ChatMessage], filled: Filled) -> str:
-        if self.question is not None:
-            return self.question(messages)
-        return filled.question or last_question(messages)
+    def _job(
+        self,
+        messages: Sequence[ChatMessage],
+        filled: Filled,
+        read: Callable[[Any], Sample | None],
+        ask: Callable[[], Any],
+        *,
+        probe: bool = False,
+    ) -> Job[Any]:
+        question = filled.question or last_question(messages) if self.question is None else self.question(messages)
+        context = context_documents(filled.context, self.prm.count_tokens)
+        return Job(
+            question=question,
+            rounds=new_rounds(self, question, read, probe=probe),
+            ask=ask,
+            source=self.llm,
+            usage=total_usage,
+            documents=[*context, *tool_documents(messages, self._calls_in, self.evidence_tools)],
+            evidence=self.evidence and partial(self.evidence, messages),
+            read=document_texts,
+            select=True,
+        )
 
-    def _candidate(self, response: ChatResponse, *, react: bool) -> str | None:
-        """The text by which a sample is judged; None if it calls tools."""
+    def _candidate(self, response: ChatResponse, *, react: bool) -> Sample | None:
+        """A response as it is judged; None if it calls tools."""
         if self._calls(response) is not None:
             return None
-        text = text_of(response.message)
-        return react_answer(text) if react else text
-
-    def _evidence(self, turn: "_Turn", given: list[str]) -> Evidence:
-        context = context_documents(turn.context, self.prm.count_tokens)
-        found = tool_documents(turn.messages, self._calls_in, self.evidence_tools)
-        return within_budget([*given, *context, *found], self.prm.count_tokens)
+        sample = sample_of(response)
+        if not react:
+            return sample
+        answer = react_answer(sample.text)
+        return None if answer is None else Sample(answer, truncated=sample.truncated)
 
     def _calls(self, response: ChatResponse) -> dict[str, str] | None:
         """The tools that a response calls, their names by the ids of the calls; None if it calls none."""
@@ -222,11 +160,6 @@ class MedPRMLLM(KnownSettings, WholeAnswerLLM):
         return self._calls(ChatResponse(message=message)) or {}
 
 
-@dataclass(repr=False)
-class _Turn:
-    """One turn of the model: what is asked, and what was drawn."""
-
-    question: str
-    messages: tuple[ChatMessage, ...]
-    context: tuple[str, ...]
-    drawing: Drawing[Any]
+def _answer(choice: Choice[Any]) -> Any:
+    """The winning response with its ranking; a call of tools as it is."""
+    return choice.value if choice.ranking is None else with_ranking(choice.value, choice.note)

@@ -5,6 +5,7 @@ from typing import Any, TypeVar
 
 from llama_index.core.schema import BaseNode, MetadataMode, NodeWithScore, TextNode
 
+from medprm_integrations.shared import evidence
 from medprm_scorer.errors import InputError
 
 Node = TypeVar("Node", bound=BaseNode)
@@ -82,26 +83,16 @@ def texts(nodes: Sequence[NodeWithScore], mode: MetadataMode) -> list[str]:
 
 
 def document_texts(documents: object) -> list[str]:
-    """The texts of documents, in their order.
-
-    Args:
-        documents: A list of nodes and texts; None for none.
+    """The texts of a list of nodes and texts, in their order; of None, none.
 
     Raises:
         InputError: It is something else.
     """
-    if documents is None:
-        return []
-    if isinstance(documents, str) or not isinstance(documents, Iterable):
-        raise InputError("documents must be a list of texts or nodes")
-    found = []
-    for place, document in enumerate(documents):
-        if isinstance(document, BaseNode | NodeWithScore):
-            document = document.get_content(metadata_mode=MetadataMode.LLM)
-        if not isinstance(document, str):
-            raise InputError(f"document {place} must be a text or a node, not {type(document).__name__}")
-        found.append(document)
-    return found
+
+    def content(one: object) -> object:
+        return one.get_content(metadata_mode=MetadataMode.LLM) if isinstance(one, BaseNode | NodeWithScore) else one
+
+    return evidence.document_texts(documents, content, "node")
 
 
 def _with(keys: Sequence[str], more: Iterable[str]) -> list[str]:

@@ -1,16 +1,24 @@
-"""The prompt that asks a language model for one chain of thought, as a template that can be read and replaced."""
+"""Prompt templates: the one that asks for a chain of thought, and what any template was filled in with.
 
-from collections.abc import Sequence
+LlamaIndex's synthesizers, and with them its chat engines, put the retrieved texts and the query into one prompt. A
+model that only saw the prompt could not tell the documents from the rest, so what was filled in is kept beside it.
+"""
+
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import dataclass
 from typing import Any
 
 from llama_index.core.base.llms.types import ChatMessage
 from llama_index.core.prompts import BasePromptTemplate, ChatPromptTemplate
 
-from medprm_scorer.text.policy_prompts import policy_messages
-from medprm_scorer.text.prompts import document_block
+from medprm_scorer.text.policy import policy_messages
+from medprm_scorer.text.prompts import DOCUMENT_TOKEN_BUDGET, document_block
 
 TEMPLATE = "text_qa_template"
 """The template's name in `get_prompts` and `update_prompts`, as LlamaIndex's own synthesizers call theirs."""
+
+_CONTEXTS = ("context_str", "context_msg")
+_QUESTION = "query_str"
 
 
 def policy_template(kind: str = "options") -> ChatPromptTemplate:
@@ -53,3 +61,73 @@ def prompt_values(question: str, documents: Sequence[str], more: dict[str, Any] 
 def replaced(prompts: dict[str, BasePromptTemplate], default: BasePromptTemplate) -> BasePromptTemplate:
     """The template among updated prompts, or the present one."""
     return prompts.get(TEMPLATE, default)
+
+
+@dataclass(frozen=True, repr=False)
+class Filled:
+    """The question and the retrieved texts in a prompt.
+
+    Args:
+        question: The question; None if the template has none.
+        context: The retrieved texts, each perhaps several documents in one.
+    """
+
+    question: str | None = None
+    context: tuple[str, ...] = ()
+
+
+class PromptMessages(list[ChatMessage]):
+    """Messages made from a template."""
+
+    def __init__(self, messages: Iterable[ChatMessage], filled: Filled) -> None:
+        super().__init__(messages)
+        self.filled = filled
+
+
+class PromptText(str):
+    """A text made from a template."""
+
+    filled: Filled
+
+    def __new__(cls, text: str, filled: Filled) -> "PromptText":
+        """The text itself, and what the template was filled in with."""
+        made = super().__new__(cls, text)
+        made.filled = filled
+        return made
+
+
+def filled_in(prompt: BasePromptTemplate, values: Mapping[str, Any]) -> Filled:
+    """What a template is filled in with, by the names that LlamaIndex's own templates use.
+
+    Args:
+        prompt: The template; a part of the values may be in it already.
+        values: The other values.
+    """
+    known = {**prompt.kwargs, **values}
+    question = known.get(_QUESTION)
+    context: list[str] = []
+    for name in _CONTEXTS:
+        value = known.get(name)
+        parts = [value] if isinstance(value, str) else value or []
+        context += [part for part in parts if isinstance(part, str) and part.strip()]
+    return Filled(question if isinstance(question, str) and question.strip() else None, tuple(context))
+
+
+def context_documents(
+    context: Iterable[str], count_tokens: Callable[[str], int], budget: int = DOCUMENT_TOKEN_BUDGET
+) -> list[str]:
+    r"""Retrieved texts as documents: one that exceeds the budget is taken apart at its blank lines.
+
+    Args:
+        context: The texts.
+        count_tokens: `MedPRM.count_tokens`.
+        budget: Most tokens of a document that can be read at all.
+
+    Example:
+        >>> context_documents(["a b", "c d\n\ne"], lambda text: len(text.split()), budget=3)
+        ['a b', 'c d', 'e']
+    """
+    documents = []
+    for text in context:
+        documents += [text] if count_tokens(text) < budget else text.split("\n\n")
+    return documents

@@ -27,8 +27,7 @@ def ranking_of(answer: object) -> Ranking:
     """The ranking by which an answer was chosen.
 
     Where the ranking stands (`additional_kwargs["medprm"]` of a `MedPRMLLM`'s response, `metadata["medprm"]` of a
-    synthesizer's response or of a node) there are also `usage` (the tokens of all samples), `samples_failed`,
-    `samples_dropped` (calls of tools) and `documents_left_out` (given and not read).
+    synthesizer's response or of a node) there is also what `RankingMetadata` says, such as `cautions`.
 
     Args:
         answer: The response of a query engine with `MedPRMSynthesizer` or `MedPRMRerank`; a response of a `MedPRMLLM`
@@ -73,7 +72,7 @@ def total_usage(samples: Iterable[object]) -> dict[str, int] | None:
     return total
 
 
-def crowned(answer: Answer, note: RankingMetadata) -> Answer:
+def with_ranking(answer: Answer, note: RankingMetadata) -> Answer:
     """A copy of the winning response with its ranking, in `additional_kwargs` and in `raw`.
 
     In the response's and never in the message's own arguments, which go into the next prompt. Agents hand on `raw`
@@ -84,6 +83,25 @@ def crowned(answer: Answer, note: RankingMetadata) -> Answer:
         if note["usage"] and theirs[0] in extra:
             extra[theirs[0]] = note["usage"][ours]
     return answer.model_copy(update={"additional_kwargs": extra, "raw": _raw(answer.raw, note)})
+
+
+def sharing(memo: dict[int, Any] | None, *objects: object) -> dict[int, Any]:
+    """What to give to `deepcopy` so that these objects are shared and not copied.
+
+    Args:
+        memo: What `__deepcopy__` was given.
+        objects: The objects.
+
+    Example:
+        >>> from copy import deepcopy
+        >>> shared, other = [1], [2]
+        >>> again = deepcopy([shared, other], sharing(None, shared))
+        >>> again[0] is shared, again[1] is other
+        (True, False)
+    """
+    memo = {} if memo is None else memo
+    memo.update({id(one): one for one in objects})
+    return memo
 
 
 def _raw(raw: object, note: RankingMetadata) -> object:

@@ -1,8 +1,7 @@
-"""One sample from a language model: a chat model's, a text model's, or a structured answer."""
+"""Asking a language model for one sample: a chat model's, a text model's, or a structured answer."""
 
-from collections.abc import Awaitable, Callable
+from collections.abc import Callable
 from copy import deepcopy
-from dataclasses import dataclass
 from functools import partial
 from typing import Any
 
@@ -11,30 +10,25 @@ from llama_index.core.llms import LLM
 from llama_index.core.prompts import BasePromptTemplate
 from pydantic import BaseModel
 
-from medprm_integrations.llama_index.language_models import achat_of, acomplete_of
-from medprm_integrations.shared.structured import structured_text
+from medprm_integrations.llama_index.unstreamed_llm import (
+    achat_of,
+    acomplete_of,
+    messages_of,
+    response_text,
+    text_prompt_of,
+)
+from medprm_integrations.shared.structured import structured_sample
+from medprm_integrations.shared.truncation import is_cut_off
 from medprm_scorer.errors import InputError
+from medprm_scorer.text.sample_rounds import Sample
 
-Sample = ChatResponse | CompletionResponse | BaseModel
+Response = ChatResponse | CompletionResponse | BaseModel
 """What a language model gives: a response, or, where a structured answer was asked for, that."""
 
 
-@dataclass(frozen=True, repr=False)
-class Asking:
-    """A prompt, ready to be asked again and again.
-
-    Args:
-        once: Gives one sample.
-        aonce: Gives one sample, awaited.
-    """
-
-    once: Callable[[], Sample]
-    aonce: Callable[[], Awaitable[Sample]]
-
-
 def asking(
-    llm: LLM, prompt: BasePromptTemplate, values: dict[str, Any], output_cls: type[BaseModel] | None = None
-) -> Asking:
+    llm: LLM, prompt: BasePromptTemplate, values: dict[str, Any], output_cls: type[BaseModel] | None, *, is_async: bool
+) -> Callable[[], Any]:
     """How to ask a language model, as LlamaIndex's `predict` does, but for the whole response.
 
     Args:
@@ -42,29 +36,33 @@ def asking(
         prompt: The prompt.
         values: What it is filled in with.
         output_cls: Ask for an answer of this class, in the model's way.
+        is_async: Ask with `await`.
     """
     if output_cls is not None:
-        return Asking(
-            partial(_structured, llm, output_cls, prompt, values),
-            partial(_astructured, llm, output_cls, prompt, values),
-        )
+        return partial(_astructured if is_async else _structured, llm, output_cls, prompt, values)
     if llm.metadata.is_chat_model:
-        messages = llm._get_messages(prompt, **values)
-        return Asking(lambda: llm.chat(list(messages)), lambda: achat_of(llm)(list(messages)))
-    text = llm._get_prompt(prompt, **values)
-    return Asking(lambda: llm.complete(text, formatted=True), lambda: acomplete_of(llm)(text, formatted=True))
+        messages = messages_of(llm, prompt, values)
+        chat = achat_of(llm) if is_async else llm.chat
+        return lambda: chat(list(messages))
+    return partial(acomplete_of(llm) if is_async else llm.complete, text_prompt_of(llm, prompt, values), formatted=True)
 
 
-def said(sample: Sample) -> str:
-    """The text of a sample, by which it is judged; of a structured answer, what stands in its fields.
+def sample_of(response: Response, answer_field: str | None = None) -> Sample:
+    """A response as it is judged; of a structured answer, what stands in its fields.
 
     Example:
-        >>> said(CompletionResponse(text="The answer is (A)"))
-        'The answer is (A)'
+        >>> sample_of(CompletionResponse(text="The answer is (A)", raw={"finish_reason": "length"})).truncated
+        True
     """
-    if isinstance(sample, ChatResponse):
-        return sample.message.content or ""
-    return sample.text if isinstance(sample, CompletionResponse) else structured_text(sample)
+    if isinstance(response, ChatResponse | CompletionResponse):
+        return Sample(response_text(response), truncated=was_cut_off(response))
+    return structured_sample(response, answer_field)
+
+
+def was_cut_off(response: ChatResponse | CompletionResponse) -> bool:
+    """Whether the language model was cut off before it had finished."""
+    message = response.message.additional_kwargs if isinstance(response, ChatResponse) else None
+    return any(map(is_cut_off, (response.raw, response.additional_kwargs, message)))
 
 
 def _structured(llm: LLM, output_cls: Any, prompt: Any, values: dict[str, Any]) -> BaseModel:

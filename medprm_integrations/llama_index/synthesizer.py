@@ -1,7 +1,9 @@
 """`MedPRMSynthesizer`: answers a query from its nodes with the best of n sampled chains."""
 
-from collections.abc import AsyncGenerator, Generator, Sequence
+from collections.abc import AsyncGenerator, Callable, Generator, Iterator, Sequence
+from contextlib import contextmanager
 from copy import copy, deepcopy
+from functools import partial
 from typing import Any, cast
 
 import llama_index.core.instrumentation as instrument
@@ -23,26 +25,19 @@ from llama_index.core.schema import MetadataMode, NodeWithScore, QueryBundle
 from llama_index.core.settings import Settings
 from llama_index.core.types import RESPONSE_TEXT_TYPE
 from pydantic import BaseModel
-from typing_extensions import override
+from typing_extensions import Unpack, override
 
-from medprm_integrations.llama_index.copies import sharing
-from medprm_integrations.llama_index.language_models import language_model
-from medprm_integrations.llama_index.llm import MedPRMLLM
 from medprm_integrations.llama_index.nodes import is_chain, texts
 from medprm_integrations.llama_index.prompts import TEMPLATE, policy_template, prompt_values, replaced
-from medprm_integrations.llama_index.responses import total_usage
-from medprm_integrations.llama_index.sampler import Asking, Sample, asking, said
-from medprm_integrations.shared.asking import adraw, draw
-from medprm_integrations.shared.drawing import Drawing
-from medprm_integrations.shared.evidence import warn_if_unread
-from medprm_integrations.shared.ranking_metadata import KEY, RankingMetadata, ranking_metadata
-from medprm_integrations.shared.settings import DEFAULT_CONCURRENCY, DEFAULT_N, SamplingSettings, reward_model
-from medprm_integrations.shared.sharing import share
-from medprm_scorer.errors import InputError
-from medprm_scorer.results.models import Ranking
+from medprm_integrations.llama_index.responses import sharing, total_usage
+from medprm_integrations.llama_index.sampler import Response as Drawn
+from medprm_integrations.llama_index.sampler import asking, sample_of
+from medprm_integrations.llama_index.unstreamed_llm import language_model, response_text
+from medprm_integrations.shared.best_of_n import Choice, Job, achoose, choose, new_rounds
+from medprm_integrations.shared.ranking_metadata import KEY
+from medprm_integrations.shared.settings import SamplingOptions, SamplingSettings
 from medprm_scorer.scorer import MedPRM
 
-share()
 dispatcher = instrument.get_dispatcher(__name__)  # type: ignore[attr-defined]  # imported there, and public
 
 EMPTY = "Empty Response"
@@ -66,20 +61,16 @@ class MedPRMSynthesizer(BaseSynthesizer):
     Args:
         prm: The reward model.
         llm: The model to sample from, with a temperature above 0; None takes `Settings.llm`.
-        n: How many samples.
-        strategy: `weighted_vote`, `best_of_n` or `majority_vote`.
-        aggregate: How step rewards become a chain reward.
-        max_concurrency: Most calls of the `llm` at once.
-        agree: Draw no more once so many samples give the same answer; None draws all n.
         text_qa_template: What the `llm` is asked, with `query_str` and `context_str` (numbered documents); the default
             asks for steps as the reward model reads them. `get_prompts` and `update_prompts` know it by this name.
         streaming: Give streaming responses.
         output_cls: Give answers of this class.
         callback_manager: As in LlamaIndex.
+        settings: Those of `SamplingSettings`: `n`, `strategy`, `aggregate`, `agree`, `rules`, `answer`, `options`,
+            `group`, `answer_field`, `max_concurrency`, `on_ranking`.
 
     Raises:
-        ValueError: A setting is out of its range or of the wrong kind, or the `llm` is a `MedPRMLLM`, which selects
-            itself.
+        ValueError: A setting is unknown, out of its range or of the wrong kind, or the `llm` is a `MedPRMLLM`.
 
     Example:
         >>> from llama_index.core.llms import MockLLM
@@ -96,28 +87,20 @@ class MedPRMSynthesizer(BaseSynthesizer):
         *,
         prm: MedPRM,
         llm: LLM | None = None,
-        n: int = DEFAULT_N,
-        strategy: str = "weighted_vote",
-        aggregate: str = "min",
-        max_concurrency: int = DEFAULT_CONCURRENCY,
-        agree: int | None = None,
         text_qa_template: BasePromptTemplate | None = None,
         streaming: bool = False,
         output_cls: type[BaseModel] | None = None,
         callback_manager: CallbackManager | None = None,
+        **settings: Unpack[SamplingOptions],
     ) -> None:
-        self.settings = SamplingSettings(
-            n=n, strategy=strategy, aggregate=aggregate, max_concurrency=max_concurrency, agree=agree
-        )
-        prm = reward_model(prm)
-        llm = language_model(Settings.llm if llm is None else llm)
+        self.settings = SamplingSettings(prm=prm, **settings)
+        self.prm = prm
+        llm = Settings.llm if llm is None else llm
         if isinstance(llm, StructuredLLM):
             output_cls = output_cls or llm.output_cls
             llm = llm.llm
-        if isinstance(llm, MedPRMLLM):
-            raise InputError("the llm selects among samples itself: give MedPRMSynthesizer the model inside it")
+        llm = language_model(llm)
         super().__init__(llm=llm, callback_manager=callback_manager, streaming=streaming, output_cls=output_cls)
-        self.prm = prm
         self._template: BasePromptTemplate = text_qa_template or policy_template()
 
     def __repr__(self) -> str:
@@ -145,15 +128,16 @@ class MedPRMSynthesizer(BaseSynthesizer):
             text_chunks: The documents' texts.
             response_kwargs: Values for the user's own template.
         """
-        return cast("RESPONSE_TEXT_TYPE", self._streamed(self._choose(query_str, text_chunks, response_kwargs)[0]))
+        choice = self._choose(query_str, text_chunks, response_kwargs)
+        return cast("RESPONSE_TEXT_TYPE", self._answer(choice, _pieces))
 
     @override
     async def aget_response(
         self, query_str: str, text_chunks: Sequence[str], **response_kwargs: Any
     ) -> RESPONSE_TEXT_TYPE:
         """`get_response`, awaited."""
-        answer, _ = await self._achoose(query_str, text_chunks, response_kwargs)
-        return cast("RESPONSE_TEXT_TYPE", self._astreamed(answer))
+        choice = await self._achoose(query_str, text_chunks, response_kwargs)
+        return cast("RESPONSE_TEXT_TYPE", self._answer(choice, _apieces))
 
     @override
     def synthesize(
@@ -176,21 +160,9 @@ class MedPRMSynthesizer(BaseSynthesizer):
             ScoringError: No sample could be scored.
             Exception: Every sample failed: the first one's error.
         """
-        dispatcher.event(SynthesizeStartEvent(query=query))
-        response: RESPONSE_TYPE
-        if not nodes:
-            response = StreamingResponse(_pieces(EMPTY)) if self._streaming else Response(EMPTY)
-        else:
-            question, documents = _question(query), _documents(nodes)
-            with self.callback_manager.event(
-                CBEventType.SYNTHESIZE, payload={EventPayload.QUERY_STR: question}
-            ) as event:
-                answer, note = self._choose(question, documents, response_kwargs)
-                sources = [*nodes, *(additional_source_nodes or ())]
-                response = _response(self._streamed(answer), sources, note)
-                event.on_end(payload={EventPayload.RESPONSE: response})
-        dispatcher.event(SynthesizeEndEvent(query=query, response=response))
-        return response
+        with self._reported(query) as report:
+            choice = self._choose(_question(query), _documents(nodes), response_kwargs) if nodes else None
+            return report(_response(self._answer(choice, _pieces), choice, nodes, additional_source_nodes))
 
     @override
     async def asynthesize(
@@ -201,75 +173,61 @@ class MedPRMSynthesizer(BaseSynthesizer):
         **response_kwargs: Any,
     ) -> RESPONSE_TYPE:
         """`synthesize`, with samples as tasks and the event loop left free."""
+        with self._reported(query) as report:
+            choice = await self._achoose(_question(query), _documents(nodes), response_kwargs) if nodes else None
+            return report(_response(self._answer(choice, _apieces), choice, nodes, additional_source_nodes))
+
+    @contextmanager
+    def _reported(self, query: str | QueryBundle) -> Iterator[Callable[[RESPONSE_TYPE], RESPONSE_TYPE]]:
+        """Tell instrumentation and callbacks that a response is made, and which came out."""
         dispatcher.event(SynthesizeStartEvent(query=query))
-        response: RESPONSE_TYPE
-        if not nodes:
-            response = AsyncStreamingResponse(_apieces(EMPTY)) if self._streaming else Response(EMPTY)
-        else:
-            question, documents = _question(query), _documents(nodes)
-            with self.callback_manager.event(
-                CBEventType.SYNTHESIZE, payload={EventPayload.QUERY_STR: question}
-            ) as event:
-                answer, note = await self._achoose(question, documents, response_kwargs)
-                sources = [*nodes, *(additional_source_nodes or ())]
-                response = _response(self._astreamed(answer), sources, note)
+        payload: dict[str, Any] = {EventPayload.QUERY_STR: _question(query)}
+        with self.callback_manager.event(CBEventType.SYNTHESIZE, payload=payload) as event:
+
+            def report(response: RESPONSE_TYPE) -> RESPONSE_TYPE:
                 event.on_end(payload={EventPayload.RESPONSE: response})
-        dispatcher.event(SynthesizeEndEvent(query=query, response=response))
-        return response
+                dispatcher.event(SynthesizeEndEvent(query=query, response=response))
+                return response
 
-    def _choose(self, question: str, documents: Sequence[str], values: dict[str, Any]) -> tuple[Any, RankingMetadata]:
-        ask, drawing = self._asking(question, documents, values), self._drawing()
-        draw(drawing, ask.once, self.settings.max_concurrency)
-        self._check(drawing)
-        ranking = self.prm.rank(question, drawing.texts, documents, **self._choice)
-        return self._chosen(drawing, ranking, documents)
+            yield report
 
-    async def _achoose(
-        self, question: str, documents: Sequence[str], values: dict[str, Any]
-    ) -> tuple[Any, RankingMetadata]:
-        ask, drawing = self._asking(question, documents, values), self._drawing()
-        await adraw(drawing, ask.aonce, self.settings.max_concurrency)
-        self._check(drawing)
-        ranking = await self.prm.arank(question, drawing.texts, documents, **self._choice)
-        return self._chosen(drawing, ranking, documents)
+    def _choose(self, question: str, documents: Sequence[str], values: dict[str, Any]) -> Choice[Any]:
+        return choose(self.settings, self._job(question, documents, values, is_async=False))
 
-    def _chosen(
-        self, drawing: Drawing[Sample], ranking: Ranking, documents: Sequence[str]
-    ) -> tuple[Any, RankingMetadata]:
-        """The winning answer, and its ranking."""
-        warn_if_unread(ranking, documents, self.prm.count_tokens)
-        sample = drawing.values[ranking.best.index]
-        plain = isinstance(sample, ChatResponse | CompletionResponse)
-        answer = drawing.texts[ranking.best.index] if plain else sample
-        return answer, ranking_metadata(ranking, drawing, total_usage(drawing.values))
+    async def _achoose(self, question: str, documents: Sequence[str], values: dict[str, Any]) -> Choice[Any]:
+        return await achoose(self.settings, self._job(question, documents, values, is_async=True))
 
-    @property
-    def _choice(self) -> dict[str, Any]:
-        return {"strategy": self.settings.strategy, "aggregate": self.settings.aggregate}
+    def _job(self, question: str, documents: Sequence[str], values: dict[str, Any], *, is_async: bool) -> Job[Drawn]:
+        values = prompt_values(question, documents, values)
+        return Job(
+            question=question,
+            rounds=new_rounds(self.settings, question, partial(sample_of, answer_field=self.settings.answer_field)),
+            ask=asking(self._llm, self._template, values, self._output_cls, is_async=is_async),
+            source=self._llm,
+            usage=total_usage,
+            documents=documents,
+        )
 
-    def _drawing(self) -> Drawing[Sample]:
-        return Drawing[Sample](self.settings.n, said, agree=self.settings.agree, answer=self.prm.read_answer)
-
-    def _asking(self, question: str, documents: Sequence[str], values: dict[str, Any]) -> Asking:
-        if not question.strip():  # refused before anything is paid for
-            raise InputError("the query must be a text that is not blank")
-        return asking(self._llm, self._template, prompt_values(question, documents, values), self._output_cls)
-
-    def _check(self, drawing: Drawing[Sample]) -> None:
-        drawing.check()
-        drawing.warn(self._llm)
-
-    def _streamed(self, answer: Any) -> Any:
-        return _pieces(answer) if self._streaming and isinstance(answer, str) else answer
-
-    def _astreamed(self, answer: Any) -> Any:
-        return _apieces(answer) if self._streaming and isinstance(answer, str) else answer
+    def _answer(self, choice: Choice[Any] | None, pieces: Callable[[str], Any]) -> Any:
+        """The winning response's text, when streaming in one piece, or the object that it is."""
+        answer = EMPTY if choice is None else choice.value
+        if isinstance(answer, ChatResponse | CompletionResponse):
+            answer = response_text(answer)
+        return pieces(answer) if self._streaming and isinstance(answer, str) else answer
 
 
-def _response(answer: Any, sources: list[NodeWithScore], note: RankingMetadata) -> RESPONSE_TYPE:
-    metadata = {**{node.node.node_id: node.node.metadata for node in sources}, KEY: note}
+def _response(
+    answer: Any,
+    choice: Choice[Any] | None,
+    nodes: Sequence[NodeWithScore],
+    more_nodes: Sequence[NodeWithScore] | None,
+) -> RESPONSE_TYPE:
     kinds: dict[type, type] = {str: Response, Generator: StreamingResponse, AsyncGenerator: AsyncStreamingResponse}
     kind = next((kinds[of] for of in kinds if isinstance(answer, of)), PydanticResponse)
+    if choice is None:
+        return cast("RESPONSE_TYPE", kind(answer))
+    sources = [*nodes, *(more_nodes or ())]
+    metadata = {**{node.node.node_id: node.node.metadata for node in sources}, KEY: choice.note}
     return cast("RESPONSE_TYPE", kind(answer, source_nodes=sources, metadata=metadata))
 
 

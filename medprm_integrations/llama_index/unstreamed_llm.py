@@ -1,8 +1,11 @@
-"""A language model that decides on one whole answer: all the ways in which LlamaIndex may ask for it."""
+"""A language model that decides on one whole answer: all the ways in which LlamaIndex may ask for it.
 
-from collections.abc import Awaitable, Callable, Sequence
+LlamaIndex's private names are used here and nowhere else in this package.
+"""
+
+from collections.abc import AsyncGenerator, Awaitable, Callable, Generator, Sequence
 from functools import partial
-from typing import Any, TypeVar
+from typing import Any
 
 from llama_index.core.base.llms.types import (
     ChatMessage,
@@ -14,25 +17,23 @@ from llama_index.core.base.llms.types import (
     CompletionResponseGen,
     LLMMetadata,
 )
-from llama_index.core.llms import LLM
+from llama_index.core.llms import LLM, CustomLLM
 from llama_index.core.llms.function_calling import FunctionCallingLLM
 from llama_index.core.llms.llm import ToolSelection
 from llama_index.core.prompts import BasePromptTemplate
 from pydantic import Field
 from typing_extensions import override
 
-from medprm_integrations.llama_index.conversation import text_of
-from medprm_integrations.llama_index.language_models import achat_of, acomplete_of
-from medprm_integrations.llama_index.templates import PromptMessages, PromptText, filled_in
+from medprm_integrations.llama_index.prompts import PromptMessages, PromptText, filled_in
+from medprm_integrations.shared.best_of_n import Job
+from medprm_integrations.shared.concurrency import in_thread
 from medprm_scorer.errors import InputError
 
-Response = TypeVar("Response", ChatResponse, CompletionResponse)
 
-
-class WholeAnswerLLM(FunctionCallingLLM):
+class UnstreamedLLM(FunctionCallingLLM):
     """For models around another one that know their answer only when all of it is there: the stream has one piece.
 
-    A subclass says how it decides (`_turn`, `_text_turn`, `_decide`, `_adecide`; not marked as abstract, since
+    A subclass says how it decides (`_chat_job`, `_text_job`, `_decide`, `_adecide`; not marked as abstract, since
     LlamaIndex makes traces of abstract methods). Tools are the other model's matter. None of this is reported as a call
     of a language model: the calls of the other one are.
 
@@ -42,24 +43,19 @@ class WholeAnswerLLM(FunctionCallingLLM):
 
     llm: LLM = Field(repr=False, exclude=True)
 
-    def _turn(self, messages: Sequence[ChatMessage], kwargs: dict[str, Any]) -> Any:
-        """What a subclass needs to know of a conversation; what is wrong with it is refused here."""
+    def _chat_job(self, messages: Sequence[ChatMessage], kwargs: dict[str, Any], ask: Callable[[], Any]) -> Job[Any]:
+        """What a conversation asks; `ask` gives one answer of the other model."""
         raise NotImplementedError
 
-    def _text_turn(self, prompt: str) -> Any:
-        """What a subclass needs to know of a prompt."""
+    def _text_job(self, prompt: str, ask: Callable[[], Any]) -> Job[Any]:
+        """What a prompt asks."""
         raise NotImplementedError
 
-    def _decide(self, turn: Any, ask: Callable[[], Response]) -> Response:
-        """The answer.
-
-        Args:
-            turn: What `_turn` or `_text_turn` gave.
-            ask: Gives one answer of the other model.
-        """
+    def _decide(self, job: Job[Any]) -> Any:
+        """The answer."""
         raise NotImplementedError
 
-    async def _adecide(self, turn: Any, ask: Callable[[], Awaitable[Response]]) -> Response:
+    async def _adecide(self, job: Job[Any]) -> Any:
         """The answer."""
         raise NotImplementedError
 
@@ -75,70 +71,47 @@ class WholeAnswerLLM(FunctionCallingLLM):
     # --- asked for an answer ---
 
     @override
-    def chat(self, messages: Sequence[ChatMessage], **kwargs: Any) -> ChatResponse:
+    def chat(self, messages: Sequence[ChatMessage], **kwargs: Any) -> Any:
         """The best of n answers, or a turn that calls tools."""
-        return self._decide(self._turn(messages, kwargs), partial(self.llm.chat, list(messages), **kwargs))
+        return self._decide(self._chat_job(messages, kwargs, partial(self.llm.chat, list(messages), **kwargs)))
 
     @override
-    async def achat(self, messages: Sequence[ChatMessage], **kwargs: Any) -> ChatResponse:
+    async def achat(self, messages: Sequence[ChatMessage], **kwargs: Any) -> Any:
         """`chat`, with samples as tasks and the event loop left free."""
-        return await self._adecide(self._turn(messages, kwargs), partial(achat_of(self.llm), list(messages), **kwargs))
+        ask = partial(achat_of(self.llm), list(messages), **kwargs)
+        return await self._adecide(self._chat_job(messages, kwargs, ask))
 
     @override
-    def complete(self, prompt: str, formatted: bool = False, **kwargs: Any) -> CompletionResponse:
+    def complete(self, prompt: str, formatted: bool = False, **kwargs: Any) -> Any:
         """The best of n completions; the prompt is the question."""
         ask = partial(self.llm.complete, str(prompt), formatted=formatted, **kwargs)
-        return self._decide(self._text_turn(prompt), ask)
+        return self._decide(self._text_job(prompt, ask))
 
     @override
-    async def acomplete(self, prompt: str, formatted: bool = False, **kwargs: Any) -> CompletionResponse:
+    async def acomplete(self, prompt: str, formatted: bool = False, **kwargs: Any) -> Any:
         """`complete`, with samples as tasks and the event loop left free."""
         ask = partial(acomplete_of(self.llm), str(prompt), formatted=formatted, **kwargs)
-        return await self._adecide(self._text_turn(prompt), ask)
+        return await self._adecide(self._text_job(prompt, ask))
 
     @override
     def stream_chat(self, messages: Sequence[ChatMessage], **kwargs: Any) -> ChatResponseGen:
         """The answer as one piece, once it is decided on."""
-        turn, ask = self._turn(messages, kwargs), partial(self.llm.chat, list(messages), **kwargs)
-
-        def pieces() -> ChatResponseGen:
-            response = self._decide(turn, ask)
-            yield response.model_copy(update={"delta": text_of(response.message)})
-
-        return pieces()
+        return _piece(partial(self.chat, messages, **kwargs))
 
     @override
     async def astream_chat(self, messages: Sequence[ChatMessage], **kwargs: Any) -> ChatResponseAsyncGen:
         """The answer as one piece, once it is decided on."""
-        turn, ask = self._turn(messages, kwargs), partial(achat_of(self.llm), list(messages), **kwargs)
-
-        async def pieces() -> ChatResponseAsyncGen:
-            response = await self._adecide(turn, ask)
-            yield response.model_copy(update={"delta": text_of(response.message)})
-
-        return pieces()
+        return _apiece(partial(self.achat, messages, **kwargs))
 
     @override
     def stream_complete(self, prompt: str, formatted: bool = False, **kwargs: Any) -> CompletionResponseGen:
         """The completion as one piece, once it is decided on."""
-        turn, ask = self._text_turn(prompt), partial(self.llm.complete, str(prompt), formatted=formatted, **kwargs)
-
-        def pieces() -> CompletionResponseGen:
-            response = self._decide(turn, ask)
-            yield response.model_copy(update={"delta": response.text})
-
-        return pieces()
+        return _piece(partial(self.complete, prompt, formatted, **kwargs))
 
     @override
     async def astream_complete(self, prompt: str, formatted: bool = False, **kwargs: Any) -> CompletionResponseAsyncGen:
         """The completion as one piece, once it is decided on."""
-        turn, ask = self._text_turn(prompt), partial(acomplete_of(self.llm), str(prompt), formatted=formatted, **kwargs)
-
-        async def pieces() -> CompletionResponseAsyncGen:
-            response = await self._adecide(turn, ask)
-            yield response.model_copy(update={"delta": response.text})
-
-        return pieces()
+        return _apiece(partial(self.acomplete, prompt, formatted, **kwargs))
 
     # --- tools: the other model's way ---
 
@@ -194,3 +167,61 @@ class WholeAnswerLLM(FunctionCallingLLM):
     @override
     def _get_prompt(self, prompt: BasePromptTemplate, **prompt_args: Any) -> str:
         return PromptText(super()._get_prompt(prompt, **prompt_args), filled_in(prompt, prompt_args))
+
+
+def language_model(llm: Any) -> LLM:
+    """The language model to sample from that somebody gave.
+
+    Raises:
+        InputError: It is something else, or a model that samples itself.
+
+    Example:
+        >>> language_model("gpt-5")
+        Traceback (most recent call last):
+        medprm_scorer.errors.InputError: llm must be a LlamaIndex LLM, not str
+    """
+    if not isinstance(llm, LLM):
+        raise InputError(f"llm must be a LlamaIndex LLM, not {type(llm).__name__}")
+    if isinstance(llm, UnstreamedLLM):
+        raise InputError("llm must be a model to sample from, and not a MedPRMLLM, which samples itself")
+    return llm
+
+
+def messages_of(llm: LLM, prompt: BasePromptTemplate, values: dict[str, Any]) -> list[ChatMessage]:
+    """The messages that a chat model is asked with; its own system prompt comes before them."""
+    return llm._get_messages(prompt, **values)
+
+
+def text_prompt_of(llm: LLM, prompt: BasePromptTemplate, values: dict[str, Any]) -> str:
+    """The text that a text model is asked with."""
+    return llm._get_prompt(prompt, **values)
+
+
+def achat_of(llm: LLM) -> Callable[..., Awaitable[ChatResponse]]:
+    """`llm.achat`; where that is `CustomLLM`'s, which blocks the event loop, `llm.chat` in a thread instead."""
+    return partial(in_thread, llm.chat) if _blocks(llm, "achat") else llm.achat
+
+
+def acomplete_of(llm: LLM) -> Callable[..., Awaitable[CompletionResponse]]:
+    """`llm.acomplete`; where that is `CustomLLM`'s, which blocks the event loop, `llm.complete` in a thread instead."""
+    return partial(in_thread, llm.complete) if _blocks(llm, "acomplete") else llm.acomplete
+
+
+def response_text(response: ChatResponse | CompletionResponse) -> str:
+    """The text of a response; "" if it has none."""
+    return (response.message.content or "") if isinstance(response, ChatResponse) else response.text
+
+
+def _blocks(llm: LLM, method: str) -> bool:
+    """Whether a model's async method is `CustomLLM`'s, which calls the sync one."""
+    return next((cls for cls in type(llm).__mro__ if method in vars(cls)), None) is CustomLLM
+
+
+def _piece(ask: Callable[[], Any]) -> Generator[Any, None, None]:
+    response = ask()
+    yield response.model_copy(update={"delta": response_text(response)})
+
+
+async def _apiece(ask: Callable[[], Awaitable[Any]]) -> AsyncGenerator[Any, None]:
+    response = await ask()
+    yield response.model_copy(update={"delta": response_text(response)})

@@ -1,15 +1,15 @@
-"""Which texts the candidates are checked against, when there are more than the model was trained to read."""
+"""The texts that candidates are checked against: from the caller, from a function of the user's, from an agent's tools.
 
-import warnings
-from collections.abc import Callable, Iterable, Sequence
+The reward model was trained to read some 3,072 tokens of documents, so that there may be more than it reads.
+"""
+
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field
+from inspect import isawaitable
+from typing import Any
 
-from medprm_scorer.results.models import Ranking
+from medprm_scorer.errors import InputError
 from medprm_scorer.text.prompts import DOCUMENT_TOKEN_BUDGET
-
-
-class DocumentsLeftOutWarning(UserWarning):
-    """There were documents, and the reward model read none of them."""
 
 
 @dataclass(frozen=True)
@@ -17,12 +17,21 @@ class Evidence:
     """The texts to check candidates against. The `repr` shows no text.
 
     Args:
-        texts: The texts that fit, in the order given.
-        left_out: How many did not fit.
+        texts: The texts, in the order given.
+        left_out: How many more there were that did not fit.
     """
 
     texts: tuple[str, ...] = field(repr=False)
     left_out: int = 0
+
+    def nothing_fits(self, count_tokens: Callable[[str], int], budget: int = DOCUMENT_TOKEN_BUDGET) -> bool:
+        """Whether there are documents and `MedPRM.rank` reads none of them, since already the first is too long.
+
+        Example:
+            >>> Evidence(("a b c", "d")).nothing_fits(lambda text: len(text.split()), budget=3)
+            True
+        """
+        return count_tokens(self.texts[0]) + 1 > budget if self.texts else self.left_out > 0
 
 
 def within_budget(
@@ -58,43 +67,80 @@ def within_budget(
     return Evidence(tuple(kept), left_out)
 
 
-def counted(ranking: Ranking, evidence: Evidence) -> Ranking:
-    """A ranking whose documents are all that were at hand, and not only those that it was asked to read.
-
-    Warns when there were some and none could be read.
+def gathered(evidence: Callable[[], Any] | None, read: Callable[[object], list[str]]) -> list[str]:
+    """The texts of what the user's function gives; none without a function.
 
     Args:
-        ranking: The ranking, by the evidence's texts.
-        evidence: The evidence.
-    """
-    if evidence.left_out and not evidence.texts:
-        warn_unread(evidence.left_out)
-    return ranking.model_copy(update={"documents_given": ranking.documents_given + evidence.left_out})
+        evidence: The function.
+        read: From the framework's documents to texts; it refuses what is no list of documents.
 
-
-def none_fits(
-    documents: Sequence[str], count_tokens: Callable[[str], int], budget: int = DOCUMENT_TOKEN_BUDGET
-) -> bool:
-    """Whether there are documents and `MedPRM.rank` reads none of them, since already the first exceeds the budget.
+    Raises:
+        InputError: The function is async, or does not give documents.
 
     Example:
-        >>> none_fits(["a b c", "d"], lambda text: len(text.split()), budget=3)
-        True
+        >>> gathered(lambda: ["Label"], list)
+        ['Label']
     """
-    return bool(documents) and count_tokens(documents[0]) + 1 > budget
+    found = None if evidence is None else evidence()
+    if isawaitable(found):
+        if hasattr(found, "close"):
+            found.close()
+        raise InputError("the evidence function is async: call the async way (ainvoke, achat), or take one that is not")
+    return [] if evidence is None else read(found)
 
 
-def warn_if_unread(ranking: Ranking, documents: Sequence[str], count_tokens: Callable[[str], int]) -> None:
-    """Warn when there were documents and none was read, unless the reward model's system prompt takes none at all."""
-    if not ranking.documents_used and none_fits(documents, count_tokens):
-        warn_unread(len(documents))
+async def agathered(evidence: Callable[[], Any] | None, read: Callable[[object], list[str]]) -> list[str]:
+    """As `gathered`, and an async function is awaited."""
+    if evidence is None:
+        return []
+    found = evidence()
+    return read(await found if isawaitable(found) else found)
 
 
-def warn_unread(count: int) -> None:
-    """Warn that none of so many documents was read."""
-    were = "the only document was not read: it" if count == 1 else f"none of {count} documents was read: the first"
-    warnings.warn(
-        f"{were} exceeds the model's budget of {DOCUMENT_TOKEN_BUDGET:,} tokens; split documents smaller",
-        DocumentsLeftOutWarning,
-        stacklevel=3,
-    )
+def document_texts(documents: object, content: Callable[[Any], object], kind: str) -> list[str]:
+    """The texts of documents, in their order.
+
+    Args:
+        documents: A list of the framework's documents and texts; None for none.
+        content: The text of a document; what is no document as it is.
+        kind: What the framework calls a document, for the error.
+
+    Raises:
+        InputError: It is something else.
+
+    Example:
+        >>> document_texts("Label", str, "node")
+        Traceback (most recent call last):
+        medprm_scorer.errors.InputError: documents must be a list of texts or nodes
+    """
+    if documents is None:
+        return []
+    if isinstance(documents, str | Mapping) or not isinstance(documents, Iterable):
+        raise InputError(f"documents must be a list of texts or {kind}s")
+    texts = []
+    for place, document in enumerate(documents):
+        text = content(document)
+        if not isinstance(text, str):
+            raise InputError(f"document {place} must be a text or a {kind}, not {type(document).__name__}")
+        texts.append(text)
+    return texts
+
+
+def last_text(*groups: Iterable[str]) -> str:
+    """The question of a conversation: the last text that is not blank, of the first group that has one.
+
+    Args:
+        groups: What the user said, oldest first; then what nobody else said, such as system messages.
+
+    Raises:
+        InputError: All are blank.
+
+    Example:
+        >>> last_text(["Which dose?", " "], ["Be brief."])
+        'Which dose?'
+    """
+    for group in groups:
+        for text in reversed(list(group)):
+            if text.strip():
+                return text
+    raise InputError("there is no question: no message of a user has any text")

@@ -3,9 +3,9 @@
 from collections.abc import Mapping
 from typing import Any
 
-from medprm_integrations.shared.drawing import Drawing
 from medprm_scorer.errors import InputError
 from medprm_scorer.results.models import Ranking
+from medprm_scorer.text.sample_rounds import SampleRounds
 
 KEY = "medprm"
 """Where the ranking stands in an answer's metadata."""
@@ -14,10 +14,11 @@ KEY = "medprm"
 class RankingMetadata(dict[str, Any]):
     """A ranking as plain data, since answers are written to JSON and checkpoints. Its `repr` shows no text.
 
-    The keys are those of `Ranking`, and four more: `usage` (tokens of all samples together, `input_tokens`,
-    `output_tokens` and `total_tokens`, or None), `samples_failed` (their call raised an error), `samples_dropped` (they
-    are no candidates: they called a tool, or broke the schema) and `documents_left_out` (how many of the documents that
-    were at hand the reward model did not read: `documents_given` less `documents_used`).
+    The keys are those of `Ranking`, such as `cautions`, and four more: `usage` (tokens of all samples together,
+    `input_tokens`, `output_tokens` and `total_tokens`, or None), `samples_failed` (their call raised an error),
+    `samples_dropped` (they called a tool, broke the schema or the rules of sampling, or came when there were enough)
+    and `documents_left_out` (how many of the documents that were at hand the reward model did not read:
+    `documents_given` less `documents_used`).
     """
 
     def __repr__(self) -> str:
@@ -26,21 +27,24 @@ class RankingMetadata(dict[str, Any]):
 
 
 def ranking_metadata(
-    ranking: Ranking, drawing: Drawing[Any] | None = None, usage: Mapping[str, Any] | None = None
+    ranking: Ranking, rounds: SampleRounds[Any] | None = None, usage: Mapping[str, Any] | None = None
 ) -> RankingMetadata:
     """A ranking, and how its candidates were drawn.
 
     Args:
         ranking: The ranking.
-        drawing: Where the candidates come from; None if they were given.
+        rounds: Where the candidates come from; None if they were given.
         usage: Tokens of all samples together.
     """
+    failed = len(rounds.errors) if rounds else 0
     return RankingMetadata(
-        **ranking.model_dump(mode="json"),
-        usage=usage,
-        samples_failed=len(drawing.errors) if drawing else 0,
-        samples_dropped=len(drawing.dropped) if drawing else 0,
-        documents_left_out=ranking.documents_given - ranking.documents_used,
+        {
+            **ranking.model_dump(mode="json"),
+            "usage": usage,
+            "samples_failed": failed,
+            "samples_dropped": rounds.drawn - failed - len(rounds.values) if rounds else 0,
+            "documents_left_out": ranking.documents_given - ranking.documents_used,
+        }
     )
 
 

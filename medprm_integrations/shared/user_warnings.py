@@ -1,9 +1,94 @@
-"""Warnings that are given once for each object and not at every call."""
+"""What users are warned of. Warnings hold no text of a question, a document or an answer."""
 
-from collections.abc import Hashable
+import warnings
+from collections.abc import Collection, Hashable, Sequence
+from typing import Any
 from weakref import finalize
 
-_told: set[tuple[int, Hashable]] = set()
+from medprm_scorer.text.prompts import DOCUMENT_TOKEN_BUDGET
+from medprm_scorer.text.sample_rounds import SampleRounds
+
+
+class IdenticalSamplesWarning(UserWarning):
+    """All samples of a question are the same text, so that there is nothing to choose."""
+
+
+class SamplesFailedWarning(UserWarning):
+    """Some samples of a question failed, so that the choice is among fewer than were asked for."""
+
+
+class DocumentsLeftOutWarning(UserWarning):
+    """There were documents, and the reward model read none of them."""
+
+
+class UnknownToolWarning(UserWarning):
+    """A tool whose results were to be evidence is none of the tools that there are."""
+
+
+def warn_of_failures(rounds: SampleRounds[Any]) -> None:
+    """Warn when some samples failed, by the kinds of their errors, whose texts may hold the prompt."""
+    if rounds.errors and rounds.values:
+        kinds = ", ".join(dict.fromkeys(type(error).__name__ for error in rounds.errors))
+        warnings.warn(
+            f"{len(rounds.errors)} of {rounds.drawn} samples failed ({kinds}): choosing among {len(rounds.values)}",
+            SamplesFailedWarning,
+            stacklevel=2,
+        )
+
+
+def warn_of_identical(texts: Sequence[str], source: object) -> None:
+    """Warn, once for each source, when there are several candidates and all are the same text.
+
+    Args:
+        texts: The candidates.
+        source: Where they come from, such as the language model that was asked.
+    """
+    if len(texts) > 1 and len(set(texts)) == 1 and texts[0].strip() and first_time(source, "identical"):
+        warnings.warn(
+            f"all {len(texts)} samples are identical, so there is nothing to choose: raise the language model's "
+            "temperature above 0 and switch its cache off",
+            IdenticalSamplesWarning,
+            stacklevel=2,
+        )
+
+
+def warn_of_unread(count: int) -> None:
+    """Warn that none of so many documents was read."""
+    were = "the only document was not read: it" if count == 1 else f"none of {count} documents was read: the first"
+    warnings.warn(
+        f"{were} exceeds the model's budget of {DOCUMENT_TOKEN_BUDGET:,} tokens; split documents smaller",
+        DocumentsLeftOutWarning,
+        stacklevel=2,
+    )
+
+
+def warn_of_unknown_tools(names: Sequence[str] | None, known: Collection[str], source: object) -> None:
+    """Warn, once for each source, of names that none of the tools has.
+
+    Args:
+        names: Names of the tools whose results are evidence; None for all.
+        known: Names of the tools that there are.
+        source: What was given the names.
+
+    Example:
+        >>> with warnings.catch_warnings(record=True) as caught:
+        ...     warnings.simplefilter("always")
+        ...     warn_of_unknown_tools(["serch"], ["search", "weigh"], lambda: None)
+        >>> str(caught[0].message)
+        "evidence_tools: there is no tool 'serch'; the tools are 'search', 'weigh'"
+    """
+    unknown = [name for name in names or () if name not in known]
+    if not known or not unknown or not first_time(source, ("tools", *unknown)):
+        return
+    none = f"no tool {unknown[0]!r}" if len(unknown) == 1 else f"none of the tools {', '.join(map(repr, unknown))}"
+    warnings.warn(
+        f"evidence_tools: there is {none}; the tools are {', '.join(map(repr, sorted(known)))}",
+        UnknownToolWarning,
+        stacklevel=2,
+    )
+
+
+_warned: set[tuple[int, Hashable]] = set()
 
 
 def first_time(source: object, about: Hashable) -> bool:
@@ -11,7 +96,7 @@ def first_time(source: object, about: Hashable) -> bool:
 
     Args:
         source: The object; forgotten when it is gone.
-        about: What is to be told of it.
+        about: What the warning is about.
 
     Example:
         >>> source = lambda: None
@@ -19,8 +104,8 @@ def first_time(source: object, about: Hashable) -> bool:
         (True, False, True)
     """
     key = (id(source), about)
-    if key in _told:
+    if key in _warned:
         return False
-    _told.add(key)
-    finalize(source, _told.discard, key)
+    _warned.add(key)
+    finalize(source, _warned.discard, key)
     return True

@@ -32,8 +32,8 @@ from medprm_scorer.text.letters import boxed_letter
 from medprm_scorer.text.option_answers import OptionReader
 from medprm_scorer.text.options import OptionSet, as_options, find_options
 from medprm_scorer.text.plain_text import plain
+from medprm_scorer.text.reasoning import strip_reasoning
 from medprm_scorer.text.statements import Value, stated
-from medprm_scorer.text.steps import strip_reasoning
 from medprm_scorer.text.structured import last_boxed, last_field
 from medprm_scorer.text.yes_no import yes_or_no
 

@@ -18,7 +18,7 @@ from examples.formulary.tokenizer import build_tokenizer
 from examples.formulary.world import ERROR_KINDS, STAGES, Policy, draw_policy, make_chain, make_question
 from medprm_scorer.encoding import PromptEncoder
 from medprm_scorer.text.answers import extract_answer
-from medprm_scorer.text.policy_prompts import policy_messages
+from medprm_scorer.text.policy import policy_messages
 from medprm_scorer.text.steps import split_steps
 
 QUESTIONS = [make_question(random.Random(n), "reserved" if n % 3 == 0 else "seen") for n in range(150)]

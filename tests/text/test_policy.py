@@ -10,7 +10,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from medprm_scorer.errors import InputError, ScoringError
-from medprm_scorer.text.policy import PAPER_RULES, Samples, SamplingRules, asample_chains, keeps, sample_chains
+from medprm_scorer.text.policy import Samples, asample_chains, sample_chains
+from medprm_scorer.text.sample_rounds import PAPER_RULES, SamplingRules, keeps
 from medprm_scorer.text.steps import split_steps
 from tests.support.hostile import texts
 
@@ -137,7 +138,7 @@ def test_the_papers_bounds(steps, kept):
         ("Fever.\n\nRash.\n\nThe answer is (B)", 3),
         ("1. Fever.\n2. Rash.\n3. Tick.\n4. The answer is (B)", 4),
         ("# Fever\na\n# Rash\nb", 2),
-        ("Fever.\nRash.\nThe answer is (B)", 1),
+        ("Fever.\nRash.\nThe answer is (B)", 3),
         ("Fever.\n\nRash.\n\nStep 1: The answer is (B)", 1),  # one marker, and paragraphs are no steps
         ("<think>Step 1: a\nStep 2: b\nStep 3: c</think>The answer is (B)", 1),
     ],
@@ -270,8 +271,6 @@ def test_repr_shows_no_text():
 
 def test_nothing_heavy_is_loaded():
     heavy = {"torch", "transformers", "pydantic", "numpy"}
-    code = (
-        f"import sys, medprm_scorer.text.policy, medprm_scorer.text.policy_prompts; print({heavy!r} & set(sys.modules))"
-    )
+    code = f"import sys, medprm_scorer.text.policy; print({heavy!r} & set(sys.modules))"
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     assert done.stdout.strip() == "set()"

@@ -18,8 +18,8 @@ from langchain_core.runnables import ConfigurableField, RunnableLambda, Runnable
 from pydantic import ValidationError
 
 from medprm_integrations.langchain import MedPRMBestOfN, ranking_of
-from medprm_integrations.shared.drawing import IdenticalSamplesWarning
-from medprm_scorer import InputError, ScoringError
+from medprm_integrations.shared.user_warnings import IdenticalSamplesWarning
+from medprm_scorer import InputError, ModelError, ScoringError
 from tests.support.langchain_scripts import (
     BAD,
     GOOD,
@@ -233,7 +233,8 @@ def test_settings_schemas_and_copies(make, prm):
     message = flexible.invoke(REQUEST, {"configurable": {"n": 5}})
     assert len(message.response_metadata["medprm"]["chains"]) == 5
     pickled = MedPRMBestOfN(llm=FakeListLLM(responses=[GOOD]), prm=prm, n=1)
-    assert pickle.loads(pickle.dumps(pickled)).prm is prm  # noqa: S301
+    with pytest.raises(ModelError, match="cannot be pickled"):
+        pickle.dumps(pickled)
     assert "scripted" not in repr(best)
     with pytest.raises(ValidationError):
         make(n=0)

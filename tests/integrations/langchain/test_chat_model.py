@@ -22,8 +22,8 @@ from langgraph.graph import START, MessagesState, StateGraph
 from pydantic import BaseModel, ValidationError
 
 from medprm_integrations.langchain import ChatMedPRM, ranking_of, sampler
-from medprm_integrations.shared.drawing import IdenticalSamplesWarning
-from medprm_scorer import InputError, ScoringError
+from medprm_integrations.shared.user_warnings import IdenticalSamplesWarning
+from medprm_scorer import InputError, ModelError, ScoringError
 from tests.support.langchain_scripts import (
     BAD,
     GOOD,
@@ -347,8 +347,8 @@ def test_settings_copies_and_reprs(make, prm):
     for again in (copy.copy(chat), copy.deepcopy(chat)):
         assert again.prm is prm
         assert again.invoke(QUESTION).text == GOOD
-    pickled = pickle.loads(pickle.dumps(ChatMedPRM(llm=FakeListChatModel(responses=[GOOD]), prm=prm, n=1)))  # noqa: S301
-    assert pickled.invoke(QUESTION).text == GOOD
+    with pytest.raises(ModelError, match="cannot be pickled"):
+        pickle.dumps(ChatMedPRM(llm=FakeListChatModel(responses=[GOOD]), prm=prm, n=1))
     recorder = Recorder()
     chat.invoke(TALK, {"callbacks": [recorder]})
     own = recorder.runs[recorder.named("ChatMedPRM")[0]]

@@ -20,7 +20,7 @@ from langgraph.types import Command, interrupt
 from pydantic import BaseModel, ValidationError
 
 from medprm_integrations.langchain import MedPRMMiddleware, ranking_of
-from medprm_integrations.shared.drawing import IdenticalSamplesWarning
+from medprm_integrations.shared.user_warnings import IdenticalSamplesWarning
 from medprm_scorer import InputError
 from tests.support.langchain_scripts import (
     BAD,

@@ -18,7 +18,7 @@ from pydantic import ValidationError
 
 from examples.formulary.world import Policy, make_chain, make_question
 from medprm_integrations.langchain import MedPRMOutputParser, MedPRMReranker, ranking_of
-from medprm_scorer import InputError, Ranking, ScoringError
+from medprm_scorer import InputError, ModelError, Ranking, ScoringError
 from tests.support.langchain_scripts import BAD, GOOD, QUESTION, SECRET, WORSE, Recorder, ScriptedChat, reading_prm
 
 REQUEST = {"question": QUESTION, "candidates": [BAD, GOOD], "documents": ["Label: give 5 mg."]}
@@ -51,7 +51,7 @@ def test_every_kind_of_input_gives_the_same_ranking(reranker):
         {**REQUEST, "candidates": LLMResult(generations=[generations])},
         {**REQUEST, "documents": [Document("Label: give 5 mg.", metadata={"source": "x"})]},
     ):
-        same = {"exclude": {"seconds"}}
+        same = {"exclude": {"seconds": True, "best": {"split_by"}, "chains": {"__all__": {"split_by"}}}}
         assert reranker.invoke(request).model_dump(**same) == plain.model_dump(**same)
 
 
@@ -166,7 +166,9 @@ def test_traces_have_names_and_parents_and_no_text(reranker):
 def test_settings_are_data_and_copies_share_the_model(reranker, prm):
     settings = {"strategy": "weighted_vote", "aggregate": "min", "top_n": None}
     assert settings.items() <= json.loads(reranker.model_dump_json()).items()
-    for again in (copy.copy(reranker), copy.deepcopy(reranker), pickle.loads(pickle.dumps(reranker))):  # noqa: S301
+    with pytest.raises(ModelError, match="cannot be pickled"):
+        pickle.dumps(reranker)
+    for again in (copy.copy(reranker), copy.deepcopy(reranker)):
         assert again.prm is prm
         assert again.invoke(REQUEST).answer == "A"
 

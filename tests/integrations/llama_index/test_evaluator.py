@@ -2,7 +2,6 @@
 
 import asyncio
 import copy
-import pickle
 
 import pytest
 from llama_index.core.base.response.schema import PydanticResponse, Response
@@ -122,9 +121,9 @@ def test_what_it_is(prm):
     evaluator = MedPRMEvaluator(prm=prm, threshold=0.7)
     assert evaluator.get_prompts() == {}
     evaluator.update_prompts({})
-    for again in (copy.copy(evaluator), copy.deepcopy(evaluator), pickle.loads(pickle.dumps(evaluator))):  # noqa: S301
+    for again in (copy.copy(evaluator), copy.deepcopy(evaluator)):
         assert again.prm is prm
     assert repr(evaluator) == "MedPRMEvaluator(aggregate='min', threshold=0.7)"
     for bad in ({"aggregate": "median"}, {"threshold": 1.5}):
-        with pytest.raises(InputError):
+        with pytest.raises(ValueError, match=next(iter(bad))):
             MedPRMEvaluator(prm=prm, **bad)
