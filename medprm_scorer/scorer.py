@@ -19,8 +19,8 @@ from medprm_scorer.request_parsing import parse_request
 from medprm_scorer.results.models import Ranking, RankRequest, ScoredChain
 from medprm_scorer.selection import Strategy
 from medprm_scorer.session import Session
-from medprm_scorer.text.answer_function import AnswerFunction, GroupFunction
 from medprm_scorer.text.answers import Options
+from medprm_scorer.text.answers.callers_functions import AnswerFunction, GroupFunction
 
 if TYPE_CHECKING:
     import ssl
@@ -82,7 +82,7 @@ class MedPRM:
                 configuration; None loads the weights in `dtype`. Rewards change: measure on your own questions.
             max_batch_tokens: Most tokens in one pass of the model; None chooses by the device and its free memory.
             system: System prompt: `auto` (as trained), `rag`, `no_documents`, `outcome` or `card` (the model card's).
-            steps: How one text is split into steps; see `medprm_scorer.text.steps`.
+            steps: How one text is split into steps; see `medprm_scorer.text.steps.split`.
             answer: Your own function from a chain's text to its answer, or None.
 
         Raises:

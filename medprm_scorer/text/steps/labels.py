@@ -17,8 +17,8 @@ import re
 from collections.abc import Iterator
 from dataclasses import dataclass
 
-from medprm_scorer.text.step_markup import Start, emphasis, is_rule_line
-from medprm_scorer.text.step_words import NUMBER_WORDS, NUMBERED_STEPS, REFERENCE_WORDS, STEP_WORDS
+from medprm_scorer.text.steps.markup import Start, emphasis, is_rule_line
+from medprm_scorer.text.steps.words import NUMBER_WORDS, NUMBERED_STEPS, REFERENCE_WORDS, STEP_WORDS
 
 TRAINED_MARKER = re.compile(r"(?:## )?Step \d+:")
 """How the authors' code finds a step, in a text whose newlines have become spaces."""

@@ -9,8 +9,8 @@ import re
 from collections.abc import Iterator
 from itertools import pairwise
 
-from medprm_scorer.text.step_markup import Start, emphasis, is_rule_line
-from medprm_scorer.text.step_words import ANSWER_HEADS, NEXT_ORDINALS, ORDINALS
+from medprm_scorer.text.steps.markup import Start, emphasis, is_rule_line
+from medprm_scorer.text.steps.words import ANSWER_HEADS, NEXT_ORDINALS, ORDINALS
 
 # All repeats are bounded or cannot overlap with what follows them: linear time.
 _MARKS = r"(?:#{1,6}[ \t]+)?[*_]{0,3}"
