@@ -21,8 +21,9 @@ result. In the order in which `auto` tries them:
 - `ordinals`    a step starts at each sentence that starts `First, …`, `Second, …`.
 - `whole`       the whole text is one step.
 
-Only if asked for: `sentences`, a step for each sentence. It is no rule of `auto`, since a reward for a sentence is not
-what the model was trained on. `given` and `tagged` follow from what is passed.
+Only if asked for: `sentences`, a step for each sentence. It is no rule of `auto`, since the model was trained on steps
+of several sentences; `benchmarks/step_rules.py` measures what it does to rewards. `given` and `tagged` follow from what
+is passed.
 
 In every rule `\n`, `\r\n` and `\r` each become one space (training replaced `\n` only; the other two are the same line
 end as written on other systems), and each step is stripped. Other Unicode line separators (U+2028 and so on) end no
