@@ -1,5 +1,6 @@
 """A tokenizer alone, for models that run elsewhere: nothing of torch is loaded, no code from its folder is run."""
 
+import os
 from pathlib import Path
 from typing import Any
 
@@ -21,7 +22,7 @@ def load_tokenizer(name: str | Path, revision: str | None = None) -> Any:
 
     if not str(name):
         raise InputError("the tokenizer's name is empty: give a folder or a hub id")
-    local = Path(name).is_dir()
+    local = os.path.isdir(name)
     try:
         return AutoTokenizer.from_pretrained(
             name, use_fast=True, revision=revision, trust_remote_code=False, local_files_only=local
