@@ -16,9 +16,11 @@ from typing import Any
 import torch
 from rich.console import Console
 
+from benchmarks.speed_parts import SpeedBench, SpeedPlan
+from benchmarks.speed_report import other_lines, to_markdown
 from examples.formulary.evaluate import fill
-from medprm_scorer.bench.measure import CLOCKS, Bench, BenchPlan
-from medprm_scorer.bench.report import to_markdown, to_rich
+from medprm_scorer.bench.measure import CLOCKS
+from medprm_scorer.bench.report import to_rich
 from medprm_scorer.bench.workload import SHAPES
 from medprm_scorer.cli.terminal import be_quiet
 
@@ -39,7 +41,7 @@ def main() -> None:
     parser.add_argument("--questions", type=int, default=64, help="questions of 4 candidates that are packed")
     parser.add_argument("--calls", type=int, default=16, help="concurrent calls")
     parser.add_argument("--session", type=int, default=16, help="candidates that grow")
-    parser.add_argument("--errors", type=int, default=4, help="candidates that are held to float32")
+    parser.add_argument("--errors", type=int, default=4, help="candidates whose rewards are compared with float32")
     parser.add_argument("--document-tokens", type=int, default=3000)
     parser.add_argument("--max-batch-tokens", type=int)
     parser.add_argument("--threads", type=int, help="default: PyTorch's own choice")
@@ -51,7 +53,7 @@ def main() -> None:
         options.json.write_text(json.dumps(found, indent=2), encoding="utf-8")
     if options.readme:
         fill(options.readme, f"`python -m benchmarks.speed`. {to_markdown(found)}", MARKS)
-    Console(width=130).print(to_rich(found))
+    Console(width=130).print(to_rich(found), *other_lines(found), sep="\n")
 
 
 def measure(options: argparse.Namespace) -> dict[str, Any]:
@@ -60,7 +62,7 @@ def measure(options: argparse.Namespace) -> dict[str, Any]:
         torch.set_num_threads(options.threads)
     be_quiet()
     quick = options.quick
-    plan = BenchPlan(
+    plan = SpeedPlan(
         shape=options.shape,
         device=options.device,
         dtype=options.dtype,
@@ -74,7 +76,7 @@ def measure(options: argparse.Namespace) -> dict[str, Any]:
         max_batch_tokens=options.max_batch_tokens,
         clock=options.clock,
     )
-    return Bench(plan, lambda message: print(message, file=sys.stderr)).run()
+    return SpeedBench(plan, lambda message: print(message, file=sys.stderr)).run()
 
 
 if __name__ == "__main__":

@@ -80,7 +80,7 @@ class Pipeline(Generic[_Request]):
                     batch.append(self._prepare(next(requests)))
                 except StopIteration:
                     break
-                except Exception as error:  # noqa: BLE001 - the caller's source: told of after what came before it
+                except Exception as error:  # noqa: BLE001 - the caller's source: raised after what came before it
                     failure = error
                     break
                 entry = batch[-1]

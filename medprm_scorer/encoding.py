@@ -69,6 +69,16 @@ class EncodedPrompt:
     prefix: tuple[int, ...]
     chains: tuple[EncodedChain, ...]
 
+    @property
+    def tokens(self) -> int:
+        """Tokens that an engine is to run: the prefix once and every chain."""
+        return len(self.prefix) + sum(len(chain.ids) for chain in self.chains)
+
+    @property
+    def unique_tokens(self) -> int:
+        """Tokens left when identical chains are run once."""
+        return len(self.prefix) + sum(len(chain.ids) for chain in set(self.chains))
+
     def __repr__(self) -> str:
         return f"EncodedPrompt({len(self.prefix)} tokens, {len(self.chains)} chains)"
 

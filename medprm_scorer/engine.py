@@ -18,7 +18,7 @@ class PrefixScorer(Protocol):
         ...
 
     def close(self) -> None:
-        """Let go of what is kept between calls."""
+        """Free what is kept between calls."""
         ...
 
 
@@ -66,11 +66,11 @@ def open_session(engine: Engine, prefix: Sequence[int]) -> PrefixScorer:
         prefix: Token ids that all chains of the session follow.
     """
     own = getattr(engine, "open_session", None)
-    return own(prefix) if own is not None else _Forgetful(engine, tuple(prefix))
+    return own(prefix) if own is not None else _Stateless(engine, tuple(prefix))
 
 
-class _Forgetful:
-    """The session of an engine that has none."""
+class _Stateless:
+    """The session of an engine that has none: every call computes everything."""
 
     def __init__(self, engine: Engine, prefix: tuple[int, ...]) -> None:
         self._engine, self._prefix = engine, prefix

@@ -279,7 +279,7 @@ class MedPRM:
             strategy: `weighted_vote` (sum of chain rewards per answer, the paper's SC+RM), `best_of_n` (highest chain
                 reward) or `majority_vote` (self-consistency; rewards only break ties).
             aggregate: How step rewards become a chain reward: `min` (the paper's), `last`, `mean`, `prod`, `geomean`,
-                `max`.
+                `max`, `min_of_three` (a minimum that does not favour chains with few steps).
             id: The caller's own name for the request; comes back in the ranking.
             answer: Reads a chain's answer: takes `(text)` or `(text, question)`, gives the answer, None, or `DECLINED`.
                 None takes the object's own (`from_pretrained(answer=…)`), or else the package's rules.

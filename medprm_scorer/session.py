@@ -13,8 +13,8 @@ class Session:
     """Scores growing chains of one question. Made by `MedPRM.session`; closed by `with`, or by `close`.
 
     A local model keeps the keys and values of the documents and question, and of the chains of the latest call, so that
-    scoring the same chains with one more step each runs the new steps only; chains that are left out of a call are let
-    go. With a server, what is kept is the server's to decide. Safe to use from many threads and tasks at once.
+    scoring the same chains with one more step each runs the new steps only; chains that are left out of a call are
+    dropped. With a server, what is kept is the server's to decide. Safe to use from many threads and tasks at once.
 
     Args:
         encoder: Turns candidates into token ids.
@@ -47,7 +47,7 @@ class Session:
         return await asyncio.to_thread(self.score, candidates)
 
     def close(self) -> None:
-        """Let go of what is kept; the session cannot be used after that."""
+        """Free what is kept; the session cannot be used after that."""
         self._engine.close()
 
     def __enter__(self) -> "Session":

@@ -108,7 +108,7 @@ def test_known_answers_are_taken_and_still_checked_against_the_options(demo):
     assert [chain.answer for chain in sorted(ranking.chains, key=lambda chain: chain.index)] == ["B", "A", None]
     free = demo.rank("Which?", CHAINS, answers=["MI", None, "  "])
     assert [chain.answer for chain in sorted(free.chains, key=lambda chain: chain.index)] == ["MI", None, None]
-    with pytest.raises(InputError, match="one entry for each candidate"):
+    with pytest.raises(InputError, match="one entry for each of the 3 candidates"):
         demo.rank(QUESTION, CHAINS, answers=["A"])
 
 

@@ -18,6 +18,7 @@ import numpy as np
 from tqdm import tqdm
 
 from examples.formulary.calibration import expected_calibration_error, reliability
+from examples.formulary.reliability_plot import reliability_figure
 from examples.formulary.world import (
     CITING_STAGES,
     ERROR_KINDS,
@@ -29,7 +30,7 @@ from examples.formulary.world import (
     make_question,
 )
 from medprm_scorer import MedPRM, ScoredChain
-from medprm_scorer.evaluation.plots import reliability_figure, save_figure
+from medprm_scorer.evaluation.plots import save_figure
 from medprm_scorer.selection import Scored, select
 
 CANDIDATES = 16

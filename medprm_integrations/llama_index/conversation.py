@@ -81,7 +81,7 @@ def react_answer(text: str) -> str | None:
         return None
     if not isinstance(step, ResponseReasoningStep):
         return None
-    if step.thought.startswith("(Implicit)") or split_steps(step.response).rule == "marker":
+    if step.thought.startswith("(Implicit)") or split_steps(step.response).rule in ("marker", "labels"):
         return step.response
     return f"{step.thought}\nAnswer: {step.response}"
 

@@ -6,7 +6,6 @@ from typing import Any
 
 import torch
 from torch import Tensor, nn
-from transformers import DynamicCache
 
 from medprm_scorer.encoding import EncodedChain, EncodedPrompt
 from medprm_scorer.local.reward_head import RewardHead
@@ -42,31 +41,6 @@ def padded(model: Any, head: RewardHead, prefix: Sequence[int], chains: Sequence
             head(hidden[place, [len(prefix) + tag for tag in chain.tags]]).tolist()
             for place, chain in enumerate(chains)
         ]
-
-
-class Continued:
-    """New tokens behind a cached text, as one row, by transformers' own cache: what a session's step costs at least.
-
-    Args:
-        model: The model.
-        before: Ids of the cached text.
-    """
-
-    def __init__(self, model: Any, before: Sequence[int]) -> None:
-        self._decoder = model.get_decoder()
-        self._device = model.device
-        self._cache = DynamicCache(config=model.config)
-        with torch.inference_mode():
-            self._decoder(
-                input_ids=torch.tensor([before], device=self._device), past_key_values=self._cache, use_cache=True
-            )
-
-    def run(self, ids: Sequence[int]) -> None:
-        """Run new tokens behind all that was run before."""
-        with torch.inference_mode():
-            self._decoder(
-                input_ids=torch.tensor([ids], device=self._device), past_key_values=self._cache, use_cache=True
-            )
 
 
 def matrices(model: Any) -> list[nn.Linear]:

@@ -1,35 +1,37 @@
-"""The figures of `medprm bench` as a table, for the terminal and in Markdown."""
+"""The figures of `medprm bench` as a table."""
 
 from typing import Any
 
 from rich.console import Group, RenderableType
+from rich.padding import Padding
 from rich.table import Table
 from rich.text import Text
 
-_COLUMNS = ("N", "seconds", "quick start", "padded", "x quick start", "x padded", "tokens", "quick start's",
-            "of matrix rate", "outside model", "peak MB")  # fmt: skip
+COLUMNS = ("N", "seconds", "quick start", "padded", "x quick start", "x padded", "tokens", "quick start's",
+           "of matrix rate", "outside model", "peak MB")  # fmt: skip
+"""Short names of the figures of one number of candidates N."""
+
+_LABELS = ("candidates", "seconds", "seconds of the quick start", "seconds of a padded batch",
+           "times as fast as the quick start", "times as fast as a padded batch", "tokens run",
+           "tokens that the quick start runs", "of the rate of matrix products", "of the time outside the model",
+           "peak memory in MB")  # fmt: skip
 
 
 def to_rich(found: dict[str, Any]) -> RenderableType:
-    """What `Bench.run` returned, ready to be printed."""
-    table = Table(title="One question, by number of candidates N")
-    for name in _COLUMNS:
-        table.add_column(name, justify="right")
-    for line in found["one_question"]:
-        table.add_row(*_cells(line))
-    return Group(*map(Text, _machine(found)), table, *map(Text, _others(found)))
+    """What `Bench.run` returned: a line for each figure, so that it fits the narrowest terminal."""
+    table = Table.grid(padding=(0, 2))
+    table.add_column(overflow="fold")
+    columns = [cells(line) for line in found["one_question"]]
+    for _ in columns:
+        table.add_column(justify="right", overflow="fold")
+    for label, *figures in zip(_LABELS, *columns, strict=True):
+        table.add_row(*map(Text, (label, *figures)))
+    title = Text("One question, by number of candidates", style="bold")
+    return Group(*map(Text, machine_lines(found)), Text(), title, Padding(table, (0, 0, 0, 2), expand=False))
 
 
-def to_markdown(found: dict[str, Any]) -> str:
-    """The same for a text."""
-    rows = [_COLUMNS, ("---:",) * len(_COLUMNS), *map(_cells, found["one_question"])]
-    table = "\n".join(f"| {' | '.join(row)} |" for row in rows)
-    date = found["machine"]["date"][:10]
-    lists = ["\n".join(f"- {line}" for line in lines) for lines in (_machine(found), _others(found))]
-    return "\n\n".join([f"Measured on {date}:", lists[0], table, lists[1]])
-
-
-def _cells(line: dict[str, Any]) -> tuple[str, ...]:
+def cells(line: dict[str, Any]) -> tuple[str, ...]:
+    """The figures of one number of candidates, in the order of `COLUMNS`."""
     peak = line["peak_bytes"]
     return (
         str(line["candidates"]),
@@ -46,7 +48,8 @@ def _cells(line: dict[str, Any]) -> tuple[str, ...]:
     )
 
 
-def _machine(found: dict[str, Any]) -> list[str]:
+def machine_lines(found: dict[str, Any]) -> list[str]:
+    """What was measured on, and how."""
     machine, plan = found["machine"], found["plan"]
     return [
         f"{machine['device']}, {machine['threads']} threads, {plan['dtype']}, {machine['parameters'] / 1e6:,.0f} M "
@@ -54,30 +57,3 @@ def _machine(found: dict[str, Any]) -> list[str]:
         f"Rate of the model's own matrix shapes: {found['matrix_tflops']:.3f} TFLOP/s; medians of {plan['rounds']} "
         f"alternating rounds, {plan['clock']} time",
     ]
-
-
-def _others(found: dict[str, Any]) -> list[str]:
-    """A sentence for each figure beside the table."""
-    plan, packed, session, errors = found["plan"], found["packed"], found["session"], found["errors"]
-    lines = []
-    if packed and "many_over_large" in packed:
-        lines.append(
-            f"{plan['questions']} questions x 4 candidates: {packed['many_over_large']:.2f} times the throughput per "
-            f"unique token of one question x 64 ({packed['tokens_per_second_many']:,.0f} tokens/s)"
-        )
-    if packed and "arank_over_rank_many" in packed:
-        lines.append(
-            f"{plan['calls']} concurrent arank calls x 4 candidates: {packed['arank_over_rank_many']:.2f} times the "
-            "throughput of rank_many"
-        )
-    if session:
-        lines.append(
-            f"Session, {session['candidates']} candidates: a further step takes at most {session['ratio']:.2f} times "
-            "its new tokens alone"
-        )
-    if errors:
-        lines.append(
-            f"Float32 against the plain way: {errors['float32_against_plain']:.1e}; {plan['dtype']} against float32: "
-            f"{errors['ours']:.1e}, {errors['ratio']:.2f} times the quick start's own error"
-        )
-    return lines

@@ -146,7 +146,7 @@ def rank(
         screen = console()
         screen.print(to_rich(ranking, ascii_only=is_ascii_only(screen)))
     if html is not None:
-        html.write_text(ranking.to_html(), encoding="utf-8", errors="replace")
+        html.write_text(ranking.to_html(asked.documents), encoding="utf-8", errors="replace")
 
 
 def _fail(message: str, status: int) -> int:

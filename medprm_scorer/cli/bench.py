@@ -32,9 +32,7 @@ def bench(
         raise InputError(f"unknown shape {shape!r}: choose one of {', '.join(SHAPES)}")
     target = choose_device(device)
     choose_dtype(dtype, target)
-    plan = BenchPlan(
-        shape=shape, device=str(target), dtype=dtype, candidates=(n,), rounds=rounds, questions=0, calls=0, session=0
-    )
+    plan = BenchPlan(shape=shape, device=str(target), dtype=dtype, candidates=(n,), rounds=rounds)
     found = Bench(plan, say).run()
     if json:
         import json as format_

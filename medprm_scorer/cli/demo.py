@@ -21,7 +21,7 @@ from medprm_scorer.errors import ModelError
 from medprm_scorer.request_parsing import parse_request
 from medprm_scorer.results.facts import majority_answer
 from medprm_scorer.results.models import RankRequest
-from medprm_scorer.results.terminal import to_rich
+from medprm_scorer.results.terminal import losing_to_rich, to_rich
 from medprm_scorer.text.answers import normalize_answer
 from medprm_scorer.text.prompts import RELEASED_MODEL
 from medprm_scorer.text.sanitize import clean_text
@@ -74,10 +74,15 @@ def run(console: Console, *, ascii_only: bool = False) -> None:
         console.print()
         console.print(Rule(f"{number} of {len(demos)}", characters="-" if ascii_only else "─", align="left"))
         console.print(to_rich(ranking, ascii_only=ascii_only, brief=True))
+        losing = losing_to_rich(ranking, ascii_only=ascii_only)
+        if losing is not None:
+            console.print()
+            console.print(losing)
         if demo.correct is not None:
             known += 1
             right_rewards += _is_right(ranking.answer, demo.correct)
             right_majority += _is_right(majority_answer(ranking), demo.correct)
+            console.print()
             console.print(_verdict(ranking, demo.correct))
     console.print()
     console.print(Rule(characters="-" if ascii_only else "─"))

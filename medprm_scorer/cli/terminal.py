@@ -35,7 +35,9 @@ def check_in(command: str, file: Path) -> None:
 
 
 def check_out(option: str, out: Path | None, *others: Path) -> None:
-    """Refuse, before any work is done, a file that could not be written after it.
+    """Refuse, before any work is done, a file that could not be written after it, or that must not be overwritten.
+
+    A page (`--html`) takes the place of an earlier page only: what the option was mistyped for may be a data file.
 
     Args:
         option: The option that names it.
@@ -43,7 +45,7 @@ def check_out(option: str, out: Path | None, *others: Path) -> None:
         others: Files that must not be overwritten: what is read, and what the other options name.
 
     Raises:
-        InputError: Naming the option.
+        InputError: Naming the option or the file.
     """
     if out is None:
         return
@@ -57,6 +59,11 @@ def check_out(option: str, out: Path | None, *others: Path) -> None:
         raise InputError(f"cannot write {out}: permission denied")
     if out.resolve() in [other.resolve() for other in others]:
         raise InputError(f"{option} would overwrite {out}: name another file")
+    if option == "--html" and out.is_file():
+        from medprm_scorer.results.page import is_page
+
+        if not is_page(out):
+            raise InputError(f"{option} would overwrite {out}, which is no page of medprm: name another file")
 
 
 def write_json(text: str) -> None:

@@ -45,7 +45,7 @@ class Plan:
 
     Args:
         sizes: Numbers of candidates n, each at least 1; None: powers of two, and the largest number in the file.
-        aggregates: One or more of `min last mean prod geomean max`; disagreements are by the first.
+        aggregates: One or more of `min last mean prod geomean max min_of_three`; disagreements are by the first.
         subsets: Most subsets of n candidates per question, at least 1.
         how: Of the intervals and the paired test; its seed is that of the subsets, too.
 

@@ -1,4 +1,4 @@
-"""Figures: accuracy by number of candidates with its intervals, and the reliability of rewards.
+"""Figures: accuracy by number of candidates, over all questions and by data source.
 
 matplotlib is an optional extra, imported only when a figure is drawn. Figures are made without pyplot, so they need no
 display and threads do not share any. Colours are those of Okabe and Ito (https://jfly.uni-koeln.de/color/), which
@@ -7,15 +7,17 @@ common colour blindness keeps apart; every curve has its own marker and line too
 
 import math
 import re
-from collections.abc import Sequence
 from io import BytesIO
+from itertools import zip_longest
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from medprm_scorer.errors import InputError
-from medprm_scorer.evaluation.report import LABELS
-from medprm_scorer.evaluation.results import CHOICES, REWARD_CHOICES, Evaluation
-from medprm_scorer.text.sanitize import clean_text
+from rich.cells import cell_len, set_cell_size
+
+from medprm_scorer.errors import InputError, OutputError
+from medprm_scorer.evaluation.report_tables import ENDS, LABELS, source_name
+from medprm_scorer.evaluation.results import CHOICES, REWARD_CHOICES, Evaluation, Provenance, SourceResult
+from medprm_scorer.text.sanitize import one_line
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -37,116 +39,74 @@ _STYLES: dict[str, tuple[str, str, Any]] = {  # colour, marker, line
 _INK = "#1a1a1b"  # of all text and lines that are no curve; a page puts its own colour in its place
 _GRID = "#80808059"
 _SMALL, _MIDDLE, _LARGE = 9.5, 10.5, 12.0  # points
-_LABELLED = 18  # most labels that fit under the axis
-
-
-_TITLE_WIDTH = 70
+_LABELLED = 18  # most labels that fit under the large axis
+_TITLE_WIDTH, _PANEL_TITLE = 54, 32  # columns of a terminal
+_ACROSS = 3  # small panels in a row
+_SOURCES = 18  # most panels of data sources
 
 
 def scaling_figure(evaluation: Evaluation, aggregate: str | None = None) -> "Figure":
-    """Accuracy in percent over the number of candidates n, one curve for each choice, with 95% intervals.
+    """Accuracy in percent over the number of candidates n, one curve for each choice.
+
+    A large panel has all questions; under it are small ones with the same axes: one for each other aggregate of the
+    evaluation, if none is asked for, and one for each data source, if there are several (the first 18). Majority vote
+    and the choices by rewards have their 95% intervals.
 
     Args:
-        evaluation: Where the figures come from: its total over all questions.
-        aggregate: Which of its aggregates the choices by rewards use; None for the first.
+        evaluation: Where the figures come from.
+        aggregate: Which of its aggregates the choices by rewards use; None for the first, with panels of the others.
 
     Returns:
-        The figure, with a tick at each n and the legend beside the axes, in the order in which the curves end.
+        The figure, with a tick at each n and the legend beside the large panel, in the order in which the curves end.
 
     Raises:
         InputError: There is no such aggregate, or matplotlib is missing.
     """
     figure_type = _figure_type()
+    if aggregate is not None and aggregate not in evaluation.aggregates:
+        raise InputError(f"the evaluation has no aggregate {aggregate!r}: choose one of {evaluation.aggregates}")
+    others = evaluation.aggregates[1:] if aggregate is None else []
     if aggregate is None and evaluation.aggregates:
         aggregate = evaluation.aggregates[0]
-    elif aggregate is not None and aggregate not in evaluation.aggregates:
-        raise InputError(f"the evaluation has no aggregate {aggregate!r}: choose one of {evaluation.aggregates}")
-    figure = figure_type(figsize=(8.4, 5.0), dpi=DPI, layout="constrained", facecolor="white")
-    axes = figure.add_subplot()
+    small: list[tuple[str, SourceResult, str | None]]
+    small = [(f"chain reward = {one_line(other)}", evaluation.total, other) for other in others]
+    sources = [part for part in evaluation.sources if part.cells] if len(evaluation.sources) > 1 else []
+    small += [(source_name(part.source), part, aggregate) for part in sources[:_SOURCES]]
+    rows = math.ceil(len(small) / _ACROSS)
+    figure = figure_type(figsize=(8.4, 5.0 + 2.3 * rows), dpi=DPI, layout="constrained", facecolor="white")
+    heights = [5.0, 2.3 * rows] if rows else [5.0]
+    parts = figure.subfigures(len(heights), 1, height_ratios=heights, squeeze=False)[:, 0]
+    axes = parts[0].subplots()
     sizes = sorted(set(evaluation.sizes))
-    curves = []
-    for place, choice in enumerate(CHOICES):
-        cells = [
-            cell
-            for cell in evaluation.total.cells
-            if cell.choice == choice
-            and cell.aggregate == (aggregate if choice in REWARD_CHOICES else None)
-            and math.isfinite(cell.accuracy.value)
-        ]
-        if cells:
-            cells.sort(key=lambda cell: cell.n)
-            last = 100 * cells[-1].accuracy.value
-            points = [(cell.n, cell.accuracy.value, cell.accuracy.low, cell.accuracy.high) for cell in cells]
-            curves.append((last, _curve(axes, choice, points, 1.0 if len(sizes) > 1 else 1.03 ** (place - 2))))
-    _number_axis(axes, sizes)
-    count = evaluation.total.questions
-    title = f"Accuracy on {count:,} question{'' if count == 1 else 's'}"
-    if aggregate is not None:
-        title += f", chain reward = {clean_text(aggregate, newlines=False)} of its steps"
-    if evaluation.model is not None:  # a curve that is passed on alone must not be taken for another model's
-        title += f"\nrewards by {clean_text(evaluation.model, newlines=False)[:_TITLE_WIDTH]}"
-    axes.set_title(title, fontsize=_LARGE, color=_INK, loc="left", parse_math=False)
+    curves = _panel(axes, evaluation.total, aggregate, sizes)
+    axes.set_title(_title(evaluation, aggregate), fontsize=_LARGE, color=_INK, loc="left", parse_math=False)
     axes.set_xlabel("number of candidates n", fontsize=_MIDDLE, color=_INK)
-    axes.set_ylabel("questions answered rightly (%)", fontsize=_MIDDLE, color=_INK)
+    axes.set_ylabel("questions answered correctly (%)", fontsize=_MIDDLE, color=_INK)
     if curves:
         curves.sort(key=lambda curve: -curve[0])
         handles = [handle for _, handle in curves]
-        legend = figure.legend(
+        legend = parts[0].legend(
             handles=handles, loc="outside right upper", fontsize=_SMALL, frameon=False, labelcolor=_INK, handlelength=4
         )
         legend.set_title("shaded: 95% interval" if len(sizes) > 1 else "bar: 95% interval")
         legend.get_title().set(color=_INK, fontsize=9)
     else:
         axes.text(0.5, 0.5, "no judged question", transform=axes.transAxes, ha="center", fontsize=_LARGE, color=_INK)
-    _plain(axes)
-    return figure
-
-
-def reliability_figure(bins: Sequence[tuple[float, float, int]], ece: float, title: str) -> "Figure":
-    """A reliability diagram, how often steps of one reward are in fact valid, over a histogram of the rewards.
-
-    Args:
-        bins: For each bin the mean predicted probability in [0, 1], the share valid in [0, 1] and the count. Bins of
-            count 0 are left out, whatever their other numbers.
-        ece: Expected calibration error, the counts' weighted mean of |predicted - share|, in [0, 1].
-        title: Title of the figure.
-
-    Raises:
-        InputError: A number is out of its range, or matplotlib is missing.
-    """
-    figure_type = _figure_type()
-    for place, (predicted, share, count) in enumerate(bins):
-        if count < 0 or (count and not (0.0 <= predicted <= 1.0 and 0.0 <= share <= 1.0)):
-            raise InputError(f"bins[{place}]: expected two numbers in [0, 1] and a count of 0 or more")
-    if not 0.0 <= ece <= 1.0:
-        raise InputError(f"ece: expected a number in [0, 1], found {ece}")
-    filled = sorted((float(predicted), float(share), count) for predicted, share, count in bins if count)
-    figure = figure_type(figsize=(5.6, 6.4), dpi=DPI, layout="constrained", facecolor="white")
-    axes, below = figure.subplots(2, 1, sharex=True, height_ratios=(3, 1))
-    predicted_values = [predicted for predicted, _, _ in filled]
-    shares = [share for _, share, _ in filled]
-    counts = [count for _, _, count in filled]
-    colour = _STYLES["weighted_vote"][0]
-    axes.plot([0, 1], [0, 1], ":", color=_STYLES["single"][0], label="perfectly calibrated")
-    axes.vlines(predicted_values, predicted_values, shares, color=_STYLES["majority_vote"][0], linewidth=3, label="gap")
-    axes.plot(predicted_values, shares, "o-", color=colour, label="observed")
-    axes.set(xlim=(-0.02, 1.02), ylim=(-0.02, 1.02))
-    below.vlines(predicted_values, 0, counts, color=colour, linewidth=9)
-    below.set_ylim(0, 1.1 * max(counts, default=1))
-    axes.set_title(clean_text(title, newlines=False), fontsize=_LARGE, color=_INK, loc="left", parse_math=False)
-    axes.set_ylabel("share in fact valid", fontsize=_MIDDLE, color=_INK)
-    below.set_ylabel("count", fontsize=_MIDDLE, color=_INK)
-    below.set_xlabel(f"predicted probability   (ECE {ece:.3f}, count {sum(counts):,})", fontsize=_MIDDLE, color=_INK)
-    figure.legend(
-        handles=axes.get_legend_handles_labels()[0],
-        loc="outside lower center",
-        ncols=3,
-        fontsize=_SMALL,
-        frameon=False,
-        labelcolor=_INK,
-    )
-    for part in (axes, below):
-        _plain(part)
+    panels = parts[1].subplots(rows, _ACROSS, sharey=True, squeeze=False).flat if rows else []
+    for panel, content in zip_longest(panels, small):
+        if content is None:
+            panel.remove()
+            continue
+        name, part, own = content
+        _panel(panel, part, own, sizes, labels=_LABELLED // 4)
+        title = f"{_shortened(name, _PANEL_TITLE)}\n{_questions(part.questions)}"
+        panel.set_title(title, fontsize=_SMALL, color=_INK, loc="left", parse_math=False)
+    notes = [f"the first {_SOURCES} of {len(sources):,} data sources"] if len(sources) > _SOURCES else []
+    if evaluation.provenance is not None:
+        notes += _origin(evaluation.provenance)
+    if notes:
+        text = figure.supxlabel("\n".join(notes), x=0.01, ha="left", fontsize=9, color=_INK)
+        text.set_parse_math(False)
     return figure
 
 
@@ -174,7 +134,8 @@ def save_scaling_plot(evaluation: Evaluation, path: str | Path, aggregate: str |
     """Draw the scaling figure into a file.
 
     Raises:
-        InputError: As `scaling_figure` and `save_figure`.
+        InputError: As `scaling_figure` and `check_plot_path`.
+        OutputError: The file cannot be written.
     """
     check_plot_path(path)
     save_figure(scaling_figure(evaluation, aggregate), path)
@@ -184,7 +145,8 @@ def save_figure(figure: "Figure", path: str | Path) -> None:
     """Write a figure in the format of the path's suffix; the same figure gives the same bytes of SVG.
 
     Raises:
-        InputError: As `check_plot_path`, or the file cannot be written.
+        InputError: As `check_plot_path`.
+        OutputError: The file cannot be written.
     """
     path = check_plot_path(path)
     suffix = path.suffix.lower()
@@ -198,7 +160,7 @@ def save_figure(figure: "Figure", path: str | Path) -> None:
     try:
         path.write_bytes(content)
     except OSError as error:
-        raise InputError(f"cannot write {path}: {error.strerror or type(error).__name__}") from None
+        raise OutputError(f"cannot write {path}: {error.strerror or type(error).__name__}") from None
 
 
 def check_plot_path(path: str | Path) -> Path:
@@ -226,8 +188,60 @@ def _figure_type() -> "type[Figure]":
     return Figure
 
 
+def _panel(
+    axes: "Axes", part: SourceResult, aggregate: str | None, sizes: list[int], labels: int = _LABELLED
+) -> list[tuple[float, Any]]:
+    """Draw every curve of one part of the questions; returns where each ends, in percent, and its handle."""
+    curves = []
+    for place, choice in enumerate(CHOICES):
+        cells = [
+            cell
+            for cell in part.cells
+            if cell.choice == choice
+            and cell.aggregate == (aggregate if choice in REWARD_CHOICES else None)
+            and math.isfinite(cell.accuracy.value)
+        ]
+        if cells:
+            cells.sort(key=lambda cell: cell.n)
+            points = [(cell.n, cell.accuracy.value, cell.accuracy.low, cell.accuracy.high) for cell in cells]
+            handle = _curve(axes, choice, points, 1.0 if len(sizes) > 1 else 1.03 ** (place - 2))
+            curves.append((100 * cells[-1].accuracy.value, handle))
+    _number_axis(axes, sizes, labels)
+    _plain(axes)
+    return curves
+
+
+def _title(evaluation: Evaluation, aggregate: str | None) -> str:
+    title = f"Accuracy on {_questions(evaluation.total.questions)}"
+    if aggregate is not None:
+        title += f", chain reward = {one_line(aggregate)} of its steps"
+    model = evaluation.provenance.model if evaluation.provenance is not None else evaluation.model
+    if model is not None:  # a curve that is passed on alone must not be taken for another model's
+        title += f"\nrewards by {_shortened(one_line(model), _TITLE_WIDTH)}"
+    return title
+
+
+def _origin(known: Provenance) -> list[str]:
+    """Lines under a figure, which may be passed on alone: of which file and which version it is."""
+    file = f"{_shortened(one_line(known.file), _TITLE_WIDTH)}, SHA-256 {one_line(known.sha256)[:16]}…"
+    settings = [f"{one_line(name)} {_shortened(one_line(value), 24)}" for name, value in known.settings.items()]
+    made = f"medprm {one_line(known.versions.get('medprm', '?'))}, {one_line(known.date)}"
+    return [file, ", ".join([*settings, made])]
+
+
+def _questions(count: int) -> str:
+    return f"{count:,} question{'' if count == 1 else 's'}"
+
+
+def _shortened(text: str, most: int) -> str:
+    """As much of a text as is at most so wide, in columns of a terminal: some scripts are twice as wide."""
+    return text if cell_len(text) <= most else f"{set_cell_size(text, most - 1)}…"
+
+
 def _curve(axes: "Axes", choice: str, points: list[tuple[int, float, float, float]], aside: float) -> Any:
-    """Draw one curve and its interval, a bar where there is one n only; returns the legend's handle.
+    """Draw one curve and, but for the two ends, its interval, a bar where there is one n only.
+
+    Returns the legend's handle.
 
     Args:
         axes: Where to draw.
@@ -238,16 +252,17 @@ def _curve(axes: "Axes", choice: str, points: list[tuple[int, float, float, floa
     colour, marker, line = _STYLES[choice]
     numbers = [n * aside for n, *_ in points]
     values, lows, highs = ([100 * point[place] for point in points] for place in (1, 2, 3))
-    axes.fill_between(numbers, lows, highs, color=colour, alpha=0.18, linewidth=0)
-    if len(points) == 1:
-        axes.vlines(numbers, lows, highs, color=colour, linewidth=2)
+    if choice not in ENDS:
+        axes.fill_between(numbers, lows, highs, color=colour, alpha=0.18, linewidth=0)
+        if len(points) == 1:
+            axes.vlines(numbers, lows, highs, color=colour, linewidth=2)
     (handle,) = axes.plot(
         numbers, values, color=colour, marker=marker, linestyle=line, linewidth=1.8, markersize=5, label=LABELS[choice]
     )
     return handle
 
 
-def _number_axis(axes: "Axes", sizes: list[int]) -> None:
+def _number_axis(axes: "Axes", sizes: list[int], most: int) -> None:
     """A log2 axis with a tick at each size; labels are left out where they would run into each other."""
     if not sizes:
         return
@@ -258,7 +273,7 @@ def _number_axis(axes: "Axes", sizes: list[int]) -> None:
     labels, right = [""] * len(sizes), math.inf
     for place in reversed(range(len(sizes))):
         position = math.log(sizes[place] / sizes[0]) / math.log(ratio) if ratio > 1 else 0.0
-        if right - position >= 1 / _LABELLED:
+        if right - position >= 1 / most:
             labels[place], right = str(sizes[place]), position
     axes.set_xticks(sizes, labels=labels)
     axes.set_xticks([], minor=True)

@@ -1,91 +1,33 @@
 """How an `Evaluation` looks in a terminal: `to_rich` for the command line, `to_text` for a file or a log.
 
-The figures become `Sheet`s first, tables of text that are safe to show; the page in `evaluation_html` draws the same
-ones. Accuracies are percentages with one decimal and, in brackets, their 95% interval; gains are points of percent.
-A figure that does not exist is a dash.
+The headline comes first, then what the figures rest on, then the tables. All tables fit into 80 columns, unless names
+are long; narrower than that, rich folds them.
 """
 
 import math
-from collections.abc import Sequence
-from dataclasses import dataclass
 from io import StringIO
+from textwrap import wrap
 
 from rich.cells import cell_len
-from rich.console import Console, ConsoleOptions, Group, RenderableType, RenderResult
+from rich.console import Console, Group, RenderableType
 from rich.padding import Padding
 from rich.table import Table
 from rich.text import Text
 
-from medprm_scorer.evaluation.results import CHOICES, REWARD_CHOICES, Cell, Evaluation, Interval, SourceResult
-from medprm_scorer.text.sanitize import clean_text
+from medprm_scorer.evaluation.report_tables import LABELS, Sheet, Signs, find_cell, sheets
+from medprm_scorer.evaluation.results import Evaluation
+from medprm_scorer.text.sanitize import one_line
 
-WIDTH = 110
+WIDTH = 80
 """Columns of `to_text`."""
 
-LABELS = {
-    "single": "single",
-    "majority_vote": "majority vote",
-    "best_of_n": "best-of-n",
-    "weighted_vote": "weighted vote",
-    "oracle": "oracle",
-}
-"""What each of `CHOICES` is called."""
-
 _INDENT = 2
-_LABEL_WIDTH = 22  # of the first column; longer names of sources are folded
-_P_SHOWN = 0.0001
+_SETTINGS = {"model": "weights", "system": "system prompt", "steps": "steps by rule"}
 _FEW = 30  # questions; with fewer, a percentile bootstrap covers less than it says
 
 
-@dataclass(frozen=True)
-class Sheet:
-    """A table whose texts are safe to show; rich draws it, each interval under its figure where columns are few.
-
-    Args:
-        title: What the figures are; one line.
-        columns: Heads of the columns; the first is that of the labels.
-        rows: One text for each column.
-    """
-
-    title: str
-    columns: tuple[str, ...]
-    rows: tuple[tuple[str, ...], ...]
-
-    def __rich_console__(self, console: Console, options: ConsoleOptions) -> RenderResult:
-        """Draw the table as wide as it must be, within the console's width."""
-        stacked = tuple((row[0], *(cell.replace(" [", "\n[") for cell in row[1:])) for row in self.rows)
-        for rows, gap in ((self.rows, 2), (self.rows, 1), (stacked, 2), (stacked, 1)):
-            widths = self._widths(rows)
-            if sum(widths) + gap * (len(widths) - 1) + _INDENT <= options.max_width:
-                break
-        table = Table.grid(padding=(0, gap))
-        for place, width in enumerate(widths):
-            if place:
-                table.add_column(justify="right", max_width=width)
-            else:
-                numbers = all(row[0].isdigit() for row in rows)
-                table.add_column(justify="right" if numbers else "left", max_width=width, overflow="fold")
-        heads = [
-            name if len(name) <= width else _stacked(name) for name, width in zip(self.columns, widths, strict=True)
-        ]
-        table.add_row(*(Text(head, style="dim") for head in heads))
-        for row in rows:
-            table.add_row(*(Text(cell) for cell in row))
-        yield Text(self.title, style="bold")
-        yield Padding(table, (0, 0, 0, _INDENT), expand=False)
-
-    def _widths(self, rows: Sequence[Sequence[str]]) -> list[int]:
-        """Columns of the screen for each column: its longest line, or its head with one word to a line."""
-        widths = []
-        for place, name in enumerate(self.columns):
-            lines = [line for row in rows for line in row[place].split("\n")] + name.split()
-            widths.append(max(map(cell_len, lines), default=0))
-        widths[0] = min(widths[0], _LABEL_WIDTH)
-        return widths
-
-
 def to_text(evaluation: Evaluation, *, official: bool = False) -> str:
-    """The evaluation as plain text of at most 110 columns: no ANSI codes, and ASCII but for what names hold.
+    """The evaluation as plain text of at most 80 columns: no ANSI codes, and ASCII but for what names hold.
 
     Args:
         evaluation: What to draw.
@@ -107,11 +49,31 @@ def to_rich(evaluation: Evaluation, *, ascii_only: bool = False, official: bool 
         ascii_only: Write signs in ASCII, for an output that can show nothing else.
         official: With the authors' own selection, beside majority vote.
     """
-    first, *others = summary(evaluation)
-    parts: list[RenderableType] = [Text(first, style="bold"), *(Text(line) for line in others)]
-    for sheet in sheets(evaluation, ascii_only=ascii_only, official=official):
-        parts += [Text(), sheet]
-    return Group(*parts, Text(), Text(method(evaluation), style="dim"))
+    found = sheets(evaluation, ascii_only=ascii_only, official=official)
+    parts: list[RenderableType] = [Text(headline(evaluation, ascii_only=ascii_only), style="bold"), Text()]
+    parts += [Text(line) for line in summary(evaluation)]
+    for sheet in found:
+        parts += [Text(), Text(sheet.title, style="bold"), Padding(_table(sheet), (0, 0, 0, _INDENT), expand=False)]
+    notes = (*method(evaluation, found), *provenance(evaluation))
+    return Group(*parts, Text(), *(Text(note, style="dim") for note in notes))
+
+
+def headline(evaluation: Evaluation, *, ascii_only: bool = False) -> str:
+    """The one figure that matters: the weighted vote against majority vote, with all candidates, over all questions."""
+    if not evaluation.sizes or not evaluation.total.cells:
+        return "Nothing to compare: no question has a judged answer."
+    signs = Signs.of(evaluation, ascii_only)
+    n = max(evaluation.sizes)
+    first = evaluation.aggregates[0] if evaluation.aggregates else None
+    choices = ("weighted_vote", "majority_vote") if first else ("majority_vote", "single", "oracle")
+    cells = {choice: find_cell(evaluation.total, n, choice, first) for choice in choices}
+    parts = [f"{LABELS[choice]} {signs.value(cell.accuracy if cell else None)}" for choice, cell in cells.items()]
+    vote = cells.get("weighted_vote")
+    if vote is not None:
+        parts += [signs.gain(vote.gain), f"p {signs.p(vote.p_value)}"]
+    found = ", ".join(parts)
+    questions = _count(evaluation.total.questions, "question")
+    return f"{found[0].upper()}{found[1:]} (percent of {questions}, n = {n})"
 
 
 def summary(evaluation: Evaluation) -> list[str]:
@@ -130,13 +92,13 @@ def summary(evaluation: Evaluation) -> list[str]:
         lines.append("There is nothing to compare: no question has a judged answer.")
     if evaluation.repeated:
         lines.append(
-            f"{_count(evaluation.repeated, 'question')} stood in the file before: intervals and tests take them as new."
+            f"{_count(evaluation.repeated, 'question')} repeated: intervals and tests count each as a new question."
         )
     if total.unanswered:
         gives = "gives no answer and never votes" if total.unanswered == 1 else "give no answer and never vote"
         lines.append(f"{_count(total.unanswered, 'candidate')} {gives}.")
     if total.unscored:
-        lines.append(f"{_count(total.unscored, 'candidate')} could not be scored; rewards never choose such a one.")
+        lines.append(f"{_count(total.unscored, 'candidate')} could not be scored; rewards never choose them.")
     if total.without_rewards:
         lines.append(
             f"{_count(total.without_rewards, 'question')} without any scored candidate: choices by rewards count as "
@@ -157,14 +119,23 @@ def summary(evaluation: Evaluation) -> list[str]:
         have = "has" if fewer[0][1] == 1 else "have"
         first = f"{_count(fewer[0][1], 'question')} {have} fewer than {_count(fewer[0][0], 'candidate')}"
         rest = "".join(f", {count:,} fewer than {n:,}" for n, count in fewer[1:])
-        lines.append(f"{first}{rest}; such a question takes part with all that it has.")
+        lines.append(f"{first}{rest}; such a question takes part with all of them.")
+    if total.unjudged:
+        counts = "counts as wrong" if total.unjudged == 1 else "count as wrong"
+        lines.append(f"{_count(total.unjudged, 'candidate')} that nobody judged, beside judged ones, {counts}.")
+    if evaluation.options_appended:
+        lines.append(
+            f"{_count(evaluation.options_appended, 'question')} with options beside the question: they were appended."
+        )
+    if evaluation.failed:
+        lines.append(f"{_count(evaluation.failed, 'line')} left out: an error of medprm score instead of a request.")
     if evaluation.scored_here:
-        model = f" by {_line(evaluation.model)}" if evaluation.model else ""
-        engine = f" [{_line(evaluation.engine)}]" if evaluation.engine not in (None, evaluation.model) else ""
+        model = f" by {one_line(evaluation.model)}" if evaluation.model else ""
+        engine = f" [{one_line(evaluation.engine)}]" if evaluation.engine not in (None, evaluation.model) else ""
         kept = f"; {evaluation.kept:,} of them by earlier runs" if evaluation.kept else ""
         lines.append(f"Rewards of {_count(evaluation.scored_here, 'question')} were computed{model}{engine}{kept}.")
     elif total.questions:
-        lines.append("All rewards were in the file.")
+        lines.append("All rewards were in the file." if evaluation.aggregates else "No rewards were used.")
     few = [source for source in evaluation.sources if 0 < source.questions < _FEW]
     if 0 < total.questions < _FEW:
         lines.append(f"Fewer than {_FEW} questions in all: the intervals are too narrow.")
@@ -173,181 +144,92 @@ def summary(evaluation: Evaluation) -> list[str]:
     return lines
 
 
-def sheets(evaluation: Evaluation, *, ascii_only: bool = False, official: bool = False) -> list[Sheet]:
-    """The tables: by number of candidates, by data source and, if asked for, of the authors' selection.
+def method(evaluation: Evaluation, shown: list[Sheet]) -> list[str]:
+    """How the figures came about, a paragraph to each entry.
 
     Args:
         evaluation: Where the figures come from.
-        ascii_only: Write dashes and `<=` in ASCII.
-        official: With the authors' own selection.
-
-    Returns:
-        For the first aggregate, accuracies and gains by n; for each other aggregate one table of both; then one table
-        of the sources at the largest n. None of these without sizes or aggregates.
+        shown: The tables that stand above it: their p-values are counted.
     """
-    signs = _Signs(ascii_only, smallest_p=max(_P_SHOWN, 1 / (1 + evaluation.flips)))
-    found: list[Sheet] = []
-    if evaluation.sizes and evaluation.aggregates:
-        first, *others = evaluation.aggregates
-        found += [_accuracies(evaluation, first, signs), _gains(evaluation, first, signs)]
-        found += [_other_aggregate(evaluation, aggregate, signs) for aggregate in others]
-        found.append(_by_source(evaluation, first, signs))
-    if official:
-        found.append(_official(evaluation, signs))
-    return found
-
-
-def method(evaluation: Evaluation) -> str:
-    """How the figures came about."""
-    return (
+    found = [
         "Where n is less than a question's number of candidates, its figures are expected values over subsets of n (at "
         f"most {evaluation.subsets:,} per question, seed {evaluation.seed}). Intervals are 95% bootstrap intervals "
         f"over questions ({evaluation.resamples:,} resamples); p is of the two-sided paired sign-flip permutation test "
         f"against majority vote ({evaluation.flips:,} flips); where few questions differ, an interval may leave out 0 "
-        "though p is large: believe p. A tie of votes goes to the answer that stands first in the file."
-    )
+        "though p is large: believe p. A tie of votes goes to the answer that comes first in the file."
+    ]
+    count = sum(sheet.p_values for sheet in shown)
+    if count > 1:
+        found.append(
+            f"There are {count} p-values above. Where nothing differs, one in 20 is below 0.05 by chance: choose the "
+            f"one that counts before looking, or compare each with 0.05 / {count} = {_rounded(0.05 / count)}."
+        )
+    return found
 
 
-def source_name(source: str) -> str:
-    """The name of a data source on one line, safe to show.
-
-    Example:
-        >>> source_name("med_qa"), source_name("")
-        ('med_qa', '(no source)')
-    """
-    return _line(source) or "(no source)"
-
-
-@dataclass(frozen=True)
-class _Signs:
-    """Numbers as text, with signs that the output can show."""
-
-    ascii_only: bool
-    smallest_p: float
-
-    @property
-    def none(self) -> str:
-        return "-" if self.ascii_only else "–"
-
-    def percent(self, value: float | None) -> str:
-        return self.none if value is None or not math.isfinite(value) else f"{100 * value:.1f}"
-
-    def accuracy(self, interval: Interval | None) -> str:
-        """`71.2 [69.9, 72.4]`."""
-        return self._with_interval(interval, ".1f")
-
-    def gain(self, interval: Interval | None) -> str:
-        """`+1.3 [-0.2, +2.8]`, in points."""
-        return self._with_interval(interval, "+.1f")
-
-    def p(self, value: float | None) -> str:
-        """Four decimals; what these or the number of flips cannot tell from less is shown as that much or less."""
-        if value is None or not math.isfinite(value):
-            return self.none
-        if value > self.smallest_p:
-            return f"{value:.4f}"
-        return f"{'<=' if self.ascii_only else '≤'}{math.ceil(1e4 * self.smallest_p) / 1e4:.4f}"
-
-    def _with_interval(self, interval: Interval | None, form: str) -> str:
-        if interval is None:
-            return self.none
-        values = (interval.value, interval.low, interval.high)
-        if not all(map(math.isfinite, values)):
-            return self.none
-        # adding 0.0 makes a rounded -0.0 positive
-        value, low, high = (format(round(100 * value, 1) + 0.0, form) for value in values)
-        return f"{value} [{low}, {high}]"
+def provenance(evaluation: Evaluation) -> list[str]:
+    """What the figures rest on, so that a report can be traced after it was passed on: lines that are safe to show."""
+    known = evaluation.provenance
+    if known is None:
+        return []
+    limits = []
+    if known.sources:
+        limits.append(f"data sources {', '.join(map(one_line, known.sources))}")
+    if known.limit is not None:
+        limits.append(f"at most {_count(known.limit, 'question')}")
+    if known.candidates is not None:
+        limits.append(f"at most {_count(known.candidates, 'candidate')} of each question")
+    if known.documents != "given":
+        limits.append({"none": "no documents", "shuffled": "documents of another question"}[known.documents])
+    versions = ", ".join(f"{one_line(name)} {one_line(number)}" for name, number in known.versions.items())
+    lines = [
+        f"File: {one_line(known.file)}, SHA-256 {one_line(known.sha256)}",
+        f"Rewards: {rewards_source(evaluation)}",
+    ]
+    if limits:
+        lines.append(f"Limited to: {'; '.join(limits)}")
+    return [*lines, f"Evaluated {one_line(known.date)} with {versions}"]
 
 
-def _accuracies(evaluation: Evaluation, aggregate: str, signs: _Signs) -> Sheet:
-    rows = []
-    for n in evaluation.sizes:
-        found = [_cell(evaluation.total, n, choice, aggregate) for choice in CHOICES]
-        rows.append((f"{n}", *(signs.accuracy(cell.accuracy if cell else None) for cell in found)))
-    title = f"Accuracy in percent by number of candidates n, chain reward = {_line(aggregate)} of its steps"
-    return Sheet(title, ("n", *(LABELS[choice] for choice in CHOICES)), tuple(rows))
+def rewards_source(evaluation: Evaluation) -> str:
+    """Where the rewards come from and what they depend on, on one line; "not known" without provenance."""
+    known = evaluation.provenance
+    if known is None:
+        return "not known"
+    if known.rewards == "none":
+        return "not used"
+    parts = ["stored in the file"] if known.rewards == "file" else []
+    if known.model or not parts:
+        parts.append(f"computed by {one_line(known.model)}" if known.model else "computed")
+    if known.revision is not None:
+        parts.append(f"revision {one_line(known.revision)}")
+    parts += [f"{_SETTINGS.get(name, one_line(name))} {one_line(value)}" for name, value in known.settings.items()]
+    if known.aggregates:
+        parts.append(f"chain reward = {', '.join(map(one_line, known.aggregates))}")
+    return "; ".join(parts)
 
 
-def _gains(evaluation: Evaluation, aggregate: str, signs: _Signs) -> Sheet:
-    rows = []
-    for n in evaluation.sizes:
-        row = [f"{n}"]
-        for choice in ("weighted_vote", "best_of_n"):
-            row += _gain_and_p(_cell(evaluation.total, n, choice, aggregate), signs)
-        rows.append(tuple(row))
-    title = "Gain over majority vote in points"
-    return Sheet(title, ("n", "weighted vote", "p", "best-of-n", "p"), tuple(rows))
-
-
-def _other_aggregate(evaluation: Evaluation, aggregate: str, signs: _Signs) -> Sheet:
-    """What depends on the aggregate: the two choices by rewards, and the weighted vote's gain."""
-    rows = []
-    for n in evaluation.sizes:
-        best, vote = (_cell(evaluation.total, n, choice, aggregate) for choice in REWARD_CHOICES)
-        accuracies = (signs.accuracy(cell.accuracy if cell else None) for cell in (best, vote))
-        rows.append((f"{n}", *accuracies, *_gain_and_p(vote, signs)))
-    title = (
-        f"Chain reward = {_line(aggregate)}: accuracy in percent; the weighted vote's gain over majority vote in points"
-    )
-    columns = ("n", *(LABELS[choice] for choice in REWARD_CHOICES), "gain", "p")
-    return Sheet(title, columns, tuple(rows))
-
-
-def _by_source(evaluation: Evaluation, aggregate: str, signs: _Signs) -> Sheet:
-    n = max(evaluation.sizes)
-    parts = [(source_name(part.source), f"{part.questions:,}", part) for part in evaluation.sources]
-    if evaluation.average is not None:
-        parts.append(("mean of sources", signs.none, evaluation.average))
-    parts.append(("all questions", f"{evaluation.total.questions:,}", evaluation.total))
-    rows = []
-    for name, questions, part in parts:
-        found = [_cell(part, n, choice, aggregate) for choice in CHOICES]
-        values = (signs.percent(cell.accuracy.value if cell else None) for cell in found)
-        vote = _cell(part, n, "weighted_vote", aggregate)
-        rows.append((name, questions, *values, *_gain_and_p(vote, signs)))
-    title = f"Accuracy in percent by data source, n = {n}; the weighted vote's gain over majority vote in points"
-    return Sheet(title, ("source", "questions", *(LABELS[choice] for choice in CHOICES), "gain", "p"), tuple(rows))
-
-
-def _official(evaluation: Evaluation, signs: _Signs) -> Sheet:
-    def of(right: int, questions: int) -> str:
-        return f"{right:,} / {questions:,} ({right / questions:.1%})" if questions else f"{right:,} / 0 ({signs.none})"
-
-    rows = []
-    for name, part in [
-        *((source_name(part.source), part) for part in evaluation.sources),
-        ("all questions", evaluation.total),
-    ]:
-        counts = (part.official.right, part.official.majority_right)
-        rows.append((name, *(of(right, part.questions) for right in counts)))
-    judged = [part for part in evaluation.sources if part.questions]
-    if len(judged) > 1:
-        best = sum(part.official.right / part.questions for part in judged) / len(judged)
-        majority = sum(part.official.majority_right / part.questions for part in judged) / len(judged)
-        rows.insert(-1, ("mean of sources", f"{best:.1%}", f"{majority:.1%}"))
-    title = "Right by the authors' own selection (highest min reward, all candidates) and by majority vote"
-    return Sheet(title, ("source", "authors' selection", "majority vote"), tuple(rows))
-
-
-def _gain_and_p(cell: Cell | None, signs: _Signs) -> tuple[str, str]:
-    return (signs.gain(cell.gain), signs.p(cell.p_value)) if cell else (signs.none, signs.none)
-
-
-def _cell(part: SourceResult, n: int, choice: str, aggregate: str) -> Cell | None:
-    """The cell, or None where there is none: a part without judged questions may have no figures."""
-    try:
-        return part.cell(n, choice, aggregate if choice in REWARD_CHOICES else None)
-    except KeyError:
-        return None
-
-
-def _stacked(name: str) -> str:
-    return name.replace(" ", "\n")
+def _table(sheet: Sheet) -> Table:
+    """A table in which only a name longer than the screen allows breaks within a word."""
+    table = Table.grid(padding=(0, 2))
+    heads = []
+    for place, name in enumerate(sheet.columns):
+        cells = [row[place] for row in sheet.rows]
+        is_name = place == 0 and not sheet.has_numbers_for_labels
+        table.add_column(justify="left" if is_name else "right", overflow="fold")
+        heads.append(wrap(name, max(map(cell_len, [*cells, *name.split()])), break_on_hyphens=False))
+    height = max(map(len, heads))
+    table.add_row(*(Text("\n".join([""] * (height - len(head)) + head), style="dim") for head in heads))
+    for row in sheet.rows:
+        table.add_row(*map(Text, row))
+    return table
 
 
 def _count(number: int, noun: str) -> str:
     return f"{number:,} {noun}{'' if number == 1 else 's'}"
 
 
-def _line(text: str) -> str:
-    return clean_text(text, newlines=False).strip()
+def _rounded(value: float) -> str:
+    """Rounded down to two significant digits, never in exponents."""
+    places = 1 - math.floor(math.log10(value))
+    return f"{math.floor(value * 10**places) / 10**places:.{places}f}"

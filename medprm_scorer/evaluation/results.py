@@ -1,8 +1,10 @@
 """What an evaluation finds: `Evaluation`, its `SourceResult`s, their `Cell`s of the table, and `Disagreement`s.
 
-Accuracies are fractions in [0, 1]. A `Cell` stands for one way of choosing at one number of candidates. The `repr`s
-show numbers only, since questions end up in `Disagreement`s.
+Accuracies are fractions in [0, 1]. A `Cell` holds the figures of one way of choosing at one number of candidates. The
+`repr`s show numbers only, since questions end up in `Disagreement`s.
 """
+
+from typing import Literal
 
 from pydantic import BaseModel, ConfigDict, Field
 
@@ -46,25 +48,28 @@ class Cell(_Part):
 
 
 class Official(_Part):
-    """The authors' own selection: the candidate with the highest min reward; one without tags is never chosen.
+    """Counts by the authors' own selection, with all candidates: see `choices.authors_selection`.
 
     Args:
-        right: Questions answered rightly by it, with all their candidates.
-        majority_right: Questions answered rightly by majority vote, with all their candidates.
+        right: Questions answered rightly by the candidate with the highest min reward; None without rewards.
+        majority_right: Questions answered rightly by the most common recorded answer, nothing normalized.
+        questions: Questions that these counts are about: every one with scores, those included whose scores are all
+            "None", which are never right.
     """
 
-    right: int
+    right: int | None
     majority_right: int
+    questions: int = 0
 
 
 class SourceResult(_Part):
     """The figures of one data source, or of all questions.
 
     Args:
-        source: The `data_source`; "" where a file names none; `all` for the total.
+        source: The `data_source`, or the group that it belongs to; "" where a file names none; `all` for the total.
         questions: Questions with judged answers, which the figures are about.
-        open_ended: Questions left out because it is not known of every candidate whether it is right: a score of "None"
-            (as for the released file's open-ended questions), or no correct answer.
+        open_ended: Questions left out because it is not known of any candidate whether it is right: all scores are
+            "None", or there is no correct answer.
         candidates: Candidates of the judged questions.
         unanswered: Those of them that give no answer: they never vote.
         unscored: Those that could not be scored: rewards never choose them.
@@ -72,6 +77,7 @@ class SourceResult(_Part):
         fewer: For each n, how many questions have fewer than n candidates; these take part with all they have.
         cells: The table, by n, then in the order of `CHOICES`, then of the aggregates.
         official: The authors' selection.
+        unjudged: Candidates with the score "None" beside others that have one: they count as wrong, as for the authors.
     """
 
     source: str
@@ -84,6 +90,7 @@ class SourceResult(_Part):
     fewer: dict[int, int]
     cells: list[Cell]
     official: Official
+    unjudged: int = 0
 
     def cell(self, n: int, choice: str, aggregate: str | None = None) -> Cell:
         """The cell of one n and choice; for a choice by rewards, of one aggregate.
@@ -131,16 +138,112 @@ class Disagreement(_Part):
         return f"Disagreement(place={self.place}, right={self.right}, majority_right={self.majority_right})"
 
 
+class PaperRow(_Part):
+    """One benchmark of the paper, with all candidates of each question, by the authors' own selection.
+
+    Args:
+        benchmark: Its name in the paper.
+        questions: How many questions of it the file holds.
+        single: Mean share of right candidates.
+        majority_vote: Share of questions answered rightly.
+        best_of_n: As `majority_vote`; None without rewards.
+        weighted_vote: As `majority_vote`; None without rewards.
+        majority_right: Questions that majority vote answers rightly.
+        released_questions: How many questions of it the released test set holds.
+        released_right: How many of those majority vote answers rightly, as others counted on the unmodified file.
+        published: The paper's accuracies by choice, as far as they are known.
+    """
+
+    benchmark: str
+    questions: int
+    single: float
+    majority_vote: float
+    best_of_n: float | None
+    weighted_vote: float | None
+    majority_right: int
+    released_questions: int
+    released_right: int
+    published: dict[str, float] = Field(default_factory=dict)
+
+    @property
+    def difference(self) -> int:
+        """Majority vote's right answers less those on the released file: 0 if this is that file."""
+        return self.majority_right - self.released_right
+
+
+class Paper(_Part):
+    """The paper's table: seven benchmarks and their macro average; PubMedQA stands apart.
+
+    Args:
+        rows: The benchmarks, in the paper's order, and PubMedQA last, which the average leaves out.
+        average: By choice, the mean of the benchmarks' accuracies, each benchmark with the same weight. Only benchmarks
+            that the file has questions of take part.
+        averaged: How many benchmarks took part, of seven.
+        published: The paper's average by choice.
+        majority_right: Questions of all rows that majority vote answers rightly.
+        questions: Questions of all rows.
+        released_right: As `PaperRow.released_right`, over all rows.
+        released_questions: As `PaperRow.released_questions`, over all rows.
+        others: Data sources in the file that belong to no benchmark.
+    """
+
+    rows: list[PaperRow]
+    average: dict[str, float]
+    averaged: int
+    published: dict[str, float]
+    majority_right: int
+    questions: int
+    released_right: int
+    released_questions: int
+    others: list[str] = Field(default_factory=list)
+
+
+class Provenance(_Part):
+    """What the figures rest on, so that a table or a plot that is passed on can be traced.
+
+    Args:
+        file: The file's name, without its folder.
+        sha256: Its digest, in hexadecimal.
+        date: When it was evaluated, UTC, ISO 8601.
+        versions: Of medprm, Python and numpy; also of torch and transformers where a model was run.
+        rewards: `file` (they were stored in it), `model` (they were computed), or `none` (not used).
+        model: What computes or computed them, for people: hub id, folder or address; None if that is not known.
+        revision: The branch, tag or commit that was asked for; None for the default.
+        settings: What rewards depend on beside the texts, as far as it is known: `model` (fingerprint of the weights),
+            `system` (name of the system prompt), `steps` (rule for steps), `dtype`.
+        aggregates: How step rewards became chain rewards; empty without rewards.
+        documents: `given`, `none` or `shuffled` (another question's).
+        sources: Patterns of the data sources that were kept; empty for all.
+        limit: Most questions that were read; None for all.
+        candidates: Most candidates of a question that were read; None for all.
+    """
+
+    file: str
+    sha256: str
+    date: str
+    versions: dict[str, str]
+    rewards: Literal["file", "model", "none"]
+    model: str | None = None
+    revision: str | None = None
+    settings: dict[str, str] = Field(default_factory=dict)
+    aggregates: list[str] = Field(default_factory=list)
+    documents: Literal["given", "none", "shuffled"] = "given"
+    sources: list[str] = Field(default_factory=list)
+    limit: int | None = None
+    candidates: int | None = None
+
+
 class Evaluation(_Part):
     """Everything that `medprm evaluate` found in one file.
 
     Args:
         total: The figures over all judged questions.
         sources: The figures of each data source, in the order of the file.
-        average: The mean of the sources' figures, each source with the same weight, as the paper averages benchmarks;
-            None with fewer than two sources. Its counts are the total's.
+        average: The macro average over sources (or groups): the mean of their figures, each with the same weight; None
+            with fewer than two. Its counts are the total's.
         sizes: The numbers of candidates n.
-        aggregates: The aggregates, the first of them first.
+        aggregates: How step rewards became chain rewards; disagreements are by the first. Empty if no rewards were
+            used: the cells then are those of `single`, `majority_vote` and `oracle` alone.
         subsets: Most subsets of n candidates per question.
         resamples: Bootstrap resamples.
         flips: Sign flips of the paired test.
@@ -155,6 +258,10 @@ class Evaluation(_Part):
         repeated: Judged questions whose text stood in the file before.
         model: What computed them; None if all rewards were in the file.
         engine: How: on what device, in what dtype, with quantized weights or not, or by which server.
+        provenance: What the figures rest on.
+        paper: The paper's table, if it was asked for.
+        options_appended: Questions whose options stood beside them and were appended.
+        failed: Lines of `medprm score` with an error instead of a request, which are left out.
     """
 
     total: SourceResult
@@ -175,6 +282,10 @@ class Evaluation(_Part):
     repeated: int
     model: str | None = None
     engine: str | None = None
+    provenance: Provenance | None = None
+    paper: Paper | None = None
+    options_appended: int = 0
+    failed: int = 0
 
     def __repr__(self) -> str:
         return f"Evaluation({self.total.questions} questions, {len(self.sources)} sources, sizes={self.sizes})"

@@ -1,5 +1,6 @@
-"""The progress bar of work that goes through a file: how much of it is done, how fast, and how long the rest takes."""
+"""Progress of work that goes through a file: how much of it is done, how fast, and how long the rest takes."""
 
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -25,3 +26,66 @@ def file_bar(path: str | Path, what: str, shown: bool | None, done: int = 0) -> 
     """
     disable = None if shown is None else not shown  # None: tqdm shows itself on a terminal only
     return tqdm(total=file_size(path), initial=done, unit="B", unit_scale=True, desc=what, disable=disable)
+
+
+class QuestionProgress:
+    """A bar that counts questions and shows the accuracy so far; how far it is comes from the bytes of the file.
+
+    Args:
+        path: The file that the work goes through.
+        what: The work, in one word.
+        shown: Whether to show the bar; None: if stderr is a terminal.
+
+    Raises:
+        InputError: The file cannot be read.
+
+    Example:
+        >>> import io, tempfile
+        >>> from contextlib import redirect_stderr
+        >>> with tempfile.NamedTemporaryFile() as file, redirect_stderr(io.StringIO()):
+        ...     with QuestionProgress(file.name, "evaluating", shown=True) as progress:
+        ...         progress.advance(0, {"weighted vote": True, "majority vote": False})
+        ...         progress.advance(0)  # without a known right answer
+        ...         progress.advance(0, {"weighted vote": True, "majority vote": True})
+        ...         print(progress.summary)
+        3 questions, weighted vote 100.0%, majority vote 50.0%
+    """
+
+    _FORMAT = "{percentage:3.0f}%|{bar:12}| {desc} [{elapsed}<{remaining}]"
+
+    def __init__(self, path: str | Path, what: str, shown: bool | None) -> None:
+        disable = None if shown is None else not shown
+        self._what = what
+        self._bar = tqdm(total=file_size(path), desc=what, disable=disable, bar_format=self._FORMAT)
+        self._questions = self._judged = 0
+        self._right: dict[str, float] = {}
+
+    @property
+    def summary(self) -> str:
+        """What has been done so far, in a few words."""
+        parts = [f"{self._questions:,} question{'' if self._questions == 1 else 's'}"]
+        parts += [f"{name} {right / self._judged:.1%}" for name, right in self._right.items()]
+        return ", ".join(parts)
+
+    def advance(self, end: int, right: Mapping[str, float] | None = None) -> None:
+        """Count one question as done.
+
+        Args:
+            end: Bytes of the file read so far, as `Record.end`.
+            right: By the name of each way of choosing, 1 if it was right and 0 if not, or the expected value of that;
+                the same names for every question. None where nobody knows what is right.
+        """
+        self._questions += 1
+        if right is not None:
+            self._judged += 1
+            for name, value in right.items():
+                self._right[name] = self._right.get(name, 0.0) + value
+        if not self._bar.disable:
+            self._bar.set_description_str(f"{self._what}: {self.summary}", refresh=False)
+            self._bar.update(max(0, end - self._bar.n))
+
+    def __enter__(self) -> "QuestionProgress":
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._bar.close()

@@ -89,7 +89,11 @@ def open_bytes(path: str | Path) -> Iterator[tuple[io.BufferedIOBase, io.Buffere
                 yield file, raw
     except InputError as error:
         raise InputError(f"{path}: {error}") from None
-    except (OSError, EOFError, zlib.error, ValueError) as error:  # ValueError: a path with a null character
+    except EOFError:
+        raise InputError(f"{path}: the gzip file was cut short: copy or download it again") from None
+    except (gzip.BadGzipFile, zlib.error):
+        raise InputError(f"{path}: the gzip file is damaged: copy or download it again") from None
+    except (OSError, ValueError) as error:  # ValueError: a path with a null character
         raise InputError(f"cannot read {path}: {getattr(error, 'strerror', None) or type(error).__name__}") from None
 
 

@@ -1,12 +1,13 @@
-"""The engine that runs a transformers causal language model in this process.
+"""The engine that runs a transformers causal language model in this process, with a KV cache shared by candidates.
 
-All candidates of one or several questions become one `TokenTree`, in which whatever they begin with alike (documents
-and question above all, but also leading steps) stands once. The tree's tokens are run in rows without padding, each
-unique token once; a row is a stretch of the tree's order, at most `max_batch_tokens` long, so it may hold several
-questions or a part of one. Of the rows before it a row needs the keys and values of the path to its first token only.
-`PlainEngine` is the simple twin that tests hold this to.
+All candidates of one or several questions become one prefix tree (`TokenTree`): whatever they begin with alike
+(documents and question above all, but also leading steps) is there once. The tree's tokens are run in rows without
+padding, each unique token once; a row is a stretch of the tree's order, at most `max_batch_tokens` long, so it may hold
+several questions or a part of one. Of the rows before it a row needs the keys and values of the path to its first token
+only. `PlainEngine` is the simple twin that tests compare this with.
 """
 
+import threading
 from collections.abc import Sequence
 from typing import Any
 
@@ -17,14 +18,15 @@ from medprm_scorer.encoding import EncodedChain, EncodedPrompt
 from medprm_scorer.engine import Rewards
 from medprm_scorer.errors import InputError, ModelError, ScoringError
 from medprm_scorer.local.attention import ATTENTIONS, KeysValues, Row, choose_attention
-from medprm_scorer.local.forward import LayerAttention, ModelPass
-from medprm_scorer.local.kv_cache import KeptRow, KeptValues
+from medprm_scorer.local.forward import ForwardPass, LayerAttention, fixed_numerics
+from medprm_scorer.local.kv_cache import KVCache, RowCollector
+from medprm_scorer.local.loading import fingerprint
 from medprm_scorer.local.memory import batch_tokens, is_out_of_memory
-from medprm_scorer.local.reference import PlainEngine, fingerprint
-from medprm_scorer.local.request_queue import Coalescer
+from medprm_scorer.local.reference import PlainEngine
+from medprm_scorer.local.request_queue import DynamicBatcher
 from medprm_scorer.local.reward_head import RewardHead
 from medprm_scorer.local.session import EngineSession
-from medprm_scorer.local.token_tree import TokenTree
+from medprm_scorer.local.token_tree import TokenTree, indices_to_run
 
 __all__ = ["PlainEngine", "TransformersEngine"]
 
@@ -36,7 +38,9 @@ _NOISE = {torch.float32: 1e-3}  # 0.1 in half precision: far above rounding, far
 class TransformersEngine:
     """Scores prompts with a transformers model; see `Engine` for the protocol.
 
-    Safe to call from many threads and tasks: calls that come while others run are run together.
+    Safe to call from many threads and tasks: calls that come while others run are run together. The model is not
+    changed, and may be used by others meanwhile. Its modules are copied here, weights, buffers and hooks shared: later
+    changes of weights count, a module put in another's place does not.
 
     Args:
         model: A causal language model with full causal attention (Llama and its like), on its device, in its dtype.
@@ -66,7 +70,7 @@ class TransformersEngine:
             raise InputError(f"unknown attention {attention!r}: choose one of {', '.join(ATTENTIONS)}")
         _check_attention(model.config)
         self._model, self._label_ids = model, (positive_id, negative_id)
-        self._pass = ModelPass(model)
+        self._forward = ForwardPass(model)
         self._head = RewardHead(model, positive_id, negative_id)
         self._device = self._head.device
         self._dtype: torch.dtype = model.dtype
@@ -77,145 +81,150 @@ class TransformersEngine:
         quantized = ", quantized weights" if getattr(model, "hf_quantizer", None) is not None else ""
         self.name = f"transformers ({self._device.type}, {self.dtype}{quantized})"
         self.fingerprint = fingerprint(model)
-        self._calls = Coalescer[EncodedPrompt, list[list[float]]](
-            self._score, self._pass.lock, size=_tokens, most=lambda: _TOGETHER * self.max_batch_tokens
+        self._batcher = DynamicBatcher[EncodedPrompt, list[list[float]]](
+            self._score, size=lambda prompt: prompt.tokens, most=lambda: _TOGETHER * self.max_batch_tokens
         )
 
     def __repr__(self) -> str:
         return f"{type(self).__name__}({self.name})"
 
     def check_against_plain(self, prompt: EncodedPrompt) -> None:
-        """Hold the packed way to the plain way on one prompt, so that no unsuited model gives out rewards.
+        """Compare the packed way with the plain way on one prompt, so that no unsuited model gives out rewards.
 
         A model whose last layer cannot be run at tags only is run whole; one that cannot be run with the attention
         chosen for its device, with the plain attention.
+
+        Args:
+            prompt: A prompt with several chains.
 
         Raises:
             ModelError: The rewards differ by more than the dtype's noise, or the model cannot be run like this.
         """
         (twin,) = PlainEngine(self._model, *self._label_ids).score([prompt])
-        given = (self.attention, self._pass.narrow)
+        given = (self.attention, self._forward.last_layer_at_tags_only)
         problem = ""
-        for self.attention, self._pass.narrow in dict.fromkeys([given, (given[0], False), ("mask", False)]):
+        for choice in dict.fromkeys([given, (given[0], False), ("mask", False)]):
+            self.attention, self._forward.last_layer_at_tags_only = choice
             try:
                 (ours,) = self.score([prompt])
             except (AttributeError, TypeError, ValueError, IndexError, NotImplementedError, RuntimeError) as error:
                 problem = problem or f"this kind of model cannot share a prefix among candidates ({error})"
                 continue
             gap = max(abs(a - b) for one, two in zip(ours, twin, strict=True) for a, b in zip(one, two, strict=True))
-            if not gap > _NOISE.get(self._dtype, 0.1):  # NaN is told of when it is to be a reward
+            if not gap > _NOISE.get(self._dtype, 0.1):  # NaN passes here: each call refuses it as a reward
                 return
             problem = problem or f"this kind of model gives other rewards when candidates share a prefix (by {gap:.3f})"
-        self.attention, self._pass.narrow = given
+        self.attention, self._forward.last_layer_at_tags_only = given
         raise ModelError(problem)
 
     def score(self, prompts: Sequence[EncodedPrompt]) -> Rewards:
         """Score every chain of every prompt; see `Engine.score`."""
-        return self._calls.call(prompts)
+        return self._batcher.call(prompts)
 
     async def ascore(self, prompts: Sequence[EncodedPrompt]) -> Rewards:
         """As `score`, with the event loop left free."""
-        return await self._calls.acall(prompts)
+        return await self._batcher.acall(prompts)
 
     def open_session(self, prefix: Sequence[int]) -> EngineSession:
         """Score growing chains behind one prefix; see `EngineSession`."""
-        return EngineSession(self.run, self._pass.lock, tuple(prefix))
+        return EngineSession(self, tuple(prefix))
+
+    @property
+    def lock(self) -> threading.Lock:
+        """Held by whoever calls `run`."""
+        return self._batcher.lock
+
+    def run(self, tree: TokenTree, tags: Sequence[int], cache: KVCache | None = None) -> dict[int, float]:
+        """Run a tree's tokens; the lock is held.
+
+        Args:
+            tree: The tree.
+            tags: Indices of the tokens whose rewards are wanted, ascending.
+            cache: Keys and values of the tree's known tokens; takes those of all others. None if none are known, and
+                none wanted afterwards.
+
+        Returns:
+            Rewards by index.
+
+        Raises:
+            ScoringError: The device is too small.
+        """
+        cache = cache or KVCache(tree, only_needed=True)
+        rewards: dict[int, float] = {}
+        given = self.max_batch_tokens
+        done = 0
+        with fixed_numerics(self._device):
+            while done < tree.size:
+                passes = -(-(tree.size - done) // self.max_batch_tokens)
+                end = done - (-(tree.size - done) // passes)
+                wanted = [tag for tag in tags if done <= tag < end]
+                try:
+                    found, row = self._run_row(tree, done, end, wanted, cache)
+                except RuntimeError as error:
+                    if not is_out_of_memory(error):
+                        raise
+                    self._halve(given)
+                    continue
+                cache.add(row, end)
+                rewards.update(zip(wanted, found, strict=True))
+                done = end
+        return rewards
 
     def _score(self, prompts: Sequence[EncodedPrompt]) -> Rewards:
         """Score prompts; the lock is held."""
         chains: dict[tuple[int, ...], dict[EncodedChain, None]] = {}  # identical candidates are run once
         for prompt in prompts:
             chains.setdefault(prompt.prefix, {}).update(dict.fromkeys(prompt.chains))
-        rewards: dict[tuple[int, ...], dict[EncodedChain, list[float]]] = {}
-        group: list[tuple[int, ...]] = []
+        rewards: dict[tuple[int, ...], dict[EncodedChain, list[float]]] = {prefix: {} for prefix in chains}
+        group: list[EncodedPrompt] = []
         size = 0
-        for prefix, distinct in chains.items():
-            group.append(prefix)
-            size += len(prefix) + sum(len(chain.ids) for chain in distinct)
+        for distinct in (EncodedPrompt(prefix, tuple(some)) for prefix, some in chains.items() if some):
+            group.append(distinct)
+            size += distinct.tokens
             if size >= _TOGETHER * self.max_batch_tokens:
-                rewards |= self._score_tree({prefix: list(chains[prefix]) for prefix in group})
+                rewards |= self._score_tree(group)
                 group, size = [], 0
-        rewards |= self._score_tree({prefix: list(chains[prefix]) for prefix in group})
+        rewards |= self._score_tree(group)
         return [[rewards[prompt.prefix][chain] for chain in prompt.chains] for prompt in prompts]
 
-    def _score_tree(
-        self, chains: dict[tuple[int, ...], list[EncodedChain]]
-    ) -> dict[tuple[int, ...], dict[EncodedChain, list[float]]]:
-        given = [(prefix, distinct) for prefix, distinct in chains.items() if distinct]
-        tree = TokenTree([(prefix, [chain.ids for chain in distinct]) for prefix, distinct in given])
-        places = [
-            [
-                [tree.number(group, sequence, len(prefix) + tag) for tag in chain.tags]
-                for sequence, chain in enumerate(distinct)
-            ]
-            for group, (prefix, distinct) in enumerate(given)
-        ]
-        found = self.run(tree, sorted({n for one in places for two in one for n in two if n is not None}))
-        rewards = {
-            prefix: {
-                chain: [found[number] for number in numbers if number is not None]
-                for chain, numbers in zip(distinct, places[group], strict=True)
+    def _score_tree(self, prompts: Sequence[EncodedPrompt]) -> dict[tuple[int, ...], dict[EncodedChain, list[float]]]:
+        """Rewards by prefix and chain; no prefix, and no chain of a prefix, is there twice."""
+        tree = TokenTree([(prompt.prefix, [chain.ids for chain in prompt.chains]) for prompt in prompts])
+        indices = {
+            prompt.prefix: {
+                chain: [tree.index(group, sequence, len(prompt.prefix) + tag) for tag in chain.tags]
+                for sequence, chain in enumerate(prompt.chains)
             }
-            for group, (prefix, distinct) in enumerate(given)
+            for group, prompt in enumerate(prompts)
         }
-        return {prefix: rewards.get(prefix, {}) for prefix in chains}
-
-    def run(self, tree: TokenTree, tags: Sequence[int], kept: KeptValues | None = None) -> dict[int, float]:
-        """Run a tree's tokens; the lock is held.
-
-        Args:
-            tree: The tree.
-            tags: Numbers of the tokens whose rewards are wanted, ascending.
-            kept: Keys and values of the tree's known tokens; takes those of all others. None if none are known, and
-                none wanted afterwards.
-
-        Returns:
-            Rewards by number.
-
-        Raises:
-            ScoringError: The device is too small.
-        """
-        values = kept or KeptValues(tree, only_needed=True)
-        rewards: dict[int, float] = {}
-        given = self.max_batch_tokens
-        done = 0
-        with torch.inference_mode():
-            while done < tree.size:
-                passes = -(-(tree.size - done) // self.max_batch_tokens)
-                stop = done - (-(tree.size - done) // passes)
-                wanted = [tag for tag in tags if done <= tag < stop]
-                try:
-                    found, row = self._run_row(tree, done, stop, wanted, values)
-                except RuntimeError as error:
-                    if not is_out_of_memory(error):
-                        raise
-                    self._halve(given)
-                    continue
-                values.add(row, stop)
-                rewards.update(zip(wanted, found, strict=True))
-                done = stop
-        return rewards
+        found = self.run(
+            tree, indices_to_run(of_tags for by_chain in indices.values() for of_tags in by_chain.values())
+        )
+        return {
+            prefix: {chain: [found[i] for i in of_tags if i is not None] for chain, of_tags in by_chain.items()}
+            for prefix, by_chain in indices.items()
+        }
 
     def _run_row(
-        self, tree: TokenTree, begin: int, stop: int, tags: Sequence[int], values: KeptValues
-    ) -> tuple[list[float], KeptRow]:
-        """Rewards at the tags of one row, and the keys and values that are needed later."""
-        pieces = tree.row(begin, stop)
-        row = Row(pieces, stop - begin, self._device)
-        before = values.before(pieces)
-        keeper = values.keeper(pieces, stop)
+        self, tree: TokenTree, start: int, end: int, tags: Sequence[int], cache: KVCache
+    ) -> tuple[list[float], RowCollector]:
+        """Rewards at the tags of one row, and the keys and values that later rows will attend to."""
+        pieces = tree.row(start, end)
+        row = Row(pieces, end - start, self._device)
+        prefix_kv = cache.prefix_kv(pieces)
+        collector = cache.collector(pieces, end)
         attend = ATTENTIONS[self.attention]
 
-        def attention(layer: int, queries: Tensor, own: KeysValues, asking: Tensor | None, scale: float) -> Tensor:
-            keeper.take(layer, own)
-            return attend(queries, own, [parts[layer] for parts in before], row, asking, scale)
+        def attention(layer: int, queries: Tensor, row_kv: KeysValues, asking: Tensor | None, scale: float) -> Tensor:
+            collector.take(layer, row_kv)
+            return attend(queries, row_kv, [layers[layer] for layers in prefix_kv], row, asking, scale)
 
-        places = [tag - begin for tag in tags]
-        hidden = self._run(tree.ids[begin:stop], tree.depths[begin:stop], places, attention)
-        return self._head(hidden.to(self._device)).tolist(), keeper
+        places = [tag - start for tag in tags]
+        hidden = self._run(tree.ids[start:end], tree.positions[start:end], places, attention)  # (tags, hidden_size)
+        return self._head(hidden.to(self._device)).tolist(), collector
 
     def _run(self, ids: Sequence[int], positions: Sequence[int], tags: Sequence[int], attend: LayerAttention) -> Tensor:
-        return self._pass.run(ids, positions, tags, attend, self._device)
+        return self._forward.run(ids, positions, tags, attend, self._device)
 
     def _halve(self, given: int) -> None:
         """Halve the budget after memory ran out.
@@ -234,12 +243,8 @@ class TransformersEngine:
             torch.cuda.empty_cache()
 
 
-def _tokens(prompt: EncodedPrompt) -> int:
-    return len(prompt.prefix) + sum(len(chain.ids) for chain in prompt.chains)
-
-
 def _check_attention(config: Any) -> None:
-    """Refuse models whose attention or positions depend on more than what a token may see and where it stands."""
+    """Refuse models whose attention or positions depend on more than a token's path and position."""
     kinds: Sequence[str] = getattr(config, "layer_types", None) or ()
     if getattr(config, "sliding_window", None) or any(kind != "full_attention" for kind in kinds):
         raise ModelError("the model does not use full attention in every layer, which the shared prefix needs")

@@ -1,56 +1,91 @@
-"""One pass of a transformers decoder over one row of tokens, with attention of our own.
+"""One forward pass of a transformers decoder over one row of tokens, with attention of our own.
 
-The attention is put in where transformers offers it, in its table of attention functions, and only while a pass runs;
-another thread that uses the same model meanwhile gets transformers' own. The last layer needs keys and values
-everywhere, but queries and the rest only where a reward is read: a hook lets it run once as far as its attention, which
-takes the keys and values and stops it, and then once more on the tokens at tags alone.
+The decoder's modules are copied, weights and hooks shared, and the copy takes its attention from our entry in
+transformers' table of attention functions. The model itself is never changed: whoever uses it meanwhile, in whatever
+thread and with whatever attention, gets its own numbers, and an interrupt leaves nothing behind.
+
+The last layer needs keys and values everywhere, but queries and the rest only where a reward is read. Where it can, it
+runs like this:
+
+1. The layer runs on all tokens until it asks for attention. Our attention function takes the keys and values, and ends
+   this run with the exception `_Collected`.
+2. Whatever goes by token (hidden states, positions, rotations) is cut down to the tokens at tags.
+3. The layer runs once more, on these. Our attention function answers the new queries from the keys and values of 1.
 """
 
-import threading
-from collections.abc import Callable, Sequence
+import copy
+import functools
+import types
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import ExitStack, contextmanager
 from typing import Any
-from weakref import WeakKeyDictionary
 
 import torch
 from torch import Tensor, nn
-from transformers import AttentionInterface, AttentionMaskInterface
+from transformers import AttentionInterface, AttentionMaskInterface, PretrainedConfig
 
 from medprm_scorer.errors import ModelError
 from medprm_scorer.local.attention import KeysValues
 
-_NAME = "medprm_tree"
-_OTHERS = "sdpa"  # what other threads get on the same model while a pass runs
+_NAME = "medprm_tree"  # of our attention in transformers' table
+_PASS = "medprm_pass"  # the keyword argument that a decoder hands on to its attention function
 
 LayerAttention = Callable[[int, Tensor, KeysValues, Tensor | None, float], Tensor]
 """Attention of one layer.
 
 Args:
-    Number of the layer.
-    Queries, shape (heads, asking, head size).
-    Keys and values of the row.
-    Places in the row of the tokens that ask; None if all do.
-    Factor of the scores.
+    layer: Number of the layer, in the order in which they run.
+    queries: Shape (heads, queries, head_dim).
+    row_kv: Keys and values of the row, each of shape (kv_heads, tokens, head_dim).
+    query_positions: Places in the row of the tokens that ask, shape (queries,); None if all do.
+    scale: Factor of the scores.
 
 Returns:
-    Shape (asking, heads, head size).
+    Shape (queries, heads, head_dim).
 """
 
 
-class ModelPass:
-    """Runs rows of tokens through a model's decoder. One pass at a time: see `lock`.
+@contextmanager
+def fixed_numerics(device: torch.device) -> Iterator[None]:
+    """No autocast and no gradients inside, whatever the calling thread has set for itself.
+
+    One caller's settings would change its own rewards, and those of all callers that are served in the same batch.
+
+    Args:
+        device: What is computed on.
+    """
+    with ExitStack() as stack:
+        stack.enter_context(torch.inference_mode())
+        for kind in {"cpu", device.type}:
+            if torch.amp.is_autocast_available(kind) and torch.is_autocast_enabled(kind):
+                stack.enter_context(torch.autocast(kind, enabled=False))
+        yield
+
+
+class ForwardPass:
+    """Runs rows of tokens through a model's decoder, one at a time.
 
     Args:
         model: A transformers causal language model.
-        narrow: Whether the last layer runs at tags only, where the model's decoder has a list of layers.
+
+    Raises:
+        ModelError: Its attention cannot be replaced.
+
+    Attributes:
+        last_layer_at_tags_only: Whether the last layer runs at tags only; set where the decoder has a list of layers.
     """
 
-    def __init__(self, model: Any, narrow: bool = True) -> None:
-        self._model, self._decoder = model, model.get_decoder()
+    def __init__(self, model: Any) -> None:
+        try:
+            self._decoder = _copy_modules(model.get_decoder()).eval()
+            self._decoder.set_attn_implementation(_NAME)
+        except (AttributeError, TypeError, ValueError) as error:
+            raise ModelError(f"the attention of this kind of model cannot be replaced ({error})") from error
         layers = getattr(self._decoder, "layers", None)
-        self.narrow = narrow and isinstance(layers, nn.ModuleList)
-        self._last = layers[-1] if isinstance(layers, nn.ModuleList) else None
-        self.lock = _lock_of(model)
-        """Held while the model is used; shared by all that use this model."""
+        layers = list(layers) if isinstance(layers, nn.ModuleList) else []
+        self.last_layer_at_tags_only = bool(layers) and all(layer is not layers[-1] for layer in layers[:-1])
+        if self.last_layer_at_tags_only:
+            layers[-1].forward = functools.partial(_last_layer, layers[-1].forward)
 
     def run(
         self, ids: Sequence[int], positions: Sequence[int], tags: Sequence[int], attend: LayerAttention, device: Any
@@ -65,75 +100,60 @@ class ModelPass:
             device: Where the ids are wanted.
 
         Returns:
-            Final hidden states at the tags, shape (tags, hidden size).
+            Final hidden states at the tags, shape (tags, hidden_size).
+
+        Raises:
+            ModelError: The model does not take its attention from transformers' table, or its attention has a setting
+                that is not supported.
         """
-        wanted = torch.tensor(tags or [0], device=device)  # layers want at least one token
-        running = _Running(attend, wanted)
-        hook = None
-        if self.narrow and self._last is not None:
-            hook = self._last.register_forward_pre_hook(running.narrow, with_kwargs=True)
-        config = self._decoder.config
-        before = config._attn_implementation
-        _here.running = running
-        try:
-            config._attn_implementation = _NAME
-            output = self._decoder(
-                input_ids=torch.tensor([ids], device=device),
-                position_ids=torch.tensor([positions], device=device),
-                use_cache=False,
-            )
-        finally:
-            config._attn_implementation = before
-            _here.running = None
-            if hook is not None:
-                hook.remove()
-        hidden: Tensor = output.last_hidden_state[0]
-        if hook is None:
-            hidden = hidden[wanted.to(hidden.device)]
-        return hidden[: len(tags)]
+        wanted = torch.tensor(tags or [0], device=device)  # (tags,), and one token at least, which layers need
+        state = _PassState(attend, wanted, self.last_layer_at_tags_only)
+        output = self._decoder(
+            input_ids=torch.tensor([ids], device=device),  # (1, tokens)
+            position_ids=torch.tensor([positions], device=device),  # (1, tokens)
+            use_cache=False,
+            **{_PASS: state},
+        )
+        if state.layers == 0:
+            raise ModelError("this kind of model does not take its attention from transformers' table of functions")
+        hidden: Tensor = output.last_hidden_state[0]  # (tokens or tags, hidden_size)
+        if not state.at_tags_only:
+            hidden = hidden[wanted.to(hidden.device)]  # (tags, hidden_size)
+        return hidden[: len(tags)]  # (tags, hidden_size)
 
 
-class _Running:
-    """What the pass of this thread is doing."""
+class _PassState:
+    """How far one forward pass has come.
 
-    def __init__(self, attend: LayerAttention, wanted: Tensor) -> None:
-        self._attend, self._wanted = attend, wanted
-        self._collecting = self._narrowed = False
+    Args:
+        attend: The attention.
+        tags: Places in the row where hidden states are wanted, shape (tags,).
+        at_tags_only: Whether the last layer runs at tags only.
+    """
+
+    def __init__(self, attend: LayerAttention, tags: Tensor, at_tags_only: bool) -> None:
+        self._attend, self.tags, self.at_tags_only = attend, tags, at_tags_only
+        self.layers = 0
+        """How many layers have had their attention. Counted here, since models may give two layers one number."""
+        self.collecting = False
         self._collected: KeysValues | None = None
 
-    def attention(self, layer: int, queries: Tensor, own: KeysValues, scale: float) -> Tensor:
-        if self._collecting:
-            self._collected = own
+    def attention(self, queries: Tensor, row_kv: KeysValues, scale: float) -> Tensor:
+        """Attention of the next layer; raises `_Collected` in the last layer's first run."""
+        if self.collecting:
+            self._collected = row_kv
             raise _Collected
-        asking = None
-        if self._narrowed and self._collected is not None:
-            own, asking = self._collected, self._wanted.to(queries.device)
-        return self._attend(layer, queries, own, asking, scale)
+        layer, self.layers = self.layers, self.layers + 1
+        if self._collected is None:
+            return self._attend(layer, queries, row_kv, None, scale)
+        return self._attend(layer, queries, self._collected, self.tags.to(queries.device), scale)
 
-    def narrow(self, layer: nn.Module, given: tuple[Any, ...], named: dict[str, Any]) -> Any:
-        """A forward hook of the last layer, before it: take keys and values, then go on with the tokens at tags."""
-        if getattr(_here, "running", None) is not self:
-            return None  # another thread's call
-        hidden = given[0] if given else named["hidden_states"]
-        self._collecting = True
-        try:
-            layer.forward(*given, **named)
-        except _Collected:
-            pass
-        finally:
-            self._collecting = False
-        self._narrowed = True
-        tokens = hidden.shape[1]
-        return tuple(self._taken(one, tokens) for one in given), {
-            name: self._taken(one, tokens) for name, one in named.items()
-        }
-
-    def _taken(self, value: Any, tokens: int) -> Any:
-        """Of anything that goes by token (hidden states, positions, rotations), the part at tags."""
+    def cut(self, value: Any, tokens: int) -> Any:
+        """Of anything that goes by token, shape (1, tokens, ...), the part at tags; anything else as it is."""
         if isinstance(value, tuple):
-            return tuple(self._taken(one, tokens) for one in value)
+            return tuple(self.cut(one, tokens) for one in value)
         if isinstance(value, Tensor) and value.dim() >= 2 and value.shape[1] == tokens:
-            return value.index_select(1, self._wanted.to(value.device))
+            return value.index_select(1, self.tags.to(value.device))  # (1, tags, ...)
         return value
 
 
@@ -141,14 +161,34 @@ class _Collected(Exception):
     """Ends the last layer's first run: its keys and values are taken."""
 
 
-_here = threading.local()
-_locks: "WeakKeyDictionary[Any, threading.Lock]" = WeakKeyDictionary()
-_locks_lock = threading.Lock()
+def _last_layer(forward: Callable[..., Any], *given: Any, **named: Any) -> Any:
+    """The last layer's `forward`, in the three steps that the module's docstring names."""
+    state: _PassState = named[_PASS]
+    if not state.at_tags_only:
+        return forward(*given, **named)
+    hidden = given[0] if given else named["hidden_states"]  # (1, tokens, hidden_size)
+    tokens = hidden.shape[1]
+    state.collecting = True
+    try:
+        forward(*given, **named)
+    except _Collected:
+        state.collecting = False
+    return forward(
+        *(state.cut(value, tokens) for value in given),
+        **{name: state.cut(value, tokens) for name, value in named.items()},
+    )
 
 
-def _lock_of(model: Any) -> threading.Lock:
-    with _locks_lock:
-        return _locks.setdefault(model, threading.Lock())
+def _copy_modules(decoder: Any) -> Any:
+    """The same modules with configurations of their own; weights, buffers, hooks and all else are shared."""
+    copied = (PretrainedConfig, nn.Module, types.MethodType, functools.partial)  # the last two may hold a module
+    shared = {
+        id(value): value
+        for module in decoder.modules()
+        for name, value in vars(module).items()
+        if name != "_modules" and not isinstance(value, copied)
+    }
+    return copy.deepcopy(decoder, shared)
 
 
 def _attention(
@@ -159,25 +199,34 @@ def _attention(
     attention_mask: Tensor | None,
     scaling: float | None = None,
     **named: Any,
-) -> tuple[Tensor, Tensor | None]:
-    """The function in transformers' table; queries, keys and values have shape (1, heads, tokens, head size)."""
-    running: _Running | None = getattr(_here, "running", None)
-    if running is None:
-        others = AttentionInterface()[_OTHERS]
-        return others(module, query, key, value, attention_mask, scaling=scaling, **named)  # type: ignore[no-any-return]
+) -> tuple[Tensor, None]:
+    """The function in transformers' table.
+
+    Args:
+        module: The attention module.
+        query: Shape (1, heads, queries, head_dim).
+        key: Shape (1, kv_heads, tokens, head_dim).
+        value: As `key`.
+        attention_mask: None; see `_mask`.
+        scaling: Factor of the scores; None for the usual one.
+        named: The state of the pass, and settings of the model.
+
+    Returns:
+        Shape (1, queries, heads, head_dim), and no weights.
+    """
+    del module, attention_mask
+    state: _PassState | None = named.get(_PASS)
+    if state is None:
+        raise ModelError("this kind of model does not hand arguments on to its attention")
     for setting in ("sliding_window", "softcap", "s_aux", "position_bias"):
         if named.get(setting) is not None:
             raise ModelError(f"the model's attention has a {setting}, which is not supported")
     scale = query.shape[-1] ** -0.5 if scaling is None else scaling
-    answer = running.attention(module.layer_idx, query[0], (key[0], value[0]), scale)
-    return answer[None], None
+    return state.attention(query[0], (key[0], value[0]), scale)[None], None
 
 
-def _mask(*given: Any, **named: Any) -> Any:
-    """No mask for a pass of ours; for other threads that of transformers."""
-    if getattr(_here, "running", None) is not None:
-        return None
-    return AttentionMaskInterface()[_OTHERS](*given, **named)
+def _mask(*_: Any, **__: Any) -> None:
+    """No mask: our attention knows from the row what each token sees."""
 
 
 AttentionInterface.register(_NAME, _attention)

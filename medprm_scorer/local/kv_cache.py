@@ -1,4 +1,4 @@
-"""Keys and values that outlive the pass that computed them: for later rows of the same tree, or for a session."""
+"""The KV cache: keys and values that outlive the forward pass that computed them, for later rows or for a session."""
 
 from collections.abc import Sequence
 
@@ -7,30 +7,31 @@ import torch
 from medprm_scorer.local.attention import KeysValues
 from medprm_scorer.local.token_tree import Piece, TokenTree
 
-Layers = dict[int, KeysValues]
-"""Keys and values of some tokens, by layer."""
+LayersKV = dict[int, KeysValues]
+"""Keys and values of some tokens, by layer; each of shape (kv_heads, tokens, head_dim)."""
 
 
-class KeptRow:
-    """Takes what is to be kept of one row, layer by layer, while the row runs.
+class RowCollector:
+    """Copies the keys and values that later rows will attend to, layer by layer, while a row runs.
 
     Args:
-        pieces: Pieces that the row runs and whose keys and values are to be kept.
+        pieces: The pieces that the row runs and whose keys and values are wanted.
     """
 
     def __init__(self, pieces: Sequence[Piece]) -> None:
-        self.parts: list[tuple[int, Layers]] = [(piece.span, {}) for piece in pieces]
+        self.by_span: list[tuple[int, LayersKV]] = [(piece.span, {}) for piece in pieces]
         """For each piece the number of its span, and its keys and values."""
         self._pieces = pieces
 
-    def take(self, layer: int, own: KeysValues) -> None:
-        """Copy what is needed of a layer's keys and values, so that the row's own can be let go."""
-        for piece, (_, layers) in zip(self._pieces, self.parts, strict=True):
-            keys, values = (side[:, piece.begin : piece.begin + piece.length].clone() for side in own)
+    def take(self, layer: int, row_kv: KeysValues) -> None:
+        """Copy what is wanted of one layer, so that the row's own tensors can be freed."""
+        for piece, (_, layers) in zip(self._pieces, self.by_span, strict=True):
+            tokens = slice(piece.start, piece.start + piece.length)
+            keys, values = (side[:, tokens].clone() for side in row_kv)  # (kv_heads, piece.length, head_dim)
             layers[layer] = keys, values
 
 
-class KeptValues:
+class KVCache:
     """Keys and values of a tree's tokens, by span.
 
     Args:
@@ -40,52 +41,57 @@ class KeptValues:
 
     def __init__(self, tree: TokenTree, only_needed: bool = False) -> None:
         self._tree, self._only_needed = tree, only_needed
-        self._parts: dict[int, list[Layers]] = {}
+        self._by_span: dict[int, list[LayersKV]] = {}
 
-    def keeper(self, pieces: Sequence[Piece], stop: int) -> KeptRow:
-        """Something to take what is to be kept of a row with these pieces that ends at the token `stop`."""
-        wanted = (piece for piece in pieces if piece.own)
-        return KeptRow([one for one in wanted if not self._only_needed or self._tree.spans[one.span].stop > stop])
+    def collector(self, pieces: Sequence[Piece], end: int) -> RowCollector:
+        """A collector for the keys and values of a row that later rows will attend to.
 
-    def add(self, row: KeptRow, stop: int) -> None:
-        """Keep what a row has left; it ended at the token `stop`."""
-        for span, layers in row.parts:
-            self._parts.setdefault(span, []).append(layers)
+        Args:
+            pieces: The row's pieces.
+            end: Index of the first token behind the row.
+        """
+        run = (piece for piece in pieces if piece.in_row)
+        return RowCollector([one for one in run if not self._only_needed or self._tree.spans[one.span].end > end])
+
+    def add(self, row: RowCollector, end: int) -> None:
+        """Keep what a row has collected, and drop what no row from index `end` on will see."""
+        for span, layers in row.by_span:
+            self._by_span.setdefault(span, []).append(layers)
         if self._only_needed:
-            self._parts = {span: parts for span, parts in self._parts.items() if self._tree.spans[span].stop > stop}
+            self._by_span = {span: kv for span, kv in self._by_span.items() if self._tree.spans[span].end > end}
 
-    def put(self, span: int, layers: Layers) -> None:
+    def put(self, span: int, layers: LayersKV) -> None:
         """Keep the keys and values of a known span, all of it."""
-        self._parts[span] = [layers]
+        self._by_span[span] = [layers]
 
-    def before(self, pieces: Sequence[Piece]) -> list[Layers]:
-        """Keys and values of the pieces that a row does not run, in order."""
-        return [self._whole(piece.span) for piece in pieces if not piece.own]
+    def prefix_kv(self, pieces: Sequence[Piece]) -> list[LayersKV]:
+        """Keys and values of the pieces that a row sees and does not run, in order."""
+        return [self._whole(piece.span) for piece in pieces if not piece.in_row]
 
-    def of_path(self, path: Sequence[int], begin: int, stop: int) -> Layers:
-        """Keys and values of the tokens at the depths from `begin` up to `stop` of one path of spans."""
-        found: list[Layers] = []
-        for place in path:
-            span = self._tree.spans[place]
-            low, high = max(begin - span.depth, 0), min(stop - span.depth, span.length)
+    def of_path(self, path: Sequence[int], start: int, end: int) -> LayersKV:
+        """Keys and values of the tokens at the positions from `start` up to `end` of one path of spans."""
+        found: list[LayersKV] = []
+        for number in path:
+            span = self._tree.spans[number]
+            low, high = max(start - span.position, 0), min(end - span.position, span.length)
             if low < high:
-                whole = self._whole(place)
+                whole = self._whole(number)
                 found.append({layer: (k[:, low:high], v[:, low:high]) for layer, (k, v) in whole.items()})
         return _joined(found)
 
-    def _whole(self, span: int) -> Layers:
+    def _whole(self, span: int) -> LayersKV:
         """A span's parts in one; joined once, and then kept so."""
-        parts = self._parts[span]
+        parts = self._by_span[span]
         if len(parts) > 1:
             parts[:] = [_joined(parts)]
         return parts[0]
 
 
-def _joined(parts: Sequence[Layers]) -> Layers:
+def _joined(parts: Sequence[LayersKV]) -> LayersKV:
     if len(parts) == 1:
         return parts[0]
-    joined: Layers = {}
+    joined: LayersKV = {}
     for layer in parts[0]:
         keys, values = (torch.cat([part[layer][side] for part in parts], 1) for side in (0, 1))
-        joined[layer] = keys, values
+        joined[layer] = keys, values  # (kv_heads, tokens of all parts, head_dim)
     return joined

@@ -1,20 +1,29 @@
-"""A model and its tokenizer from a hub id or a folder: safetensors only, no code from it, no weight missing."""
+"""A model and its tokenizer from a hub id or a folder: safetensors only, no code from it, no weight missing.
 
+Also what is done to weights when they are loaded (quantization), and what they are recognised by (the fingerprint).
+"""
+
+import hashlib
 import os
 import re
+from collections.abc import Iterator
 from importlib.resources import files
+from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
 import torch
+from huggingface_hub import snapshot_download
+from torch import Tensor
 from transformers import AutoModelForCausalLM, AutoTokenizer
 
 from medprm_scorer.errors import InputError, ModelError
-from medprm_scorer.local.quantization import quantization_config
 
 DEMO_MODEL = Path(str(files("medprm_scorer") / "demo_model"))
 _DTYPES = {"float32": torch.float32, "bfloat16": torch.bfloat16, "float16": torch.float16}
 _HUB_ID = re.compile(r"[\w.-]+/[\w.-]+")
+_HUB_FILES = ["*.json", "model*.safetensors", "tokenizer*", "*.jinja"]
+QUANTIZATIONS = ("int8", "int4")
 
 
 def load(
@@ -31,7 +40,7 @@ def load(
         device: `cpu`, `cuda`, `cuda:1`, `mps`; None takes a GPU where there is one.
         dtype: `float32`, `bfloat16` or `float16`; None takes bfloat16 on a GPU, float32 on a CPU.
         revision: Branch, tag or commit on the hub.
-        quantization: As for `medprm_scorer.local.quantization.quantization_config`.
+        quantization: As for `quantization_config`.
 
     Returns:
         The model in evaluation mode on its device, and its tokenizer.
@@ -41,34 +50,37 @@ def load(
         ModelError: There is no such model, it cannot be read, or its weights are not all there as safetensors.
     """
     target = choose_device(device)
-    kind = choose_dtype(dtype, target)
-    smaller = quantization_config(quantization, kind)
+    chosen = choose_dtype(dtype, target)
+    quantized = quantization_config(quantization, chosen)
     if not isinstance(name, str | Path):
         raise InputError(f"the model must be a folder or a hub id, not {type(name).__name__}")
-    local = bool(str(name)) and Path(name).is_dir()
+    local = os.path.isdir(name)
     if not local and not (isinstance(name, str) and _HUB_ID.fullmatch(name)):
         raise ModelError(f"there is no model folder {str(name)!r}, and it is not a hub id of the form owner/name")
-    where: dict[str, Any] = {"revision": revision, "trust_remote_code": False, "local_files_only": local}
     if local and not (Path(name) / "config.json").is_file():
         raise ModelError(f"the folder {str(name)!r} holds no model: it has no config.json")
-    how: dict[str, Any] = {"use_safetensors": True, "attn_implementation": "sdpa", "output_loading_info": True}
-    if smaller is not None:
-        how |= {"quantization_config": smaller, "device_map": {"": target}}
-    # else transformers, finding no safetensors, would ask a service on the hub to convert what is there
-    os.environ["DISABLE_SAFETENSORS_CONVERSION"] = "1"
+    load_kwargs: dict[str, Any] = {"use_safetensors": True, "attn_implementation": "sdpa", "output_loading_info": True}
+    if quantized is not None:
+        load_kwargs |= {"quantization_config": quantized, "device_map": {"": target}}
+    offline = {"trust_remote_code": False, "local_files_only": True}
     try:
-        tokenizer = AutoTokenizer.from_pretrained(name, use_fast=True, **where)
-        model, report = AutoModelForCausalLM.from_pretrained(name, dtype=kind, **how, **where)
+        # from a folder in any case: for a hub id without safetensors, transformers may ask a service to convert it
+        folder = name if local else snapshot_download(str(name), revision=revision, allow_patterns=_HUB_FILES)
+        tokenizer = AutoTokenizer.from_pretrained(folder, use_fast=True, **offline)
+        model, report = AutoModelForCausalLM.from_pretrained(folder, dtype=chosen, **load_kwargs, **offline)
     except Exception as error:
         raise ModelError(f"the model {str(name)!r} cannot be loaded: {_first_line(error)}") from error
     tied = {"lm_head.weight"} if getattr(model.config, "tie_word_embeddings", False) else set()
-    spare = sorted(key for key in set(report["unexpected_keys"]) - tied if not key.endswith("rotary_emb.inv_freq"))
-    if spare:  # weights that its config has no place for: another architecture, or fewer layers
-        raise ModelError(f"the model {str(name)!r} has {len(spare)} weights too many, the first being {spare[0]}")
-    lost = sorted(report["missing_keys"]) + sorted(str(entry) for entry in report["mismatched_keys"])
-    if lost:  # transformers would fill these with random numbers and go on
-        raise ModelError(f"the model {str(name)!r} lacks {len(lost)} of its weights, the first being {lost[0]}")
-    if getattr(model, "hf_quantizer", None) is None:  # such weights are put in place as they are loaded
+    unexpected = set(report["unexpected_keys"]) - tied
+    unexpected = {key for key in unexpected if not key.endswith("rotary_emb.inv_freq")}
+    if unexpected:  # weights that its config has no place for: another architecture, or fewer layers
+        raise ModelError(
+            f"the model {str(name)!r} has {len(unexpected)} weights too many, the first being {min(unexpected)}"
+        )
+    missing = sorted(report["missing_keys"]) + sorted(str(entry) for entry in report["mismatched_keys"])
+    if missing:  # transformers would fill these with random numbers
+        raise ModelError(f"the model {str(name)!r} lacks {len(missing)} of its weights, the first being {missing[0]}")
+    if getattr(model, "hf_quantizer", None) is None:  # quantized weights are put on the device as they are loaded
         model = model.to(target)
     return model.eval(), tokenizer
 
@@ -107,6 +119,89 @@ def choose_dtype(dtype: str | torch.dtype | None, device: torch.device) -> torch
     if chosen is None or chosen not in _DTYPES.values():
         raise InputError(f"unknown dtype {str(dtype)!r}: choose one of {', '.join(_DTYPES)}")
     return chosen
+
+
+def quantization_config(quantization: Any, dtype: torch.dtype) -> Any:
+    """The configuration that transformers' `from_pretrained` takes.
+
+    Weights of the linear layers are made smaller as they are loaded: `int8` to 8 bits with a scale for each row, by
+    torchao; `int4` to 4-bit NormalFloat with scales that are quantized too (QLoRA, arXiv 2305.14314), by bitsandbytes.
+    What is computed stays in `dtype`, token by token, so that a candidate's rewards still do not depend on the
+    others (they would by LLM.int8, which treats all that runs together by its outliers). The embeddings and the
+    language-model head, which rewards are read from, stay as they are.
+
+    Args:
+        quantization: `int8`, `int4`, a transformers quantization configuration, or None.
+        dtype: What is computed in.
+
+    Returns:
+        The configuration; None for None.
+
+    Raises:
+        InputError: It is neither.
+        ModelError: The package that it needs is not installed.
+
+    Example:
+        >>> quantization_config(None, torch.bfloat16) is None
+        True
+    """
+    if quantization is None:
+        return None
+    from transformers.utils.quantization_config import QuantizationConfigMixin
+
+    if isinstance(quantization, QuantizationConfigMixin):
+        return quantization
+    if not isinstance(quantization, str) or quantization not in QUANTIZATIONS:
+        raise InputError(
+            f"unknown quantization {str(quantization)[:40]!r}: choose {' or '.join(QUANTIZATIONS)}, or pass one of "
+            "transformers' quantization configurations"
+        )
+    needs = ("torchao" if quantization == "int8" else "bitsandbytes", "accelerate")
+    if not all(find_spec(name) for name in needs):
+        raise ModelError(f'{quantization} needs {" and ".join(needs)}: pip install "medprm[quantized]"')
+    if quantization == "int8":
+        return _int8()
+    from transformers import BitsAndBytesConfig
+
+    return BitsAndBytesConfig(
+        load_in_4bit=True, bnb_4bit_quant_type="nf4", bnb_4bit_use_double_quant=True, bnb_4bit_compute_dtype=dtype
+    )
+
+
+def _int8() -> Any:
+    from torchao.quantization import Int8WeightOnlyConfig
+    from transformers import TorchAoConfig
+
+    return TorchAoConfig(Int8WeightOnlyConfig())
+
+
+def fingerprint(model: Any) -> str:
+    """A hash of the names, shapes and 64 spread-out numbers of every weight: any training moves some of them.
+
+    Args:
+        model: A model; copies of it in float32, bfloat16 and float16 have the same fingerprint, quantized ones another.
+
+    Returns:
+        16 hexadecimal digits.
+    """
+    digest = hashlib.sha256()
+    for name, weight in sorted(model.named_parameters()):
+        for part in _parts(weight.detach()):
+            flat = part.flatten()  # (numbers,)
+            places = torch.linspace(0, len(flat) - 1, min(64, len(flat)), dtype=torch.float64, device="cpu").long()
+            # in bfloat16 steps, so that float32 and bfloat16 copies of the released weights are one model
+            sampled = flat[places.to(flat.device)].to(torch.bfloat16).float().cpu().tolist()
+            digest.update(f"{name} {tuple(part.shape)} {sampled}".encode())
+    return digest.hexdigest()[:16]
+
+
+def _parts(weight: Any) -> Iterator[Tensor]:
+    """The plain tensors that a weight consists of: several, numbers and their scales, if it is quantized."""
+    if not hasattr(weight, "__tensor_flatten__"):  # PyTorch's protocol of tensors that are made of others
+        yield weight
+        return
+    for name in weight.__tensor_flatten__()[0]:
+        yield from _parts(getattr(weight, name))
 
 
 def _first_line(error: Exception) -> str:

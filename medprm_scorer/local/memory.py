@@ -1,5 +1,7 @@
-"""How much work fits a device at once: free memory, tokens per pass, and what running out of memory looks like."""
+"""Memory: how many tokens a forward pass may have, what running out looks like, and the peak of a piece of work."""
 
+import ctypes
+import gc
 import re
 from pathlib import Path
 from typing import Any
@@ -9,9 +11,11 @@ import torch
 _MOST_TOKENS = {"cpu": 4096, "cuda": 16384}  # more tokens a pass make it no faster
 _MOST_TOKENS_ELSEWHERE = 2048  # masks grow with the square of a pass
 _LEAST_TOKENS = 256
-_SHARE = 0.25  # of the free memory, for what one pass holds beside the keys and values that are kept
+_SHARE = 0.25  # of the free memory, for what one pass holds besides the keys and values that are kept
 # errors of MPS and of the CPU that have no class of their own
 _OUT_OF_MEMORY = re.compile("MPS backend out of memory|can't allocate memory|not enough memory")
+_MEMINFO, _STATUS, _CLEAR = Path("/proc/meminfo"), Path("/proc/self/status"), Path("/proc/self/clear_refs")
+_CGROUP = Path("/sys/fs/cgroup")
 
 
 def batch_tokens(config: Any, device: torch.device, dtype: torch.dtype) -> int:
@@ -20,7 +24,7 @@ def batch_tokens(config: Any, device: torch.device, dtype: torch.dtype) -> int:
     Args:
         config: The model's; its hidden and intermediate sizes say what a token takes.
         device: Where it runs.
-        dtype: In what it computes.
+        dtype: The type of its activations.
 
     Returns:
         As many as make passes fast on this kind of device, or less if the free memory is short.
@@ -40,18 +44,16 @@ def bytes_per_token(config: Any, dtype: torch.dtype) -> int:
 
 
 def free_memory(device: torch.device) -> int | None:
-    """Free bytes of the device, as far as it can be known."""
+    """Free bytes of the device, a container's limit included; None where it cannot be known."""
     if device.type == "cuda":
         free, _ = torch.cuda.mem_get_info(device)
         return int(free) + torch.cuda.memory_reserved(device) - torch.cuda.memory_allocated(device)
     if device.type != "cpu":
         return None
-    found = [_available_memory()]
-    limit, used = (_number(Path("/sys/fs/cgroup") / name) for name in ("memory.max", "memory.current"))
-    if limit is not None and used is not None:  # a container's limit
-        found.append(max(limit - used, 0))
-    known = [one for one in found if one is not None]
-    return min(known) if known else None
+    available = _kilobytes(_MEMINFO, "MemAvailable")  # without swapping, caches included
+    limit, used = (_number(_CGROUP / name) for name in ("memory.max", "memory.current"))
+    left = None if limit is None or used is None else max(limit - used, 0)
+    return min((one for one in (available, left) if one is not None), default=None)
 
 
 def is_out_of_memory(error: RuntimeError) -> bool:
@@ -59,11 +61,50 @@ def is_out_of_memory(error: RuntimeError) -> bool:
     return isinstance(error, torch.OutOfMemoryError) or bool(_OUT_OF_MEMORY.search(str(error)))
 
 
-def _available_memory() -> int | None:
-    """What Linux could give without swapping, caches included."""
+class PeakMemory:
+    """`with PeakMemory(device) as peak: …`, then `peak.bytes`: most memory that the work took above what was held.
+
+    On a CPU it is the growth of the process's resident memory. None where it cannot be known: a CPU outside Linux, or a
+    kernel that does not let a process reset its peak.
+
+    Args:
+        device: What the work runs on.
+    """
+
+    def __init__(self, device: torch.device) -> None:
+        self._device = device
+        self.bytes: int | None = None
+        self._before: int | None = None
+
+    def __enter__(self) -> "PeakMemory":
+        gc.collect()
+        if self._device.type == "cuda":
+            torch.cuda.synchronize(self._device)
+            torch.cuda.reset_peak_memory_stats(self._device)
+            self._before = torch.cuda.memory_allocated(self._device)
+        elif self._device.type == "cpu" and _CLEAR.exists():
+            ctypes.CDLL(None).malloc_trim(0)  # else memory that is free already would hide some of the growth
+            try:
+                _CLEAR.write_text("5")  # resets VmHWM (proc(5))
+            except OSError:
+                return self
+            self._before = _kilobytes(_STATUS, "VmRSS")
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        if self._before is None:
+            return
+        if self._device.type == "cuda":
+            self.bytes = torch.cuda.max_memory_allocated(self._device) - self._before
+        elif (most := _kilobytes(_STATUS, "VmHWM")) is not None:
+            self.bytes = max(most - self._before, 0)
+
+
+def _kilobytes(file: Path, field: str) -> int | None:
+    """A field `Name:  123 kB` of a file of Linux, in bytes."""
     try:
-        fields = dict(line.split(":", 1) for line in Path("/proc/meminfo").read_text().splitlines())
-        return int(fields["MemAvailable"].split()[0]) * 1024
+        lines = dict(line.split(":", 1) for line in file.read_text().splitlines() if ":" in line)
+        return int(lines[field].split()[0]) * 1024
     except (OSError, KeyError, ValueError):
         return None
 

@@ -1,15 +1,15 @@
 """The plain twin of the transformers engine: nothing packed, nothing shared, the model's own attention."""
 
 import asyncio
-import hashlib
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from typing import Any
 
 import torch
-from torch import Tensor
 
 from medprm_scorer.encoding import EncodedChain, EncodedPrompt
 from medprm_scorer.engine import Rewards
+from medprm_scorer.local.forward import fixed_numerics
+from medprm_scorer.local.loading import fingerprint
 from medprm_scorer.local.reward_head import RewardHead
 
 
@@ -29,7 +29,7 @@ class PlainEngine:
 
     def score(self, prompts: Sequence[EncodedPrompt]) -> Rewards:
         """Score every chain of every prompt; see `Engine.score`."""
-        with torch.inference_mode():
+        with fixed_numerics(self._device):
             return [[self._score_chain(prompt.prefix, chain) for chain in prompt.chains] for prompt in prompts]
 
     async def ascore(self, prompts: Sequence[EncodedPrompt]) -> Rewards:
@@ -37,29 +37,7 @@ class PlainEngine:
         return await asyncio.to_thread(self.score, prompts)
 
     def _score_chain(self, prefix: Sequence[int], chain: EncodedChain) -> list[float]:
-        ids = torch.tensor([[*prefix, *chain.ids]], device=self._device)
-        hidden = self._decoder(input_ids=ids, use_cache=False).last_hidden_state[0]
+        ids = torch.tensor([[*prefix, *chain.ids]], device=self._device)  # (1, tokens)
+        hidden = self._decoder(input_ids=ids, use_cache=False).last_hidden_state[0]  # (tokens, hidden_size)
         rewards: list[float] = self._head(hidden[[len(prefix) + tag for tag in chain.tags]]).tolist()
         return rewards
-
-
-def fingerprint(model: Any) -> str:
-    """A hash of the names, shapes and 64 spread-out numbers of every weight: any training moves some of them."""
-    digest = hashlib.sha256()
-    for name, weight in sorted(model.named_parameters()):
-        for part in _parts(weight.detach()):
-            flat = part.flatten()
-            places = torch.linspace(0, len(flat) - 1, min(64, len(flat)), dtype=torch.float64).long()
-            # in bfloat16 steps, so that float32 and bfloat16 copies of the released weights are one model
-            sampled = flat[places.to(flat.device)].to(torch.bfloat16).float().cpu().tolist()
-            digest.update(f"{name} {tuple(part.shape)} {sampled}".encode())
-    return digest.hexdigest()[:16]
-
-
-def _parts(weight: Any) -> Iterator[Tensor]:
-    """The plain tensors that a weight consists of: several, numbers and their scales, if it is quantized."""
-    if not hasattr(weight, "__tensor_flatten__"):  # PyTorch's protocol of tensors that are made of others
-        yield weight
-        return
-    for name in weight.__tensor_flatten__()[0]:
-        yield from _parts(getattr(weight, name))

@@ -1,19 +1,22 @@
-"""Calls that come while others are served are served together.
+"""Dynamic batching: calls that come while others are served are served together.
 
-Calls line up in one queue. Whoever gets the model's lock first takes the calls at the head of the queue, as many as a
-batch should hold, its own among them or not, and serves them all; the others find their answers ready. So calls that
-come one at a time wait for nobody, and calls that come together make full passes. Callers from asyncio hold no thread
-while they wait: one thread of the queue's own serves them.
+Calls line up in one queue. Whoever gets the lock first is the leader: it serves the calls at the head of the queue, as
+many as fit a batch, its own among them or not. The followers find their answers ready when they get the lock. So a lone
+call waits for nobody, and calls that come together make full batches. Callers from asyncio hold no thread while they
+wait: one thread of the queue's own leads for them.
+
+A call leaves the queue only when it is answered or given up. So a leader may be interrupted at any moment, and the next
+one serves whatever it has not answered.
 """
 
 import asyncio
 import os
 import threading
-import time
-from collections import deque
 from collections.abc import Callable, Sequence
-from concurrent.futures import Future, ThreadPoolExecutor
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import suppress
 from typing import Generic, TypeVar
+from weakref import WeakSet
 
 from medprm_scorer.errors import ScoringError
 
@@ -21,120 +24,164 @@ _Item = TypeVar("_Item")
 _Answer = TypeVar("_Answer")
 
 
-class Coalescer(Generic[_Item, _Answer]):
-    """Serves calls from many threads and tasks in batches.
+class DynamicBatcher(Generic[_Item, _Answer]):
+    """Serves calls from many threads and tasks in batches. After a fork the child's queue is empty, and works.
 
     Args:
         serve: Answers the items of several calls, in order, in one go. Called with the lock held.
-        lock: One batch at a time.
         size: How large an item is.
         most: Size of a batch: a call is added to others only while their sizes together stay within it.
-        waiting: Most calls that may stand in the queue; further calls wait until there is room.
         linger: Seconds for which the first asyncio call of a batch waits for others; calls from threads never do.
+
+    Attributes:
+        lock: Held while a batch is served.
     """
 
     def __init__(
         self,
         serve: Callable[[list[_Item]], list[_Answer]],
-        lock: threading.Lock,
         *,
         size: Callable[[_Item], int],
         most: Callable[[], int],
-        waiting: int = 256,
         linger: float = 0.002,
     ) -> None:
-        self._serve, self._lock, self._size, self._most, self._linger = serve, lock, size, most, linger
-        self._queue: deque[_Call[_Item, _Answer]] = deque()
-        self._guard = threading.Lock()  # of the queue; held for moments only
-        self._room = threading.BoundedSemaphore(waiting)
-        self._start_thread()
+        self._serve, self._size, self._most, self._linger = serve, size, most, linger
+        self.reset()
+        _batchers.add(self)
 
-    def _start_thread(self) -> None:
-        self._process = os.getpid()
+    def reset(self) -> None:
+        """An empty queue with an open lock: what a process has after a fork, which copies none of its other threads."""
+        self.lock = threading.Lock()
+        self._queue: list[_Call[_Item, _Answer]] = []
+        # Held for moments only. `with` takes a plain lock in one step; an interrupt could strike inside a Condition's.
+        self._guard = threading.Lock()
+        self._changed = threading.Condition(self._guard)
         self._thread = ThreadPoolExecutor(1, thread_name_prefix="medprm")
 
     def call(self, items: Sequence[_Item]) -> list[_Answer]:
-        """Answers to the items, in order; waits for them."""
-        self._room.acquire()
+        """Answers to the items, in order; waits for them.
+
+        Args:
+            items: The items; may be none.
+
+        Raises:
+            Exception: Whatever serving these items raises; the faults of other calls stay theirs.
+        """
         call = self._enter(items)
-        while not call.future.done():
-            with self._lock:
-                if not call.future.done():
-                    self._serve_next()
-        return call.future.result()
+        try:
+            while not call.done:
+                with self.lock:
+                    if not call.done:
+                        self._lead()
+        finally:
+            call.done = True  # if this caller was interrupted: nobody waits for the answer
+        return call.result()
 
     async def acall(self, items: Sequence[_Item]) -> list[_Answer]:
         """As `call`, with the event loop left free. A call that is cancelled in the queue is never served."""
-        while not self._room.acquire(blocking=False):
-            await asyncio.sleep(0.005)
-        call = self._enter(items)
-        if self._process != os.getpid():  # a fork has no threads but the one that forked
-            self._start_thread()
-        self._thread.submit(self._serve_queue)
-        return await asyncio.wrap_future(call.future)
+        loop, done = asyncio.get_running_loop(), asyncio.Event()
+        call = self._enter(items, lambda: loop.call_soon_threadsafe(done.set))
+        self._thread.submit(self._lead_all)
+        try:
+            await done.wait()
+        finally:
+            call.done = True
+        return call.result()
 
-    def _enter(self, items: Sequence[_Item]) -> "_Call[_Item, _Answer]":
-        call = _Call[_Item, _Answer](list(items), sum(map(self._size, items)))
+    def _enter(self, items: Sequence[_Item], wake: Callable[[], object] = lambda: None) -> "_Call[_Item, _Answer]":
+        call = _Call[_Item, _Answer](list(items), sum(map(self._size, items)), wake)
         with self._guard:
             self._queue.append(call)
+            self._changed.notify_all()
         return call
 
-    def _serve_queue(self) -> None:
+    def _lead_all(self) -> None:
         """Serve until the queue is empty, in the queue's own thread."""
-        deadline = time.monotonic() + self._linger
-        while self._queue and not self._is_full() and time.monotonic() < deadline:
-            time.sleep(self._linger / 4)
+        with self._guard:
+            self._changed.wait_for(lambda: not self._queue or self._is_full(), self._linger)
         while self._queue:
-            with self._lock:
-                self._serve_next()
+            with self.lock:
+                try:
+                    self._lead()
+                except BaseException:  # noqa: BLE001 - no caller's thread: nobody else may lead, and tasks wait
+                    for call in self._queue:
+                        call.error = call.error or ScoringError("scoring was interrupted: call again")
+                        call.done = True
 
     def _is_full(self) -> bool:
-        with self._guard:
-            return sum(call.size for call in self._queue) >= self._most()
+        return sum(call.size for call in self._queue) >= self._most()
 
-    def _serve_next(self) -> None:
-        """Serve one batch from the head of the queue."""
-        batch = self._take()
-        if not batch:
-            return
+    def _lead(self) -> None:
+        """Serve one batch from the head of the queue; the lock is held."""
         try:
-            self._answer(batch)
-        except Exception as error:  # noqa: BLE001 - handed to the callers
-            if len(batch) == 1:
-                batch[0].future.set_exception(error)
-                return
-            for call in batch:  # the fault of one call is no fault of the others
-                try:
-                    self._answer([call])
-                except Exception as own:  # noqa: BLE001
-                    call.future.set_exception(own)
-        except BaseException:  # the caller that serves was interrupted: the others must not wait for ever
-            for call in batch:
-                if not call.future.done():
-                    call.future.set_exception(ScoringError("scoring was interrupted: call again"))
-            raise
+            if batch := self._head():
+                self._answer(batch)
+        finally:
+            with self._guard:
+                for call in self._queue:
+                    if call.done:
+                        with suppress(RuntimeError):  # its event loop was closed meanwhile
+                            call.wake()
+                self._queue = [call for call in self._queue if not call.done]
+                self._changed.notify_all()
 
-    def _answer(self, batch: "Sequence[_Call[_Item, _Answer]]") -> None:
-        answers = iter(self._serve([item for call in batch for item in call.items]))
-        for call in batch:
-            call.future.set_result([next(answers) for _ in call.items])
-
-    def _take(self) -> "list[_Call[_Item, _Answer]]":
+    def _head(self) -> "list[_Call[_Item, _Answer]]":
+        """The calls of the next batch, which stay in the queue meanwhile."""
         batch: list[_Call[_Item, _Answer]] = []
         size = 0
         with self._guard:
-            while self._queue and (not batch or size + self._queue[0].size <= self._most()):
-                call = self._queue.popleft()
-                self._room.release()
-                if call.future.set_running_or_notify_cancel():
-                    batch.append(call)
-                    size += call.size
+            for call in self._queue:
+                if call.done:
+                    continue
+                if batch and size + call.size > self._most():
+                    break
+                batch.append(call)
+                size += call.size
         return batch
+
+    def _answer(self, batch: "Sequence[_Call[_Item, _Answer]]") -> None:
+        """Answer calls together; if that fails, one by one: the fault of one is no fault of the others."""
+        try:
+            answers = iter(self._serve([item for call in batch for item in call.items]))
+            for call in batch:
+                call.answers = [next(answers) for _ in call.items]
+                call.done = True
+        except Exception as error:  # noqa: BLE001 - handed to the callers
+            if len(batch) == 1:
+                batch[0].error = error
+                batch[0].done = True
+                return
+            for call in batch:
+                if not call.done:
+                    self._answer([call])
 
 
 class _Call(Generic[_Item, _Answer]):
-    """One call in the queue."""
+    """One call in the queue: done when it is answered, has failed, or was given up by its caller.
 
-    def __init__(self, items: list[_Item], size: int) -> None:
-        self.items, self.size = items, size
-        self.future: Future[list[_Answer]] = Future()
+    Not a `Future`, whose lock an interrupt of the leader could leave closed.
+    """
+
+    def __init__(self, items: list[_Item], size: int, wake: Callable[[], object]) -> None:
+        self.items, self.size, self.wake = items, size, wake
+        self.answers: list[_Answer] = []
+        self.error: Exception | None = None
+        self.done = False
+
+    def result(self) -> list[_Answer]:
+        """The answers; raises the error."""
+        if self.error is not None:
+            raise self.error
+        return self.answers
+
+
+_batchers: "WeakSet[DynamicBatcher[object, object]]" = WeakSet()
+
+
+def _reset_all() -> None:
+    for batcher in _batchers:
+        batcher.reset()
+
+
+if hasattr(os, "register_at_fork"):
+    os.register_at_fork(after_in_child=_reset_all)

@@ -1,15 +1,17 @@
-"""Token sequences as a tree, so that what several of them begin with is run once.
+"""A prefix tree of token sequences, so that what several of them begin with is run once.
 
 Each question's prefix is a root, and the candidates branch where they part. The tokens that must be run are numbered in
-depth-first order. In that order the tokens below any run of tokens stand directly behind it, without a gap, so what a
-token may see follows from two numbers per run: token q sees token k exactly if k <= q < stop(k), where stop(k) is the
-end of everything below k. Any stretch of the order is a row that a model can run in one pass: `TokenTree.row` says what
-the row needs of the tokens before it, and that is never more than the path to its first token.
+depth-first order; such a number is called an index here. In that order the tokens below any run of tokens follow
+directly, without a gap, so what a token may see follows from two numbers per run: token q sees token k exactly if
+k <= q < end(k), where end(k) is the end of everything below k. Any stretch of the order is a row that a model can run
+in one forward pass: `TokenTree.row` says what the row needs of the tokens before it, and that is never more than the
+path to its first token.
 
-A sequence may begin with tokens whose keys and values are known already. These have a place in the tree, not a number.
+A sequence may begin with tokens whose keys and values are known already. These have a position in the tree, but no
+index.
 """
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from itertools import pairwise
 
@@ -22,18 +24,18 @@ class Span:
     """A run of tokens that the same sequences pass through.
 
     Args:
-        depth: Position of its first token in those sequences.
+        position: Position of its first token in those sequences.
         length: Number of tokens, at least one.
-        begin: Number of its first token; for known tokens, of the first token below them.
-        stop: One more than the number of the last token below it.
+        start: Index of its first token; for known tokens, of the first token below them.
+        end: One more than the index of the last token below it.
         known: Whether its keys and values are known, so that it is not run.
         sequence: One of the sequences that pass through it.
     """
 
-    depth: int
+    position: int
     length: int
-    begin: int
-    stop: int
+    start: int
+    end: int
     known: bool
     sequence: int
 
@@ -44,26 +46,26 @@ class Piece:
 
     Args:
         span: Number of the span.
-        depth: Position of the first token.
+        position: Position of the first token.
         length: Number of tokens.
-        begin: Place in the row of the first token that sees it; if the row runs it, of its own first token.
-        stop: One more than the place in the row of the last token that sees it.
-        own: Whether the row runs it.
+        start: Place in the row of the first token that sees it; if the row runs it, of its own first token.
+        end: One more than the place in the row of the last token that sees it.
+        in_row: Whether the row runs it.
     """
 
     span: int
-    depth: int
+    position: int
     length: int
-    begin: int
-    stop: int
-    own: bool
+    start: int
+    end: int
+    in_row: bool
 
 
 class TokenTree:
-    """The tree of several groups of sequences; the sequences of one group have the same beginning.
+    """The prefix tree of several groups of sequences; the sequences of one group have the same beginning.
 
     Args:
-        groups: For each group, what its sequences begin with (at least one token) and how each goes on: at least
+        groups: For each group, what its sequences begin with (at least one token) and how each continues: at least
             one, all different.
         known: For each group, for each of its sequences, how many of its first tokens are known; None if none are.
             Where sequences are the same, they are known alike.
@@ -72,10 +74,12 @@ class TokenTree:
         spans: In depth-first order.
         paths: For each group, for each sequence, the numbers of the spans that it passes through.
         size: Number of tokens to run.
+        ids: Token ids by index.
+        positions: Positions by index.
 
     Example:
         >>> tree = TokenTree([((7, 8), [(1,) * 20 + (2,), (1,) * 20 + (3, 4)])])
-        >>> [(span.depth, span.length, span.begin, span.stop) for span in tree.spans]
+        >>> [(span.position, span.length, span.start, span.end) for span in tree.spans]
         [(0, 2, 0, 25), (2, 20, 2, 25), (22, 1, 22, 23), (22, 2, 23, 25)]
         >>> tree.paths, tree.size
         ([[[0, 1, 2], [0, 1, 3]]], 25)
@@ -90,41 +94,44 @@ class TokenTree:
         self.paths: list[list[list[int]]] = []
         self.size = 0
         self.ids: list[int] = []
-        """Token ids by number."""
-        self.depths: list[int] = []
-        """Positions by number."""
-        for place, (prefix, tails) in enumerate(groups):
-            self._add(prefix, tails, known[place] if known else [0] * len(tails))
+        self.positions: list[int] = []
+        for group, (prefix, tails) in enumerate(groups):
+            self._add(prefix, tails, known[group] if known else [0] * len(tails))
 
-    def number(self, group: int, sequence: int, depth: int) -> int | None:
-        """The number of a sequence's token at a depth; None if the token is known."""
-        for place in self.paths[group][sequence]:
-            span = self.spans[place]
-            if depth < span.depth + span.length:
-                return None if span.known else span.begin + depth - span.depth
-        raise IndexError(f"the sequence has no token at depth {depth}")
+    def index(self, group: int, sequence: int, position: int) -> int | None:
+        """The index of a sequence's token; None if the token is known.
 
-    def row(self, begin: int, stop: int) -> list[Piece]:
-        """The pieces, in depth-first order, that the tokens from `begin` up to `stop` are or see.
+        Raises:
+            IndexError: The sequence is not that long.
+        """
+        for number in self.paths[group][sequence]:
+            span = self.spans[number]
+            if position < span.position + span.length:
+                return None if span.known else span.start + position - span.position
+        raise IndexError(f"the sequence has no token at position {position}")
 
-        Where a piece stands in the list, all that its tokens see stands before it: a stack that is written by depth
-        holds, at each piece, exactly its path.
+    def row(self, start: int, end: int) -> list[Piece]:
+        """The pieces, in depth-first order, that the tokens from `start` up to `end` are or see.
+
+        A piece comes after everything that its tokens see: a stack that is written by position holds, at each piece,
+        exactly its path.
         """
         pieces: list[Piece] = []
-        for place, span in enumerate(self.spans):
-            if span.stop <= begin or span.begin >= stop:
+        for number, span in enumerate(self.spans):
+            if span.end <= start or span.start >= end:
                 continue
-            end = min(span.stop, stop) - begin
+            seen_until = min(span.end, end) - start
             if span.known:
-                pieces.append(Piece(place, span.depth, span.length, max(span.begin - begin, 0), end, False))
+                first = max(span.start - start, 0)
+                pieces.append(Piece(number, span.position, span.length, first, seen_until, False))
                 continue
-            before = min(max(begin - span.begin, 0), span.length)  # tokens of the span that an earlier row ran
-            if before:
-                pieces.append(Piece(place, span.depth, before, 0, end, False))
-            own = min(span.length, stop - span.begin) - before
-            if own > 0:
-                first = span.begin + before - begin
-                pieces.append(Piece(place, span.depth + before, own, first, end, True))
+            earlier = min(max(start - span.start, 0), span.length)  # tokens of the span that an earlier row ran
+            if earlier:
+                pieces.append(Piece(number, span.position, earlier, 0, seen_until, False))
+            length = min(span.length, end - span.start) - earlier
+            if length > 0:
+                first = span.start + earlier - start
+                pieces.append(Piece(number, span.position + earlier, length, first, seen_until, True))
         return pieces
 
     def _add(self, prefix: tuple[int, ...], tails: Sequence[tuple[int, ...]], known: Sequence[int]) -> None:
@@ -134,18 +141,18 @@ class TokenTree:
         self.paths.append([[] for _ in tails])
         open_: list[int] = []  # the spans above the one being made
         self._open(open_, prefix, tails, order, 0, len(prefix), known)
-        todo = [(0, len(order), 0, len(open_))]  # sequences order[first:last] go on at a depth behind the prefix
+        todo = [(0, len(order), 0, len(open_))]  # order[first:last] are the same up to this place behind the prefix
         while todo:
-            first, last, depth, level = todo.pop()
+            first, last, place, level = todo.pop()
             self._close(open_, level)
             alone = last - first == 1
             end = len(tails[order[first]]) if alone else min(common[first + 1 : last])
-            if end > depth and (alone or end >= depth + _WORTH_SHARING):
-                self._open(open_, prefix, tails, order[first:last], len(prefix) + depth, len(prefix) + end, known)
-                depth = end
+            if end > place and (alone or end >= place + _WORTH_SHARING):
+                self._open(open_, prefix, tails, order[first:last], len(prefix) + place, len(prefix) + end, known)
+                place = end
             if not alone:
-                runs = _runs(common, first, last, depth + _WORTH_SHARING)
-                todo += [(low, high, depth, len(open_)) for low, high in reversed(list(runs))]
+                runs = _runs(common, first, last, place + _WORTH_SHARING)
+                todo += [(low, high, place, len(open_)) for low, high in reversed(list(runs))]
         self._close(open_, 0)
 
     def _open(
@@ -154,14 +161,14 @@ class TokenTree:
         prefix: tuple[int, ...],
         tails: Sequence[tuple[int, ...]],
         sequences: Sequence[int],
-        begin: int,
+        start: int,
         end: int,
         known: Sequence[int],
     ) -> None:
-        """Make the span of some sequences from depth `begin` to `end`; two, if the known part ends in between."""
+        """Make the span of some sequences from position `start` to `end`; two, if the known part ends in between."""
         one = sequences[0]
-        edge = min(max(known[one], begin), end)
-        for low, high, is_known in ((begin, edge, True), (edge, end, False)):
+        edge = min(max(known[one], start), end)
+        for low, high, is_known in ((start, edge, True), (edge, end, False)):
             if low == high:
                 continue
             for sequence in sequences:
@@ -171,13 +178,13 @@ class TokenTree:
             if not is_known:
                 self.ids += prefix[low:high]
                 self.ids += tails[one][max(low - len(prefix), 0) : max(high - len(prefix), 0)]
-                self.depths += range(low, high)
+                self.positions += range(low, high)
                 self.size += high - low
 
     def _close(self, open_: list[int], level: int) -> None:
         """All but the first `level` open spans have nothing more below them."""
-        for place in open_[level:]:
-            self.spans[place] = replace(self.spans[place], stop=self.size)
+        for number in open_[level:]:
+            self.spans[number] = replace(self.spans[number], end=self.size)
         del open_[level:]
 
 
@@ -189,6 +196,16 @@ def _runs(common: Sequence[int], first: int, last: int, least: int) -> Iterator[
             yield low, place
             low = place
     yield low, last
+
+
+def indices_to_run(indices: Iterable[Iterable[int | None]]) -> list[int]:
+    """Of the indices of some tokens, those of tokens that are run: ascending, each once.
+
+    Example:
+        >>> indices_to_run([[4, None], [2, 4]])
+        [2, 4]
+    """
+    return sorted({index for some in indices for index in some if index is not None})
 
 
 def common_length(one: Sequence[int], two: Sequence[int]) -> int:

@@ -1,5 +1,6 @@
 """What can be said of a ranking or a chain without drawing it."""
 
+from collections import Counter
 from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
@@ -31,6 +32,30 @@ def majority_answer(ranking: "Ranking") -> str | None:
 def weakest_step(chain: "ScoredChain") -> int:
     """The number, from 1, of the step with the lowest reward; the first of equals."""
     return 1 + min(range(len(chain.steps)), key=lambda place: chain.steps[place].reward)
+
+
+def first_bad_step(chain: "ScoredChain") -> int | None:
+    """The number, from 1, of the step where the chain breaks: the first below 0.5; None if there is none."""
+    return next((number for number, step in enumerate(chain.steps, start=1) if not is_good(step.reward)), None)
+
+
+def losing_chain(ranking: "Ranking") -> "ScoredChain | None":
+    """The chain that shows best why another answer lost; None if no chain with another answer breaks.
+
+    Of those whose answer has the most chains, the one that breaks last: the longer a chain is right, the more its last
+    step tells.
+    """
+    answers = Counter(chain.answer for chain in ranking.chains if is_scored(chain))
+    losers = [
+        chain
+        for chain in ranking.chains
+        if is_scored(chain)
+        and not chain.truncated
+        and chain.answer
+        and chain.answer != ranking.answer
+        and first_bad_step(chain)
+    ]
+    return max(losers, key=lambda chain: (answers[chain.answer], first_bad_step(chain) or 0), default=None)
 
 
 def cautions(ranking: "Ranking", asked: str) -> list[str]:

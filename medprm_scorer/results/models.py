@@ -5,7 +5,7 @@ text of a question, a document or a candidate, since both end up in logs and tra
 terminal and does show it.
 """
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from typing import Annotated, Any
 
 from pydantic import BaseModel, BeforeValidator, ConfigDict, Field
@@ -114,7 +114,7 @@ class ScoredChain(_Result):
         """The reward of the whole chain, in [0, 1].
 
         Args:
-            aggregate: One of `min last mean prod geomean max`; the paper uses `min`.
+            aggregate: One of `min last mean prod geomean max min_of_three`; the paper uses `min`.
 
         Raises:
             ScoringError: The chain could not be scored and so has no reward.
@@ -199,9 +199,17 @@ class Ranking(_Result):
     def __str__(self) -> str:
         return terminal.to_text(self)
 
-    def to_html(self) -> str:
-        """One self-contained HTML page: every chain, step by step, coloured by reward, all text escaped."""
-        return page.to_html(self)
+    def to_html(self, documents: Sequence[str] = ()) -> str:
+        """One self-contained HTML page: every chain, step by step, coloured by reward, all text escaped.
+
+        Args:
+            documents: The documents of the request, which a ranking does not hold: the page then shows them too, and
+                which of them were read.
+
+        Raises:
+            InputError: They are not as many as the ranking was made with.
+        """
+        return page.to_html(self, documents)
 
     def _repr_html_(self) -> str:
         return page.to_html_fragment(self)

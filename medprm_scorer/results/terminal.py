@@ -1,10 +1,11 @@
 """How a `Ranking` looks in a terminal: `to_rich` for the command line, `to_text` for `str(ranking)`.
 
 A step is told good from bad three ways, so that no reader depends on colour: a mark (`+` from 0.5 on, else `-`, the
-model's own labels), a bar and the number. The page is in `report_html`.
+model's own labels), a bar and the number. The page is in `page`.
 """
 
 import re
+from collections.abc import Sequence
 from io import StringIO
 from typing import TYPE_CHECKING
 
@@ -13,13 +14,20 @@ from rich.padding import Padding
 from rich.table import Table
 from rich.text import Text
 
-from medprm_scorer.results.facts import is_good, is_scored, majority_answer, weakest_step
+from medprm_scorer.results.facts import (
+    first_bad_step,
+    is_good,
+    is_scored,
+    losing_chain,
+    majority_answer,
+    weakest_step,
+)
 from medprm_scorer.text.sanitize import clean_text, one_line
 
 if TYPE_CHECKING:
     from rich.console import OverflowMethod
 
-    from medprm_scorer.results.models import Ranking, ScoredChain
+    from medprm_scorer.results.models import Ranking, ScoredStep
 
 WIDTH = 80
 """Columns of `to_text`."""
@@ -33,6 +41,11 @@ _MARKER = re.compile(r"\AStep \d+:\s*")  # the number stands beside it already
 def method(ranking: "Ranking") -> str:
     """How the winner was chosen, in one phrase."""
     return f"{ranking.strategy.replace('_', ' ')}, chain reward = {ranking.aggregate} of its steps"
+
+
+def no_answer(ranking: "Ranking") -> str:
+    """What is shown in place of an answer where there is none."""
+    return "(declines to answer)" if ranking.declined else "(none given)"
 
 
 def costs(ranking: "Ranking") -> str:
@@ -79,7 +92,7 @@ def _winner(ranking: "Ranking", ascii_only: bool) -> RenderableType:
     best = ranking.best
     head = Text()
     head.append("\nAnswer: ", style="bold")
-    head.append(one_line(ranking.answer) if ranking.answer else "(none given)", style="bold")
+    head.append(one_line(ranking.answer) if ranking.answer else no_answer(ranking), style="bold")
     head.append(f"   by {method(ranking)}", style="dim")
     head.append("\nWinner: ", style="bold")
     head.append(f"candidate [{best.index}], reward ")
@@ -87,21 +100,35 @@ def _winner(ranking: "Ranking", ascii_only: bool) -> RenderableType:
     for caution in ranking.cautions:
         head.append("\nCaution: ", style=f"bold {_BAD}")
         head.append(caution)
-    return Group(head, _indented(_steps(best, ascii_only)))
+    weakest = weakest_step(best) if len(best.steps) > 1 else 0
+    return Group(head, _indented(_steps(best.steps, ascii_only, weakest, "weakest step")))
 
 
-def _steps(chain: "ScoredChain", ascii_only: bool) -> Table:
-    """One row for each step: mark, reward, bar, text; the weakest is named."""
+def losing_to_rich(ranking: "Ranking", *, ascii_only: bool = False) -> RenderableType | None:
+    """A chain with another answer, up to the step where it breaks, for a rich console; None if none breaks."""
+    chain = losing_chain(ranking)
+    broken = first_bad_step(chain) if chain else None
+    if chain is None or broken is None:
+        return None
+    head = Text()
+    head.append("Losing chain: ", style="bold")
+    head.append(f"candidate [{chain.index}], answer {one_line(chain.answer or '')}, reward ")
+    head.append(f"{chain.reward(ranking.aggregate):.3f}", style="bold")
+    head.append(f", breaks at step {broken} of {len(chain.steps)}")
+    return Group(head, _indented(_steps(chain.steps[:broken], ascii_only, broken, "breaks here")))
+
+
+def _steps(steps: Sequence["ScoredStep"], ascii_only: bool, marked: int, note: str) -> Table:
+    """One row for each step: mark, reward, bar, text, and a note on the step of the number `marked`, from 1."""
     table = Table.grid(padding=(0, 1), expand=True)
     for width in (1, 5, _BAR):
         table.add_column(width=width, no_wrap=True)
     table.add_column(ratio=1, overflow="fold")
-    weakest = weakest_step(chain) if len(chain.steps) > 1 else 0
-    for number, step in enumerate(chain.steps, start=1):
+    for number, step in enumerate(steps, start=1):
         style = _GOOD if is_good(step.reward) else _BAD
         text = Text(one_line(step.text))
-        if number == weakest:
-            text.append("  <- weakest step", style=f"italic {style}")
+        if number == marked:
+            text.append(f"  <- {note}", style=f"italic {style}")
         mark = "+" if is_good(step.reward) else "-"
         bar = ("#" if ascii_only else "█") * round(step.reward * _BAR)
         empty = ("." if ascii_only else "░") * (_BAR - len(bar))
@@ -163,8 +190,11 @@ def _others(ranking: "Ranking", ascii_only: bool) -> list[RenderableType]:
         table.add_row(
             Text(f"[{chain.index}]"),
             Text(f"{'+' if is_good(reward) else '-'} {reward:.3f}", style=_GOOD if is_good(reward) else _BAD),
-            Text(one_line(chain.answer) if chain.answer else "none"),
-            Text(f"{weakest} of {len(chain.steps)} ({step.reward:.3f}): {_MARKER.sub('', one_line(step.text))}"),
+            Text(one_line(chain.answer) if chain.answer else "declines" if chain.declined else "none"),
+            Text(
+                f"{'cut off; ' if chain.truncated else ''}{weakest} of {len(chain.steps)} ({step.reward:.3f}): "
+                f"{_MARKER.sub('', one_line(step.text))}"
+            ),
         )
     return [_heading("\nOther chains, by reward"), _indented(table)]
 

@@ -1,78 +1,102 @@
-r"""From a chain of thought to the answer it gives, and from an answer to the key under which it votes.
+r"""From a chain of thought to the answer it gives, knowing the options of its question.
 
-The forms are those that the policies were told to end with (source: the project's facts on Med-PRM), tried in order,
-the last occurrence of a form winning:
+The rules are tried in order; the first that finds something decides. Scratch work (`strip_reasoning`) is not read.
 
-1. `\boxed{X}`;
-2. `answer is X`, or `correct (right, best) option (choice) is X`, with X a single letter;
-3. `Final Diagnosis: …` to the end of the line;
-4. `diagnosis is …` to the full stop;
-5. `Answer: X`, with X a single letter.
+| rule | with options | without |
+|---|---|---|
+| 1. last box that is closed and not empty | `\boxed{B}`, `\boxed{\text{B) CT}}` → B | `\boxed{5 mg}` → 5 mg |
+| 2. last tag or field for the answer | `<answer>B</answer>`, `{"answer": "CT"}` → B | `{"final_answer": "CT"}` → CT |
+| 3. last statement (`statements`) | `Answer: B`, `I would choose CT`, a last line `B) CT` → B | `Answer: B` → B |
+| 4. `Final Diagnosis: …` to the end of the line | | `## Final Diagnosis: Gout` → Gout |
+| 5. statement in words | | `the answer is 5 mg` → 5 mg |
+| 6. yes/no questions (`yes_no`) | `Therefore, yes, …` → the option `yes` | |
+| 7. what prose affirms (`affirmed`) | `the best test is a CT` → B | `the most likely diagnosis is gout.` → gout |
+| 8. declining (`declining`) | `the dose cannot be determined` → declined | the same |
 
-Of these, the options of 2 and all of 5 are not in the authors' code: they only find what would else be no answer.
+A letter that is no option gives no answer, nor do two answers in one statement (`A or C`). An answer in words that
+equals an option is that option. Statements that are supposed, denied or asked do not count (`if she were pregnant, the
+answer is C`). English, German, French, Spanish, Chinese, Japanese and Arabic are read (`answer_words`).
 
-Which letters count in 2 and 5 is this package's choice, since a wrong vote is worse than a missing one:
-
-- A letter in brackets always counts, in either case: `(b)` is `B`.
-- A bare letter must stand alone: not `B-cell`, `T cell`, `D-dimer`, `A's`, `B12`.
-- A bare `a`, `i` or `I` that more words follow is an article or a pronoun: `the answer is a common drug` gives nothing.
-- A bare capital with a full stop before the name of a pathogen is its genus: not `E. coli`, `S. aureus`.
+Why so careful: a wrong vote is worse than a missing one. What decides whether a bare letter counts is in `letters`.
 """
 
-import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 
 from medprm_scorer.errors import InputError
-from medprm_scorer.text.steps import strip_reasoning
+from medprm_scorer.text.affirmed import affirmed
+from medprm_scorer.text.answer_keys import normalize_answer
+from medprm_scorer.text.declining import DECLINES, declines_at_end
+from medprm_scorer.text.free_answers import FreeReader, concluded, final_diagnosis
+from medprm_scorer.text.letters import boxed_letter
+from medprm_scorer.text.option_answers import OptionReader
+from medprm_scorer.text.options import OptionSet, as_options, find_options
+from medprm_scorer.text.plain_text import plain
+from medprm_scorer.text.reasoning import strip_reasoning
+from medprm_scorer.text.statements import Value, stated
+from medprm_scorer.text.structured import last_boxed, last_field
+from medprm_scorer.text.yes_no import yes_or_no
 
-# All repeats are bounded or cannot overlap with what follows them: no pattern takes more than linear time.
-_BOXED = re.compile(r"\\boxed\s*\{\s*|\\[{}]|[{}]")
-_ANSWER_IS = re.compile(r"\b(?i:(?:answer|(?:correct|right|best)\s{1,4}(?:option|choice))\s{1,4}is)\b")
-_ANSWER_COLON = re.compile(r"\b(?i:answer)[*_]{0,3}\s?:")
-_LETTER = re.compile(
-    r"[\s:*_$`\"'“”‘’]{0,12}(?i:(?:option|choice)\s{1,4})?[*_$`]{0,4}"
-    r"(?P<open>[(\[{]\s?[*_]{0,2}(?i:(?:option|choice)\s{1,4})?)?(?P<letter>[A-Za-z])"
-)
-_CLOSED = re.compile(r"[*_]{0,2}\s?[)\]}]")
-_MORE_WORDS = re.compile(r"[ \t]+\S|\n[ \t]*[a-z]")
-_SPECIES = (  # of the pathogens that questions name by the initial of their genus
-    r"\.\s{1,4}(?:coli|aureus|epidermidis|saprophyticus|pneumoniae|pyogenes|agalactiae|viridans|bovis|faecalis|faecium"
-    r"|difficile|perfringens|tetani|botulinum|anthracis|cereus|monocytogenes|diphtheriae|aeruginosa|cepacia|mirabilis"
-    r"|marcescens|cloacae|influenzae|ducreyi|pertussis|meningitidis|gonorrhoeae|catarrhalis|baumannii|pylori|jejuni"
-    r"|cholerae|vulnificus|typhi|enterica|enteritidis|sonnei|flexneri|dysenteriae|enterocolitica|pestis|tularensis"
-    r"|henselae|quintana|burgdorferi|pallidum|interrogans|tuberculosis|leprae|avium|marinum|trachomatis|psittaci"
-    r"|burnetii|rickettsii|prowazekii|albicans|glabrata|auris|neoformans|fumigatus|flavus|capsulatum|dermatitidis"
-    r"|immitis|jirovecii|falciparum|vivax|malariae|ovale|gondii|lamblia|histolytica|vaginalis|cruzi|brucei|donovani"
-    r"|stercoralis|lumbricoides|vermicularis|solium|saginata|granulosus|mansoni|haematobium|hominis|genitalium)\b"
-)
-_IS_SPECIES = re.compile(_SPECIES)
-_NAME = re.compile(r" (?:cells?|wave|linked|coli|pylori|diff)\b")
-_FINAL_DIAGNOSIS = re.compile(r"\b(?i:final\s{1,4}diagnosis)[*_]{0,3}\s?:")
-_DIAGNOSIS_IS = re.compile(r"\b(?i:diagnosis\s{1,4}is)\b")
-_LINE = re.compile(r"[\s*_]*([^\n]*)")
-# neither the dot of `1.5` nor that of `E. coli` ends a sentence; that of `hepatitis B. Then` does
-_SENTENCE_END = re.compile(r"(?!(?<=\b[A-Z])\.\s[a-z])\.(?![^\W_])|\n")
-_LATEX_TEXT = re.compile(r"\\(?:text|textbf|textit|textrm|mathrm|mathbf|mathsf|mathit|boxed)\s*\{(.*)\}", re.DOTALL)
-_BOXED_OPTION = re.compile(r"\(([A-Za-z])\)(?:\s|\Z)|([A-Za-z])(?:\)(?:\s|\Z)|:\s|[.:)]?\Z|(?!" + _SPECIES + r")\.\s)")
-_NESTED_LATEX = 4  # wrappings that are taken off a boxed answer; a bound, so that hostile nesting costs nothing
+__all__ = ["DECLINED", "Options", "Reading", "extract_answer", "normalize_answer", "read", "read_answer", "read_given"]
 
-_BLANKS = "".join(filter(str.isspace, map(chr, range(0x3001))))  # all that `str.strip` takes, no-break spaces too
-_EDGES = _BLANKS + "*_#`$"
-_KEY_EDGES = " .,;:!?*_`\"'“”‘’«»()[]{}"
+DECLINED = "(declined)"
+"""What an answer function returns for a chain that says that there is no answer to be had."""
+
+Options = Mapping[str, str] | Sequence[str]
+"""The options of a question: texts by letter; or texts, which get the letters A, B, …."""
+
+
+@dataclass(frozen=True)
+class Reading:
+    """What a chain answers; the `repr` shows no text.
+
+    Args:
+        answer: The option's letter as the question has it, or a text; None if there is none.
+        declined: Whether the chain says that there is no answer to be had; never with an answer.
+    """
+
+    answer: str | None = field(default=None, repr=False)
+    declined: bool = False
+
+
+def read_answer(text: str, question: str | None = None, options: Options | None = None) -> str | None:
+    r"""Find the answer that a chain of thought gives, by the rules at the head of this module.
+
+    Args:
+        text: The whole chain.
+        question: The question; its options are read from it (`find_options`).
+        options: The options, if the question does not hold them: texts by letter, or texts that get A, B, ….
+
+    Returns:
+        With options: the letter of one of them, in the case of the question, or None. Without: a letter in upper case,
+        or the answer's words without markup around them, or None.
+
+    Raises:
+        InputError: The text is not a `str`, or the options are not two to ten texts.
+
+    Example:
+        >>> question = "Which test comes first?\n(A) CT\n(B) Ultrasound"
+        >>> read_answer("CT shows little here. Therefore, the best test is ultrasound.", question)
+        'B'
+        >>> print(read_answer("The answer is (D).", question))
+        None
+        >>> read_answer("The answer is ultrasound.", options=["CT", "Ultrasound"])
+        'B'
+        >>> read_answer("**Final answer:** 200 mg once daily")
+        '200 mg once daily'
+    """
+    return read(text, question, options).answer
 
 
 def extract_answer(text: str) -> str | None:
-    r"""Find the answer that a chain of thought gives.
-
-    Reasoning blocks (`<think>…</think>`) are looked into only if there is nothing else (`strip_reasoning`).
+    r"""Find the answer of a chain whose question is not known: `read_answer` without a question.
 
     Args:
         text: The whole chain.
 
     Returns:
-        An option letter, in upper case; else a boxed text or a diagnosis, as written but for markup around it; None if
-        the chain gives no answer in one of the forms.
+        An option letter, in upper case; else the answer's words, as written but for markup around them; None if the
+        chain gives no answer in one of the forms.
 
     Raises:
         InputError: The text is not a `str`.
@@ -87,144 +111,109 @@ def extract_answer(text: str) -> str | None:
         >>> print(extract_answer("The answer is a common drug."))
         None
     """
-    if not isinstance(text, str):
-        raise InputError(f"a chain must be text to find its answer, not {type(text).__name__}")
-    text = strip_reasoning(text).replace("\r\n", "\n").replace("\r", "\n")
-    return (
-        _last_boxed(text)
-        or _last_letter(_ANSWER_IS, text)
-        or _last_line(_FINAL_DIAGNOSIS, text)
-        or _last_sentence(_DIAGNOSIS_IS, text)
-        or _last_letter(_ANSWER_COLON, text)
-    )
+    return read(text).answer
 
 
-def normalize_answer(answer: str) -> str:
-    """The key under which answers are one vote.
-
-    Letter case, runs of whitespace, and punctuation, brackets, quotes and markdown marks at the two ends do not matter.
-    Signs do: `-5`, `5`, `<5` and `5%` are four answers.
+def read(text: str, question: str | None = None, options: Options | None = None) -> Reading:
+    """The same as `read_answer`, and whether the chain declines to answer.
 
     Args:
-        answer: An answer as written.
+        text: The whole chain.
+        question: The question.
+        options: The options; those of the question if None.
 
     Returns:
-        The key; if the answer is nothing but punctuation, that punctuation; "" only for a blank answer.
+        The reading.
+
+    Raises:
+        InputError: As `read_answer`.
 
     Example:
-        >>> normalize_answer("**(B).**") == normalize_answer("b")
+        >>> read("The documents do not contain enough information to answer.").declined
         True
-        >>> normalize_answer("Acute   Pancreatitis.")
-        'acute pancreatitis'
+        >>> read("The documents say little, but the answer is (B).")
+        Reading(declined=False)
     """
-    collapsed = " ".join(answer.casefold().split())
-    key = collapsed.rstrip(_KEY_EDGES)
-    bare = key.lstrip(_KEY_EDGES)
-    if bare[:1].isdecimal() and key[: len(key) - len(bare)].endswith("."):
-        bare = f".{bare}"  # `.5 mg` is not `5 mg`
-    return bare or collapsed
+    if not isinstance(text, str):
+        raise InputError(f"a chain must be text to find its answer, not {type(text).__name__}")
+    known = _known(question, options)
+    text = strip_reasoning(text).replace("\r\n", "\n").replace("\r", "\n")
+    return _among(text, known, question or "") if known else _free(text, question)
 
 
-def _last_boxed(text: str) -> str | None:
-    """The content of the last box that is closed and not empty; one pass, braces matched by a stack."""
-    last = None
-    opened: list[int | None] = []  # where the text in a box begins, spaces passed over; None for any other brace
-    for brace in _BOXED.finditer(text):
-        mark = brace.group()
-        if mark.startswith("\\boxed"):
-            opened.append(brace.end())
-        elif mark == "{":
-            opened.append(None)
-        elif mark == "}" and opened:
-            start = opened.pop()
-            if start is not None and start < brace.start():
-                last = (start, brace.start())
-    return _clean_boxed(text[slice(*last)]) if last else None
+def read_given(answer: str, question: str | None = None, options: Options | None = None) -> Reading:
+    """What an answer says that is known already, say from a field of structured output.
+
+    Args:
+        answer: The answer.
+        question: The question.
+        options: The options; those of the question if None.
+
+    Returns:
+        With options: the one that the answer names by letter or text, else none. Without: the answer as given.
+
+    Raises:
+        InputError: As `read_answer`.
+
+    Example:
+        >>> read_given("ultrasound", options=["CT", "Ultrasound"]).answer
+        'B'
+        >>> read_given("5 mg daily").answer
+        '5 mg daily'
+        >>> read_given("cannot be determined").declined
+        True
+    """
+    if not isinstance(answer, str):
+        raise InputError(f"an answer must be text, not {type(answer).__name__}")
+    known = _known(question, options)
+    bare = plain(answer).strip()
+    if known is None:
+        return Reading(None, declined=True) if DECLINES.match(bare) else Reading(answer if bare else None)
+    reader = OptionReader(known)
+    label = reader.alone(bare)
+    return Reading(label) if label is not None else _from(reader.value(bare, 0))
 
 
-def _clean_boxed(content: str) -> str | None:
-    """A letter in upper case if the box holds an option (`B`, `(B)`, `B) …`, `B: …`), else its text."""
-    for _ in range(_NESTED_LATEX):
-        content = content.strip(_EDGES)
-        wrapped = _LATEX_TEXT.fullmatch(content)
-        if wrapped is None or not _is_balanced(wrapped.group(1)):
-            break
-        content = wrapped.group(1)
-    content = content.strip(_EDGES)
-    option = _BOXED_OPTION.match(content)  # not `E. coli`: a dot counts at the end only
-    return (option.group(1) or option.group(2)).upper() if option else content or None
+def _known(question: str | None, options: Options | None) -> OptionSet | None:
+    if options is not None:
+        return as_options(options)
+    return find_options(question) if question else None
 
 
-def _is_balanced(content: str) -> bool:
-    depth = 0
-    for brace in re.finditer(r"(?<!\\)[{}]", content):
-        depth += 1 if brace.group() == "{" else -1
-        if depth < 0:
-            return False
-    return depth == 0
+def _among(text: str, options: OptionSet, question: str) -> Reading:
+    reader = OptionReader(options)
+    for content in (last_boxed(text), last_field(text)):
+        value = reader.value(plain(content), 0) if content else None
+        if value is not None:
+            return _from(value)
+    bare = plain(text)
+    value = stated(bare, reader)
+    if value is not None:
+        return _from(value)
+    declined = declines_at_end(bare)
+    if options.yes_no:
+        label, sure = yes_or_no(bare, options, question), True
+    else:
+        label, sure = affirmed(bare, options, reader.mentions)
+    return Reading(label) if label is not None and (sure or not declined) else Reading(None, declined)
 
 
-def _last_letter(form: re.Pattern[str], text: str) -> str | None:
-    last = None
-    for match in form.finditer(text):
-        option = _LETTER.match(text, match.end())
-        if option and _is_option(text, option):
-            last = option.group("letter").upper()
-    return last
+def _free(text: str, question: str | None) -> Reading:
+    boxed = last_boxed(text)
+    if boxed is not None:
+        return Reading(boxed_letter(boxed) or boxed)
+    reader = FreeReader()
+    content = last_field(text)
+    value = reader.value(plain(content), 0) if content else None
+    if value is not None:
+        return _from(value)
+    bare = plain(text)
+    value = stated(bare, reader)
+    if value is not None and (value.answer is None or len(value.answer) == 1):
+        return _from(value)
+    value = final_diagnosis(text) or value or concluded(bare, question)
+    return _from(value) if value else Reading(None, declines_at_end(bare))
 
 
-def _is_option(text: str, match: re.Match[str]) -> bool:
-    """Whether a letter after `answer is` is an option; the rules stand at the head of this module."""
-    letter, end = match.group("letter"), match.end()
-    if match.group("open") and _CLOSED.match(text, end):
-        return True
-    following = text[end : end + 2]
-    if following[:1].isalnum() or (following[:1] in ("-", "–", "—", "'", "’") and following[1:].isalnum()):
-        return False
-    if letter in "aiI" and _MORE_WORDS.match(text, end):
-        return False
-    return not (letter.isupper() and (_IS_SPECIES.match(text, end) or _NAME.match(text, end)))
-
-
-def _last_line(form: re.Pattern[str], text: str) -> str | None:
-    """What follows the form up to the end of the line; of the next line if the form ends its own."""
-    for match in reversed(list(form.finditer(text))):
-        line = _LINE.match(text, match.end())
-        content = line.group(1).strip(_EDGES) if line else ""
-        if content:
-            return content
-    return None
-
-
-def _last_sentence(form: re.Pattern[str], text: str) -> str | None:
-    """What follows the form up to a full stop or the end of the line."""
-    for match in reversed(list(form.finditer(text))):
-        stop = _SENTENCE_END.search(text, match.end())
-        content = text[match.end() : stop.start() if stop else len(text)].strip(_EDGES + ":")
-        if content:
-            return content
-    return None
-
-
-DECLINED = "(declined)"
-"""What an answer function returns for a chain that says that it cannot answer."""
-
-Options = Mapping[str, str] | Sequence[str]
-
-
-@dataclass(frozen=True)
-class Reading:
-    """What a chain answers."""
-
-    answer: str | None = field(default=None, repr=False)
-    declined: bool = False
-
-
-def read_given(answer: str, question: str | None = None, options: Options | None = None) -> Reading:  # noqa: ARG001
-    """An answer that is known already."""
-    return Reading(answer if answer.strip() else None)
-
-
-def read(text: str, question: str | None = None, options: Options | None = None) -> Reading:  # noqa: ARG001
-    """The answer."""
-    return Reading(extract_answer(text))
+def _from(value: Value | None) -> Reading:
+    return Reading(value.answer, value.declined) if value is not None else Reading()

@@ -1,20 +1,35 @@
 r"""From a chain of thought to the steps that the model judges one by one.
 
-The model was trained on chains split at `Step 1:`, `Step 2:`, … (the `marker` rule; source: the authors' prompt as
-recorded in the project's facts on Med-PRM, the same for the released test set). Chains written by other policies often
-have no such marker. For them the other rules find the author's own structure; which rule decided is part of the result:
+The model was trained on chains split at `Step 1:`, `Step 2:`, … (the `marker` rule; source: `prm_process_solution` in
+`python/3_test_dataset_sampling.py` of the authors' repository eth-medical-ai-lab/Med-PRM). Chains of other policies
+often have no such marker. For them the other rules find the author's own structure; which rule decided is part of the
+result. In the order in which `auto` tries them:
 
-- `given`       the caller passed the steps as a list.
-- `marker`      newlines become spaces, then a step starts at each `Step <number>:`; a `## ` before it is dropped.
-- `numbered`    a step starts at each line `1.`, `2.`, … (or `1)`, `2)`, …), all indented like the first.
-- `headings`    a step starts at each markdown heading (`# …` to `###### …`).
+- `json`        the steps of a JSON answer (`medprm_scorer.text.step_records`).
+- `marker`      newlines become spaces, then a step starts at each `Step <number>:` or `## Step <number>:`. Each step is
+                stripped, then every `## ` in it is deleted: `## Final Diagnosis: X` becomes `Final Diagnosis: X`. Text
+                before the first step, and a text without a marker, keep theirs. `auto` takes this rule if it finds the
+                very steps that a reader sees, and no markup is left at their ends: so in the form of training.
+- `labels`      a step starts at each label: `**Step 1:**`, `Step 1.`, `Schritt 1:`, `第一步：`
+                (`medprm_scorer.text.step_labels`). `As in Step 1: …` within a sentence starts none.
+- `table`       a step is a row of a markdown table.
+- `numbered`    a step starts at each line `1.`, `1)`, `(1)`, `1:`, …, or within prose at each sentence `1. …`.
+- `headings`    a step starts at each markdown heading, or at each line that starts with a bold title.
+- `bullets`     a step is an item of one list that is most of the text.
 - `paragraphs`  a step is a run of lines between blank lines.
+- `lines`       a step is a line, if each line ends a sentence.
+- `ordinals`    a step starts at each sentence that starts `First, …`, `Second, …`.
 - `whole`       the whole text is one step.
-- `tagged`      the text already carried the step tag (`steps_from_tagged`).
+
+Only if asked for: `sentences`, a step for each sentence. It is no rule of `auto`, since a reward for a sentence is not
+what the model was trained on. `given` and `tagged` follow from what is passed.
 
 In every rule `\n`, `\r\n` and `\r` each become one space (training replaced `\n` only; the other two are the same line
-end as written on other systems), each step is stripped, and all other inner whitespace stays as it is. Other Unicode
-line separators (U+2028 and so on) end no line here: training did not replace them.
+end as written on other systems), and each step is stripped. Other Unicode line separators (U+2028 and so on) end no
+line here: training did not replace them. Under `marker` and `whole` everything else stays as it is; the other rules
+also take off the markup of the layout (`medprm_scorer.text.step_markup`). A line that only gives the answer is part of
+the step before it. A list of sources or a disclaimer at the end (`medprm_scorer.text.closing_notes`) is not judged, but
+kept as `left_out`, under all rules but `marker` and `whole` asked for by name.
 """
 
 import re
@@ -22,17 +37,29 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 
 from medprm_scorer.errors import InputError
+from medprm_scorer.text.closing_notes import split_closing_notes
+from medprm_scorer.text.reasoning import strip_reasoning
+from medprm_scorer.text.step_labels import TRAINED_MARKER, is_trained_form, label_starts
+from medprm_scorer.text.step_layouts import (
+    bullets,
+    headings,
+    inline_numbered,
+    lines,
+    numbered,
+    ordinals,
+    paragraphs,
+    sentences,
+)
+from medprm_scorer.text.step_markup import Start, cut
+from medprm_scorer.text.step_records import read_record, table_steps
 
-SPLIT_RULES = ("auto", "marker", "numbered", "headings", "paragraphs", "whole")
+SPLIT_RULES = (
+    "auto", "marker", "labels", "json", "table", "numbered", "headings", "bullets", "paragraphs", "lines", "ordinals",
+    "sentences", "whole",
+)  # fmt: skip
 """The rules that `split_steps` takes; `given` and `tagged` follow from what is passed and cannot be asked for."""
 
-# None of these patterns can backtrack over more than the run of characters it has just read, so all are linear-time.
 _NEWLINE = re.compile(r"\r\n|\r")
-_MARKER = re.compile(r"(?:## )?(Step \d+:)")
-# `1.5 mg` at the start of a line is a dose and not an item; three digits keep int() away from hostile runs of digits
-_NUMBERED = re.compile(r"([ \t]*)(?:\*\*)?([0-9]{1,3})[.)](?![0-9])")
-_HEADING = re.compile(r" {0,3}#{1,6}[ \t]+\S")
-_REASONING_TAG = re.compile(r"<(/?)(?:think|thinking|reasoning)>", re.IGNORECASE)
 
 
 @dataclass(frozen=True)
@@ -41,22 +68,24 @@ class Steps:
 
     Args:
         front: Text before the first step, fed to the model without a tag of its own; "" if there is none.
-        steps: The steps, none blank, markers included (`Step 1: …`); empty if the chain is blank.
+        steps: The steps, none blank, labels included (`Step 1: …`); empty if the chain is blank.
         rule: The name of the rule that decided; see the module's list.
+        left_out: Text that is not judged: closing notes, or fields of JSON such as citations; "" if there is none. No
+            reward depends on it, so a caller should say that it was not checked.
     """
 
     front: str = field(repr=False)
     steps: tuple[str, ...] = field(repr=False)
     rule: str
+    left_out: str = field(default="", repr=False)
 
 
 def split_steps(chain: str | Sequence[str], rule: str = "auto") -> Steps:
     """Split a chain of thought into steps.
 
-    A list of steps is taken as it is (`given`). In a text, reasoning blocks are removed first (`strip_reasoning`).
-    Then `auto` splits by `marker` if there is at least one marker, exactly as in training; without one, it takes the
-    first of `numbered`, `headings` and `paragraphs` that finds at least two steps, else `whole`. A rule asked for by
-    name is used alone: if it does not apply, the text is one step (`whole`). So `marker` is the behaviour of training.
+    A list of steps is taken as it is (`given`). In a text, scratch work is removed first (`strip_reasoning`). A rule
+    asked for by name is used alone: if it does not apply, the text is one step (`whole`). So `marker` is the behaviour
+    of training.
 
     Args:
         chain: The whole chain of thought, or its steps.
@@ -73,6 +102,8 @@ def split_steps(chain: str | Sequence[str], rule: str = "auto") -> Steps:
         >>> split = split_steps(chain)
         >>> split.rule, split.front, split.steps
         ('marker', 'Let us see.', ('Step 1: Fever.', 'Step 2: The answer is (B)'))
+        >>> split_steps("**Step 1** - Fever.\\n\\n**Step 2** - As in Step 1: so (B).").steps
+        ('Step 1: Fever.', 'Step 2: As in Step 1: so (B).')
         >>> split_steps("1. Fever.\\n2. So (B).").steps
         ('1. Fever.', '2. So (B).')
         >>> split_steps("1. Fever.\\n2. So (B).", rule="marker").steps
@@ -82,24 +113,10 @@ def split_steps(chain: str | Sequence[str], rule: str = "auto") -> Steps:
         raise InputError(f"unknown step rule {rule!r}: choose one of {', '.join(SPLIT_RULES)}")
     if not isinstance(chain, str):
         return _given(chain)
-    text = _NEWLINE.sub("\n", strip_reasoning(chain))
-    flat = text.replace("\n", " ")
-    if not flat.strip():
+    text = _lines_of(strip_reasoning(chain))
+    if not text.strip():
         return Steps("", (), "whole")
-    if rule in ("auto", "marker"):
-        markers = list(_MARKER.finditer(flat))
-        if markers:
-            ends = [marker.start() for marker in markers[1:]] + [len(flat)]
-            steps = tuple(flat[marker.start(1) : end].strip() for marker, end in zip(markers, ends, strict=True))
-            return Steps(flat[: markers[0].start()].strip(), steps, "marker")
-    lines = text.split("\n")
-    for name, find_starts in _LINE_RULES.items():
-        if rule in ("auto", name):
-            starts = find_starts(lines)
-            if len(starts) >= 2:
-                items = [_join(lines[start:end]) for start, end in zip(starts, [*starts[1:], len(lines)], strict=True)]
-                return Steps(_join(lines[: starts[0]]), tuple(items), name)
-    return Steps("", (flat.strip(),), "whole")
+    return _automatic(text) if rule == "auto" else _by_name(text, rule)
 
 
 def steps_from_tagged(text: str, tag: str = " ки") -> Steps:
@@ -134,60 +151,82 @@ def steps_from_tagged(text: str, tag: str = " ки") -> Steps:
     return Steps("", tuple(step for step in map(_flatten, pieces) if step), "tagged")
 
 
-def strip_reasoning(text: str) -> str:
-    r"""Remove a reasoning model's scratch work, unless it is all there is.
-
-    Scratch work is what stands in `<think>…</think>`, `<thinking>…</thinking>` or `<reasoning>…</reasoning>`, in any
-    letter case; any closing tag ends the block, whatever opened it. A closing tag outside a block makes everything
-    before it scratch work, since some chat templates put the opening tag into the prompt; but not if a `Step <n>:`
-    stands there, so that a stray tag hides no step. A block that is never closed
-    was cut off: it counts as text, since dropping it could drop the whole chain. If nothing but scratch work is there,
-    only the tags are removed. These are this package's own rules; training had no such blocks.
-
-    Args:
-        text: A model's answer.
-
-    Returns:
-        The text unchanged if it has none of the tags; else what remains, stripped, with a newline in place of what was
-        removed.
-
-    Raises:
-        InputError: The text is not a `str`.
-
-    Example:
-        >>> strip_reasoning("<think>A? No, B.</think>Step 1: So (B).")
-        'Step 1: So (B).'
-        >>> strip_reasoning("<think>A? No, B.")
-        'A? No, B.'
-    """
-    if not isinstance(text, str):
-        raise InputError(f"a chain must be text or a sequence of texts, not {type(text).__name__}")
-    outside: list[str] = []
-    everything: list[str] = []
-    inside = marked = False
-    end = block = 0
-    for tag in _REASONING_TAG.finditer(text):
-        piece = text[end : tag.start()]
-        everything.append(piece)
-        if not inside:
-            outside.append(piece)
-            marked = marked or _MARKER.search(piece) is not None
-        if tag.group(1):
-            if not inside and not marked:
-                outside.clear()
-            inside = False
-        elif not inside:
-            inside, block = True, len(everything)
-        end = tag.end()
-    if not everything:
-        return text
-    everything.append(text[end:])
-    outside += everything[block:] if inside else [text[end:]]
-    return _join_pieces(outside) or _join_pieces(everything)
+_FINDERS: tuple[tuple[str, Callable[[str], list[Start]]], ...] = (
+    ("labels", label_starts),
+    ("numbered", numbered),
+    ("headings", headings),
+    ("bullets", bullets),
+    ("paragraphs", paragraphs),
+    ("lines", lines),
+    ("numbered", inline_numbered),
+    ("ordinals", ordinals),
+)
+"""What `auto` looks for in a text that is not in the form of training, in this order; each may be asked for alone."""
 
 
-def _join_pieces(pieces: list[str]) -> str:
-    return "\n".join(piece for piece in pieces if piece.strip()).strip()
+def _automatic(text: str, *, nested: bool = False) -> Steps:
+    """The steps by the first rule that applies; `nested`: a text out of JSON is not read as JSON again."""
+    reasoning, notes = split_closing_notes(text)
+    return (
+        (None if nested else _by_json(text))
+        or (None if notes or not is_trained_form(text) else _by_marker(text))
+        or _by_table(reasoning, notes)
+        or _by_layout(reasoning, notes, _FINDERS)
+        or _whole(reasoning, notes)
+    )
+
+
+def _by_name(text: str, rule: str) -> Steps:
+    if rule == "whole":
+        return _whole(text)
+    if rule == "marker":
+        return _by_marker(text)
+    if rule == "json":
+        return _by_json(text) or _whole(text)
+    reasoning, notes = split_closing_notes(text)
+    if rule == "table":
+        return _by_table(reasoning, notes) or _whole(reasoning, notes)
+    finders = [(name, find) for name, find in (*_FINDERS, ("sentences", sentences)) if name == rule]
+    return _by_layout(reasoning, notes, finders) or _whole(reasoning, notes)
+
+
+def _by_marker(text: str) -> Steps:
+    """As in training."""
+    flat = text.replace("\n", " ")
+    starts = [marker.start() for marker in TRAINED_MARKER.finditer(flat)]
+    if not starts:
+        return _whole(text)
+    steps = [flat[start:end] for start, end in zip(starts, [*starts[1:], len(flat)], strict=True)]
+    return Steps(flat[: starts[0]].strip(), tuple(step.strip().replace("## ", "") for step in steps), "marker")
+
+
+def _by_json(text: str) -> Steps | None:
+    record = read_record(text)
+    if record is None:
+        return None
+    inner = Steps("", record.steps, "given") if record.steps else _automatic(_lines_of(record.reasoning), nested=True)
+    steps = (*inner.steps[:-1], f"{inner.steps[-1]} {record.rest}".strip())
+    return Steps(inner.front, steps, "json", "\n".join(filter(None, (inner.left_out, record.left_out))))
+
+
+def _by_table(text: str, notes: str) -> Steps | None:
+    table = table_steps(text)
+    return Steps(*table, "table", notes) if table else None
+
+
+def _by_layout(text: str, notes: str, finders: Sequence[tuple[str, Callable[[str], list[Start]]]]) -> Steps | None:
+    """By the first of the rules that finds two steps, or one label; None if none does."""
+    for rule, find in finders:
+        starts = find(text)
+        if starts:
+            front, steps = cut(text, starts)
+            if len(steps) >= (1 if rule == "labels" else 2):
+                return Steps(front, steps, rule, notes)
+    return None
+
+
+def _whole(text: str, left_out: str = "") -> Steps:
+    return Steps("", (text.replace("\n", " ").strip(),), "whole", left_out)
 
 
 def _given(chain: object) -> Steps:
@@ -204,37 +243,9 @@ def _given(chain: object) -> Steps:
     return Steps("", tuple(steps), "given")
 
 
+def _lines_of(text: str) -> str:
+    return _NEWLINE.sub("\n", text)
+
+
 def _flatten(text: str) -> str:
-    return _NEWLINE.sub("\n", text).replace("\n", " ").strip()
-
-
-def _join(lines: Sequence[str]) -> str:
-    return " ".join(lines).strip()
-
-
-def _numbered_starts(lines: Sequence[str]) -> list[int]:
-    """Lines numbered 1, 2, 3, …; a line out of turn, or indented otherwise (a list within a list), is plain text."""
-    starts: list[int] = []
-    indent = ""
-    for place, line in enumerate(lines):
-        item = _NUMBERED.match(line)
-        if item and int(item.group(2)) == len(starts) + 1 and (not starts or item.group(1) == indent):
-            indent = item.group(1)
-            starts.append(place)
-    return starts
-
-
-def _heading_starts(lines: Sequence[str]) -> list[int]:
-    return [place for place, line in enumerate(lines) if _HEADING.match(line)]
-
-
-def _paragraph_starts(lines: Sequence[str]) -> list[int]:
-    blank = [True] + [not line.strip() for line in lines]
-    return [place for place in range(len(lines)) if blank[place] and not blank[place + 1]]
-
-
-_LINE_RULES: dict[str, Callable[[Sequence[str]], list[int]]] = {
-    "numbered": _numbered_starts,
-    "headings": _heading_starts,
-    "paragraphs": _paragraph_starts,
-}
+    return _lines_of(text).replace("\n", " ").strip()

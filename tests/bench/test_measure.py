@@ -6,19 +6,21 @@ from types import SimpleNamespace
 
 import pytest
 import torch
+from rich.console import Console
 
+from benchmarks.speed_parts import SpeedBench, SpeedPlan
+from benchmarks.speed_report import to_markdown
 from medprm_scorer import cli
 from medprm_scorer.bench.baselines import card, padded, useful_flops
-from medprm_scorer.bench.measure import Bench, BenchPlan, prompt_tokens
-from medprm_scorer.bench.report import to_rich
+from medprm_scorer.bench.measure import prompt_tokens
+from medprm_scorer.bench.report import cells, to_rich
 from medprm_scorer.bench.workload import SHAPES, STEPS, Requests, make_model, make_scorer
-from medprm_scorer.local.memory import batch_tokens, bytes_per_token, free_memory, is_out_of_memory
-from medprm_scorer.local.peak_memory import PeakMemory
+from medprm_scorer.local.memory import PeakMemory, batch_tokens, bytes_per_token, free_memory, is_out_of_memory
 from medprm_scorer.local.reward_head import RewardHead
 from tests.local.test_engine import count_tokens
 
 CPU = torch.device("cpu")
-PLAN = BenchPlan("tiny", dtype="float32", candidates=(3,), rounds=1, questions=3, calls=3, session=2, errors=2,
+PLAN = SpeedPlan("tiny", dtype="float32", candidates=(3,), rounds=1, questions=3, calls=3, session=2, errors=2,
                  document_tokens=120)  # fmt: skip
 
 
@@ -71,7 +73,7 @@ def test_the_ways_that_are_compared_compute_the_same_rewards(tiny):
 
 
 def test_all_figures_are_there_and_can_be_printed(capsys):
-    found = json.loads(json.dumps(Bench(PLAN, lambda _: None).run()))
+    found = json.loads(json.dumps(SpeedBench(PLAN, lambda _: None).run()))
     (line,) = found["one_question"]
     assert line["tokens_run"] <= line["tokens_unique"] < line["tokens_card"]
     assert line["seconds"] > 0
@@ -81,12 +83,15 @@ def test_all_figures_are_there_and_can_be_printed(capsys):
     assert found["packed"]["arank_over_rank_many"] > 0
     assert len(found["session"]["ratio_by_step"]) == STEPS
     assert found["errors"]["float32_against_plain"] < 1e-5
-    from rich.console import Console
-
-    Console(width=130).print(to_rich(found))
+    Console(width=80).print(to_rich(found))
     text = capsys.readouterr().out
     assert "One question" in text
-    assert "concurrent arank calls" in text
+    assert max(map(len, text.splitlines())) <= 80
+    for figure in cells(line):
+        assert figure in text.split()
+    markdown = to_markdown(found)
+    assert f"| {' | '.join(cells(line))} |" in markdown
+    assert "concurrent arank calls" in markdown
 
 
 def test_the_command(capsys):
@@ -95,7 +100,7 @@ def test_the_command(capsys):
     assert cli.main(["bench", "--shape", "tiny", "--n", "2", "--rounds", "1", "--device", "cpu", "--json"]) == 0
     found = json.loads(capsys.readouterr().out)
     assert found["plan"]["candidates"] == [2]
-    assert found["session"] is None
+    assert set(found) == {"machine", "plan", "one_question", "matrix_tflops"}
 
 
 # ---------------------------------------------------------------- memory

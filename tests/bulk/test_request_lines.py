@@ -89,7 +89,7 @@ def test_damaged_gzip(path):
     for damage in (content[:-9], content[:3000]):
         path.write_bytes(damage)
         read = 0
-        with pytest.raises(InputError, match="cannot read"):  # noqa: PT012
+        with pytest.raises(InputError, match="the gzip file was cut short"):  # noqa: PT012
             for line in read_request_lines(path):
                 assert decode_line(line.text) == {"a": read}
                 read += 1

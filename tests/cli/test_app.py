@@ -25,7 +25,7 @@ SECRET = "Mrs Example, born 1950"
 REQUEST = {
     "id": "q1",
     "question": "Which? (A) (B)",
-    "documents": ["One document."],
+    "documents": ["One document.", "Another one."],
     "candidates": ["Step 1: X.\nStep 2: The answer is (A)", "Step 1: The answer is (B)", "", "Step 1: Y, so (A)"],
 }
 # A process whose model is a stand-in, for what must be tried in a process of its own but not with a model
@@ -248,8 +248,24 @@ def test_html_is_written_beside_the_text(fake, capsys, request_file, tmp_path):
     fake()
     page = tmp_path / "out.html"
     assert cli.main(["rank", request_file, "--html", str(page)]) == 0
-    assert page.read_text(encoding="utf-8") == example_ranking().to_html()
+    assert page.read_text(encoding="utf-8") == example_ranking().to_html(REQUEST["documents"])
     assert "Answer: C" in capsys.readouterr().out
+
+
+def test_html_takes_the_place_of_a_page_and_of_nothing_else(fake, capsys, request_file, tmp_path):
+    prm = fake()
+    page = tmp_path / "out.html"
+    for _ in range(2):
+        assert cli.main(["rank", request_file, "--html", str(page)]) == 0
+    data = tmp_path / "data.jsonl"
+    data.write_text('{"question": "Which?"}')
+    prm.loaded = None
+    for mistaken in (request_file, str(data)):
+        before = Path(mistaken).read_bytes()
+        assert cli.main(["rank", request_file, "--html", mistaken]) == 2
+        assert_one_error_line(capsys.readouterr().err, "no page of medprm")
+        assert Path(mistaken).read_bytes() == before
+    assert prm.loaded is None
 
 
 def test_html_that_cannot_be_written(fake, capsys, request_file, tmp_path):
@@ -327,7 +343,7 @@ def test_rank_with_the_demo_model(request_file, tmp_path):
     assert ranking.chains[-1].index == 2  # the blank candidate
     assert ranking.chains[-1].error is not None
     assert [line.split(":")[1].strip() for line in result.stderr.splitlines()] == ["demo model"]
-    assert page.read_text(encoding="utf-8") == ranking.to_html()
+    assert page.read_text(encoding="utf-8") == ranking.to_html(REQUEST["documents"])
 
 
 def test_demo():
@@ -335,6 +351,8 @@ def test_demo():
     assert result.returncode == 0, result.stderr
     assert result.stderr == ""
     assert "Right answer:" in result.stdout
+    shown = " ".join(result.stdout.split())
+    assert shown.count("<- breaks here") == shown.count("Losing chain: ") > 0
     assert re.search(r"Right answers: \d+ of \d+ with rewards, \d+ of \d+ by majority vote\.", result.stdout)
     command = result.stdout.strip().splitlines()[-1].split()
     assert Path(command[0]).name == "medprm"

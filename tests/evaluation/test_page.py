@@ -2,11 +2,12 @@ import re
 import sys
 
 import pytest
-from hypothesis import given, settings
+from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
 from medprm_scorer.evaluation.page import to_html
-from medprm_scorer.evaluation.report import sheets
+from medprm_scorer.evaluation.report import headline, provenance
+from medprm_scorer.evaluation.report_tables import sheets
 from medprm_scorer.text.sanitize import clean_text
 from tests.support.evaluations import (
     HOSTILE,
@@ -15,6 +16,7 @@ from tests.support.evaluations import (
     empty_evaluation,
     example_evaluation,
     hostile_evaluation,
+    traced_evaluation,
 )
 from tests.support.pages import Page
 
@@ -117,7 +119,17 @@ def test_page_is_the_same_twice():
     assert to_html(example_evaluation()) == to_html(example_evaluation())
 
 
+def test_headline_and_provenance_are_on_the_page(no_matplotlib):
+    evaluation = traced_evaluation()
+    page = to_html(evaluation)
+    assert f"<h1>{headline(evaluation)}</h1>" in page
+    for line in provenance(evaluation):
+        assert line in Page(page).shown
+
+
 @settings(max_examples=25, deadline=None)
+@example("\x1f", "\x1f")  # which `str.strip` takes for a blank
+@example(" \x85\u2028", "\x1c")
 @given(st.text(max_size=80), st.text(max_size=20))
 def test_any_text_nests_and_is_inert(question, answer):
     patch = pytest.MonkeyPatch()

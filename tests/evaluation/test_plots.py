@@ -8,21 +8,29 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from medprm_scorer.errors import InputError
+from medprm_scorer.errors import InputError, OutputError
 from medprm_scorer.evaluation.plots import (
     check_plot_path,
-    reliability_figure,
     save_figure,
     save_scaling_plot,
     scaling_figure,
     scaling_svg,
 )
-from tests.support.evaluations import SIZES, cells, empty_evaluation, example_evaluation, hostile_evaluation
+from tests.support.evaluations import (
+    SIZES,
+    cells,
+    empty_evaluation,
+    example_evaluation,
+    hostile_evaluation,
+    rewardless_evaluation,
+    source,
+    traced_evaluation,
+)
 
 pytest.importorskip("matplotlib")
+from matplotlib.text import Text
 
-NAMES = ["oracle", "weighted vote", "best-of-n", "majority vote", "single"]
-BINS = [(0.05, 0.1, 300), (0.5, 0.0, 0), (0.55, 0.4, 20), (0.95, 0.99, 4000)]
+NAMES = ["oracle", "weighted vote", "best of n", "majority vote", "single"]
 
 
 def with_sizes(sizes):
@@ -35,17 +43,27 @@ def curves(figure):
     return {line.get_label(): line for line in figure.axes[0].lines}
 
 
+def legend_of(figure):
+    [legend] = figure.subfigs[0].legends
+    return legend
+
+
+def panels(figure):
+    """The small panels by their titles."""
+    return {axes.get_title(loc="left").split("\n")[0]: axes for axes in figure.axes[1:]}
+
+
 def boxes(figure):
     """Boxes of the legend, the axes without their labels, and all visible labels of the x axis, in pixels."""
     figure.draw_without_rendering()
-    [legend] = figure.legends
+    legend = legend_of(figure)
     labels = [text for text in figure.axes[0].get_xticklabels() if text.get_text()]
     return legend.get_window_extent(), figure.axes[0].get_window_extent(), [t.get_window_extent() for t in labels]
 
 
 def texts(figure):
     figure.draw_without_rendering()
-    found = [figure.axes[0].title, *(text for legend in figure.legends for text in legend.get_texts())]
+    found = [figure.axes[0].title, *legend_of(figure).get_texts(), *figure.findobj(Text)]
     for axes in figure.axes:
         found += [
             axes._left_title,
@@ -58,14 +76,14 @@ def texts(figure):
 
 
 def test_ticks_stand_exactly_at_the_sizes_on_a_log_axis():
-    [axes] = scaling_figure(example_evaluation()).axes
+    axes = scaling_figure(example_evaluation()).axes[0]
     assert axes.get_xscale() == "log"
     assert list(axes.get_xticks()) == SIZES
     assert [label.get_text() for label in axes.get_xticklabels()] == [str(n) for n in SIZES]
     assert list(axes.get_xticks(minor=True)) == []
 
 
-def test_curves_are_the_cells_in_percent_each_with_a_shade():
+def test_curves_are_the_cells_in_percent_and_the_ends_have_no_shade():
     evaluation = example_evaluation()
     figure = scaling_figure(evaluation)
     found = curves(figure)
@@ -75,9 +93,10 @@ def test_curves_are_the_cells_in_percent_each_with_a_shade():
         assert list(found[name].get_xdata()) == SIZES
         assert list(found[name].get_ydata()) == pytest.approx(expected)
     shades = figure.axes[0].collections
-    assert len(shades) == 5
+    assert len(shades) == 3
     highest = max(point[1] for point in shades[-1].get_paths()[0].vertices)
-    assert highest == pytest.approx(100 * max(c.accuracy.high for c in evaluation.total.cells))
+    votes = [c for c in evaluation.total.cells if c.choice == "weighted_vote"]
+    assert highest == pytest.approx(100 * max(c.accuracy.high for c in votes))
 
 
 def test_curves_differ_in_colour_and_marker_and_line():
@@ -89,7 +108,7 @@ def test_curves_differ_in_colour_and_marker_and_line():
 
 def test_legend_is_in_the_order_of_the_curves_and_title_counts_questions():
     figure = scaling_figure(example_evaluation())
-    assert [text.get_text() for text in figure.legends[0].get_texts()] == NAMES
+    assert [text.get_text() for text in legend_of(figure).get_texts()] == NAMES
     assert "2,670 questions" in figure.axes[0].get_title(loc="left")
     assert "%" in figure.axes[0].get_ylabel()
 
@@ -107,11 +126,56 @@ def test_legend_is_off_the_axes_and_labels_do_not_touch(sizes):
     assert axes.width > figure.bbox.width / 2
 
 
+@pytest.mark.filterwarnings("ignore:Glyph")
 def test_no_text_is_smaller_than_9_points_and_dots_suffice():
-    for figure in (scaling_figure(example_evaluation()), reliability_figure(BINS, 0.03, "Steps")):
-        assert figure.dpi >= 150
-        assert min(text.get_fontsize() for text in texts(figure)) >= 9
-        assert min(legend.get_title().get_fontsize() for legend in figure.legends) >= 9
+    figure = scaling_figure(hostile_evaluation())
+    assert figure.dpi >= 150
+    assert min(text.get_fontsize() for text in texts(figure)) >= 9
+    assert legend_of(figure).get_title().get_fontsize() >= 9
+
+
+def test_each_source_has_a_small_panel_with_its_own_figures():
+    evaluation = example_evaluation()
+    found = panels(scaling_figure(evaluation))
+    assert list(found) == ["medqa", "medbullets", "mmlu"]
+    for part, axes in zip(evaluation.sources, found.values(), strict=True):
+        lines = {line.get_label(): list(line.get_ydata()) for line in axes.lines}
+        expected = [100 * part.cell(n, "weighted_vote", "min").accuracy.value for n in SIZES]
+        assert lines["weighted vote"] == pytest.approx(expected)
+        assert axes.get_title(loc="left").endswith(f"{part.questions:,} questions")
+        assert axes.get_ylim() == found["medqa"].get_ylim()  # so that panels can be compared
+    [axes] = scaling_figure(example_evaluation(sources=evaluation.sources[:1])).axes
+    assert axes.get_xlabel()
+
+
+def test_every_aggregate_has_a_panel_unless_one_is_asked_for():
+    evaluation = hostile_evaluation(["min", "last", "max"])
+    found = panels(scaling_figure(evaluation))
+    assert list(found)[:2] == ["chain reward = last", "chain reward = max"]
+    lines = {line.get_label(): list(line.get_ydata()) for line in found["chain reward = max"].lines}
+    expected = [100 * evaluation.total.cell(n, "weighted_vote", "max").accuracy.value for n in SIZES]
+    assert lines["weighted vote"] == pytest.approx(expected)
+    assert not any("chain reward" in title for title in panels(scaling_figure(evaluation, "max")))
+
+
+def test_many_sources_are_counted_and_the_first_ones_drawn():
+    many = [source(f"source {place}", 10, [1, 8], ["min"], place) for place in range(25)]
+    figure = scaling_figure(example_evaluation(sources=many, sizes=[1, 8]))
+    assert len(figure.axes) == 1 + 18
+    assert "the first 18 of 25 data sources" in figure.get_supxlabel()
+
+
+def test_a_figure_that_is_passed_on_says_what_it_is_of():
+    figure = scaling_figure(traced_evaluation())
+    assert "med_prm_test.json, SHA-256 abababababababab…" in figure.get_supxlabel()
+    assert "medprm 0.1.0, 2026-11-26" in figure.get_supxlabel()
+    assert "rewards by dmis-lab/" in figure.axes[0].get_title(loc="left")
+
+
+def test_without_rewards_three_curves_are_drawn():
+    figure = scaling_figure(rewardless_evaluation())
+    assert set(curves(figure)) == {"single", "majority vote", "oracle"}
+    assert "chain reward" not in figure.axes[0].get_title(loc="left")
 
 
 def test_one_n_draws_bars_beside_each_other():
@@ -129,7 +193,7 @@ def test_other_aggregate_is_another_curve_and_unknown_ones_are_refused():
     assert list(first["weighted vote"].get_ydata()) != list(other["weighted vote"].get_ydata())
     assert list(first["oracle"].get_ydata()) == list(other["oracle"].get_ydata())
     expected = [100 * evaluation.total.cell(n, "best_of_n", "max").accuracy.value for n in SIZES]
-    assert list(other["best-of-n"].get_ydata()) == pytest.approx(expected)
+    assert list(other["best of n"].get_ydata()) == pytest.approx(expected)
     with pytest.raises(InputError, match="no aggregate 'median'"):
         scaling_figure(evaluation, "median")
 
@@ -199,7 +263,7 @@ def test_unwritable_file_is_one_sentence(tmp_path, monkeypatch):
         raise PermissionError(13, "Permission denied")
 
     monkeypatch.setattr("pathlib.Path.write_bytes", refuse)
-    with pytest.raises(InputError, match=r"cannot write .*curve\.svg: Permission denied"):
+    with pytest.raises(OutputError, match=r"cannot write .*curve\.svg: Permission denied"):
         save_figure(scaling_figure(with_sizes([8])), tmp_path / "curve.svg")
 
 
@@ -208,7 +272,6 @@ def test_missing_matplotlib_says_how_to_get_it(tmp_path, monkeypatch):
     for call in (
         lambda: scaling_figure(example_evaluation()),
         lambda: scaling_svg(example_evaluation()),
-        lambda: reliability_figure(BINS, 0.03, "Steps"),
         lambda: check_plot_path(tmp_path / "curve.png"),
     ):
         with pytest.raises(InputError, match=r'^plots need matplotlib: pip install "medprm\[plot\]"$'):
@@ -218,36 +281,6 @@ def test_missing_matplotlib_says_how_to_get_it(tmp_path, monkeypatch):
 def test_importing_plots_does_not_import_matplotlib():
     code = "import sys, medprm_scorer.evaluation.plots; sys.exit('matplotlib' in sys.modules)"
     assert subprocess.run([sys.executable, "-c", code], check=False).returncode == 0
-
-
-def test_reliability_shows_the_filled_bins_over_their_counts(tmp_path):
-    figure = reliability_figure(BINS, 0.0312, "Steps $x$ \x1b[31m")
-    top, below = figure.axes
-    observed = curves(figure)["observed"]
-    assert list(observed.get_xdata()) == [0.05, 0.55, 0.95]
-    assert list(observed.get_ydata()) == [0.1, 0.4, 0.99]
-    heights = [segment[1][1] for segment in below.collections[0].get_segments()]
-    assert heights == [300, 20, 4000]
-    assert "ECE 0.031, count 4,320" in below.get_xlabel()
-    assert top.get_title(loc="left") == "Steps $x$ �[31m"
-    figure.draw_without_rendering()
-    legend = figure.legends[0].get_window_extent()
-    assert not any(legend.overlaps(axes.get_tightbbox()) for axes in (top, below))
-    save_figure(figure, tmp_path / "reliability.svg")
-    assert (tmp_path / "reliability.svg").stat().st_size > 5000
-
-
-@pytest.mark.parametrize("bad", [(1.1, 0.5, 3), (0.5, -0.1, 3), (0.5, float("nan"), 3), (0.5, 0.5, -1)])
-def test_bins_out_of_range_are_refused_by_their_place(bad):
-    with pytest.raises(InputError, match=r"bins\[1\]"):
-        reliability_figure([BINS[0], bad], 0.1, "Steps")
-    with pytest.raises(InputError, match="ece"):
-        reliability_figure(BINS, float("nan"), "Steps")
-
-
-def test_no_bins_still_draw(tmp_path):
-    save_figure(reliability_figure([], 0.0, "Nothing"), tmp_path / "none.png")
-    assert (tmp_path / "none.png").stat().st_size > 1000
 
 
 @settings(max_examples=8, deadline=None)

@@ -245,7 +245,10 @@ def test_files_that_cannot_be_read(tmp_path, file):
     assert "directory" in refusal(tmp_path)[1]
     refusal(tmp_path / "null\0.json")
     broken = file(gzip.compress(json.dumps([{"a": SECRET * 99}] * 99).encode())[:-20])
-    refusal(broken)
+    assert refusal(broken)[1] == "the gzip file was cut short: copy or download it again"
+    whole = bytearray(gzip.compress(json.dumps([{"a": SECRET * 99}] * 99).encode()))
+    whole[-6] ^= 1  # its checksum
+    assert refusal(file(bytes(whole)))[1] == "the gzip file is damaged: copy or download it again"
     for path in (tmp_path / "missing.json", tmp_path / "null\0.json"):
         with pytest.raises(InputError):
             file_size(path)

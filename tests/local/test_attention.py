@@ -38,7 +38,7 @@ def make(begin, stop, dtype=torch.float32):
     def pair(tokens):
         return tuple(torch.randn(KEY_HEADS, tokens, SIZE, dtype=dtype) for _ in range(2))
 
-    before = [pair(piece.length) for piece in pieces if not piece.own]
+    before = [pair(piece.length) for piece in pieces if not piece.in_row]
     return queries, pair(stop - begin), before, Row(pieces, stop - begin, torch.device("cpu"))
 
 
@@ -46,17 +46,17 @@ def loop(queries, own, before, row, asking):
     """Token by token, from the definition: a token sees the tokens of its path up to itself."""
     keys, values = (torch.cat([*(pair[side] for pair in before), own[side]], 1) for side in (0, 1))
     offset, spans = 0, []
-    for piece in (piece for piece in row.pieces if not piece.own):
+    for piece in (piece for piece in row.pieces if not piece.in_row):
         spans.append((offset, piece))
         offset += piece.length
     result = []
     for query, place in zip(queries.transpose(0, 1), asking, strict=True):
-        seen = [at + i for at, piece in spans if piece.begin <= place < piece.stop for i in range(piece.length)]
-        for piece in (piece for piece in row.pieces if piece.own):
+        seen = [at + i for at, piece in spans if piece.start <= place < piece.end for i in range(piece.length)]
+        for piece in (piece for piece in row.pieces if piece.in_row):
             seen += [
-                offset + piece.begin + i
+                offset + piece.start + i
                 for i in range(piece.length)
-                if piece.begin + i <= place < piece.stop
+                if piece.start + i <= place < piece.end
             ]  # fmt: skip
         heads = []
         for head, one in enumerate(query):

@@ -16,7 +16,7 @@ from medprm_scorer.encoding import EncodedChain, EncodedPrompt
 from medprm_scorer.errors import InputError, ModelError, ScoringError
 from medprm_scorer.local.attention import ATTENTIONS, Row, mask_attention
 from medprm_scorer.local.engine import PlainEngine, TransformersEngine
-from medprm_scorer.local.kv_cache import KeptValues
+from medprm_scorer.local.kv_cache import KVCache
 from medprm_scorer.local.reward_head import RewardHead
 from tests.support.llama3 import random_llama
 
@@ -129,16 +129,20 @@ def test_models_like_llama_are_run_too(kind):
     engine = TransformersEngine(other, PLUS, MINUS, 64)
     prompts = [prompt(*(chain(seed, 40, 3) for seed in range(1, 5)), prefix=100)]
     engine.check_against_plain(prompts[0])
-    assert (engine.attention, engine._pass.narrow) == ("paths", True)
+    assert (engine.attention, engine._forward.last_layer_at_tags_only) == ("paths", True)
     assert_same(engine.score(prompts), PlainEngine(other, PLUS, MINUS).score(prompts))
 
 
-def test_the_model_is_left_as_it_was_and_others_may_use_it_meanwhile():
+@pytest.mark.parametrize("implementation", ["sdpa", "eager"])
+def test_others_may_use_the_model_meanwhile_and_it_is_never_changed(implementation):
     llama = model()
-    before, hooks = llama.config._attn_implementation, dict(llama.model.layers[-1]._forward_pre_hooks)
-    ids = torch.arange(8, 48)[None]
+    llama.set_attn_implementation(implementation)
+    hooks = dict(llama.model.layers[-1]._forward_pre_hooks)
+    ids = torch.arange(2, 50).view(2, 24)
+    mask = torch.ones_like(ids)
+    mask[0, :9] = 0  # padded, as generation in batches is
     with torch.inference_mode():
-        expected = llama(ids).logits
+        expected = llama(ids, attention_mask=mask).logits
     engine, other = TransformersEngine(llama, PLUS, MINUS, 64), TransformersEngine(llama, MINUS, PLUS, 64)
     one = [prompt(*(chain(seed, 40, 3) for seed in range(1, 6)), prefix=100)]
     alone = engine.score(one), other.score(one)
@@ -148,19 +152,144 @@ def test_the_model_is_left_as_it_was_and_others_may_use_it_meanwhile():
     def use():
         while not stop.is_set():
             with torch.inference_mode():
-                found.append((llama(ids).logits - expected).abs().max().item())
+                found.append((llama(ids, attention_mask=mask).logits - expected).abs().max().item())
 
     with ThreadPoolExecutor(3) as pool:
         using = pool.submit(use)
-        for _ in range(10):
-            calls = pool.submit(engine.score, one), pool.submit(other.score, one)
-            assert tuple(call.result() for call in calls) == alone
-        stop.set()
+        try:
+            for _ in range(10):
+                calls = pool.submit(engine.score, one), pool.submit(other.score, one)
+                assert tuple(call.result() for call in calls) == alone
+        finally:
+            stop.set()
         using.result()
     assert found
     assert max(found) < 1e-4
-    assert llama.config._attn_implementation == before
+    with torch.inference_mode():
+        assert torch.equal(llama(ids, attention_mask=mask).logits, expected)
     assert dict(llama.model.layers[-1]._forward_pre_hooks) == hooks
+
+
+@pytest.mark.parametrize(
+    "modes",
+    [
+        lambda: torch.autocast("cpu", dtype=torch.bfloat16),
+        lambda: torch.device("meta"),
+        torch.enable_grad,
+        torch.inference_mode,
+        lambda: default_dtype(torch.float64),
+    ],
+    ids=["autocast", "default device", "grad", "inference", "default dtype"],
+)
+def test_what_a_caller_sets_for_itself_changes_no_reward(modes):
+    llama = model()
+    one = [prompt(*(chain(seed, 40, 3) for seed in range(1, 6)), prefix=100)]
+    engine, plain = TransformersEngine(llama, PLUS, MINUS, 64), PlainEngine(llama, PLUS, MINUS)
+    expected, twin = engine.score(one), plain.score(one)
+    with modes():
+        assert engine.score(one) == expected
+        session = engine.open_session(one[0].prefix)
+        assert_same([session.score(one[0].chains)], expected)
+        assert plain.score(one) == twin
+
+
+@contextmanager
+def default_dtype(dtype):
+    before = torch.get_default_dtype()
+    torch.set_default_dtype(dtype)
+    try:
+        yield
+    finally:
+        torch.set_default_dtype(before)
+
+
+def test_models_that_share_a_configuration_score_at_the_same_time():
+    """The first pass ends while the second is in the middle, in another thread."""
+    one = model()
+    other = type(one)(one.config).eval()
+    assert one.config is other.config
+    asked = [prompt(*(chain(seed, 40, 3) for seed in range(1, 6)), prefix=100)]
+    engines = [TransformersEngine(llama, PLUS, MINUS) for llama in (one, other)]
+    expected = [engine.score(asked) for engine in engines]
+    second_runs, first_done = threading.Event(), threading.Event()
+    hooks = [
+        one.model.layers[1].register_forward_pre_hook(lambda *_: assert_set(second_runs)),
+        other.model.layers[1].register_forward_pre_hook(lambda *_: second_runs.set() or assert_set(first_done)),
+    ]
+    with ThreadPoolExecutor(2) as pool:
+        first, second = (pool.submit(engine.score, asked) for engine in engines)
+        first.add_done_callback(lambda _: first_done.set())
+        assert [first.result(30), second.result(30)] == expected
+    for hook in hooks:
+        hook.remove()
+
+
+def assert_set(event):
+    assert event.wait(20)
+
+
+@pytest.mark.parametrize("shared", ["one number", "one layer", "the last layer"])
+def test_layers_that_share_a_number_keep_their_own_keys_and_values(shared):
+    llama = model(num_hidden_layers=4)
+    if shared == "one number":
+        for layer in llama.model.layers:
+            layer.self_attn.layer_idx = 0
+    else:
+        llama.model.layers[1 if shared == "one layer" else 3] = llama.model.layers[0]
+    prompts = [prompt(*(chain(seed, 40, 3) for seed in range(1, 6)), prefix=100)]
+    expected = PlainEngine(llama, PLUS, MINUS).score(prompts)
+    engine = TransformersEngine(llama, PLUS, MINUS, 32)
+    assert_same(engine.score(prompts), expected)
+    session = engine.open_session(prompts[0].prefix)
+    first = [EncodedChain(one.ids[: one.tags[0] + 1], one.tags[:1]) for one in prompts[0].chains]
+    session.score(first)
+    assert_same([session.score(prompts[0].chains)], expected)
+
+
+def test_weights_are_shared_with_the_model_not_copied():
+    llama = model()
+    engine = TransformersEngine(llama, PLUS, MINUS)
+    ours = {weight.data_ptr() for weight in engine._forward._decoder.parameters()}
+    assert ours == {weight.data_ptr() for weight in llama.get_decoder().parameters()}
+    with torch.no_grad():
+        for weight in llama.get_decoder().parameters():
+            weight.mul_(1.2)
+    one = [prompt(chain(1, 30, 3), chain(2, 25, 2))]
+    assert_same(engine.score(one), PlainEngine(llama, PLUS, MINUS).score(one))
+
+
+def test_an_interrupt_in_the_middle_of_a_pass_leaves_nothing_behind():
+    llama = model()
+    engine = TransformersEngine(llama, PLUS, MINUS, 64)
+    session = engine.open_session(prompt(prefix=100).prefix)
+    one = [prompt(*(chain(seed, 40, 3) for seed in range(1, 6)), prefix=100)]
+    expected = engine.score(one)
+    for layer in llama.model.layers:
+        hook = layer.mlp.register_forward_pre_hook(interrupt)
+        for work in (lambda: engine.score(one), lambda: session.score(one[0].chains)):
+            with pytest.raises(KeyboardInterrupt):
+                work()
+        hook.remove()
+        assert engine.score(one) == expected
+    assert_same([session.score(one[0].chains)], expected)
+    assert not engine._batcher._queue
+
+
+def interrupt(*_):
+    raise KeyboardInterrupt
+
+
+def test_a_model_with_attention_of_its_own_is_refused():
+    class Own(torch.nn.Module):
+        def forward(self, hidden_states, **_):
+            return hidden_states, None
+
+    llama = model()
+    for layer in llama.model.layers:
+        layer.self_attn = Own()
+    engine = TransformersEngine(llama, PLUS, MINUS)
+    with pytest.raises(ModelError, match="attention"):
+        engine.check_against_plain(prompt(chain(1, 10, 2), chain(2, 12, 3)))
 
 
 def test_the_work_is_that_of_the_unique_tokens():
@@ -170,7 +299,7 @@ def test_the_work_is_that_of_the_unique_tokens():
     engine = TransformersEngine(llama, PLUS, MINUS, 400)
     with FlopCounterMode(display=False) as ours, count_tokens(llama) as run:
         engine.score(prompts)
-    engine._pass.narrow = False
+    engine._forward.last_layer_at_tags_only = False
     with FlopCounterMode(display=False) as wide:
         engine.score(prompts)
     unique = 600 + 16 * 60
@@ -186,16 +315,16 @@ def test_prefix_keys_and_values_are_never_copied_per_candidate():
     llama = model(max_position_embeddings=4096)
     engine = TransformersEngine(llama, PLUS, MINUS, 256)
     kept = []
-    whole = KeptValues.add
+    whole = KVCache.add
 
-    def add(values, row, stop):
-        whole(values, row, stop)
-        kept.append(sum(part[0][0].shape[1] for parts in values._parts.values() for part in parts))
+    def add(cache, row, end):
+        whole(cache, row, end)
+        kept.append(sum(part[0][0].shape[1] for parts in cache._by_span.values() for part in parts))
 
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(KeptValues, "add", add)
+        patch.setattr(KVCache, "add", add)
         engine.score([prompt(*(chain(seed, 60, 6) for seed in range(16)), prefix=600)])
-    assert max(kept) <= 600 + 60  # the prefix once, and the part of one candidate that the next pass goes on with
+    assert max(kept) <= 600 + 60  # the prefix once, and the part of one candidate that the next pass continues
     assert kept[-1] == 0
 
 
@@ -281,12 +410,11 @@ def test_a_model_that_cannot_share_a_prefix_is_refused(monkeypatch):
         monkeypatch.setitem(ATTENTIONS, name, mask_attention)
     with pytest.raises(ModelError, match="other rewards"):
         engine.check_against_plain(one)
-    assert (engine.attention, engine._pass.narrow) == ("paths", True)
+    assert (engine.attention, engine._forward.last_layer_at_tags_only) == ("paths", True)
 
 
-def test_a_model_whose_last_layer_cannot_be_narrowed_is_run_whole():
+def test_a_last_layer_that_wants_every_token_is_run_whole():
     llama = model()
-    engine = TransformersEngine(llama, PLUS, MINUS)
     one = prompt(chain(1, 10, 2), chain(2, 12, 3))
     whole = llama.model.layers[-1].mlp.forward
 
@@ -296,8 +424,9 @@ def test_a_model_whose_last_layer_cannot_be_narrowed_is_run_whole():
         return whole(hidden)
 
     llama.model.layers[-1].mlp.forward = wants_every_token
+    engine = TransformersEngine(llama, PLUS, MINUS)
     engine.check_against_plain(one)
-    assert (engine.attention, engine._pass.narrow) == ("paths", False)
+    assert (engine.attention, engine._forward.last_layer_at_tags_only) == ("paths", False)
     assert_same(engine.score([one]), PlainEngine(llama, PLUS, MINUS).score([one]))
 
 

@@ -5,10 +5,8 @@ import torch
 from transformers import BitsAndBytesConfig
 
 from medprm_scorer import InputError, MedPRM, ModelError
-from medprm_scorer.local import quantization
-from medprm_scorer.local.loading import DEMO_MODEL, load
-from medprm_scorer.local.quantization import QUANTIZATIONS
-from medprm_scorer.local.reference import _parts
+from medprm_scorer.local import loading
+from medprm_scorer.local.loading import DEMO_MODEL, QUANTIZATIONS, _parts, load
 from tests.vllm.test_server import formulary
 
 LARGEST = {"int8": 0.05, "int4": 0.35}
@@ -67,7 +65,7 @@ def test_what_is_no_quantization_is_refused(wrong):
 
 
 def test_without_the_packages_it_says_what_to_install(monkeypatch):
-    monkeypatch.setattr(quantization, "find_spec", lambda name: None)
+    monkeypatch.setattr(loading, "find_spec", lambda name: None)
     for name in QUANTIZATIONS:
         with pytest.raises(ModelError, match=r'pip install "medprm\[quantized\]"'):
             MedPRM.from_pretrained(quantization=name)

@@ -10,21 +10,20 @@ from concurrent.futures import ThreadPoolExecutor
 import pytest
 
 from medprm_scorer.errors import ScoringError
-from medprm_scorer.local.request_queue import Coalescer
+from medprm_scorer.local.request_queue import DynamicBatcher
 
 
 class Server:
-    """Doubles numbers, slowly if told so, and keeps the batches that it was given."""
+    """Doubles numbers, when it is free to, and keeps the batches that it was given."""
 
     def __init__(self, most=100, **options):
         self.batches: list[list[int]] = []
         self.free = threading.Event()
         self.free.set()
-        self.lock = threading.Lock()
-        self.calls = Coalescer(self.serve, self.lock, size=lambda item: 1, most=lambda: most, **options)
+        self.calls = DynamicBatcher(self.serve, size=lambda item: 1, most=lambda: most, **options)
 
     def serve(self, items):
-        assert self.lock.locked()
+        assert self.calls.lock.locked()
         self.batches.append(items)
         assert self.free.wait(10)
         if 13 in items:
@@ -53,7 +52,7 @@ def test_calls_from_threads_that_wait_are_served_together_and_within_the_bound()
         first = pool.submit(server.calls.call, [0])
         wait_until(lambda: server.batches == [[0]])
         others = [pool.submit(server.calls.call, [n, n + 100]) for n in range(1, 8)]
-        wait_until(lambda: len(server.calls._queue) == 7)
+        wait_until(lambda: len(server.calls._queue) == 8)  # the one that is served, too
         server.free.set()
         assert first.result(10) == [0]
         assert [other.result(10) for other in others] == [[2 * n, 2 * n + 200] for n in range(1, 8)]
@@ -79,13 +78,25 @@ def test_tasks_that_come_together_make_one_batch():
     assert len(server.batches) <= 2
 
 
-def test_a_full_batch_does_not_linger():
-    server = Server(most=4, linger=30)
+def test_a_full_batch_does_not_linger(monkeypatch):
+    """Its thread is woken by the call that fills the batch, and by nothing else."""
+    waits: list[float] = []
+    whole = threading.Condition.wait
+
+    def wait(condition, timeout=None):
+        waits.append(timeout)
+        return whole(condition, timeout)
+
+    server = Server(most=4, linger=600)
+    monkeypatch.setattr(threading.Condition, "wait", wait)
+    monkeypatch.setattr("time.sleep", lambda _: pytest.fail("polled"))
 
     async def main():
-        return await asyncio.wait_for(asyncio.gather(*(server.calls.acall([n, n]) for n in range(2))), 10)
+        return await asyncio.wait_for(asyncio.gather(*(server.calls.acall([n, n]) for n in range(2))), 60)
 
     assert asyncio.run(main()) == [[0, 0], [2, 2]]
+    assert server.batches == [[0, 0, 1, 1]]
+    assert len([timeout for timeout in waits if timeout is not None and timeout > 60]) <= 2
 
 
 def test_the_fault_of_one_call_is_its_own():
@@ -126,42 +137,113 @@ def test_a_cancelled_call_is_not_served_and_harms_nobody():
     assert server.calls.call([5]) == [10]
 
 
-def test_the_queue_is_bounded_and_drains():
-    server = Server(waiting=4)
-    server.free.clear()
+def test_the_queue_keeps_nothing_that_is_answered():
+    server = Server(most=4)
 
     async def main():
-        tasks = [asyncio.create_task(server.calls.acall([n])) for n in range(20, 70)]
-        await asyncio.sleep(0.05)
-        longest = len(server.calls._queue)
-        server.free.set()
-        return longest, await asyncio.gather(*tasks)
+        return await asyncio.gather(*(server.calls.acall([n]) for n in range(20, 70)))
 
-    longest, answers = asyncio.run(main())
-    assert longest <= 4
-    assert answers == [[2 * n] for n in range(20, 70)]
+    assert asyncio.run(main()) == [[2 * n] for n in range(20, 70)]
+    wait_until(lambda: not server.calls._queue)
+    with pytest.raises(ValueError, match="thirteen"):
+        server.calls.call([13])
+    assert not server.calls._queue
 
 
-def test_an_interrupted_server_leaves_nobody_waiting():
-    server = Server()
+@pytest.mark.parametrize("together", [True, False])
+def test_an_interrupted_leader_harms_only_itself(together):
+    """Interrupted while it serves a batch, or while it serves the calls of a failed batch one by one."""
+    server = Server(linger=0)
     server.free.clear()
-    whole = server.serve
+    whole, interrupted = server.serve, []
 
-    def interrupted(items):
-        whole(items)
-        raise KeyboardInterrupt
+    def serve(items):
+        if len(items) > 1 and not together:
+            raise RuntimeError("not together")
+        answers = whole(items)
+        if items != [1] and not interrupted:
+            interrupted.append(threading.get_ident())
+            raise KeyboardInterrupt
+        return answers
 
+    server.calls._serve = serve
     with ThreadPoolExecutor(4) as pool:
         first = pool.submit(server.calls.call, [1])
         wait_until(lambda: server.batches)
-        server.calls._serve = interrupted
-        others = [pool.submit(server.calls.call, [n]) for n in (2, 3)]
-        wait_until(lambda: len(server.calls._queue) == 2)
+        others = {n: pool.submit(server.calls.call, [n]) for n in (2, 3, 4)}
+        wait_until(lambda: len(server.calls._queue) == 4)
         server.free.set()
         assert first.result(10) == [2]
-        faults = [type(other.exception(10)) for other in others]
-    assert sorted(fault.__name__ for fault in faults) == ["KeyboardInterrupt", "ScoringError"]
-    assert ScoringError in faults
+        faults = {n: other.exception(10) for n, other in others.items()}
+        assert [type(fault) for fault in faults.values() if fault] == [KeyboardInterrupt]
+        assert all(others[n].result() == [2 * n] for n, fault in faults.items() if not fault)
+    assert not server.calls._queue
+    assert not server.calls.lock.locked()
+
+
+def test_a_thread_of_the_queue_that_is_ended_leaves_no_task_waiting():
+    server = Server(linger=0)
+
+    def ended(items):
+        raise SystemExit
+
+    server.calls._serve = ended
+    with pytest.raises(ScoringError, match="interrupted"):
+        asyncio.run(asyncio.wait_for(server.calls.acall([1]), 10))
+    server.calls._serve = server.serve
+    assert asyncio.run(asyncio.wait_for(server.calls.acall([2]), 10)) == [4]
+
+
+def test_a_storm_of_interrupts_loses_no_call():
+    """SIGINT strikes calls of this thread, wherever they are, while other threads and tasks call, too."""
+    server, stop, armed = Server(most=5, linger=0), threading.Event(), []
+    server.calls._serve = lambda items: [2 * item for item in items]  # an interrupt in `Event.wait` would end the event
+
+    def strike(*_):
+        if armed:
+            armed.clear()
+            raise KeyboardInterrupt
+
+    def send():
+        while not stop.wait(0.0005):
+            os.kill(os.getpid(), signal.SIGINT)
+
+    def calls(start):
+        count = 0
+        while not stop.is_set():
+            assert server.calls.call([start, start + 1]) == [2 * start, 2 * start + 2]
+            count += 1
+        return count
+
+    async def tasks():
+        count = 0
+        while not stop.is_set():
+            assert await asyncio.gather(*(server.calls.acall([n]) for n in range(500, 503))) == [[1000], [1002], [1004]]
+            count += 1
+        return count
+
+    interrupts = 0
+    before = signal.signal(signal.SIGINT, strike)
+    try:
+        with ThreadPoolExecutor(4) as pool:
+            others = [pool.submit(calls, 1000), pool.submit(calls, 2000), pool.submit(lambda: asyncio.run(tasks()))]
+            pool.submit(send)
+            try:
+                while interrupts < 100:
+                    try:
+                        armed.append(1)
+                        assert server.calls.call([7]) == [14]
+                        armed.clear()
+                    except KeyboardInterrupt:
+                        interrupts += 1
+            finally:
+                stop.set()
+            assert all(other.result(60) > 0 for other in others)
+    finally:
+        signal.signal(signal.SIGINT, before)
+    assert server.calls.call([7]) == [14]
+    wait_until(lambda: not server.calls._queue)
+    assert not server.calls.lock.locked()
 
 
 def test_many_threads_and_tasks_at_once():
@@ -179,16 +261,28 @@ def test_many_threads_and_tasks_at_once():
 
 
 @pytest.mark.skipif(not hasattr(os, "fork"), reason="needs fork")
-def test_a_fork_serves_its_own_calls():
-    queue = Coalescer(lambda items: [2 * item for item in items], threading.Lock(), size=int, most=lambda: 9)
-    assert asyncio.run(queue.acall([1])) == [2]
-    with queue._lock:  # a fork in the middle of a batch would inherit the closed lock
-        time.sleep(0.05)
-    if (child := os.fork()) == 0:
-        os._exit(asyncio.run(queue.acall([3]))[0])
-    deadline = time.monotonic() + 30
+@pytest.mark.parametrize("way", ["call", "acall"])
+def test_a_fork_in_the_middle_of_a_batch_serves_its_own_calls(way):
+    server = Server(linger=0)
+    assert asyncio.run(server.calls.acall([1])) == [2]
+    server.free.clear()
+    with ThreadPoolExecutor(2) as pool:
+        others = [pool.submit(server.calls.call, [n]) for n in (50, 51)]
+        wait_until(lambda: len(server.calls._queue) == 2 and len(server.batches) == 2)
+        if (child := os.fork()) == 0:
+            server.free = threading.Event()
+            server.free.set()
+            os._exit((server.calls.call([3]) if way == "call" else asyncio.run(server.calls.acall([3])))[0])
+        server.free.set()
+        assert [other.result(10) for other in others] == [[100], [102]]
+    assert exit_status(child) == 6
+
+
+def exit_status(child: int, seconds: float = 60) -> int:
+    """The exit status of a forked process; it is killed when that takes too long."""
+    deadline = time.monotonic() + seconds
     while not (ended := os.waitpid(child, os.WNOHANG))[0]:
         if time.monotonic() > deadline:
             os.kill(child, signal.SIGKILL)
         time.sleep(0.01)
-    assert os.waitstatus_to_exitcode(ended[1]) == 6
+    return os.waitstatus_to_exitcode(ended[1])

@@ -14,7 +14,7 @@ groups = st.lists(st.tuples(st.lists(st.integers(5, 7), min_size=1, max_size=30)
 def numbers(tree: TokenTree, group: int, sequence: int) -> list[int | None]:
     """The numbers of a sequence's tokens, from the first."""
     return [
-        None if tree.spans[place].known else tree.spans[place].begin + offset
+        None if tree.spans[place].known else tree.spans[place].start + offset
         for place in tree.paths[group][sequence]
         for offset in range(tree.spans[place].length)
     ]
@@ -24,14 +24,14 @@ def numbers(tree: TokenTree, group: int, sequence: int) -> list[int | None]:
 @given(groups)
 def test_each_sequence_is_a_path_and_positions_count_along_it(groups):
     tree = TokenTree(groups)
-    assert len(tree.ids) == len(tree.depths) == tree.size
+    assert len(tree.ids) == len(tree.positions) == tree.size
     used = set()
     for group, (prefix, tails) in enumerate(groups):
         for sequence, tail in enumerate(tails):
             path = numbers(tree, group, sequence)
             assert [tree.ids[number] for number in path] == [*prefix, *tail]
-            assert [tree.depths[number] for number in path] == list(range(len(path)))
-            assert [tree.number(group, sequence, depth) for depth in range(len(path))] == path
+            assert [tree.positions[number] for number in path] == list(range(len(path)))
+            assert [tree.index(group, sequence, depth) for depth in range(len(path))] == path
             used |= set(path)
     assert used == set(range(tree.size))
 
@@ -60,10 +60,10 @@ def test_rows_name_exactly_what_their_tokens_see(groups, budget, random):
             )
             ids = [*prefix, *tails[span.sequence]]
             for offset in range(piece.length):
-                depth = piece.depth + offset
-                first = piece.begin + offset if piece.own else piece.begin
-                run += [begin + first] if piece.own else []
-                for place in range(first, piece.stop):
+                depth = piece.position + offset
+                first = piece.start + offset if piece.in_row else piece.start
+                run += [begin + first] if piece.in_row else []
+                for place in range(first, piece.end):
                     assert depth not in seen[begin + place]
                     seen[begin + place][depth] = ids[depth]
         assert run == list(range(begin, stop))
@@ -83,16 +83,16 @@ def test_a_sequence_that_others_continue_costs_nothing():
     stem = tuple(range(100, 140))
     tree = TokenTree([((1,), [stem, (*stem, 5), (*stem, 5, 6)])])
     assert tree.size == 1 + 40 + 1 + 2
-    assert tree.number(0, 0, 40) == 40
+    assert tree.index(0, 0, 40) == 40
 
 
-def test_known_tokens_have_no_number():
+def test_known_tokens_have_no_index():
     stem = tuple(range(100, 140))
     tree = TokenTree([((1, 2), [(*stem, 7), (*stem, 8)])], [[22, 22]])
     assert tree.size == 20 + 1 + 1
-    assert tree.number(0, 1, 21) is None
-    assert tree.number(0, 1, 22) == 0
-    assert [(piece.depth, piece.length, piece.own) for piece in tree.row(0, 21)] == [
+    assert tree.index(0, 1, 21) is None
+    assert tree.index(0, 1, 22) == 0
+    assert [(piece.position, piece.length, piece.in_row) for piece in tree.row(0, 21)] == [
         (0, 2, False), (2, 20, False), (22, 20, True), (42, 1, True),
     ]  # fmt: skip
     assert TokenTree([((1, 2), [stem])], [[42]]).size == 0

@@ -6,13 +6,15 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from rich.console import Console
 
+from medprm_scorer.errors import InputError
 from medprm_scorer.results.facts import majority_answer
 from medprm_scorer.results.models import Ranking, ScoredChain, ScoredStep
 from medprm_scorer.results.page import _colours, to_html, to_html_fragment
-from medprm_scorer.results.terminal import to_rich, to_text
+from medprm_scorer.results.terminal import losing_to_rich, to_rich, to_text
 from medprm_scorer.text.sanitize import clean_text
 from tests.support.example_rankings import QUESTION, example_ranking, make_chain, make_ranking
 from tests.support.pages import Page
+from tests.support.paths import ROOT
 
 HOSTILE = (
     "<script>alert(1)</script> \x1b[2J\x1b]0;title\x07 \x9b31m [bold red]markup[/] :smile: "
@@ -201,6 +203,40 @@ def test_brief_leaves_the_others_out():
     assert "Other chains" not in out.getvalue()
 
 
+def test_the_losing_chain_ends_at_the_step_where_it_breaks():
+    ranking = make_ranking(
+        [
+            make_chain(0, (0.9, 0.8), "C"),
+            make_chain(1, (0.1,), "A"),
+            make_chain(2, (0.4, 0.4, 0.4), "D"),
+            make_chain(3, (0.7, 0.4, 0.2), "D"),  # of the most frequent other answer, the chain that breaks last
+            make_chain(4, (0.6,), "B"),  # lost, and does not break
+        ]
+    )
+    out = StringIO()
+    Console(file=out, width=160).print(losing_to_rich(ranking, ascii_only=True))
+    head, first, last = out.getvalue().splitlines()
+    assert head == "Losing chain: candidate [3], answer D, reward 0.200, breaks at step 2 of 3"
+    assert "+ 0.700 #######..." in first
+    assert "- 0.400 ####......" in last
+    assert last.rstrip().endswith("<- breaks here")
+
+
+def test_without_a_chain_that_breaks_there_is_none_to_show():
+    assert losing_to_rich(make_ranking([make_chain(0, (0.9,), "C"), make_chain(1, (0.6,), "D")])) is None
+    assert losing_to_rich(make_ranking([make_chain(0, (0.9,), "C"), make_chain(1, (0.1,), None)])) is None
+    assert not CONTROLS.search(render_losing(hostile_ranking()))
+
+
+def render_losing(ranking: Ranking) -> str:
+    out = StringIO()
+    wrong = ranking.chains[0].model_copy(update={"index": 5, "answer": ranking.answer + "x"})
+    Console(file=out, width=90).print(
+        losing_to_rich(ranking.model_copy(update={"chains": [*ranking.chains, wrong]}), ascii_only=True)
+    )
+    return out.getvalue()
+
+
 @pytest.mark.parametrize("draw", [to_text, render], ids=["text", "rich"])
 def test_hostile_text_cannot_steer_the_terminal(draw):
     drawn = draw(hostile_ranking())
@@ -238,6 +274,59 @@ def test_any_text_can_be_drawn_everywhere(text):
 
 
 # ---------------------------------------------------------------- HTML
+
+
+def test_nothing_in_a_template_escapes_the_escaping():
+    """What a template prints is escaped unless it is marked as safe, which one place alone may do."""
+    folder = ROOT / "medprm_scorer"
+    for template in [*folder.rglob("*.j2"), *folder.rglob("*.css")]:
+        assert not re.search(r"\|\s*safe|autoescape|Markup", template.read_text(encoding="utf-8")), template
+    marks = [path.name for path in folder.rglob("*.py") if "Markup(" in path.read_text(encoding="utf-8")]
+    assert marks == ["page.py"]  # of an evaluation: the curves that matplotlib drew
+
+
+@pytest.mark.parametrize("text", ["\x1f", "\x1c\x85", " \x1f "])
+def test_controls_that_python_takes_for_blanks_are_shown(text):
+    """`str.strip` would drop them, and the page would be silent about them."""
+    page = to_html(hostile_ranking(text), [text, text])
+    # answer, winner, vote, question, 2 documents, 4 steps, the failure and its text
+    assert page.count(clean_text(text).strip()) == 12
+
+
+def test_documents_are_shown_and_which_of_them_was_read():
+    page = to_html(example_ranking(), ["The label says 5 mg.", HOSTILE])
+    shown = " ".join(Page(page).shown.split())
+    assert "Document 1 of 2, read The label says 5 mg." in re.sub(r"(read)(The)", r"\1 \2", shown)
+    assert "Document 2 of 2, not read" in shown
+    assert "&lt;script&gt;" in page
+    assert "<script" not in page
+    assert "Document" not in example_ranking().to_html().split("</style>")[2]
+    assert example_ranking().to_html(["a", "b"]) == to_html(example_ranking(), ["a", "b"])
+
+
+def test_documents_are_marked_by_their_places():
+    ranking = example_ranking().model_copy(update={"documents_read": [1]})
+    shown = Page(ranking.to_html(["a", "b"])).shown
+    assert "Document 1 of 2, not read" in shown
+    assert "Document 2 of 2, read" in shown
+
+
+def test_chains_that_decline_or_were_cut_off_are_named_so():
+    declines = make_chain(0, (0.9,)).model_copy(update={"declined": True})
+    cut_off = make_chain(1, (0.8,), "B").model_copy(update={"truncated": True})
+    ranking = make_ranking([declines, cut_off, make_chain(2, (0.4,))])
+    shown = " ".join(Page(to_html(ranking)).shown.split())
+    assert "Answer: (declines to answer)" in shown
+    assert "reward 0.900, declines to answer" in shown
+    assert "reward 0.800, answer B, cut off before its end" in shown
+    text = to_text(ranking)
+    assert "Answer: (declines to answer)" in text
+    assert "cut off; 1 of 1 (0.800)" in text
+
+
+def test_other_documents_than_the_rankings_own_are_refused():
+    with pytest.raises(InputError, match="made with 2 documents, and 1 are given"):
+        example_ranking().to_html(["secret"])
 
 
 def test_page_stands_alone_and_is_well_formed():

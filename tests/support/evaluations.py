@@ -10,6 +10,9 @@ from medprm_scorer.evaluation.results import (
     Evaluation,
     Interval,
     Official,
+    Paper,
+    PaperRow,
+    Provenance,
     SourceResult,
 )
 
@@ -163,3 +166,60 @@ def empty_evaluation() -> Evaluation:
         disagreements=[],
         disagreed=0,
     )
+
+
+def rewardless_evaluation() -> Evaluation:
+    """What can be said without any rewards: one sample, majority vote and the oracle."""
+    return example_evaluation(
+        total=source("all", 2670, SIZES, []),
+        sources=[source(name, 890, SIZES, [], seed) for seed, name in enumerate(("medqa", "medbullets", "mmlu"))],
+        average=None,
+        aggregates=[],
+        disagreements=[],
+        disagreed=0,
+    )
+
+
+def traced_evaluation(**changes: object) -> Evaluation:
+    """With all that is known of where the figures come from, and the paper's table."""
+    provenance = Provenance(
+        file="med_prm_test.json",
+        sha256="ab" * 32,
+        date="2026-11-26T15:00:00Z",
+        versions={"medprm": "0.1.0", "Python": "3.11.2", "torch": "2.9.0"},
+        rewards="model",
+        model="dmis-lab/llama-3.1-medprm-reward-v1.0",
+        revision="1a2b3c4",
+        settings={"model": "ab12cd34", "system": "documents", "steps": "auto", "dtype": "bfloat16"},
+        aggregates=["min"],
+        documents="shuffled",
+        sources=["mmlu_*"],
+        limit=100,
+        candidates=16,
+    )
+    rows = [
+        PaperRow(
+            benchmark=name,
+            questions=questions,
+            single=0.6,
+            majority_vote=0.7,
+            best_of_n=0.71,
+            weighted_vote=0.72,
+            majority_right=right,
+            released_questions=1273,
+            released_right=957,
+            published={"majority_vote": 0.7003},
+        )
+        for name, questions, right in (("MedQA-4", 1273, 957), ("MMLU-Med", 1000, 950))
+    ]
+    paper = Paper(
+        rows=rows,
+        average={"single": 0.6, "majority_vote": 0.704, "best_of_n": 0.71, "weighted_vote": 0.735},
+        averaged=2,
+        published={"majority_vote": 0.7003},
+        majority_right=1907,
+        questions=2273,
+        released_right=1914,
+        released_questions=2546,
+    )
+    return example_evaluation(**{"provenance": provenance, "paper": paper, **changes})

@@ -8,13 +8,14 @@ from pathlib import Path
 import pytest
 
 from medprm_scorer.evaluation.page import to_html as evaluation_page
-from tests.support.evaluations import example_evaluation, hostile_evaluation
+from tests.support.evaluations import hostile_evaluation, traced_evaluation
 from tests.support.example_rankings import example_ranking, make_chain, make_ranking
 
 sync_api = pytest.importorskip("playwright.sync_api", reason="needs Playwright: make test-browser")
 CHROMIUM = next(filter(None, map(shutil.which, ("chromium", "chromium-browser", "google-chrome"))), None)
 pytestmark = pytest.mark.skipif(CHROMIUM is None, reason="needs a Chromium on the PATH (Debian: apt install chromium)")
 
+DOCUMENTS = ["Label: an amniotic fluid index above 24 cm is polyhydramnios.", "Guideline: look for duodenal atresia."]
 SIZES = {"wide": (1280, 900), "phone": (390, 844)}
 HOSTILE = (
     "<script>window.sprung = 1</script><img src=x onerror='window.sprung = 1'>"
@@ -30,9 +31,13 @@ def pages() -> dict[str, str]:
     ranking = make_ranking([hostile, long, failed, many], question=HOSTILE + " which?")
     fragment = example_ranking()._repr_html_()
     notebook = f"<!DOCTYPE html><html><body><main style='margin: 1em'>{fragment}</main></body></html>"
-    found = {"ranking": example_ranking().to_html(), "hostile": ranking.to_html(), "notebook": notebook}
+    found = {
+        "ranking": example_ranking().to_html(DOCUMENTS),
+        "hostile": ranking.to_html([HOSTILE, HOSTILE * 9]),
+        "notebook": notebook,
+    }
     return found | {
-        "evaluation": evaluation_page(example_evaluation()),
+        "evaluation": evaluation_page(traced_evaluation()),
         "hostile_evaluation": evaluation_page(hostile_evaluation()),
     }
 

@@ -39,7 +39,7 @@ def test_a_lost_text_is_a_finding(monkeypatch):
 
 def test_markup_from_outside_is_a_finding(monkeypatch):
     whole = targets.to_html
-    monkeypatch.setattr(targets, "to_html", lambda ranking: whole(ranking) + ranking.question)
+    monkeypatch.setattr(targets, "to_html", lambda ranking, *documents: whole(ranking) + ranking.question)
     with pytest.raises((AssertionError, IndexError)):  # elements that are not ours, or that do not nest
         targets.report((ROOT / "tests" / "fuzz/seeds/report/one").read_bytes())
 

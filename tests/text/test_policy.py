@@ -138,7 +138,7 @@ def test_the_papers_bounds(steps, kept):
         ("Fever.\n\nRash.\n\nThe answer is (B)", 3),
         ("1. Fever.\n2. Rash.\n3. Tick.\n4. The answer is (B)", 4),
         ("# Fever\na\n# Rash\nb", 2),
-        ("Fever.\nRash.\nThe answer is (B)", 1),
+        ("Fever.\nRash.\nThe answer is (B)", 3),
         ("Fever.\n\nRash.\n\nStep 1: The answer is (B)", 1),  # one marker, and paragraphs are no steps
         ("<think>Step 1: a\nStep 2: b\nStep 3: c</think>The answer is (B)", 1),
     ],

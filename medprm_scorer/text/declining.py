@@ -1,0 +1,23 @@
+"""Whether a chain ends by saying that there is no answer to be had."""
+
+import re
+
+from medprm_scorer.text.answer_words import DECLINING, SUPPOSED, words
+from medprm_scorer.text.plain_text import sentences
+
+DECLINES = re.compile(words(DECLINING), re.IGNORECASE)
+_SUPPOSED = re.compile(words(SUPPOSED), re.IGNORECASE)
+_LAST = 2
+
+
+def declines_at_end(text: str) -> bool:
+    """Whether one of the last two sentences declines, and does not only suppose so.
+
+    Example:
+        >>> declines_at_end("Fever is given. The dose cannot be determined from the documents.")
+        True
+        >>> declines_at_end("The dose is 5 mg.")
+        False
+    """
+    spans = list(sentences(text))[-_LAST:]
+    return any(DECLINES.search(text, *span) and not _SUPPOSED.search(text, *span) for span in spans)

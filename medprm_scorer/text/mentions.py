@@ -1,0 +1,199 @@
+"""Where a sentence mentions the options of a question: by their texts, compared word by word, or by their letters.
+
+Words count by their stems, so that `inhibits phagocytosis` mentions `Inhibition of phagocytosis`; small words do not.
+Up to three words must all be there, with one other between them at most; of more words, three quarters, in twice their
+room. What stands in brackets may be left out or stand alone (`Computed tomography (CT)`), and so may words of little
+weight (`Administer heparin`), unless what is left would fit another option. Where two mentions overlap, the one that
+has more of its words counts.
+"""
+
+import re
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from itertools import pairwise
+
+from medprm_scorer.text.letters import SPECIES
+from medprm_scorer.text.options import OptionSet
+
+LETTER_TOKEN = "§"
+"""The first character of the token of an option that is named by its letter."""
+
+_TOKEN = re.compile(
+    r"§.|[0-9]+(?:[.,][0-9]+)*|[぀-ヿ㐀-鿿가-힯]|[^\W\d_]+(?:['’][^\W\d_]+)?|[,;:()?!]|\.(?=\s|$)|%|[<>=+]|[-–—](?=\s)"
+)
+_SUFFIXES = tuple(
+    "ations ation ating ated ates ate ions ion ings ing ies ied ed es s e y ic al".split()  # noqa: SIM905
+)
+_STEM = 4  # letters that a stem keeps at least
+_SMALL = frozenset(
+    "a an the of to in on for with and by from at as is are be this that these those it its his her their he she they"  # noqa: SIM905
+    " patient patient's patients will would should".split()
+)
+_LIGHT = (
+    "administer administration prescribe order perform start begin give obtain refer recommend initiate continue use"
+    " provide therapy treatment treat oral intravenous iv immediate immediately only disease syndrome disorder measure"
+    " check level serum urgent proceed observe transfer switch add adding"
+)
+_BRACKETS = re.compile(r"\(([^()]{0,200})\)")
+_FEW = 3  # words that must all be there
+_SHARE = 0.75  # of more words
+_LIST = re.compile(r"(?i:\b(?:options|choices|answers) \(?|\()[A-J](?:, [A-J]){0,8},? (?:and|or|&) [A-J]\b")
+
+
+@dataclass(frozen=True)
+class Mention:
+    """A place where an option is mentioned.
+
+    Args:
+        label: The option's label.
+        start: Index of its first token.
+        end: Index after its last token.
+    """
+
+    label: str
+    start: int
+    end: int
+
+
+@dataclass(frozen=True)
+class _Name:
+    """A way to name an option by words.
+
+    Args:
+        label: The option's label.
+        words: The stems.
+        need: How many of them must be there.
+        pairs: Those that follow one another.
+    """
+
+    label: str
+    words: frozenset[str]
+    need: int
+    pairs: frozenset[tuple[str, str]]
+
+
+def tokens(text: str) -> list[str]:
+    """Words, numbers and the marks that part clauses, in lower case.
+
+    Example:
+        >>> tokens("Give 1.5 mg, then stop.")
+        ['give', '1.5', 'mg', ',', 'then', 'stop', '.']
+    """
+    return [token.casefold() for token in _TOKEN.findall(text)]
+
+
+def stem(word: str) -> str:
+    """A word without its ending; `ae` and `oe` become `e`.
+
+    Example:
+        >>> [stem(word) for word in ("inhibits", "inhibition", "anaemia", "gout")]
+        ['inhibit', 'inhibit', 'anemia', 'gout']
+    """
+    word = word.removesuffix("'s").removesuffix("’s")
+    if len(word) > _STEM and word.isascii():
+        word = word.replace("ae", "e").replace("oe", "e")
+        for suffix in _SUFFIXES:
+            if word.endswith(suffix) and len(word) - len(suffix) >= _STEM:
+                return word[: -len(suffix)]
+    return word
+
+
+def content(parts: Sequence[str]) -> list[tuple[int, str]]:
+    """Place and stem of the tokens that are words or numbers and mean something."""
+    return [(place, stem(part)) for place, part in enumerate(parts) if part[0].isalnum() and part not in _SMALL]
+
+
+class Mentions:
+    """Finds the options of one question by their texts.
+
+    Args:
+        texts: Text by label.
+    """
+
+    def __init__(self, texts: Mapping[str, str]) -> None:
+        whole = {label: _stems(text) for label, text in texts.items()}
+        self.words = {label: frozenset(stems) for label, stems in whole.items()}
+        self._names = [_name(label, stems) for label, stems in whole.items() if stems]
+        for label, text in texts.items():
+            outside = _stems(_BRACKETS.sub(" ", text))
+            heavy = [word for word in outside if word not in _LIGHT_STEMS]
+            for stems in (outside, heavy, *map(_stems, _BRACKETS.findall(text))):
+                others = (words for other, words in self.words.items() if other != label)
+                is_new = stems != whole[label] and len("".join(stems)) > 1
+                if is_new and not any(words.issuperset(stems) for words in others):
+                    self._names.append(_name(label, stems))
+
+    def find(self, parts: Sequence[str]) -> list[Mention]:
+        """The mentions in a sentence, in order.
+
+        Args:
+            parts: Its `tokens`.
+        """
+        stems = content(parts)
+        present = {word for _, word in stems}
+        found = [
+            pair for name in self._names if len(present & name.words) >= name.need for pair in _windows(name, stems)
+        ]
+        found.sort(key=lambda pair: (-pair[0], pair[1].start))
+        kept: list[tuple[float, Mention]] = []
+        for weight, mention in found:
+            if not any(w > weight and m.start < mention.end and mention.start < m.end for w, m in kept):
+                kept.append((weight, mention))
+        return sorted({mention for _, mention in kept}, key=lambda mention: (mention.start, mention.end))
+
+
+def mark_letters(text: str, options: OptionSet) -> str:
+    """The text with one token for each option that it names by its letter.
+
+    Example:
+        >>> from medprm_scorer.text.options import as_options
+        >>> mark_letters("So option B, not (A).", as_options(["CT", "MRI"])).split()
+        ['So', '§B', ',', 'not', '§A', '.']
+    """
+    letters = "".join(re.escape(label) for label in options.texts if len(label) == 1)
+    if not letters:
+        return text
+    letter = f"([{letters}])"
+    mark = re.compile(
+        rf"(?i:\b(?:option|choice|answer|opción|réponse|antwort))s? [(\"']?{letter}\b[)\"']?|[(\[]{letter}[)\]]"
+        rf"|(?:(?<=\s)|\A){letter}(?!\.\s{{1,4}}(?:{SPECIES})\b)[.):](?=\s)"
+        rf"|(?:选项|選択肢)\s?{letter}(?![A-Za-z0-9])|(?<=\bis ){letter}(?=[.,;])(?!\.\s{{1,4}}(?:{SPECIES})\b)"
+    )
+    text = _LIST.sub(lambda found: re.sub(r"\b([A-J])\b", r"(\1)", found.group()), text)
+    return mark.sub(lambda found: f" {LETTER_TOKEN}{next(filter(None, found.groups()))} ", text)
+
+
+_LIGHT_STEMS = frozenset(map(stem, _LIGHT.split()))
+
+
+def _stems(text: str) -> list[str]:
+    parts = tokens(text)
+    return [word for _, word in content(parts)] or [stem(part) for part in parts if part[0].isalnum()]
+
+
+def _name(label: str, stems: Sequence[str]) -> _Name:
+    count = len(set(stems))
+    need = count if count <= _FEW else max(_FEW, -int(-count * _SHARE // 1))
+    return _Name(label, frozenset(stems), need, frozenset(pairwise(stems)))
+
+
+def _windows(name: _Name, stems: Sequence[tuple[int, str]]) -> list[tuple[float, Mention]]:
+    """The stretches that hold enough of a name's words, with a weight: how many, in their order, of how long a name."""
+    places = [(rank, place, word) for rank, (place, word) in enumerate(stems) if word in name.words]
+    size = len(name.words)
+    room = size + (0 if size == 1 else 1 if size <= _FEW else size)
+    found: list[tuple[float, Mention]] = []
+    start = 0
+    while start < len(places):
+        end, seen = start, list[str]()
+        while end < len(places) and places[end][0] - places[start][0] < room and len(set(seen)) < size:
+            seen.append(places[end][2])
+            end += 1
+        if len(set(seen)) < name.need:
+            start += 1
+            continue
+        ordered = len(name.pairs.intersection(pairwise(seen)))
+        weight = 100 * len(set(seen)) / size + ordered / 10 + size / 1000
+        found.append((weight, Mention(name.label, places[start][1], places[end - 1][1] + 1)))
+        start = end
+    return found

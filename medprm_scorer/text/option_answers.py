@@ -1,0 +1,105 @@
+"""What a statement names as its answer where the options are known: one of them, or none."""
+
+import re
+
+from medprm_scorer.text.answer_keys import normalize_answer
+from medprm_scorer.text.answer_words import CONTRAST, YES_NO, words
+from medprm_scorer.text.declining import DECLINES
+from medprm_scorer.text.letters import letter_at, second_letter
+from medprm_scorer.text.mentions import LETTER_TOKEN, Mentions, mark_letters, tokens
+from medprm_scorer.text.options import OptionSet
+from medprm_scorer.text.statements import LEAD_IN, Value
+
+_NOT = re.compile(r"(?:not|n['’]t|nicht|pas|no es|ليست?|不|neither)(?![^\W_])", re.IGNORECASE)
+_CLAUSE_END = re.compile(
+    rf"[;\n]|[.!?](?=\s|\Z)|。|,? (?:because|since|which|as|given|due to|based on|if|when|unless)\b"
+    rf"|,? {words(CONTRAST)}"
+    r"|,? (?:not|rather than|instead of|over|unlike|nicht|pas)\b",
+    re.IGNORECASE,
+)
+_WORD = re.compile(
+    r"(no(?=\W{0,3}(?:[.,;:!\n)—–-]|\Z|because|since|as\b|there\b|it\b|the\b|this\b|based))"
+    r"|(?!no\b)[^\W\d_]+(?:[- ]être)?)(?!\W{0,3}(?:/|or\b|and\b))",
+    re.IGNORECASE,
+)
+_LONGEST = 400
+
+
+class OptionReader:
+    """Reads answers as options; see `statements.Reader`.
+
+    Args:
+        options: The options of the question.
+    """
+
+    def __init__(self, options: OptionSet) -> None:
+        self.options = options
+        self.mentions = Mentions({} if options.yes_no else options.texts)
+
+    def value(self, text: str, place: int, letters_only: bool = False) -> Value | None:
+        """The option at a place: by letter, by text, or by both if they agree."""
+        lead = LEAD_IN.match(text, place)
+        start = lead.end() if lead else place
+        if _NOT.match(text, start):
+            return None
+        found = letter_at(text, start)
+        if found is not None:
+            return self._lettered(text, found)
+        if letters_only:
+            return None
+        word = _WORD.match(text, start)
+        label = self.options.yes_no.get(YES_NO.get(word.group(1).casefold(), "")) if word else None
+        if word and label:
+            return Value(label, word.end())
+        end = _clause_end(text, start)
+        named = self._named(text[start:end])
+        if named:
+            return Value(named.pop() if len(named) == 1 else None, end)
+        line = text.find("\n", start)
+        if DECLINES.search(text, start, min(len(text) if line < 0 else line, start + _LONGEST)):
+            return Value(None, end, declined=True)
+        return None
+
+    def alone(self, line: str) -> str | None:
+        """The option that a line is: its letter, its text, or both."""
+        key = normalize_answer(line)
+        for label, text in self.options.texts.items():
+            if key in (normalize_answer(label), normalize_answer(text)):
+                return label
+        found = letter_at(line, 0)
+        named = self.options.label(found.group("letter")) if found else None
+        if found is None or named is None:
+            return None
+        behind = normalize_answer(line[found.end() :].lstrip(" .:)"))
+        return named if behind in ("", normalize_answer(self.options.texts[named])) else None
+
+    def _lettered(self, text: str, found: re.Match[str]) -> Value:
+        label = self.options.label(found.group("letter"))
+        second = second_letter(text, found)
+        if second and self.options.label(second) not in (None, label):
+            return Value(None, found.end())
+        begin = found.end() + 1 if text[found.end() : found.end() + 1] in (".", ")", ":") else found.end()
+        behind = text[found.end() : max(begin, _clause_end(text, begin))]
+        if label is None:  # `E. coli enteritis`
+            whole = self._first(text[found.start("letter") : found.end()] + behind)
+            return Value(whole.pop() if len(whole) == 1 else None, found.end())
+        named = self._first(behind)
+        return Value(label if not named or label in named else None, found.end())
+
+    def _first(self, clause: str) -> set[str]:
+        """The options whose texts a clause begins with."""
+        parts = tokens(clause)
+        first = next((place for place, part in enumerate(parts) if part[0].isalnum()), 0)
+        return {mention.label for mention in self.mentions.find(parts) if mention.start <= first + 1}
+
+    def _named(self, clause: str) -> set[str]:
+        """The options that a clause names, by text or letter."""
+        parts = tokens(mark_letters(clause, self.options))
+        letters = {self.options.label(part[1:]) for part in parts if part[0] == LETTER_TOKEN}
+        return {mention.label for mention in self.mentions.find(parts)} | {label for label in letters if label}
+
+
+def _clause_end(text: str, start: int) -> int:
+    limit = min(len(text), start + _LONGEST)
+    end = _CLAUSE_END.search(text, start, limit)
+    return end.start() if end else limit

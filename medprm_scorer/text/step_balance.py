@@ -1,0 +1,50 @@
+"""Whether the chains of one question were split alike, so that their rewards can be compared.
+
+Two things make them hard to compare. A chain that was not split at all (`whole`) has one reward for everything: nobody
+knows where it fails. And the more steps a chain has, the more chances of a low reward,
+so an aggregate like `min` favours
+the chains with few. Thresholds: the chains of the released test set have 3 to 9 steps,
+so one may have three times as many
+as another (`MOST_TIMES`) and the paper's figures still hold; beyond that a caller should say so.
+"""
+
+from collections.abc import Sequence
+
+MOST_TIMES = 3
+"""So many times the steps of the shortest chain may the longest have before it is worth saying."""
+
+
+def split_cautions(counts: Sequence[int], rules: Sequence[str], *, favours_few: bool = True) -> list[str]:
+    """What to know of how the chains of one question were split: sentences without any text of theirs.
+
+    Args:
+        counts: The number of steps of each chain that was scored, each at least 1.
+        rules: The rule that split each (`Steps.rule`).
+        favours_few: Whether the aggregate favours chains with few steps (`medprm_scorer.aggregate.FAVOURS_FEW_STEPS`);
+            if not, unequal numbers of steps are no reason for caution.
+
+    Returns:
+        At most two sentences; none if the chains were split alike, or if there are none.
+
+    Example:
+        >>> split_cautions([3, 5, 4], ["marker", "marker", "labels"])
+        []
+        >>> split_cautions([1, 3], ["whole", "marker"])
+        ['1 of 2 chains could not be split into steps: one reward stands for all of it, which favours it.']
+        >>> split_cautions([2, 8], ["marker", "marker"])
+        ['The chains have 2 to 8 steps: the more steps a chain has, the lower its reward tends to be.']
+    """
+    whole = sum(rule == "whole" for rule in rules)
+    if whole == len(counts):
+        return ["No chain could be split into steps: each has one reward for all of it."] if counts else []
+    found = []
+    if whole:
+        each, them = ("it", "it") if whole == 1 else ("each", "them")
+        favours = f", which favours {them}" if favours_few else ""
+        share = f"{whole} of {len(counts)} chains"
+        found.append(f"{share} could not be split into steps: one reward stands for all of {each}{favours}.")
+    split = [count for count, rule in zip(counts, rules, strict=True) if rule != "whole"]
+    if favours_few and max(split) > MOST_TIMES * min(split):
+        range_ = f"{min(split)} to {max(split)} steps"
+        found.append(f"The chains have {range_}: the more steps a chain has, the lower its reward tends to be.")
+    return found
