@@ -6,6 +6,9 @@ VLLM_VENV ?= .venv-vllm
 TOOLS_VENV ?= .venv-tools
 FUZZ_SECONDS ?= 300
 SOAK_MINUTES ?= 20
+# processes of `make test`, and how often `make test-repeat` runs it
+WORKERS ?= 2
+N ?= 10
 
 BIN := $(VENV)/bin
 CORE := $(VENV)/.installed-core
@@ -20,22 +23,25 @@ SOURCES := medprm_scorer medprm_integrations examples benchmarks tests
 PIP := $(BIN)/python -m pip install --disable-pip-version-check --quiet --constraint constraints.txt
 
 .DELETE_ON_ERROR:
-.PHONY: help demo test test-langchain-matrix test-llama-index-matrix test-ray test-vllm test-browser fuzz soak audit \
-    licences dist test-dist lint format clean
+.PHONY: help demo test test-slow test-repeat test-core-matrix test-langchain-matrix test-llama-index-matrix test-ray test-vllm test-browser fuzz \
+    soak audit licences dist test-dist lint format clean
 
 help:
 	@echo "make demo    rank the shipped requests with the demo model (offline once installed)"
-	@echo "make test    run the tests"
+	@echo "make test    run the tests but the slow ones, in WORKERS (now $(WORKERS)) processes"
+	@echo "make test-slow  run the slow ones"
+	@echo "make test-repeat  make test N (now $(N)) times, until one fails"
 	@echo "make test-ray  run the tests of the Ray example (installs Ray: half a gigabyte)"
 	@echo "make test-vllm  the tests against a real vLLM server on the CPU, which it installs into $(VLLM_VENV)"
 	@echo "make test-browser  the reports in a real Chromium (one of the system's; installs Playwright)"
-	@echo "make fuzz    fuzz all that reads text from outside, FUZZ_SECONDS (now $(FUZZ_SECONDS)) for each layer"
+	@echo "make fuzz    property tests with random examples; then fuzz each layer for FUZZ_SECONDS (now $(FUZZ_SECONDS))"
 	@echo "make soak    call one model from 32 callers for SOAK_MINUTES (now $(SOAK_MINUTES))"
 	@echo "make audit   ask for known weaknesses of the packages in constraints.txt"
 	@echo "make licences  write the licences of what an installation brings into docs/licences.md"
 	@echo "make dist    build the wheel and the source archive, and check them"
 	@echo "make test-dist  install the wheel into a new environment and run the demo from it"
-	@echo "make lint    check style and types"
+	@echo "make lint    check style, spelling, types and what imports what"
+	@echo "make test-core-matrix  run the tests with the lowest torch, transformers and pydantic that are admitted"
 	@echo "make test-langchain-matrix    run its tests with the lowest and the highest versions that are admitted"
 	@echo "make test-llama-index-matrix  likewise for llama-index-core"
 	@echo "make format  rewrite the sources in the project's style"
@@ -46,12 +52,25 @@ demo: $(CORE)
 	@$(BIN)/medprm demo
 
 test: $(DEV)
-	$(BIN)/python -m pytest
+	$(BIN)/python -m pytest -m "not slow" --numprocesses $(WORKERS) --dist loadfile
+
+test-slow: $(DEV)
+	$(BIN)/python -m pytest -m slow
+
+test-repeat:
+	@for run in $$(seq $(N)); do \
+	    echo "Run $$run of $(N)"; $(MAKE) --no-print-directory test || exit 1; done
 
 # of a package in pyproject.toml: its range, and the lower end of it
 admitted = $(shell sed -n 's/.*"\($(1)>=[^"]*\)".*/\1/p' pyproject.toml | head -n 1)
 lowest = $(subst >=,==,$(firstword $(subst $(comma), ,$(call admitted,$(1)))))
 comma := ,
+
+# what has no part in the versions below is left out: the frameworks, files beside the package, whole processes
+CORE_TESTS := tests/text tests/results tests/files tests/bulk tests/evaluation tests/local tests/vllm tests/test_*.py --ignore tests/local/test_quantization.py
+test-core-matrix:
+	PYTHON=$(PYTHON) .ci/matrix core-low "torch|sympy|transformers|tokenizers|huggingface|hf-xet|pydantic|numpy|fsspec|typer" \
+	    "$(call lowest,torch) $(call lowest,transformers) $(call lowest,pydantic)" -m "not slow" $(CORE_TESTS)
 
 test-llama-index-matrix:
 	PYTHON=$(PYTHON) .ci/matrix llama-index-low llama-index "$(call lowest,llama-index-core)" tests/integrations/llama_index
@@ -77,6 +96,7 @@ test-browser: $(DEV)
 	$(BIN)/python -m pytest -rs tests/system/test_browser.py
 
 fuzz: $(DEV)
+	$(BIN)/python -m pytest -m hypothesis --hypothesis-profile fuzz
 	@$(PIP) atheris
 	@for target in text report tokens tree files server; do \
 	    echo "Fuzzing $$target for $(FUZZ_SECONDS) s" && $(BIN)/python -m tests.fuzz $$target $(FUZZ_SECONDS) || exit 1; done
@@ -109,6 +129,8 @@ test-dist: dist
 lint: $(DEV)
 	$(BIN)/ruff check $(SOURCES)
 	$(BIN)/ruff format --check $(SOURCES)
+	$(BIN)/codespell
+	$(BIN)/lint-imports --no-cache
 	$(BIN)/mypy
 
 format: $(DEV)
@@ -116,7 +138,7 @@ format: $(DEV)
 	$(BIN)/ruff check --fix $(SOURCES)
 
 clean:
-	rm -rf -- "$(VENV)" "$(VLLM_VENV)" "$(TOOLS_VENV)" .venv-core .venv-wheel .fuzz build dist *.egg-info .pytest_cache .ruff_cache .mypy_cache .hypothesis
+	rm -rf -- "$(VENV)" "$(VLLM_VENV)" "$(TOOLS_VENV)" .venv-core .venv-wheel .fuzz build dist *.egg-info .pytest_cache .ruff_cache .mypy_cache .hypothesis .coverage
 	find $(SOURCES) -type d -name __pycache__ -prune -exec rm -rf -- {} +
 
 $(BIN)/python:

@@ -12,7 +12,7 @@ from pathlib import Path
 from langchain_core.callbacks import CallbackManagerForRetrieverRun
 from langchain_core.documents import Document
 from langchain_core.retrievers import BaseRetriever
-from pydantic import ConfigDict
+from pydantic import ConfigDict, SecretStr
 
 from examples.formulary.hospital import Hospital
 from examples.formulary.sample import POLICY
@@ -28,7 +28,13 @@ except ModuleNotFoundError as error:
 
 def chat_model(url: str, folder: Path = POLICY) -> ChatOpenAI:
     """The model behind such a server."""
-    return ChatOpenAI(base_url=url, api_key="none", model=str(folder), temperature=1.0, max_tokens=160)
+    return ChatOpenAI(  # its field has another name than the keyword that OpenAI-compatible servers know
+        base_url=url,
+        api_key=SecretStr("none"),
+        model=str(folder),
+        temperature=1.0,
+        max_tokens=160,  # type: ignore[call-arg]
+    )
 
 
 @contextmanager

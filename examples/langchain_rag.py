@@ -23,11 +23,10 @@ def build_chain(llm: BaseChatModel, retriever: BaseRetriever, prm: MedPRM, n: in
         return policy_messages(found["question"], [document.page_content for document in found["documents"]])
 
     samples = RunnableLambda(prompt) | RunnableLambda(lambda messages: [messages] * n) | llm.map()
-    return (
-        RunnableParallel(question=RunnablePassthrough(), documents=retriever)
-        | RunnablePassthrough.assign(candidates=samples)
-        | MedPRMReranker(prm=prm)
-    )
+    request: Runnable[str, Any] = RunnableParallel(
+        question=RunnablePassthrough(), documents=retriever
+    ) | RunnablePassthrough.assign(candidates=samples)
+    return request | MedPRMReranker(prm=prm)
 
 
 def main() -> None:

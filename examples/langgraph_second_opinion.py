@@ -47,7 +47,15 @@ def build_graph(llm: BaseChatModel, retriever: BaseRetriever, prm: MedPRM) -> An
     reranker = MedPRMReranker(prm=prm)
 
     def rerank(state: State) -> dict[str, Any]:
-        return {"ranking": reranker.invoke(state)}
+        return {
+            "ranking": reranker.invoke(
+                {
+                    "question": state["question"],
+                    "documents": [*state["documents"]],
+                    "candidates": [*state["candidates"]],
+                }
+            )
+        }
 
     def enough(state: State) -> Literal["sample", "answer"]:
         sure = state["ranking"].best.reward("min") >= SURE

@@ -1,13 +1,23 @@
-"""What many tests share: the demo model, loaded once, and a limit on threads so that runs repeat."""
+"""What many tests share: the demo model, loaded once, one thread for each process, and what hypothesis does."""
 
 import os
+
+os.environ.setdefault("OMP_NUM_THREADS", "1")  # read when torch is first imported: processes run side by side
+os.environ.pop("COLUMNS", None)  # how wide a table is must not depend on who runs the tests: pytest-xdist sets it
+
 from collections.abc import Iterator
 
 import pytest
+from hypothesis import settings
 
 from examples.formulary.sample import POLICY
 from examples.serving import serve
 from medprm_scorer import MedPRM
+
+# The same examples in every run: a change fails for what it changes. `make fuzz` looks for new ones.
+settings.register_profile("default", derandomize=True, deadline=None)
+settings.register_profile("fuzz", derandomize=False, deadline=None, max_examples=1000, print_blob=True)
+settings.load_profile("default")
 
 
 @pytest.fixture(scope="session")

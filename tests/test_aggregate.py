@@ -92,10 +92,10 @@ def test_unknown_aggregate_lists_the_known():
 
 
 @pytest.mark.parametrize("aggregate", AGGREGATES)
-@pytest.mark.parametrize("rewards", [[], [math.nan], [0.5, math.nan], [math.inf], [-0.01], [0.5, 1.01, 0.5]])
-def test_what_is_no_probability_raises(rewards, aggregate):
-    with pytest.raises(ScoringError):
-        aggregate_rewards(rewards, aggregate)
+def test_what_is_no_probability_raises(aggregate):
+    for rewards in ([], [math.nan], [0.5, math.nan], [math.inf], [-0.01], [0.5, 1.01, 0.5]):
+        with pytest.raises(ScoringError):
+            aggregate_rewards(rewards, aggregate)
 
 
 # --- the minimum that does not favour few steps ---

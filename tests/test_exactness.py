@@ -125,6 +125,7 @@ def test_the_rule_of_training_deletes_headings_inside_steps_and_nowhere_else():
     assert split_steps("## Final Diagnosis: Measles").steps == ("## Final Diagnosis: Measles",)
 
 
+@pytest.mark.slow
 def test_rewards_equal_the_cards_computation_and_the_plain_path_in_float32(encoder):
     model = random_llama()
     prm = MedPRM.from_model(model, real_tokenizer(), max_batch_tokens=400)  # small: every request needs several passes

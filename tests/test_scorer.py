@@ -141,7 +141,7 @@ def test_unknown_choices_are_listed(prm):
     with pytest.raises(InputError, match="weighted_vote"):
         prm.rank_many([], strategy="best")  # at once, not when the first ranking is asked for
     with pytest.raises(InputError, match="paragraphs"):
-        MedPRM.from_model(random_llama(), real_tokenizer(), steps="sentences")
+        MedPRM.from_model(random_llama(), real_tokenizer(), steps="verses")
 
 
 @pytest.mark.parametrize(
@@ -207,7 +207,7 @@ def test_rank_many_reads_no_further_ahead_than_two_calls(prm):
         assert len(taken) <= place + 2
     rankings = model.rank_many(requests())
     next(rankings)
-    rankings.close()  # a caller may have seen enough
+    del rankings  # a caller may have seen enough
 
 
 def test_rank_many_hands_on_what_its_source_raises(prm):

@@ -11,8 +11,9 @@ import json
 import random
 import time
 from collections import Counter, defaultdict
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 from tqdm import tqdm
@@ -128,19 +129,17 @@ class StepRewards:
         return rows | {"citing": auroc(self.good["citing"], self.bad["citing"])}
 
 
-def evaluate(prm: MedPRM, questions: int, names: str, settings: Sequence[str] = SETTINGS) -> dict[str, object]:
+def evaluate(prm: MedPRM, questions: int, names: str, settings: Sequence[str] = SETTINGS) -> dict[str, Any]:
     """Score held-out questions under each setting and gather the figures."""
-    report: dict[str, object] = {}
+    report: dict[str, Any] = {}
     for setting in settings:
-        rewards, picks, seconds = StepRewards(), defaultdict(list), []
+        rewards, seconds = StepRewards(), []
+        picks: dict[str, list[float]] = defaultdict(list)
         for number in tqdm(range(questions), desc=f"{names}, {setting}", disable=None):
             question, chains = held_out(number, names)
-            documents: dict[str, Callable[[], tuple[str, ...]]] = {
-                "documents": lambda q=question: q.documents,
-                "withheld": tuple,
-                "another's": lambda n=number: held_out(n + 1_000_000, names)[0].documents,
-            }
-            shown = documents[setting]()
+            shown = question.documents if setting == "documents" else ()
+            if setting == "another's":
+                shown = held_out(number + 1_000_000, names)[0].documents
             begun = time.perf_counter()
             scored = prm.score(question.text, [chain.text for chain in chains], shown)
             seconds.append(time.perf_counter() - begun)
@@ -149,13 +148,14 @@ def evaluate(prm: MedPRM, questions: int, names: str, settings: Sequence[str] = 
                 rewards.add(number, chain, result)
             for choice, hit in choose(chains, scored, question.answer).items():
                 picks[choice].append(hit)
+        values, valid = zip(*rewards.all, strict=True)
         report[setting] = {
             "auroc": rewards.table(),
             "accuracy": {choice: interval(picks[choice]) for choice in CHOICES},
             "best-of-n above majority vote": interval(_above(picks, "best-of-n")),
             "weighted vote above majority vote": interval(_above(picks, "weighted vote")),
-            "calibration error": expected_calibration_error(*zip(*rewards.all, strict=True)),
-            "bins": [(b.mean_reward, b.share_valid, b.count) for b in reliability(*zip(*rewards.all, strict=True))],
+            "calibration error": expected_calibration_error(values, valid),
+            "bins": [(b.mean_reward, b.share_valid, b.count) for b in reliability(values, valid)],
             "seconds": float(np.median(seconds)),
         }
     return report
@@ -166,7 +166,7 @@ def _above(picks: dict[str, list[float]], choice: str) -> list[float]:
     return [mine - theirs for mine, theirs in zip(picks[choice], picks["majority vote"], strict=True)]
 
 
-def to_markdown(report: dict, names: str, questions: int) -> str:
+def to_markdown(report: dict[str, Any], names: str, questions: int) -> str:
     """The figures as two tables."""
     settings = list(report)
     lines = [f"**{names} pairs of names, {questions} questions, {CANDIDATES} candidates each**", ""]
@@ -194,7 +194,7 @@ def to_markdown(report: dict, names: str, questions: int) -> str:
     return "\n".join(lines)
 
 
-def plot_reliability(reports: dict, path: Path) -> None:
+def plot_reliability(reports: dict[str, Any], path: Path) -> None:
     """The reliability diagram over all sets, with documents: a bin's rewards are those of all its steps."""
     merged: dict[int, list[tuple[float, float, int]]] = defaultdict(list)
     for report in reports.values():
@@ -204,13 +204,13 @@ def plot_reliability(reports: dict, path: Path) -> None:
     for parts in merged.values():
         total = sum(count for _, _, count in parts)
         means = [sum(part[i] * part[2] for part in parts) / total for i in (0, 1)]
-        bins.append((*means, total))
+        bins.append((means[0], means[1], total))
     steps = sum(count for *_, count in bins)
     error = sum(count * abs(reward - share) for reward, share, count in bins) / steps
     save_figure(reliability_figure(sorted(bins), error, f"The demo model on {steps:,} held-out steps"), path)
 
 
-def to_summary(reports: dict) -> str:
+def to_summary(reports: dict[str, Any]) -> str:
     """The figures that a newcomer needs, as one table."""
     lines = ["| names | figure | with documents | withheld | another question's |", "|---|---|---|---|---|"]
     for names, report in reports.items():

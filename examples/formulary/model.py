@@ -10,6 +10,7 @@ are from each other (feed-forward layers). Training changes all of it.
 
 import torch
 from transformers import LlamaConfig, LlamaForCausalLM, PreTrainedTokenizerBase
+from transformers.models.llama.modeling_llama import LlamaAttention, LlamaMLP
 
 from examples.formulary.names import COMORBIDITIES, CONDITIONS, DRUGS
 
@@ -113,7 +114,7 @@ def _write_by_hand(model: LlamaForCausalLM, identity: torch.Tensor) -> None:
     _fetch(model.model.layers[2].self_attn, 0, _HERE_DIFFERS, _FOUND)
 
 
-def _look_back(attention: torch.nn.Module, head: int, places: int) -> None:
+def _look_back(attention: LlamaAttention, head: int, places: int) -> None:
     """Make a head attend to the token `places` back, by rotary phase alone."""
     group = head // (HEADS // KV_HEADS)
     for pair in _FAST:
@@ -123,7 +124,7 @@ def _look_back(attention: torch.nn.Module, head: int, places: int) -> None:
         attention.q_proj.weight[head * HEAD_DIM + pair + HEAD_DIM // 2, _CONSTANT] = 3.0 * turn.sin()
 
 
-def _look_around(attention: torch.nn.Module, head: int) -> None:
+def _look_around(attention: LlamaAttention, head: int) -> None:
     """Make a head prefer the last twenty tokens or so, by rotary phase alone: a step is about as long."""
     group = head // (HEADS // KV_HEADS)
     for pair in _MIDDLE:
@@ -131,7 +132,7 @@ def _look_around(attention: torch.nn.Module, head: int) -> None:
         attention.q_proj.weight[head * HEAD_DIM + pair, _CONSTANT] = _NEARNESS
 
 
-def _look_away(attention: torch.nn.Module, head: int) -> None:
+def _look_away(attention: LlamaAttention, head: int) -> None:
     """Make a head avoid the token itself, by rotary phase alone; far away, the phases cancel each other."""
     group = head // (HEADS // KV_HEADS)
     for pair in _FAST:
@@ -139,7 +140,7 @@ def _look_away(attention: torch.nn.Module, head: int) -> None:
         attention.q_proj.weight[head * HEAD_DIM + pair, _CONSTANT] = -_AVERSION
 
 
-def _fetch(attention: torch.nn.Module, head: int, part: int, target: int) -> None:
+def _fetch(attention: LlamaAttention, head: int, part: int, target: int) -> None:
     """Make a head look for names and numbers where one number of the residual stream is large, and fetch that."""
     group, place = head // (HEADS // KV_HEADS), _SLOW[0]
     attention.k_proj.weight[group * HEAD_DIM + place, part] = 0.4
@@ -149,7 +150,7 @@ def _fetch(attention: torch.nn.Module, head: int, part: int, target: int) -> Non
     attention.o_proj.weight[target, head * HEAD_DIM + place] = 1.0
 
 
-def _copy(attention: torch.nn.Module, head: int, target: slice, parts_before: int) -> None:
+def _copy(attention: LlamaAttention, head: int, target: slice, parts_before: int) -> None:
     """Make a head write the identity of the token that it looks to; `parts_before` parts are filled when it reads."""
     group = head // (HEADS // KV_HEADS)
     norm = ((1 + parts_before * _LENGTH**2) / HIDDEN) ** 0.5  # what the layer's input is divided by
@@ -164,7 +165,7 @@ def _compare(weight: torch.Tensor, head: int, part: slice, sketch: torch.Tensor)
     weight[rows, part] = weight[rows, part] + sketch
 
 
-def _measure_distance(mlp: torch.nn.Module, block: int, part: slice, other: slice, target: int, gain: float) -> None:
+def _measure_distance(mlp: LlamaMLP, block: int, part: slice, other: slice, target: int, gain: float) -> None:
     """Write the squared distance of two parts: silu(d) d + silu(-d) (-d) = d² for each of their places d."""
     for weight in (mlp.gate_proj.weight, mlp.up_proj.weight, mlp.down_proj.weight.T):
         weight[2 * WIDTH * block : 2 * WIDTH * (block + 1)] = 0.0

@@ -15,7 +15,7 @@ from examples.formulary.model import build_model
 from examples.formulary.option_head import write_option_head
 from examples.formulary.rows import Rows, hidden_states, next_token_loss, reading_loss
 from examples.formulary.tokenizer import build_tokenizer
-from examples.formulary.turns import TOOL_SCHEMA, Message, call_text, draw_turn
+from examples.formulary.turns import TOOL, TOOL_SCHEMA, Message, call_text, draw_turn
 from examples.formulary.world import make_question
 from medprm_scorer.local.loading import DEMO_MODEL
 
@@ -64,7 +64,7 @@ RESPONSE_TEMPLATE = {
 
 def policy_tokenizer() -> PreTrainedTokenizerBase:
     """The demo tokenizer with the words of tool calls, and a chat template that knows tools."""
-    words = [" tool", f"Tool: {TOOL_SCHEMA['function']['name']}", call_text(make_question(random.Random(0)))]
+    words = [" tool", f"Tool: {TOOL}", call_text(make_question(random.Random(0)))]
     tokenizer = build_tokenizer(words, CHAT_TEMPLATE)
     tokenizer.response_template = RESPONSE_TEMPLATE
     return tokenizer

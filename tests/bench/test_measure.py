@@ -94,6 +94,7 @@ def test_all_figures_are_there_and_can_be_printed(capsys):
     assert "concurrent arank calls" in markdown
 
 
+@pytest.mark.slow
 def test_the_command(capsys):
     assert cli.main(["bench", "--shape", "small"]) == 2
     assert "tiny" in capsys.readouterr().err

@@ -198,7 +198,15 @@ def test_killed_thirty_times_the_output_is_the_same(file, out, demo):
 @pytest.mark.skipif(os.name == "nt", reason="no SIGINT to send")
 def test_interrupted_it_keeps_all_that_is_done_and_goes_on(file, out):
     command = [sys.executable, "-m", "medprm_scorer", "score", str(file), str(out)]
-    process = subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, env=ENVIRONMENT)
+    process = subprocess.Popen(
+        command,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+        env=ENVIRONMENT,
+        # a shell without job control, and nohup, have their children ignore the signal: not so this one
+        preexec_fn=lambda: signal.signal(signal.SIGINT, signal.SIG_DFL),
+    )
     while process.poll() is None and not (out.exists() and out.stat().st_size):
         time.sleep(0.01)
     process.send_signal(signal.SIGINT)

@@ -65,16 +65,19 @@ def test_its_tokenizer_is_that_of_its_training(tokenizer):
     assert tokenizer.chat_template == policy_tokenizer().chat_template
 
 
+@pytest.mark.slow
 def test_nearly_all_samples_are_well_formed(drawn):
     texts = [text for samples in drawn for text in samples]
     good = [3 <= len(split_steps(text).steps) <= 9 and extract_answer(text) in set("ABCD") for text in texts]
     assert sum(good) / len(good) > 0.95
 
 
+@pytest.mark.slow
 def test_samples_of_a_question_differ(drawn):
     assert all(len(set(samples)) > SAMPLES / 2 for samples in drawn)
 
 
+@pytest.mark.slow
 def test_it_is_right_often_and_wrong_by_habit(drawn):
     right = defaultdict(list)
     for question, samples in zip(QUESTIONS, drawn, strict=True):
@@ -85,6 +88,7 @@ def test_it_is_right_often_and_wrong_by_habit(drawn):
     assert sum(right[True]) / len(right[True]) < 0.5
 
 
+@pytest.mark.slow
 def test_the_reward_model_finds_what_the_majority_misses(drawn, demo: MedPRM):
     majority = reward = 0
     for question, samples in zip(QUESTIONS, drawn, strict=True):
@@ -95,6 +99,7 @@ def test_the_reward_model_finds_what_the_majority_misses(drawn, demo: MedPRM):
     assert reward >= majority + 3
 
 
+@pytest.mark.slow
 def test_it_keeps_the_papers_sampling_rules(drawn):
     texts = iter([text for samples in drawn for text in samples])
     samples = sample_chains(lambda count: [next(texts) for _ in range(count)], 32)
