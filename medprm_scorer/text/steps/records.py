@@ -2,7 +2,7 @@ r"""Steps in structured text: JSON (`{"steps": [...], "answer": "B"}`) and markd
 
 import json
 import re
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 
 from medprm_scorer.text.step_layouts import is_answer
@@ -72,12 +72,28 @@ def read_record(text: str) -> Record | None:
         value, end = _DECODER.raw_decode(text, opening.end())
     except (ValueError, RecursionError):
         return None
+    return record_of(value, [line for line in text[end:].split("\n") if line.strip() not in ("", "```")])
+
+
+def record_of(value: object, after: Sequence[str] = ()) -> Record | None:
+    """Read an answer that is a JSON value already.
+
+    Args:
+        value: What JSON has.
+        after: Lines of text that stand after it.
+
+    Returns:
+        What it says; None if there is no reasoning in it.
+
+    Example:
+        >>> record_of({"step_1": "Fever.", "step_2": "So (B).", "dose_mg": 5}).rest
+        'dose mg: 5'
+    """
     steps, reasoning, others = _read(value)
     if not steps and not reasoning:
         return None
     judged = [f"{_words(name)}: {_plain(said)}" for name, said in others if not _NOT_JUDGED.search(name)]
     left_out = [f"{_words(name)}: {_plain(said)}" for name, said in others if _NOT_JUDGED.search(name)]
-    after = [line for line in text[end:].split("\n") if line.strip() not in ("", "```")]
     return Record(tuple(map(_flat, steps)), reasoning, _flat(" ".join([*judged, *after])), _flat("\n".join(left_out)))
 
 
