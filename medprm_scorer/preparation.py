@@ -13,10 +13,16 @@ from medprm_scorer.errors import InputError, NothingScoredError, QuestionTooLong
 from medprm_scorer.results.facts import cautions
 from medprm_scorer.results.models import Ranking, RankRequest, ScoredChain, ScoredStep, Vote
 from medprm_scorer.selection import Scored, check_settings, select
-from medprm_scorer.text.answer_function import AnswerFunction, GroupFunction, checked_labels, group_with, read_with
 from medprm_scorer.text.answers import Options, Reading, normalize_answer, read, read_given
-from medprm_scorer.text.step_balance import split_cautions
+from medprm_scorer.text.answers.callers_functions import (
+    AnswerFunction,
+    GroupFunction,
+    checked_labels,
+    group_with,
+    read_with,
+)
 from medprm_scorer.text.steps import SPLIT_RULES, Steps, split_steps
+from medprm_scorer.text.steps.balance import split_cautions
 
 Candidate = str | Sequence[str]
 """A whole chain of thought, or its steps."""

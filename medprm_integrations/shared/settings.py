@@ -12,8 +12,8 @@ from medprm_scorer.request_parsing import MEANT_DOCUMENTS
 from medprm_scorer.results.models import Ranking
 from medprm_scorer.scorer import MedPRM
 from medprm_scorer.selection import Strategy
-from medprm_scorer.text.answer_function import AnswerFunction, GroupFunction
 from medprm_scorer.text.answers import Options
+from medprm_scorer.text.answers.callers_functions import AnswerFunction, GroupFunction
 from medprm_scorer.text.sample_rounds import SamplingRules
 
 DEFAULT_N = 8

@@ -5,6 +5,8 @@ import re
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 
+from medprm_scorer.text.step_layouts import is_answer
+
 _FENCE = re.compile(r"\s*(?:```[A-Za-z0-9]{0,12}[ \t]*\n\s*)?(?=[\[{])")
 _REASONING = (
     "steps", "reasoning", "reasoning_steps", "step_by_step_thinking", "step_by_step", "step_by_step_reasoning",
@@ -115,7 +117,9 @@ def table_steps(text: str) -> tuple[str, tuple[str, ...]] | None:
     steps = [step for step in map(_row, lines[divider + 1 : end]) if step]
     front = [*lines[: divider - 1], _row(lines[divider - 1])]
     after = " ".join(lines[end:]).strip()
-    if len(steps) < 2 or sum(map(len, steps)) < sum(map(len, front[:-1])) + len(after):
+    before = " ".join(front[:-1]).strip()
+    prose = (0 if before.endswith((":", "：")) else len(before)) + (0 if is_answer(after) else len(after))
+    if len(steps) < 2 or prose > sum(map(len, steps)):
         return None
     steps[-1] = f"{steps[-1]} {after}".strip()
     return " ".join(front).strip(), tuple(steps)
