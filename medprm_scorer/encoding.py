@@ -203,11 +203,8 @@ class PromptEncoder:
 
     def _split_at_special(self, text: str) -> list[int | str]:
         names = sorted(self._special_ids, key=len, reverse=True)
-        parts: list[int | str] = []
-        for piece in re.split(f"({'|'.join(map(re.escape, names))})", text):
-            if piece:
-                parts.append(self._special_ids.get(piece, piece))
-        return parts
+        pieces = re.split(f"({'|'.join(map(re.escape, names))})", text)
+        return [self._special_ids.get(piece, piece) for piece in pieces if piece]
 
     def _tag_id(self) -> int:
         id_ = self._special_ids.get(STEP_TAG)
