@@ -14,7 +14,7 @@ from dataclasses import dataclass, field
 
 from medprm_scorer.files.records import read_records
 from medprm_scorer.text.answers import normalize_answer, read
-from medprm_scorer.text.options import OptionSet, find_options
+from medprm_scorer.text.answers.options import OptionSet, find_options
 from medprm_scorer.text.steps import split_steps
 
 OUTCOMES = ("as recorded", "as another", "declined", "unread")

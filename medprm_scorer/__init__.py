@@ -9,18 +9,28 @@ from typing import TYPE_CHECKING
 from medprm_scorer.lazy_imports import lazy
 
 if TYPE_CHECKING:
+    from medprm_scorer.aggregate import AGGREGATES
     from medprm_scorer.bulk.score_file import ScoredFile, ascore_file, score_file
     from medprm_scorer.errors import InputError, MedPRMError, ModelError, OutputError, ScoringError
     from medprm_scorer.evaluation.evaluate import Plan, evaluate
     from medprm_scorer.evaluation.results import Evaluation
     from medprm_scorer.results.models import Ranking, RankRequest, ScoredChain, ScoredStep, Vote
     from medprm_scorer.scorer import MedPRM
+    from medprm_scorer.selection import STRATEGIES
+    from medprm_scorer.stopping import Confident, should_stop
+    from medprm_scorer.text.answers import DECLINED, extract_answer, normalize_answer, read_answer
     from medprm_scorer.text.policy import Samples, asample_chains, policy_messages, sample_chains
     from medprm_scorer.text.sample_rounds import SamplingRules
+    from medprm_scorer.text.steps import SPLIT_RULES
 
 __version__ = "0.1.0"
 
 __all__ = [
+    "AGGREGATES",
+    "DECLINED",
+    "SPLIT_RULES",
+    "STRATEGIES",
+    "Confident",
     "Evaluation",
     "InputError",
     "MedPRM",
@@ -41,13 +51,22 @@ __all__ = [
     "asample_chains",
     "ascore_file",
     "evaluate",
+    "extract_answer",
+    "normalize_answer",
     "policy_messages",
+    "read_answer",
     "sample_chains",
     "score_file",
+    "should_stop",
 ]
 __getattr__, __dir__ = lazy(
     __name__,
     {
+        "medprm_scorer.stopping": "Confident should_stop",
+        "medprm_scorer.text.answers": "DECLINED extract_answer normalize_answer read_answer",
+        "medprm_scorer.text.steps": "SPLIT_RULES",
+        "medprm_scorer.selection": "STRATEGIES",
+        "medprm_scorer.aggregate": "AGGREGATES",
         "medprm_scorer.bulk.score_file": "ScoredFile ascore_file score_file",
         "medprm_scorer.errors": "InputError MedPRMError ModelError OutputError ScoringError",
         "medprm_scorer.evaluation.evaluate": "Plan evaluate",

@@ -7,6 +7,7 @@ on hostile text no special id can appear except ours. Nothing is found by search
 inside ordinary Russian words.
 """
 
+import os
 import re
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -271,7 +272,7 @@ def load_tokenizer(name: str | Path, revision: str | None = None) -> Any:
 
     if not str(name):
         raise InputError("the tokenizer's name is empty: give a folder or a hub id")
-    local = Path(name).is_dir()
+    local = os.path.isdir(name)  # unlike Path.is_dir, False for a name that is too long for a path
     try:
         return AutoTokenizer.from_pretrained(
             name, use_fast=True, revision=revision, trust_remote_code=False, local_files_only=local

@@ -1,7 +1,9 @@
 """What an engine is: token ids in, step rewards out. Nothing here knows of text, answers or votes."""
 
+import os
 from collections.abc import Sequence
 from typing import Protocol
+from weakref import WeakSet
 
 from medprm_scorer.encoding import EncodedChain, EncodedPrompt
 from medprm_scorer.errors import InputError
@@ -83,3 +85,28 @@ class _Stateless:
 
     def close(self) -> None:
         self._open = False
+
+
+class Resettable(Protocol):
+    """Something with threads or locks, which a forked process cannot use."""
+
+    def reset(self) -> None:
+        """Start afresh."""
+        ...
+
+
+_resettable: "WeakSet[Resettable]" = WeakSet()
+
+
+def reset_after_fork(something: Resettable) -> None:
+    """Have it reset in every process that is forked from this one, which has none of its other threads."""
+    _resettable.add(something)
+
+
+def _reset_all() -> None:
+    for something in _resettable:
+        something.reset()
+
+
+if hasattr(os, "register_at_fork"):
+    os.register_at_fork(after_in_child=_reset_all)

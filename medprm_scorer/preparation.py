@@ -7,14 +7,22 @@ from typing import Any
 
 from pydantic import ValidationError
 
+from medprm_scorer.aggregate import FAVOURS_FEW_STEPS
 from medprm_scorer.encoding import EncodedChain, EncodedPrefix, EncodedPrompt, PromptEncoder
 from medprm_scorer.errors import InputError, NothingScoredError, QuestionTooLongError, ScoringError, check_choice
 from medprm_scorer.results.facts import cautions
 from medprm_scorer.results.models import Ranking, RankRequest, ScoredChain, ScoredStep, Vote
 from medprm_scorer.selection import Scored, check_settings, select
-from medprm_scorer.text.answer_function import AnswerFunction, GroupFunction, checked_labels, group_with, read_with
 from medprm_scorer.text.answers import Options, Reading, normalize_answer, read, read_given
+from medprm_scorer.text.answers.callers_functions import (
+    AnswerFunction,
+    GroupFunction,
+    checked_labels,
+    group_with,
+    read_with,
+)
 from medprm_scorer.text.steps import SPLIT_RULES, Steps, split_steps
+from medprm_scorer.text.steps.balance import split_cautions
 
 Candidate = str | Sequence[str]
 """A whole chain of thought, or its steps."""
@@ -52,6 +60,7 @@ class EncodedRequest:
         tail: How many tokens the official text has after the last step tag, which no reward depends on.
         chains: Every candidate, in order; those that cannot be scored with their error.
         split: The steps of those that can be scored, by index, in the order of the prompt's chains.
+        whole: Whether one step for each chain was asked for.
     """
 
     request: RankRequest
@@ -60,6 +69,7 @@ class EncodedRequest:
     tail: int
     chains: Sequence[ScoredChain]
     split: Mapping[int, Steps]
+    whole: bool = False
 
     @property
     def tokens(self) -> int:
@@ -155,7 +165,21 @@ class EncodedRequest:
             unique_tokens=len(prompt.prefix) + sum(len(chain.ids) for chain in set(prompt.chains)),
             seconds=seconds,
         )
-        return ranking.model_copy(update={"cautions": cautions(ranking, choice.strategy)})
+        found = [*cautions(ranking, choice.strategy), *self._about_steps(choice.aggregate)]
+        return ranking.model_copy(update={"cautions": found})
+
+    def _about_steps(self, aggregate: str) -> list[str]:
+        """What to know of how the chains were split into steps."""
+        splits = list(self.split.values())
+        found = []
+        if not self.whole:
+            counts, rules = [len(steps.steps) for steps in splits], [steps.rule for steps in splits]
+            found = split_cautions(counts, rules, favours_few=aggregate in FAVOURS_FEW_STEPS)
+        partly = sum(bool(steps.left_out) for steps in splits)
+        if partly:
+            what = "text that is no reasoning, such as sources or a disclaimer: it was not judged"
+            found.append(f"{partly} of {len(splits)} chains {'has' if partly == 1 else 'have'} {what}.")
+        return found
 
 
 class RequestEncoder:
@@ -238,7 +262,8 @@ class RequestEncoder:
             reasons = "; ".join(f"candidate {chain.index}: {chain.error}" for chain in chains)
             raise NothingScoredError(f"no candidate could be scored: {reasons}")
         prompt = EncodedPrompt(prefix.ids, tuple(encoded.values()))
-        return EncodedRequest(request, prefix, prompt, len(self.encoder.tail_ids), chains, split)
+        tail = len(self.encoder.tail_ids)
+        return EncodedRequest(request, prefix, prompt, tail, chains, split, whole=self.steps == "whole")
 
     def read(
         self,
@@ -315,7 +340,7 @@ def make_request(
             candidates=[candidate if isinstance(candidate, str) else list(candidate) for candidate in candidates],
             documents=list(documents),
             id=id,
-            options=options if options is None or isinstance(options, Mapping) else list(options),
+            options=options if options is None else dict(options) if isinstance(options, Mapping) else list(options),
             answers=None if answers is None else list(answers),
             truncated=list(truncated),
         )

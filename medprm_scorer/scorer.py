@@ -19,8 +19,8 @@ from medprm_scorer.request_parsing import parse_request
 from medprm_scorer.results.models import Ranking, RankRequest, ScoredChain
 from medprm_scorer.selection import Strategy
 from medprm_scorer.session import Session
-from medprm_scorer.text.answer_function import AnswerFunction, GroupFunction
 from medprm_scorer.text.answers import Options
+from medprm_scorer.text.answers.callers_functions import AnswerFunction, GroupFunction
 
 if TYPE_CHECKING:
     import ssl
@@ -82,7 +82,7 @@ class MedPRM:
                 configuration; None loads the weights in `dtype`. Rewards change: measure on your own questions.
             max_batch_tokens: Most tokens in one pass of the model; None chooses by the device and its free memory.
             system: System prompt: `auto` (as trained), `rag`, `no_documents`, `outcome` or `card` (the model card's).
-            steps: How one text is split into steps; see `medprm_scorer.text.steps`.
+            steps: How one text is split into steps; see `medprm_scorer.text.steps.split`.
             answer: Your own function from a chain's text to its answer, or None.
 
         Raises:
@@ -186,18 +186,19 @@ class MedPRM:
             ModelError: It serves another model than the tokenizer's, or the tokenizer cannot be used.
             InputError: An option is wrong, or the server has no model of that name.
         """
-        from medprm_scorer.vllm.client import Limits
+        from medprm_scorer.vllm.client import ClientConfig
         from medprm_scorer.vllm.endpoints import Labels
-        from medprm_scorer.vllm.engine import Served, VLLMEngine
+        from medprm_scorer.vllm.engine import VLLMEngine
+        from medprm_scorer.vllm.server import ServerInfo
 
-        limits = Limits(timeout=timeout, retry_for=retry_for, concurrency=concurrency)
+        config = ClientConfig(timeout=timeout, retry_for=retry_for, concurrency=concurrency)
         key = api_key if api_key is not None else os.environ.get("VLLM_API_KEY") or None
-        served = Served.at(url, model=model, api_key=key, verify=verify, limits=limits)
+        server = ServerInfo.at(url, model=model, api_key=key, verify=verify, config=config)
         if tokenizer is None or isinstance(tokenizer, str | Path):
-            tokenizer = load_tokenizer(served.root if tokenizer is None else tokenizer, revision)
+            tokenizer = load_tokenizer(server.root if tokenizer is None else tokenizer, revision)
         encoder = PromptEncoder(tokenizer, system)
         engine = VLLMEngine.connect(
-            served,
+            server,
             Labels(encoder.positive_id, encoder.negative_id),
             encoder.tag_id,
             _probe(encoder),

@@ -141,7 +141,7 @@ def test_unknown_choices_are_listed(prm):
     with pytest.raises(InputError, match="weighted_vote"):
         prm.rank_many([], strategy="best")  # at once, not when the first ranking is asked for
     with pytest.raises(InputError, match="paragraphs"):
-        MedPRM.from_model(random_llama(), real_tokenizer(), steps="sentences")
+        MedPRM.from_model(random_llama(), real_tokenizer(), steps="verses")
 
 
 @pytest.mark.parametrize(

@@ -2,18 +2,19 @@
 
 from collections.abc import Sequence
 from functools import partial
-from typing import Any, cast
+from typing import Any
 
 from langchain_core.documents import Document
 from langchain_core.messages import AIMessage, AnyMessage, convert_to_messages
-from langchain_core.runnables import Runnable, RunnableConfig, RunnableSerializable
+from langchain_core.runnables import Runnable, RunnableConfig
 from pydantic import Field, PrivateAttr, field_validator
 from typing_extensions import NotRequired, TypedDict, override
 
 from medprm_integrations.langchain.convert import answer_of, document_texts, question_text
 from medprm_integrations.langchain.messages import as_message, total_usage, with_ranking
+from medprm_integrations.langchain.packed_runnable import PackedRunnable
 from medprm_integrations.langchain.sampler import is_interrupt, sampler, sampling_config
-from medprm_integrations.shared.best_of_n import Choice, Job, achoose_all, choose_all, new_rounds, only
+from medprm_integrations.shared.best_of_n import Choice, Job, achoose_all, choose_all, new_rounds
 from medprm_integrations.shared.concurrency import arun_all, run_all
 from medprm_integrations.shared.settings import SamplingSettings, checked_keys
 from medprm_scorer.text.policy import policy_messages
@@ -27,7 +28,7 @@ class BestOfNInput(TypedDict):
     documents: NotRequired[list[str | Document]]
 
 
-class MedPRMBestOfN(RunnableSerializable[BestOfNInput, AIMessage], SamplingSettings):
+class MedPRMBestOfN(PackedRunnable[BestOfNInput, AIMessage], SamplingSettings):
     """Asks a language model n times, with the documents as evidence, and answers with the best sample.
 
     The winner is an `AIMessage` as the model wrote it. Its ranking is in `response_metadata["medprm"]` (`ranking_of`
@@ -37,7 +38,7 @@ class MedPRMBestOfN(RunnableSerializable[BestOfNInput, AIMessage], SamplingSetti
     `batch` samples for all questions, at most `max_concurrency` at once, and then calls the reward model once.
 
     Documents under another name than `documents` (`context`, `docs`) are refused, since nobody would read them; with a
-    `prompt` that has such a variable, give `documents` too.
+    `prompt` that has such a variable, give `documents` too. Other arguments of a call, such as `stop`, go to the `llm`.
 
     Args:
         llm: The model to sample from: a chat model, a text model, or a chain that takes messages. Give it a temperature
@@ -76,68 +77,15 @@ class MedPRMBestOfN(RunnableSerializable[BestOfNInput, AIMessage], SamplingSetti
         self._sampler = sampler(self.llm)
 
     @override
-    def invoke(self, input: BestOfNInput, config: RunnableConfig | None = None, **kwargs: Any) -> AIMessage:
-        """Sample, score and select.
-
-        Args:
-            input: `question` and perhaps `documents`; with a `prompt`, whatever else it needs.
-            config: Callbacks, tags and the like; the samples are child runs.
-            kwargs: Handed to the `llm`, such as `stop`.
-
-        Raises:
-            InputError: Something in the input is missing or of the wrong kind.
-            ScoringError: No sample could be scored.
-            Exception: Every sample failed: the first one's error.
-        """
-        return self._call_with_config(cast("Any", self._answer), input, config, **kwargs)
-
-    @override
-    async def ainvoke(self, input: BestOfNInput, config: RunnableConfig | None = None, **kwargs: Any) -> AIMessage:
-        """`invoke`, with samples as tasks and the reward model in a worker thread."""
-        return await self._acall_with_config(cast("Any", self._aanswer), input, config, **kwargs)
-
-    @override
-    def batch(
-        self,
-        inputs: list[BestOfNInput],
-        config: RunnableConfig | list[RunnableConfig] | None = None,
-        *,
-        return_exceptions: bool = False,
-        **kwargs: Any,
-    ) -> list[AIMessage]:
-        """Answer many questions with one call of the reward model."""
-        return self._batch_with_config(
-            cast("Any", self._answer_all), inputs, config, return_exceptions=return_exceptions, **kwargs
-        )
-
-    @override
-    async def abatch(
-        self,
-        inputs: list[BestOfNInput],
-        config: RunnableConfig | list[RunnableConfig] | None = None,
-        *,
-        return_exceptions: bool = False,
-        **kwargs: Any,
-    ) -> list[AIMessage]:
-        """`batch`, with samples as tasks and the reward model in a worker thread."""
-        return await self._abatch_with_config(
-            cast("Any", self._aanswer_all), inputs, config, return_exceptions=return_exceptions, **kwargs
-        )
-
-    def _answer(self, value: BestOfNInput, config: RunnableConfig, **kwargs: Any) -> AIMessage:
-        return only(self._answer_all([value], config=[config], **kwargs))
-
-    async def _aanswer(self, value: BestOfNInput, config: RunnableConfig, **kwargs: Any) -> AIMessage:
-        return only(await self._aanswer_all([value], config=[config], **kwargs))
-
-    def _answer_all(
+    def _run(
         self, values: list[BestOfNInput], config: list[RunnableConfig], **kwargs: Any
     ) -> list[Exception | AIMessage]:
         read = [partial(self._job, value, one, kwargs) for value, one in zip(values, config, strict=True)]
         jobs = run_all(read, 1, is_interrupt)  # a bad question ends only itself
         return _messages(choose_all(self, jobs, is_interrupt, config[0].get("max_concurrency")))
 
-    async def _aanswer_all(
+    @override
+    async def _arun(
         self, values: list[BestOfNInput], config: list[RunnableConfig], **kwargs: Any
     ) -> list[Exception | AIMessage]:
         read = [partial(self._ajob, value, one, kwargs) for value, one in zip(values, config, strict=True)]

@@ -48,12 +48,11 @@ class MedPRMSynthesizer(BaseSynthesizer):
     """A response synthesizer that asks a language model n times, with the nodes as evidence, and selects one answer.
 
     The response is the winning sample as it was written. Its ranking is in `metadata["medprm"]` (`ranking_of` reads it
-    back), with `usage`, `samples_failed`, `samples_dropped` and `documents_left_out`; `source_nodes` are the nodes. A
-    sample that fails does not end the others, and is warned of (`SamplesFailedWarning`), as documents are of which none
-    could be read (`DocumentsLeftOutWarning`); if all fail, the first error is raised, with a note of the count. Where
-    the `llm` has no async of its own (a `CustomLLM` without `achat`), async samples are asked for in threads, except
-    with `output_cls`. Without nodes the answer is `Empty Response`, as with LlamaIndex's own
-    synthesizers. Nodes made with `chain_node` are no evidence.
+    back), with what `RankingMetadata` says; `source_nodes` are the nodes. A sample that fails does not end the others,
+    and is warned of (`SamplesFailedWarning`), as documents are of which none could be read (`DocumentsLeftOutWarning`);
+    if all fail, the first error is raised, with a note of the count. Where the `llm` has no async of its own (a
+    `CustomLLM` without `achat`), async samples are asked for in threads, except with `output_cls`. Without nodes the
+    answer is `Empty Response`, as with LlamaIndex's own synthesizers. Nodes made with `chain_node` are no evidence.
 
     When streaming, the answer comes in one piece once it is selected. With `output_cls` each sample is an object of
     that class, judged by what stands in its fields; one that breaks the schema cannot win, and nothing is streamed.

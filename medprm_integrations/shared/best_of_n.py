@@ -162,24 +162,26 @@ async def achoose_all(
 
 
 def rank_all(
-    settings: ChoiceSettings, requests: Sequence[RankRequest], evidence: Sequence[Evidence] | None = None
+    settings: ChoiceSettings, requests: Sequence[RankRequest | Exception], evidence: Sequence[Evidence] | None = None
 ) -> list[Ranking | Exception]:
     """Rank candidates with one call of the reward model, and tell the user what there is to know of each ranking.
 
     Args:
         settings: How the winners are chosen.
-        requests: The questions with their candidates.
+        requests: The questions with their candidates; an exception, of an input that is none, comes back in its place.
         evidence: Where the requests' documents come from; None if they are all that there were.
     """
-    results = settings.prm.rank_batch(requests, **settings.choice) if requests else []
+    good = [request for request in requests if isinstance(request, RankRequest)]
+    results = settings.prm.rank_batch(good, **settings.choice) if good else []
     return _reported(settings, requests, evidence, results)
 
 
 async def arank_all(
-    settings: ChoiceSettings, requests: Sequence[RankRequest], evidence: Sequence[Evidence] | None = None
+    settings: ChoiceSettings, requests: Sequence[RankRequest | Exception], evidence: Sequence[Evidence] | None = None
 ) -> list[Ranking | Exception]:
     """`rank_all`, with the event loop left free."""
-    results = await settings.prm.arank_batch(requests, **settings.choice) if requests else []
+    good = [request for request in requests if isinstance(request, RankRequest)]
+    results = await settings.prm.arank_batch(good, **settings.choice) if good else []
     return _reported(settings, requests, evidence, results)
 
 
@@ -238,15 +240,17 @@ def request_of(
 
 def _reported(
     settings: ChoiceSettings,
-    requests: Sequence[RankRequest],
+    requests: Sequence[RankRequest | Exception],
     evidence: Sequence[Evidence] | None,
-    results: Sequence[Ranking | Exception],
+    results: Iterable[Ranking | Exception],
 ) -> list[Ranking | Exception]:
     """The rankings as the user gets them: with all documents counted, and with a warning, a log record and a call."""
     reported: list[Ranking | Exception] = []
-    for place, result in enumerate(results):
-        if isinstance(result, Ranking):
-            found = evidence[place] if evidence else Evidence(tuple(requests[place].documents))
+    ranked = iter(results)
+    for place, request in enumerate(requests):
+        result = request if isinstance(request, Exception) else next(ranked)
+        if isinstance(result, Ranking) and isinstance(request, RankRequest):
+            found = evidence[place] if evidence else Evidence(tuple(request.documents))
             result = result.model_copy(update={"documents_given": result.documents_given + found.left_out})
             if not result.documents_used and found.nothing_fits(settings.prm.count_tokens):
                 warn_of_unread(result.documents_given)

@@ -12,8 +12,8 @@ from medprm_scorer.request_parsing import MEANT_DOCUMENTS
 from medprm_scorer.results.models import Ranking
 from medprm_scorer.scorer import MedPRM
 from medprm_scorer.selection import Strategy
-from medprm_scorer.text.answer_function import AnswerFunction, GroupFunction
 from medprm_scorer.text.answers import Options
+from medprm_scorer.text.answers.callers_functions import AnswerFunction, GroupFunction
 from medprm_scorer.text.sample_rounds import SamplingRules
 
 DEFAULT_N = 8
@@ -76,7 +76,7 @@ class ChoiceSettings(BaseModel):
     Args:
         prm: The reward model.
         strategy: `weighted_vote`, `best_of_n` or `majority_vote`.
-        aggregate: How step rewards become a chain reward: `min`, `last`, `mean`, `prod`, `geomean` or `max`.
+        aggregate: How step rewards become a chain reward: one of `medprm_scorer.aggregate.AGGREGATES`.
         answer: Reads a chain's answer, as in `MedPRM.rank`; None takes the reward model's own.
         options: The answers to choose from, as in `MedPRM.rank`; None reads them from the question.
         group: Says which answers are equal, as in `MedPRM.rank`; None compares their wording.

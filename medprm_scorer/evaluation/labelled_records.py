@@ -26,8 +26,8 @@ from typing import Any
 from medprm_scorer.errors import InputError
 from medprm_scorer.request_parsing import json_kind, parse_request
 from medprm_scorer.results.models import RankRequest
-from medprm_scorer.text.answer_function import AnswerFunction, read_with
 from medprm_scorer.text.answers import normalize_answer, read
+from medprm_scorer.text.answers.callers_functions import AnswerFunction, read_with
 from medprm_scorer.text.sanitize import valid_unicode
 
 _MEANT = {"correct_answer": ("answer", "gold", "label", "target"), "step_rewards": ("rewards", "PRM_score_list")}

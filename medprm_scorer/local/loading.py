@@ -19,7 +19,7 @@ from transformers import AutoModelForCausalLM, AutoTokenizer
 
 from medprm_scorer.errors import InputError, ModelError
 
-DEMO_MODEL = Path(str(files("medprm_scorer") / "demo_model"))
+DEMO_MODEL = Path(str(files("medprm_scorer") / "data" / "demo_model"))
 _DTYPES = {"float32": torch.float32, "bfloat16": torch.bfloat16, "float16": torch.float16}
 _HUB_ID = re.compile(r"[\w.-]+/[\w.-]+")
 _HUB_FILES = ["*.json", "model*.safetensors", "tokenizer*", "*.jinja"]

@@ -10,14 +10,13 @@ one serves whatever it has not answered.
 """
 
 import asyncio
-import os
 import threading
 from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
 from typing import Generic, TypeVar
-from weakref import WeakSet
 
+from medprm_scorer.engine import reset_after_fork
 from medprm_scorer.errors import ScoringError
 
 _Item = TypeVar("_Item")
@@ -47,7 +46,7 @@ class DynamicBatcher(Generic[_Item, _Answer]):
     ) -> None:
         self._serve, self._size, self._most, self._linger = serve, size, most, linger
         self.reset()
-        _batchers.add(self)
+        reset_after_fork(self)
 
     def reset(self) -> None:
         """An empty queue with an open lock: what a process has after a fork, which copies none of its other threads."""
@@ -173,15 +172,3 @@ class _Call(Generic[_Item, _Answer]):
         if self.error is not None:
             raise self.error
         return self.answers
-
-
-_batchers: "WeakSet[DynamicBatcher[object, object]]" = WeakSet()
-
-
-def _reset_all() -> None:
-    for batcher in _batchers:
-        batcher.reset()
-
-
-if hasattr(os, "register_at_fork"):
-    os.register_at_fork(after_in_child=_reset_all)

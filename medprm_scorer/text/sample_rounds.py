@@ -14,8 +14,8 @@ from fractions import Fraction
 from typing import Generic, TypeVar
 
 from medprm_scorer.errors import InputError, ScoringError
-from medprm_scorer.text.answers import normalize_answer
-from medprm_scorer.text.steps import split_steps
+from medprm_scorer.text.answers.reading import normalize_answer
+from medprm_scorer.text.steps.split import split_steps
 
 Value = TypeVar("Value")
 

@@ -1,8 +1,9 @@
-"""HTTP to a scoring server: timeouts, retries with backoff and jitter, bounded concurrency, and the server's own words.
+"""HTTP to a scoring server: timeouts, retries with backoff and jitter, bounded concurrency and answers.
 
 Every request is bounded in time, answer and all, and may be sent again, since scoring changes nothing on the server.
 Connections that fail, 429 and 502 to 504 are tried again until `retry_for` seconds have passed; a time-out, 500, or an
-answer that breaks off may be the request's own fault and is tried three times. Other refusals are final.
+answer that breaks off may be the request's own fault and is tried three times. Other refusals are final. Answers are
+never decompressed, since a small body may hold gigabytes.
 """
 
 import asyncio
@@ -12,6 +13,7 @@ import random
 import re
 import ssl
 import time
+from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 from urllib.parse import urlsplit
@@ -22,15 +24,16 @@ if TYPE_CHECKING:
     import httpx
     from tenacity import RetryCallState
 
-_PATIENT = frozenset({429, 502, 503, 504})  # the server, or one before it, is busy or away
-_BRIEF = 3  # most tries of what may fail for ever
+_BUSY = frozenset({429, 502, 503, 504})  # the server, or one before it, is busy or away
+_MOST_TRIES = 3  # of what may fail for ever
 _LONGEST_PAUSE = 15.0  # seconds
-_LONGEST_WORDS = 300  # characters of a server's message
+_LONGEST_MESSAGE = 300  # characters of a server's message
+_LARGEST_ANSWER = 16 * 2**20  # bytes; 512 results take less than a hundredth of that
 _IDS = re.compile(r"\[?(?:-?\d+,\s*){3,}-?\d+\]?")
 
 
 @dataclass(frozen=True)
-class Limits:
+class ClientConfig:
     """How patient a client is, and how much it asks for at once.
 
     Args:
@@ -64,7 +67,7 @@ class Limits:
 class RefusedError(ServerError):
     """The server understood the request and will not answer it; another try would not help."""
 
-    def __init__(self, message: str, status: int) -> None:
+    def __init__(self, message: str, status: int = 400) -> None:  # with a default: copied and pickled by its message
         super().__init__(message)
         self.status = status
 
@@ -72,9 +75,9 @@ class RefusedError(ServerError):
 class UnavailableError(ServerError):
     """The server is away or fails: one try did not work, and another may."""
 
-    def __init__(self, message: str, *, brief: bool = False, pause: float | None = None) -> None:
+    def __init__(self, message: str, *, retry_limited: bool = False, pause: float | None = None) -> None:
         super().__init__(message)
-        self.brief, self.pause = brief, pause
+        self.retry_limited, self.pause = retry_limited, pause
 
 
 class Client:
@@ -84,22 +87,24 @@ class Client:
         url: Such as `http://127.0.0.1:8000`; a path before the server's own is kept.
         api_key: Sent as a bearer token; None for none.
         verify: False to trust any certificate (never outside a test), or an `ssl.SSLContext` with your own.
-        limits: Time and concurrency.
+        config: Time and concurrency.
 
     Raises:
-        InputError: The URL is none, or the API key has characters that a header cannot hold.
+        InputError: The URL is none, the API key has characters that a header cannot hold, or `verify` is another thing.
         ServerError: httpx or tenacity is not installed.
     """
 
-    def __init__(self, url: str, api_key: str | None, verify: bool | ssl.SSLContext, limits: Limits) -> None:
-        self.url, self._limits = _checked(url), limits
+    def __init__(self, url: str, api_key: str | None, verify: bool | ssl.SSLContext, config: ClientConfig) -> None:
+        self.url, self._config = _checked(url), config
         if api_key is not None and not re.fullmatch(r"[\x21-\x7e]+", api_key):
             raise InputError("the API key must be ASCII without spaces")
+        if not isinstance(verify, bool | ssl.SSLContext):
+            raise InputError("verify must be True, False or an ssl.SSLContext")
         self._httpx = _httpx()
-        self._headers = {"Authorization": f"Bearer {api_key}"} if api_key else {}
+        self._headers = {"Accept-Encoding": "identity", **({"Authorization": f"Bearer {api_key}"} if api_key else {})}
         self._verify = verify
         self._http: httpx.AsyncClient | None = None
-        self._turns: asyncio.Semaphore | None = None
+        self._slots: asyncio.Semaphore | None = None
         self._home: asyncio.AbstractEventLoop | None = None
 
     def __repr__(self) -> str:  # the key stays out
@@ -107,16 +112,18 @@ class Client:
 
     async def get(self, path: str) -> dict[str, Any]:
         """The JSON object at a path; errors as in `post`."""
-        return await self._patiently("GET", path, None)
+        return await self._request_with_retries("GET", path, None)
 
     async def post(self, path: str, body: dict[str, Any]) -> dict[str, Any]:
         """The JSON object that answers a JSON body.
 
         Raises:
             RefusedError: The server says no, with its own words.
-            ServerError: It is away, or answers nonsense, and went on doing so.
+            ServerError: It is away or answers nonsense, again and again.
         """
-        return await self._patiently("POST", path, json.dumps(body, separators=(",", ":"), allow_nan=False).encode())
+        return await self._request_with_retries(
+            "POST", path, json.dumps(body, separators=(",", ":"), allow_nan=False).encode()
+        )
 
     async def close(self) -> None:
         """Close every connection."""
@@ -125,73 +132,115 @@ class Client:
             await http.aclose()
 
     def _open(self) -> "tuple[httpx.AsyncClient, asyncio.Semaphore]":
-        """The connections, made on the loop that uses them, and anew after a fork."""
+        """The connections, made on the loop that uses them; another loop, as after a fork, gets new ones."""
         loop = asyncio.get_running_loop()
-        if self._http is None or self._turns is None or self._home is not loop:
+        if self._http is None or self._slots is None or self._home is not loop:
             limits = self._httpx.Limits(
-                max_connections=self._limits.concurrency, max_keepalive_connections=self._limits.concurrency
+                max_connections=self._config.concurrency, max_keepalive_connections=self._config.concurrency
             )
-            timeout = self._httpx.Timeout(self._limits.timeout, connect=self._limits.connect_timeout)
+            timeout = self._httpx.Timeout(self._config.timeout, connect=self._config.connect_timeout)
             self._http = self._httpx.AsyncClient(
                 headers=self._headers, verify=self._verify, limits=limits, timeout=timeout, follow_redirects=False
             )
-            self._turns, self._home = asyncio.Semaphore(self._limits.concurrency), loop
-        return self._http, self._turns
+            self._slots, self._home = asyncio.Semaphore(self._config.concurrency), loop
+        return self._http, self._slots
 
-    async def _patiently(self, method: str, path: str, body: bytes | None) -> dict[str, Any]:
+    async def _request_with_retries(self, method: str, path: str, body: bytes | None) -> dict[str, Any]:
         from tenacity import AsyncRetrying, retry_if_exception_type
 
-        failing: list[float] = []  # since when; a long request's own time is not time that the server was away
+        # When each try failed. Counted from the first failure: before it the server was not away, only slow.
+        failures: list[float] = []
 
         def stop(state: "RetryCallState") -> bool:
             error, now = _failure(state), time.monotonic()
-            failing.append(now)
-            late = now - failing[0] + state.upcoming_sleep >= self._limits.retry_for
-            return late or (error.brief and state.attempt_number >= _BRIEF)
+            failures.append(now)
+            late = now - failures[0] + state.upcoming_sleep >= self._config.retry_for
+            return late or (error.retry_limited and state.attempt_number >= _MOST_TRIES)
 
-        http, turns = self._open()
-        async with turns:  # kept between tries, so that a server that is away is not asked by ever more requests
+        http, slots = self._open()
+        async with slots:  # kept between tries, so that a server that is away is not asked by ever more requests
             retrying = AsyncRetrying(
                 retry=retry_if_exception_type(UnavailableError), stop=stop, wait=self._pause, reraise=True
             )
-            return await retrying(self._once, http, method, path, body)
+            return await retrying(self._request, http, method, path, body)
 
     def _pause(self, state: "RetryCallState") -> float:
         """Seconds before the next try: at random between half of the longest pause and all; more if the server asks."""
-        longest = min(self._limits.first_pause * 2.0 ** min(state.attempt_number - 1, 30), _LONGEST_PAUSE)
+        longest = min(self._config.first_pause * 2.0 ** min(state.attempt_number - 1, 30), _LONGEST_PAUSE)
         return max(random.uniform(longest / 2, longest), _failure(state).pause or 0.0)
 
-    async def _once(self, http: "httpx.AsyncClient", method: str, path: str, body: bytes | None) -> dict[str, Any]:
-        where = f"the server at {self.url}"
-        headers = {"Content-Type": "application/json"} if body is not None else {}
+    async def _request(self, http: "httpx.AsyncClient", method: str, path: str, body: bytes | None) -> dict[str, Any]:
+        """One try."""
+        server = f"the server at {self.url}"
         try:
-            response = await asyncio.wait_for(
-                http.request(method, self.url + path, content=body, headers=headers), self._limits.timeout
+            status, headers, content = await asyncio.wait_for(
+                self._exchange(http, method, path, body), self._config.timeout
             )
         except (asyncio.TimeoutError, self._httpx.ReadTimeout, self._httpx.WriteTimeout):
-            message = f"{where} did not answer {path} within {self._limits.timeout:g} s"
-            raise UnavailableError(message, brief=True) from None
-        except (self._httpx.RemoteProtocolError, self._httpx.DecodingError) as error:
-            raise UnavailableError(f"{where} broke off its answer to {path}: {_words(str(error))}") from None
+            message = f"{server} did not answer {path} within {self._config.timeout:g} s"
+            raise UnavailableError(message, retry_limited=True) from None
+        except self._httpx.RemoteProtocolError as error:
+            raise UnavailableError(f"{server} broke off its answer to {path}: {_shorten(str(error))}") from None
         except self._httpx.TransportError as error:
-            reason = _words(str(error)) or type(error).__name__
-            if isinstance(error.__cause__ and error.__cause__.__cause__, ssl.SSLCertVerificationError):
-                raise ServerError(f"{where} has no certificate that can be trusted: {reason}") from None
-            raise UnavailableError(f"{where} cannot be reached: {reason}") from None
-        if response.status_code != 200:
-            message = f"{where} answered {path} with {response.status_code}: {_reason(response.text)}"
-            if response.status_code in _PATIENT:
-                raise UnavailableError(message, pause=_retry_after(response.headers.get("Retry-After")))
-            if response.status_code >= 500 and response.status_code != 501:
-                raise UnavailableError(message, brief=True)
-            raise RefusedError(message, response.status_code)
+            reason = _shorten(str(error)) or type(error).__name__
+            if any(isinstance(cause, ssl.SSLCertVerificationError) for cause in _causes(error)):
+                raise ServerError(f"{server} has no certificate that can be trusted: {reason}") from None
+            raise UnavailableError(f"{server} cannot be reached: {reason}") from None
+        if status != 200:
+            message = f"{server} answered {path} with {status}: {_reason(content or b'')}"
+            if status in _BUSY:
+                raise UnavailableError(message, pause=_retry_after(headers.get("Retry-After")))
+            if status >= 500 and status != 501:
+                raise UnavailableError(message, retry_limited=True)
+            raise RefusedError(message, status)
+        if content is None:
+            size = _LARGEST_ANSWER // 2**20
+            raise ServerError(
+                f"{server} answered {path} with more than {size} MiB, or compressed, which was not asked for"
+            )
         try:
-            answer = json.loads(response.content)
-        except ValueError:  # also what is no UTF-8
-            raise UnavailableError(f"{where} answered {path} with something that is no JSON", brief=True) from None
+            answer = json.loads(content, object_pairs_hook=_without_doubles)
+        except _DoubledKeyError:
+            raise ServerError(f"{server} answered {path} with JSON in which a key is there twice") from None
+        except (ValueError, RecursionError):  # also what is no UTF-8
+            message = f"{server} answered {path} with something that is no JSON"
+            raise UnavailableError(message, retry_limited=True) from None
         if not isinstance(answer, dict):
-            raise ServerError(f"{where} answered {path} with JSON that is no object")
+            raise ServerError(f"{server} answered {path} with JSON that is no object")
         return answer
+
+    async def _exchange(
+        self, http: "httpx.AsyncClient", method: str, path: str, body: bytes | None
+    ) -> "tuple[int, httpx.Headers, bytes | None]":
+        """Status, headers and body of an answer; no body if it is too large, or compressed."""
+        headers = {"Content-Type": "application/json"} if body is not None else {}
+        async with http.stream(method, self.url + path, content=body, headers=headers) as response:
+            content = bytearray()
+            if response.headers.get("Content-Encoding", "identity").strip().lower() != "identity":
+                return response.status_code, response.headers, None
+            async for chunk in response.aiter_raw():
+                content += chunk
+                if len(content) > _LARGEST_ANSWER:
+                    return response.status_code, response.headers, None
+            return response.status_code, response.headers, bytes(content)
+
+
+class _DoubledKeyError(ValueError):
+    """A JSON object has a key twice: readers differ in which one they take."""
+
+
+def _without_doubles(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
+    found = dict(pairs)
+    if len(found) != len(pairs):
+        raise _DoubledKeyError
+    return found
+
+
+def _causes(error: BaseException | None) -> Iterator[BaseException]:
+    """An error and what it came from, which libraries note as cause or as context, as they please."""
+    while error is not None:
+        yield error
+        error = error.__cause__ or error.__context__
 
 
 def _failure(state: "RetryCallState") -> UnavailableError:
@@ -213,27 +262,28 @@ def _retry_after(value: str | None) -> float | None:
     return max(0.0, when.timestamp() - time.time())
 
 
-def _reason(text: str) -> str:
+def _reason(content: bytes) -> str:
     """What an error's body says, whichever of the usual forms it has."""
+    text = content[: 2**16].decode(errors="replace")
     try:
         body = json.loads(text)
-    except ValueError:
-        return _words(text) or "no reason given"
+    except (ValueError, RecursionError):
+        return _shorten(text) or "no reason given"
     if isinstance(body, dict):
         inner = body.get("error", body)
         said = inner.get("message", inner.get("detail")) if isinstance(inner, dict) else inner
         if isinstance(said, list):  # what is wrong with each field; their values stay out
             said = "; ".join(str(entry.get("msg", "")) for entry in said if isinstance(entry, dict))
         if isinstance(said, str):
-            return _words(said) or "no reason given"
+            return _shorten(said) or "no reason given"
     return "no reason given"
 
 
-def _words(text: str) -> str:
-    """A server's words, on one line, not too long, and without lists of ids: those are text in another alphabet."""
+def _shorten(text: str) -> str:
+    """A server's message, on one line, not too long, and without lists of ids: those are text in another alphabet."""
     line = " ".join(_IDS.sub("[...]", text).split())
     line = "".join(letter if letter.isprintable() else "\ufffd" for letter in line)
-    return line if len(line) <= _LONGEST_WORDS else line[:_LONGEST_WORDS] + "..."
+    return line if len(line) <= _LONGEST_MESSAGE else line[:_LONGEST_MESSAGE] + "..."
 
 
 def _checked(url: str) -> str:
@@ -256,7 +306,7 @@ def _checked(url: str) -> str:
 def _httpx() -> Any:
     try:
         import httpx
-        import tenacity  # noqa: F401 - so that a missing one is told of before any work
+        import tenacity  # noqa: F401 - so that a missing one is an error before any work
     except ModuleNotFoundError as error:
         raise ServerError(f'a vLLM server needs the package {error.name}: pip install "medprm[vllm]"') from None
     return httpx

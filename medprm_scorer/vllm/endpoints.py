@@ -50,7 +50,7 @@ class Endpoint:
         whole_chains: Whether one item is a whole chain; else it is a chain's beginning, up to one of its tags.
         write: From labels, prefix and items to the request's body, without the model's name.
         read: From the labels and one entry of the answer to its rewards.
-        entries: Where in the answer the entries stand.
+        entries: The answer's field that holds the entries.
     """
 
     name: str
@@ -62,7 +62,7 @@ class Endpoint:
     entries: str = "data"
 
     def items(self, chain: EncodedChain) -> list[Item]:
-        """The items whose rewards, one behind the other, are those of a chain's steps."""
+        """The items whose rewards, one after the other, are those of a chain's steps."""
         if self.whole_chains:
             return [Item(chain.ids, len(chain.tags))]
         return [Item(chain.ids[: tag + 1], 1) for tag in chain.tags]
@@ -165,7 +165,7 @@ def _read_completions(labels: Labels, entry: Mapping[str, Any]) -> list[float]:
     if positive is None or negative is None:
         raise ServerError(_RAW_LOGPROBS)
     plus, minus = math.exp(_number(positive)), math.exp(_number(negative))
-    if abs(plus + minus - 1.0) > _NOISE:  # NaN passes here, and is told of by its own name
+    if abs(plus + minus - 1.0) > _NOISE:  # NaN passes here, and is refused by its own name
         raise ServerError(_RAW_LOGPROBS)
     return [plus / (plus + minus)]
 

@@ -1,25 +1,25 @@
-"""The engine that has rewards computed by a vLLM server; see `vllm_endpoints` for the ways in which servers give them.
+"""The engine that has rewards computed by a vLLM server; see `endpoints` for the ways in which servers give them.
 
-When it starts, it asks the server for its model, finds the best endpoint that gives rewards for one known prompt, and
-holds the server's tokenizer to its own. After that every answer is still checked: right model, every result there once,
-every number a probability.
+When it starts, it compares the server's tokenizer with its own, and finds the best endpoint that gives rewards for one
+known prompt. After that every answer is still checked: right model, every result there once, every number a
+probability.
 """
 
 import asyncio
 import hashlib
-import ssl
 from collections.abc import Iterator, Sequence
 from typing import Any
 
 from medprm_scorer.encoding import EncodedChain, EncodedPrompt
 from medprm_scorer.engine import Rewards
 from medprm_scorer.errors import InputError, ModelError, ServerError
-from medprm_scorer.vllm.client import Client, Limits, RefusedError, UnavailableError
+from medprm_scorer.vllm.client import Client, RefusedError, UnavailableError
 from medprm_scorer.vllm.endpoints import ENDPOINTS, Answer, Endpoint, Item, Labels, endpoint_named
 from medprm_scorer.vllm.event_loop import BackgroundLoop
+from medprm_scorer.vllm.server import ServerInfo
 
 _MOST_ITEMS = 512  # in one request
-_MOST_IDS = 1_000_000  # in one request's body: some 7 MB
+_MOST_IDS = 1_000_000  # in one request: some 7 MB
 _SAME = 1e-6  # rewards of different steps that are nearer than this did not come from reading them
 
 
@@ -31,7 +31,7 @@ class VLLMEngine:
     Args:
         client: Speaks to the server.
         loop: Runs the client.
-        model: The served model's name, which every answer must bear.
+        model: The served model's name, which every answer must name.
         root: Where the server loaded it from, for the fingerprint.
         max_tokens: Longest prefix plus chain that the server reads.
         endpoint: How it is asked.
@@ -60,7 +60,7 @@ class VLLMEngine:
     @classmethod
     def connect(
         cls,
-        served: "Served",
+        server: ServerInfo,
         labels: Labels,
         tag_id: int,
         probe: EncodedPrompt,
@@ -71,7 +71,7 @@ class VLLMEngine:
         """Find out how a server gives rewards, and try it on one prompt.
 
         Args:
-            served: The server and its model.
+            server: The server and its model.
             labels: Ids of the labels in the tokenizer that prompts are made with.
             tag_id: Id of the step tag there.
             probe: A prompt with several different steps.
@@ -86,15 +86,15 @@ class VLLMEngine:
         choices = ENDPOINTS if endpoint == "auto" else (endpoint_named(endpoint, "auto"),)
         if cache_salt is not None and not (isinstance(cache_salt, str) and 1 <= len(cache_salt) <= 1024):
             raise InputError("cache_salt must be a text of 1 to 1,024 characters")
-        served.check_tokenizer(labels, tag_id)
+        server.check_tokenizer(labels, tag_id)
         reasons = []
         for choice in choices:
             engine = cls(
-                served.client,
-                served.loop,
-                model=served.model,
-                root=served.root,
-                max_tokens=served.max_tokens,
+                server.client,
+                server.loop,
+                model=server.model,
+                root=server.root,
+                max_tokens=server.max_tokens,
                 endpoint=choice,
                 labels=labels,
                 cache_salt=cache_salt,
@@ -112,7 +112,7 @@ class VLLMEngine:
             else:
                 _check_probe(rewards, choice)
                 return engine
-        raise ServerError(f"the server at {served.client.url} gives no rewards; {'; '.join(reasons)}")
+        raise ServerError(f"the server at {server.client.url} gives no rewards; {'; '.join(reasons)}")
 
     def __repr__(self) -> str:
         return f"VLLMEngine({self.name})"
@@ -143,7 +143,7 @@ class VLLMEngine:
         items_of: dict[EncodedChain, list[Item]] = {chain: self.endpoint.items(chain) for chain in prompt.chains}
         distinct = list(dict.fromkeys(item for items in items_of.values() for item in items))
         rewards: dict[Item, list[float]] = {}
-        for part in _parts(distinct, len(prompt.prefix)):  # one behind the other: the first fills the server's cache
+        for part in _parts(distinct, len(prompt.prefix)):  # one after the other: the first fills the server's cache
             body = self.endpoint.write(self._labels, prompt.prefix, part)
             answer = await self._client.post(self.endpoint.path, self._addressed(body))
             self._check_model(answer)
@@ -159,66 +159,6 @@ class VLLMEngine:
                 f"the server at {self._client.url} answered for another model than {self._model!r}: "
                 "was it changed while in use?"
             )
-
-
-class Served:
-    """A server, and what it says of its model.
-
-    Args:
-        client: Speaks to the server.
-        loop: Runs the client.
-        model: The name of the model to use where the server has several; None takes the only one.
-
-    Raises:
-        ServerError: The server is away, or does not answer like vLLM.
-        InputError: It serves no model of that name, or several and none was named.
-    """
-
-    def __init__(self, client: Client, loop: BackgroundLoop, model: str | None = None) -> None:
-        self.client, self.loop = client, loop
-        card = _choose(loop.run(client.get("/v1/models")), model, client.url)
-        self.model: str = card["id"]
-        self.root = str(card.get("root") or self.model)
-        length = card.get("max_model_len")
-        if not isinstance(length, int) or isinstance(length, bool) or length < 2:
-            raise ServerError(f"the server at {client.url} does not say how long its model's prompts may be")
-        self.max_tokens = length - 1  # a generate server keeps one for its answer, and cuts off what is longer
-
-    @classmethod
-    def at(
-        cls,
-        url: str,
-        *,
-        model: str | None = None,
-        api_key: str | None = None,
-        verify: bool | ssl.SSLContext = True,
-        limits: Limits | None = None,
-    ) -> "Served":
-        """Ask the server at a URL; see `Client` for the arguments."""
-        return cls(Client(url, api_key, verify, limits or Limits()), BackgroundLoop(), model)
-
-    def check_tokenizer(self, labels: Labels, tag_id: int) -> None:
-        """Hold the server's tokenizer to the ids that prompts are made with, if the server shows it.
-
-        Raises:
-            ModelError: The tag or a label is not that single token there.
-        """
-        from medprm_scorer.text.prompts import NEGATIVE_LABEL, POSITIVE_LABEL, STEP_TAG
-
-        wanted = {STEP_TAG: tag_id, POSITIVE_LABEL: labels.positive, NEGATIVE_LABEL: labels.negative}
-        for text, id_ in wanted.items():
-            body = {"model": self.model, "prompt": text, "add_special_tokens": False}
-            try:
-                ids = self.loop.run(self.client.post("/tokenize", body)).get("tokens")
-            except RefusedError as error:
-                if error.status in (401, 403):
-                    raise
-                return  # a server without this endpoint
-            if ids != [id_]:
-                raise ModelError(
-                    f"the server's model {self.model!r} does not read {text!r} as the one token {id_}: "
-                    "it is another model than the tokenizer's"
-                )
 
 
 def _check_probe(rewards: Sequence[Sequence[float]], endpoint: Endpoint) -> None:
@@ -243,18 +183,3 @@ def _parts(items: Sequence[Item], prefix: int) -> Iterator[list[Item]]:
         ids += size
     if part:
         yield part
-
-
-def _choose(answer: Answer, model: str | None, url: str) -> dict[str, Any]:
-    cards = answer.get("data")
-    cards = [card for card in cards if isinstance(card, dict)] if isinstance(cards, list) else []
-    named: dict[str, dict[str, Any]] = {card["id"]: card for card in cards if isinstance(card.get("id"), str)}
-    if not named:
-        raise ServerError(f"the server at {url} names no model: it does not answer like vLLM")
-    if model is None:
-        if len(named) > 1:
-            raise InputError(f"the server at {url} serves several models, name one of: {', '.join(sorted(named))}")
-        return next(iter(named.values()))
-    if model not in named:
-        raise InputError(f"the server at {url} does not serve {model!r}, but: {', '.join(sorted(named))}")
-    return named[model]

@@ -2,15 +2,16 @@
 
 A connection pool belongs to the event loop that opened it, and callers may have none, one, or one after the other. So
 all requests run on this loop; a thread waits for them, and a task of another loop awaits them. No thread is held for a
-request.
+request. (anyio's blocking portal does the same, but keeps a process alive until it is closed.)
 """
 
 import asyncio
-import os
 import threading
 from collections.abc import Coroutine
 from concurrent.futures import Future
 from typing import Any, TypeVar
+
+from medprm_scorer.engine import reset_after_fork
 
 _Result = TypeVar("_Result")
 
@@ -19,9 +20,13 @@ class BackgroundLoop:
     """Runs coroutines on an event loop in a daemon thread, started when first needed and again after a fork."""
 
     def __init__(self) -> None:
+        self.reset()
+        reset_after_fork(self)
+
+    def reset(self) -> None:
+        """No loop, and an open lock: what a process has after a fork."""
         self._lock = threading.Lock()
         self._loop: asyncio.AbstractEventLoop | None = None
-        self._process = os.getpid()
 
     def run(self, work: Coroutine[Any, Any, _Result]) -> _Result:
         """The coroutine's result, waited for in this thread; an interrupt of the wait cancels the coroutine."""
@@ -38,8 +43,8 @@ class BackgroundLoop:
 
     def _submit(self, work: Coroutine[Any, Any, _Result]) -> "Future[_Result]":
         with self._lock:
-            if self._loop is None or self._process != os.getpid():
-                self._loop, self._process = asyncio.new_event_loop(), os.getpid()
+            if self._loop is None:
+                self._loop = asyncio.new_event_loop()
                 threading.Thread(target=self._loop.run_forever, name="medprm-http", daemon=True).start()
             return asyncio.run_coroutine_threadsafe(work, self._loop)
 
@@ -47,7 +52,7 @@ class BackgroundLoop:
         """Cancel what still runs and end the thread; a later call starts another."""
         with self._lock:
             loop, self._loop = self._loop, None
-        if loop is not None and self._process == os.getpid():
+        if loop is not None:
             loop.call_soon_threadsafe(loop.create_task, _end(loop))
 
 

@@ -30,7 +30,7 @@ class Serving:
 
     Args:
         model: Hub id or folder.
-        endpoint: Which of `vllm_endpoints.ENDPOINTS` the server is for.
+        endpoint: Which of `endpoints.ENDPOINTS` the server is for.
         tensor_parallel: GPUs that share the weights of one copy.
         pipeline_parallel: Stages that one copy is cut into.
         data_parallel: Copies of the model, on all hosts together.

@@ -172,9 +172,9 @@ class StandIn(Server):
         return {"model": MODEL, "data": entries}
 
 
-MENDED = ("drop_before", "drop_after", "delay", "429", "503", "500", "half_body", "half_json", "shuffle")
+PASSING = ("drop_before", "drop_after", "delay", "429", "503", "500", "half_body", "half_json", "shuffle")
 FATAL = ("wrong_count", "doubled", "nan", "other_model")
-FAULTS = (*MENDED, *FATAL)
+FAULTS = (*PASSING, *FATAL)
 
 
 class FaultProxy(Server):
@@ -193,6 +193,8 @@ class FaultProxy(Server):
         self._upstream, self._rate, self._faults, self._delay = upstream, rate, faults, delay
         self._random, self._lock = random.Random(seed), threading.Lock()
         self.injected: Counter[str] = Counter()
+        self.fatal: set[bytes] = set()
+        """Bodies that no client may take for right."""
 
     def answer(self, request: Handler, body: bytes) -> None:
         with self._lock:
@@ -227,7 +229,10 @@ class FaultProxy(Server):
             return reset(request)
         if fault == "half_json":
             return request.reply_bytes(200, raw[: len(raw) // 2])
-        return request.reply_bytes(status, json.dumps(spoil(json.loads(raw), fault, dice)).encode())
+        spoiled = json.dumps(spoil(json.loads(raw), fault, dice)).encode()
+        if fault in FATAL:
+            self.fatal.add(spoiled)
+        return request.reply_bytes(status, spoiled)
 
 
 def spoil(answer: dict[str, Any], fault: str, dice: random.Random) -> dict[str, Any]:

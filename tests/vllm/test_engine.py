@@ -1,7 +1,9 @@
 """`MedPRM.from_vllm` on a server that speaks like vLLM: what it finds out, what it sends, what it refuses."""
 
 import asyncio
+import copy
 import json
+import pickle
 import shlex
 import ssl
 import threading
@@ -14,7 +16,7 @@ from medprm_scorer.encoding import EncodedPrompt, PromptEncoder
 from medprm_scorer.errors import MedPRMError, ServerError
 from medprm_scorer.text.steps import split_steps
 from medprm_scorer.vllm import engine as engine_module
-from medprm_scorer.vllm.client import Limits
+from medprm_scorer.vllm.client import ClientConfig, RefusedError
 from medprm_scorer.vllm.endpoints import ENDPOINTS
 from medprm_scorer.vllm.launch import Serving, command_lines
 from tests.support.llama3 import real_tokenizer
@@ -201,7 +203,7 @@ def test_urls_that_are_none(url, message):
 )
 def test_limits_out_of_range(options):
     with pytest.raises(InputError, match=next(iter(options))):
-        Limits(**options)
+        ClientConfig(**options)
 
 
 def test_other_refusals():
@@ -212,6 +214,11 @@ def test_other_refusals():
             reach(server, api_key="k\u00e4y\n")
         with pytest.raises(InputError, match="cache_salt"):
             reach(server, cache_salt="")
+        for verify in ("nope", None, 1.5):
+            with pytest.raises(InputError, match="verify must be"):
+                reach(server, verify=verify)
+        with pytest.raises(ModelError, match="cannot be loaded"):
+            reach(server, tokenizer="x" * 5000)
         with pytest.raises(ModelError, match="the tokenizer '/models/stand-in' cannot be loaded"):
             reach(server, tokenizer=None)
         assert reach(server, model=MODEL).settings["model"].startswith("vllm-")
@@ -219,20 +226,54 @@ def test_other_refusals():
         reach(server)
 
 
+class Certified(StandIn):
+    """Speaks TLS, and counts those that knock."""
+
+    knocks = 0
+
+    def __init__(self, context):
+        super().__init__()
+        self.socket = context.wrap_socket(self.socket, server_side=True)
+        self.url = self.url.replace("http:", "https:")
+
+    def get_request(self):
+        self.knocks += 1
+        return super().get_request()
+
+
 def test_a_certificate_that_nobody_vouches_for_is_refused_at_once(tmp_path):
     trustme = pytest.importorskip("trustme")
     authority = trustme.CA()
     context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
     authority.issue_cert("127.0.0.1").configure_cert(context)
-    server = StandIn()
-    server.socket = context.wrap_socket(server.socket, server_side=True)
-    server.url = server.url.replace("http:", "https:")
     trusting = ssl.create_default_context()
     authority.configure_trust(trusting)
-    with running(server):
+    with running(Certified(context)) as server:
         assert reach(server, verify=trusting).engine.endpoint.name == "generative_scoring"
-        with pytest.raises(ServerError, match="certificate"):
-            reach(server, retry_for=30.0)
+        server.knocks = 0
+        with pytest.raises(ServerError, match="certificate that can be trusted"):
+            reach(server, retry_for=20.0)
+        assert server.knocks == 1
+
+
+@pytest.mark.parametrize("status", [400, 401, 404])
+def test_a_refusal_in_a_stream_of_requests_keeps_its_kind(status):
+    class Refuses(StandIn):
+        refusing = False
+
+        def answer(self, request, body):
+            if self.refusing:
+                return request.reply(status, {"error": {"message": "key rotated"}})
+            return super().answer(request, body)
+
+    with running(Refuses()) as server:
+        prm = reach(server)
+        server.refusing = True
+        with pytest.raises(RefusedError, match=f"request 0: the server at .* with {status}: key rotated"):
+            list(prm.rank_many([{"question": QUESTION, "candidates": CHAINS}]))
+    error = RefusedError("no", 403)
+    for copied in (copy.copy(error), pickle.loads(pickle.dumps(error))):  # noqa: S301
+        assert (str(copied), copied.status) == ("no", 403)
 
 
 def test_too_long_candidates_never_reach_the_server():

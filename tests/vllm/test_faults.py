@@ -1,9 +1,12 @@
 """A proxy between client and server that breaks answers: every result is right or a clear error, and nothing hangs."""
 
 import asyncio
+import gzip
+import os
 import random
 import threading
 import time
+import tracemalloc
 from collections import Counter
 from concurrent.futures import ThreadPoolExecutor
 
@@ -11,16 +14,17 @@ import pytest
 
 from medprm_scorer.encoding import EncodedChain, EncodedPrompt
 from medprm_scorer.errors import ServerError
-from medprm_scorer.vllm.client import Client, Limits
+from medprm_scorer.vllm import client as client_module
+from medprm_scorer.vllm.client import Client, ClientConfig
 from medprm_scorer.vllm.endpoints import ENDPOINTS, Endpoint, Labels
 from medprm_scorer.vllm.engine import VLLMEngine
 from medprm_scorer.vllm.event_loop import BackgroundLoop
+from tests.local.test_request_queue import exit_status
 from tests.support.vllm_stand_in import (
-    FATAL,
     FAULTS,
-    MENDED,
     MINUS,
     MODEL,
+    PASSING,
     PLUS,
     TAG,
     FaultProxy,
@@ -30,13 +34,15 @@ from tests.support.vllm_stand_in import (
 )
 
 RUNS = 220
-LIMITS = Limits(timeout=0.5, retry_for=1.5, concurrency=4, first_pause=0.02)
-BOUND = 2 * LIMITS.timeout + LIMITS.retry_for  # of one request: a first try, the tries again, one that began in time
+CONFIG = ClientConfig(timeout=0.5, retry_for=1.5, concurrency=4, first_pause=0.02)
+BOUND = 2 * CONFIG.timeout + CONFIG.retry_for  # of one request: a first try, the tries again, one that began in time
 ALL_PATHS = tuple(endpoint.path for endpoint in ENDPOINTS)
 
 
-def engine_at(url: str, endpoint: Endpoint = ENDPOINTS[0], limits: Limits = LIMITS, loop: BackgroundLoop | None = None):
-    client = Client(url, None, True, limits)
+def engine_at(
+    url: str, endpoint: Endpoint = ENDPOINTS[0], config: ClientConfig = CONFIG, loop: BackgroundLoop | None = None
+):
+    client = Client(url, None, True, config)
     labels = Labels(PLUS, MINUS)
     return VLLMEngine(
         client, loop or BackgroundLoop(), model=MODEL, root="r", max_tokens=8191, endpoint=endpoint, labels=labels
@@ -67,8 +73,17 @@ def one_run(seed: int, upstream: int, loop: BackgroundLoop) -> tuple[str, Counte
     """What came of one seeded run, and the faults that befell it."""
     rng = random.Random(seed)
     prompts = prompts_of(rng, rng.randint(1, 5))
-    proxy = FaultProxy(upstream, seed, rng.choice([0.1, 0.3, 0.6]), FAULTS if seed % 2 else MENDED)
+    proxy = FaultProxy(upstream, seed, rng.choice([0.1, 0.3, 0.6]), FAULTS if seed % 2 else PASSING)
     engine = engine_at(proxy.url, ENDPOINTS[seed % len(ENDPOINTS)], loop=loop)
+    received: set[bytes | None] = set()
+    exchange = engine._client._exchange
+
+    async def noted(*given):
+        answer = await exchange(*given)
+        received.add(answer[2])
+        return answer
+
+    engine._client._exchange = noted
     with running(proxy):
         begun = time.monotonic()
         try:
@@ -79,12 +94,12 @@ def one_run(seed: int, upstream: int, loop: BackgroundLoop) -> tuple[str, Counte
         else:
             outcome, message = "right", "the server"
             assert rewards == nearly(expected(prompts))
-            assert not set(FATAL) & set(proxy.injected), seed  # what cannot be right was never taken for it
+            assert not proxy.fatal & received, seed  # what cannot be right was never taken for it
         assert message.startswith("the server")
         assert len(message) < 500
         assert time.monotonic() - begun < 2 * BOUND + 5  # five requests at most, four at once, on a busy machine
         loop.run(engine._client.close())
-    assert proxy.most_under_way <= 2 * LIMITS.concurrency  # those that a time-out gave up may still run there
+    assert proxy.most_under_way <= 2 * CONFIG.concurrency  # those that a time-out gave up may still run there
     return outcome, proxy.injected
 
 
@@ -111,7 +126,9 @@ def test_a_server_that_goes_away_and_returns_ends_no_run(seconds):
     prompts = prompts_of(rng, 40)
     first = StandIn(seconds=0.02)
     port = first.server_address[1]
-    engine = engine_at(first.url, limits=Limits(timeout=5, retry_for=seconds * 4, concurrency=2, first_pause=0.05))
+    engine = engine_at(
+        first.url, config=ClientConfig(timeout=5, retry_for=seconds * 4, concurrency=2, first_pause=0.05)
+    )
     results: list[object] = []
     worker = threading.Thread(target=lambda: results.append(engine.score(prompts)))
     with running(first):
@@ -129,7 +146,7 @@ def test_a_server_that_goes_away_and_returns_ends_no_run(seconds):
 
 
 def test_a_server_that_stays_away_is_a_clear_error_in_time():
-    engine = engine_at("http://127.0.0.1:9", limits=Limits(timeout=1, retry_for=0.4, first_pause=0.05))
+    engine = engine_at("http://127.0.0.1:9", config=ClientConfig(timeout=1, retry_for=0.4, first_pause=0.05))
     begun = time.monotonic()
     with pytest.raises(ServerError, match=r"the server at http://127.0.0.1:9 cannot be reached: "):
         engine.score(prompts_of(random.Random(1), 1))
@@ -138,7 +155,7 @@ def test_a_server_that_stays_away_is_a_clear_error_in_time():
 
 def test_a_server_that_never_answers_is_given_up_after_its_timeout():
     with running(StandIn(seconds=20)) as server:
-        engine = engine_at(server.url, limits=Limits(timeout=0.2, retry_for=60, first_pause=0.01))
+        engine = engine_at(server.url, config=ClientConfig(timeout=0.2, retry_for=60, first_pause=0.01))
         begun = time.monotonic()
         with pytest.raises(ServerError, match=r"did not answer /generative_scoring within 0.2 s"):
             engine.score(prompts_of(random.Random(1), 1))
@@ -161,7 +178,7 @@ class Trickle(StandIn):
 
 def test_an_answer_that_trickles_in_is_bounded_too():
     with running(Trickle()) as server:
-        engine = engine_at(server.url, limits=Limits(timeout=0.3, retry_for=0, first_pause=0.01))
+        engine = engine_at(server.url, config=ClientConfig(timeout=0.3, retry_for=0, first_pause=0.01))
         with pytest.raises(ServerError, match="did not answer"):
             engine.score(prompts_of(random.Random(1), 1))
 
@@ -183,18 +200,75 @@ class Busy(StandIn):
 def test_retry_after_is_honoured():
     prompts = prompts_of(random.Random(1), 1)
     with running(Busy("1")) as server:
-        engine = engine_at(server.url, limits=Limits(timeout=5, retry_for=10, first_pause=0.01))
+        engine = engine_at(server.url, config=ClientConfig(timeout=5, retry_for=10, first_pause=0.01))
         assert engine.score(prompts) == nearly(expected(prompts))
     assert server.arrivals[1] - server.arrivals[0] >= 1.0
 
 
 def test_a_retry_after_beyond_patience_is_an_error_at_once():
     with running(Busy("3600")) as server:
-        engine = engine_at(server.url, limits=Limits(timeout=5, retry_for=10, first_pause=0.01))
+        engine = engine_at(server.url, config=ClientConfig(timeout=5, retry_for=10, first_pause=0.01))
         begun = time.monotonic()
         with pytest.raises(ServerError, match="with 429: too many"):
             engine.score(prompts_of(random.Random(1), 1))
         assert time.monotonic() - begun < 3
+
+
+class Sends(StandIn):
+    """Answers with given bytes."""
+
+    def __init__(self, raw: bytes, headers: dict[str, str] | None = None, status: int = 200) -> None:
+        super().__init__()
+        self.sent = raw, headers, status
+
+    def answer(self, request, body):
+        raw, headers, status = self.sent
+        return request.reply_bytes(status, raw, headers)
+
+
+BOMB = gzip.compress(b" " * 64 * 2**20)
+
+
+@pytest.mark.parametrize(
+    ("raw", "headers", "status", "message"),
+    [
+        (BOMB, {"Content-Encoding": "gzip"}, 200, "compressed"),
+        (BOMB, {"Content-Encoding": "gzip"}, 400, "with 400: no reason given"),
+        (b" " * 2**20, None, 200, "more than"),
+        (b"[" * 100_000, None, 200, "no JSON"),
+        (b"[" * 100_000, None, 400, "with 400"),
+        (b'{"model": 1, "model": 2}', None, 200, "a key is there twice"),
+        (b'{"data": [{"index": 0, "index": 1}]}', None, 200, "a key is there twice"),
+        (b"\xff\xfe\x00", None, 200, "no JSON"),
+    ],
+    ids=["bomb", "bomb as a refusal", "large", "deep", "deep refusal", "doubled", "doubled inside", "no UTF-8"],
+)
+def test_answers_are_bounded_in_every_way(monkeypatch, raw, headers, status, message):
+    """What a hostile server sends is refused, and never unpacked: a bomb would take 64 MiB here."""
+    monkeypatch.setattr(client_module, "_LARGEST_ANSWER", 2**19)
+    with running(Sends(raw, headers, status)) as server:
+        engine = engine_at(server.url, config=ClientConfig(timeout=20, retry_for=0, first_pause=0.01))
+        tracemalloc.start()
+        try:
+            with pytest.raises(ServerError, match=message):
+                engine.score(prompts_of(random.Random(1), 1))
+            assert tracemalloc.get_traced_memory()[1] < 16 * 2**20
+        finally:
+            tracemalloc.stop()
+
+
+@pytest.mark.skipif(not hasattr(os, "fork"), reason="needs fork")
+def test_a_fork_has_connections_of_its_own():
+    prompts = prompts_of(random.Random(1), 3)
+    with running(StandIn(seconds=0.3)) as server, ThreadPoolExecutor(1) as pool:
+        engine = engine_at(server.url)
+        under_way = pool.submit(engine.score, prompts)
+        while not server.under_way:
+            time.sleep(0.001)
+        if (child := os.fork()) == 0:
+            os._exit(6 if engine.score(prompts) == nearly(expected(prompts)) else 1)
+        assert under_way.result(30) == nearly(expected(prompts))
+        assert exit_status(child) == 6
 
 
 def wait_until_idle(server, seconds: float = 3.0) -> bool:
@@ -226,7 +300,7 @@ def test_cancelling_closes_the_requests_on_the_server():
             await task
 
     with running(Watchful()) as server:
-        engine = engine_at(server.url, limits=Limits(timeout=30))
+        engine = engine_at(server.url, config=ClientConfig(timeout=30))
         asyncio.run(cancelled(engine))
         assert wait_until_idle(server)
         assert server.hung_up == 3
@@ -243,7 +317,7 @@ class OneBad(Watchful):
 
 def test_a_failure_of_one_request_closes_the_others():
     with running(OneBad()) as server:
-        engine = engine_at(server.url, limits=Limits(timeout=30))
+        engine = engine_at(server.url, config=ClientConfig(timeout=30))
         with pytest.raises(ServerError, match="with 400: this one is not liked"):
             engine.score(prompts_of(random.Random(1), 3))
         assert wait_until_idle(server)
@@ -253,7 +327,7 @@ def test_a_failure_of_one_request_closes_the_others():
 def test_concurrency_is_bounded_and_used():
     with running(StandIn(seconds=0.05)) as server:
         prompts = prompts_of(random.Random(5), 12)
-        assert engine_at(server.url, limits=Limits(concurrency=3)).score(prompts) == nearly(expected(prompts))
+        assert engine_at(server.url, config=ClientConfig(concurrency=3)).score(prompts) == nearly(expected(prompts))
         assert server.most_under_way == 3
 
 

@@ -169,8 +169,8 @@ def check(demo, responses):
 
 
 def test_thirty_two_queries_at_once_are_each_right_and_packed(demo, monkeypatch):
-    calls, real = [], demo.engine._calls._serve
-    monkeypatch.setattr(demo.engine._calls, "_serve", lambda prompts: calls.append(len(prompts)) or real(prompts))
+    calls, real = [], demo.engine._batcher._serve
+    monkeypatch.setattr(demo.engine._batcher, "_serve", lambda prompts: calls.append(len(prompts)) or real(prompts))
     synthesizer = MedPRMSynthesizer(prm=demo, llm=answering(), n=2)
     one = RetrieverQueryEngine(Fixed([document(LABEL)]), response_synthesizer=synthesizer)
 

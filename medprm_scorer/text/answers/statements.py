@@ -7,7 +7,8 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 from typing import Protocol
 
-from medprm_scorer.text.answer_words import (
+from medprm_scorer.text.answers.plain_text import sentences
+from medprm_scorer.text.answers.words import (
     ANSWER,
     CHOOSE,
     CONTRAST,
@@ -21,7 +22,6 @@ from medprm_scorer.text.answer_words import (
     either,
     words,
 )
-from medprm_scorer.text.plain_text import sentences
 
 LEAD = r"(?:(?:\(?[0-9]{1,3}[.):]|step [0-9]{1,3}\s?[.:\-–]|[-*•>+]|#{1,6})[ \t]{1,4}){0,3}"
 """What may stand before the words of a line: a step's number, a bullet, the mark of a heading."""

@@ -9,8 +9,8 @@ import re
 from collections.abc import Iterator
 from itertools import pairwise
 
-from medprm_scorer.text.step_markup import Start, emphasis, is_rule_line
-from medprm_scorer.text.step_words import ANSWER_HEADS, NEXT_ORDINALS, ORDINALS
+from medprm_scorer.text.steps.markup import Start, emphasis, is_rule_line
+from medprm_scorer.text.steps.words import ANSWER_HEADS, NEXT_ORDINALS, ORDINALS
 
 # All repeats are bounded or cannot overlap with what follows them: linear time.
 _MARKS = r"(?:#{1,6}[ \t]+)?[*_]{0,3}"
@@ -33,6 +33,7 @@ _ANSWER_LINE = re.compile(
     re.IGNORECASE,
 )
 _BARE_ANSWER = re.compile(r"[ \t>*_(\[]{0,8}[A-J][ \t*_)\].]{0,8}")
+_GOES_ON = re.compile(r"[ \t]*[a-zß-öø-ÿа-яα-ω](?![.)])")  # a sentence of the line before, but not `a) …`
 _LINE_END = re.compile(r"[.!?;。！？；…][)\]*_\"'”’」]{0,4}[ \t]*\Z")
 _ORDINAL_VALUES = {word: place for words in ORDINALS for place, forms in enumerate(words, start=1) for word in forms}
 _ORDINAL = re.compile(
@@ -84,13 +85,13 @@ def headings(text: str) -> list[Start]:
     Of headings of several levels, those of the first level that comes twice count.
     """
     found = [(len(mark[1]), begin, line) for begin, line in _lines(text) if (mark := _HEADING.match(line))]
-    levels = [level for level, _, line in found if not _is_answer(line)]
+    levels = [level for level, _, line in found if not is_answer(line)]
     twice = [level for level in sorted(set(levels)) if levels.count(level) >= 2]
     chosen = [
-        Start(begin, begin) for level, begin, line in found if not _is_answer(line) and (not twice or level == twice[0])
+        Start(begin, begin) for level, begin, line in found if not is_answer(line) and (not twice or level == twice[0])
     ]
     if len(chosen) < 2:
-        chosen = [Start(b, b) for b, line in _lines(text) if _BOLD_TITLE.match(line) and not _is_answer(line)]
+        chosen = [Start(b, b) for b, line in _lines(text) if _BOLD_TITLE.match(line) and not is_answer(line)]
         chosen = _if_most(text, chosen)
     return chosen
 
@@ -103,7 +104,7 @@ def bullets(text: str) -> list[Start]:
     in_item = False
     for begin, line in _lines(text):
         item = _BULLET.match(line)
-        if item and style in (None, item.groups()) and not _is_answer(line):
+        if item and style in (None, item.groups()) and not is_answer(line):
             style = (item[1], item[2])
             starts.append(Start(begin, begin + item.end()))
             in_item = True
@@ -119,7 +120,7 @@ def paragraphs(text: str) -> list[Start]:
     blank = True
     for begin, line in _lines(text):
         was_blank, blank = blank, not line.strip() or is_rule_line(line)
-        if was_blank and not blank and not (starts and _is_answer(line)):
+        if was_blank and not blank and not (starts and is_answer(line)):
             starts.append(Start(begin, begin))
     return starts
 
@@ -127,10 +128,10 @@ def paragraphs(text: str) -> list[Start]:
 def lines(text: str) -> list[Start]:
     """Lines of one paragraph that are whole sentences: not the lines of a text wrapped at some width."""
     filled = [(begin, line) for begin, line in _lines(text) if line.strip()]
-    starts = [Start(begin, begin) for place, (begin, line) in enumerate(filled) if not place or not _is_answer(line)]
+    starts = [Start(begin, begin) for place, (begin, line) in enumerate(filled) if not place or not is_answer(line)]
     if not all(_LINE_END.search(line[-12:]) for _, line in filled[:-1]):
         return []
-    return starts if not any(line.lstrip()[0].islower() for _, line in filled) else []
+    return [] if any(_GOES_ON.match(line) for _, line in filled) else starts
 
 
 def ordinals(text: str) -> list[Start]:
@@ -156,6 +157,11 @@ def sentences(text: str) -> list[Start]:
     return [Start(begin, begin) for begin, end in pairwise([*ends, len(text)]) if text[begin:end].strip()]
 
 
+def is_answer(line: str) -> bool:
+    """Whether a line only gives the answer: `**Final Answer:** B`, `Answer: B`, `(B)`."""
+    return bool(_ANSWER_LINE.match(line) or _BARE_ANSWER.fullmatch(line))
+
+
 def _lines(text: str) -> Iterator[tuple[int, str]]:
     begin = 0
     for line in text.split("\n"):
@@ -173,10 +179,6 @@ def _item(begin: int, item: re.Match[str]) -> Start:
     closed = opened and item["close"] == opened
     end = item.end() if closed else item.end("label")
     return Start(begin, begin + end, item["label"], "" if closed else opened)
-
-
-def _is_answer(line: str) -> bool:
-    return bool(_ANSWER_LINE.match(line) or _BARE_ANSWER.fullmatch(line))
 
 
 def _if_most(text: str, starts: list[Start]) -> list[Start]:

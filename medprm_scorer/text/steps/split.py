@@ -5,13 +5,13 @@ The model was trained on chains split at `Step 1:`, `Step 2:`, … (the `marker`
 often have no such marker. For them the other rules find the author's own structure; which rule decided is part of the
 result. In the order in which `auto` tries them:
 
-- `json`        the steps of a JSON answer (`medprm_scorer.text.step_records`).
+- `json`        the steps of a JSON answer (`medprm_scorer.text.steps.records`).
 - `marker`      newlines become spaces, then a step starts at each `Step <number>:` or `## Step <number>:`. Each step is
                 stripped, then every `## ` in it is deleted: `## Final Diagnosis: X` becomes `Final Diagnosis: X`. Text
                 before the first step, and a text without a marker, keep theirs. `auto` takes this rule if it finds the
                 very steps that a reader sees, and no markup is left at their ends: so in the form of training.
 - `labels`      a step starts at each label: `**Step 1:**`, `Step 1.`, `Schritt 1:`, `第一步：`
-                (`medprm_scorer.text.step_labels`). `As in Step 1: …` within a sentence starts none.
+                (`medprm_scorer.text.steps.labels`). `As in Step 1: …` within a sentence starts none.
 - `table`       a step is a row of a markdown table.
 - `numbered`    a step starts at each line `1.`, `1)`, `(1)`, `1:`, …, or within prose at each sentence `1. …`.
 - `headings`    a step starts at each markdown heading, or at each line that starts with a bold title.
@@ -21,15 +21,16 @@ result. In the order in which `auto` tries them:
 - `ordinals`    a step starts at each sentence that starts `First, …`, `Second, …`.
 - `whole`       the whole text is one step.
 
-Only if asked for: `sentences`, a step for each sentence. It is no rule of `auto`, since a reward for a sentence is not
-what the model was trained on. `given` and `tagged` follow from what is passed.
+Only if asked for: `sentences`, a step for each sentence. It is no rule of `auto`, since the model was trained on steps
+of several sentences; `benchmarks/step_rules.py` measures what it does to rewards. `given` and `tagged` follow from what
+is passed.
 
 In every rule `\n`, `\r\n` and `\r` each become one space (training replaced `\n` only; the other two are the same line
 end as written on other systems), and each step is stripped. Other Unicode line separators (U+2028 and so on) end no
 line here: training did not replace them. Under `marker` and `whole` everything else stays as it is; the other rules
-also take off the markup of the layout (`medprm_scorer.text.step_markup`). A line that only gives the answer is part of
-the step before it. A list of sources or a disclaimer at the end (`medprm_scorer.text.closing_notes`) is not judged, but
-kept as `left_out`, under all rules but `marker` and `whole` asked for by name.
+also take off the markup of the layout (`medprm_scorer.text.steps.markup`). A line that only gives the answer is part of
+the step before it. A list of sources or a disclaimer at the end (`closing_notes`) is not judged, but kept as
+`left_out`, under all rules but `marker` and `whole` asked for by name.
 """
 
 import re
@@ -37,10 +38,10 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 
 from medprm_scorer.errors import InputError
-from medprm_scorer.text.closing_notes import split_closing_notes
 from medprm_scorer.text.reasoning import strip_reasoning
-from medprm_scorer.text.step_labels import TRAINED_MARKER, is_trained_form, label_starts
-from medprm_scorer.text.step_layouts import (
+from medprm_scorer.text.steps.closing_notes import split_closing_notes
+from medprm_scorer.text.steps.labels import TRAINED_MARKER, is_trained_form, label_starts
+from medprm_scorer.text.steps.layouts import (
     bullets,
     headings,
     inline_numbered,
@@ -50,8 +51,8 @@ from medprm_scorer.text.step_layouts import (
     paragraphs,
     sentences,
 )
-from medprm_scorer.text.step_markup import Start, cut
-from medprm_scorer.text.step_records import read_record, table_steps
+from medprm_scorer.text.steps.markup import Start, cut
+from medprm_scorer.text.steps.records import read_record, table_steps
 
 SPLIT_RULES = (
     "auto", "marker", "labels", "json", "table", "numbered", "headings", "bullets", "paragraphs", "lines", "ordinals",

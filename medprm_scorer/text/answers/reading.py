@@ -24,18 +24,18 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 
 from medprm_scorer.errors import InputError
-from medprm_scorer.text.affirmed import affirmed
-from medprm_scorer.text.answer_keys import normalize_answer
-from medprm_scorer.text.declining import DECLINES, declines_at_end
-from medprm_scorer.text.free_answers import FreeReader, concluded, final_diagnosis
-from medprm_scorer.text.letters import boxed_letter
-from medprm_scorer.text.option_answers import OptionReader
-from medprm_scorer.text.options import OptionSet, as_options, find_options
-from medprm_scorer.text.plain_text import plain
+from medprm_scorer.text.answers.affirmed import affirmed
+from medprm_scorer.text.answers.declining import DECLINES, declines_at_end
+from medprm_scorer.text.answers.free_answers import FreeReader, concluded, final_diagnosis
+from medprm_scorer.text.answers.keys import normalize_answer
+from medprm_scorer.text.answers.letters import boxed_letter
+from medprm_scorer.text.answers.option_answers import OptionReader
+from medprm_scorer.text.answers.options import OptionSet, as_options, find_options
+from medprm_scorer.text.answers.plain_text import plain
+from medprm_scorer.text.answers.statements import Value, stated
+from medprm_scorer.text.answers.structured import last_boxed, last_field
+from medprm_scorer.text.answers.yes_no import yes_or_no
 from medprm_scorer.text.reasoning import strip_reasoning
-from medprm_scorer.text.statements import Value, stated
-from medprm_scorer.text.structured import last_boxed, last_field
-from medprm_scorer.text.yes_no import yes_or_no
 
 __all__ = ["DECLINED", "Options", "Reading", "extract_answer", "normalize_answer", "read", "read_answer", "read_given"]
 

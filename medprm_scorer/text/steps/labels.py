@@ -16,9 +16,10 @@ emphasis.
 import re
 from collections.abc import Iterator
 from dataclasses import dataclass
+from unicodedata import category
 
-from medprm_scorer.text.step_markup import Start, emphasis, is_rule_line
-from medprm_scorer.text.step_words import NUMBER_WORDS, NUMBERED_STEPS, REFERENCE_WORDS, STEP_WORDS
+from medprm_scorer.text.steps.markup import Start, emphasis, is_rule_line
+from medprm_scorer.text.steps.words import NUMBER_WORDS, NUMBERED_STEPS, REFERENCE_WORDS, STEP_WORDS
 
 TRAINED_MARKER = re.compile(r"(?:## )?Step \d+:")
 """How the authors' code finds a step, in a text whose newlines have become spaces."""
@@ -38,7 +39,7 @@ _LABEL = re.compile(
     r"(?P<of>[ ]?(?:/|of|von|sur|de)[ ]?\d{1,3})?"
     r"(?P<title>[ ]{1,2}\([^()\n]{1,60}\))?"
     r"(?P<middle>[*_]{0,3}[ \t\u00a0]{0,2})"
-    r"(?P<sign>[:：、]|[.．)）](?!\d)|[-–—](?=[ \t*_])|，|(?<=[*_])(?=[ \t])|(?=[ \t]{0,4}(?:\n|\Z)))"
+    r"(?P<sign>[\]】][:：]?|[:：、]|[.．)）](?!\d)|[-–—](?=[ \t*_])|，|(?<=[*_])(?=[ \t])|(?=[ \t]{0,4}(?:\n|\Z)))"
     r"(?P<close>[*_]{0,3})",
     re.IGNORECASE,
 )
@@ -49,8 +50,10 @@ _VALUES = {
     for place, word in enumerate(words, start=1)
 }
 _BEFORE = 24  # characters of markup that may stand between the start of a line and a label
-_LINE_MARKUP = " \t\u00a0>#*_~`-•·+–"
-_INLINE_MARKUP = re.compile(r"(?:(?<=\s)#{1,6} )?(?:(?<=\s)[*_]{1,3})?\Z")
+_LINE_MARKUP = " \t\u00a0>#*_~`-•·+–[【"
+_LINE_SYMBOLS = ("So", "Sk", "Mn", "Me", "Cf")  # emoji and what modifies them, as Unicode categories
+_INLINE_MARKUP = re.compile(r"(?:(?<=\s)#{1,6} )?(?:(?<=\s)[*_\[【]{1,3})?\Z")
+_CLOSERS = {"[": "]", "【": "】"}
 _FULL_STOPS = frozenset(".!?。！？…")
 _SENTENCE_END = frozenset(".!?:;。！？：；…)]\"'”’»*_|")
 _REFERENCE = re.compile(rf"(?<![^\W_])(?:{_any(REFERENCE_WORDS)})[ \t]{{0,3}}\n?[ \t]{{0,3}}\(?\Z", re.IGNORECASE)
@@ -133,7 +136,7 @@ def _starting(text: str) -> list[_Label]:
 def _placed(text: str, match: re.Match[str]) -> _Label:
     begin = match.start()
     floor = max(0, begin - _BEFORE)
-    while begin > floor and text[begin - 1] in _LINE_MARKUP:
+    while begin > floor and (text[begin - 1] in _LINE_MARKUP or category(text[begin - 1]) in _LINE_SYMBOLS):
         begin -= 1
     at_line = begin == 0 or text[begin - 1] == "\n"
     if not at_line:  # a dash or a bullet in the middle of a line belongs to the text before
@@ -150,11 +153,14 @@ def _placed(text: str, match: re.Match[str]) -> _Label:
 
 def _start(text: str, label: _Label) -> Start:
     match = label.match
-    opened = emphasis(text[label.begin : match.start()])
+    before = text[label.begin : match.start()]
+    opened = emphasis(before) or _CLOSERS.get(before[-1:], "")
     middle, sign, close = match["middle"], match["sign"], match["close"]
     body = match.end() if opened and opened in close else match.end("sign")
-    if opened and (opened in middle or opened in close):
+    if opened and (opened in middle or opened in close or opened in sign):
         opened = ""
+    if sign[:1] in _CLOSERS.values():
+        sign = "：" if "】" in sign else ":"
     after = f"{match['of'] or ''}{match['title'] or ''}"
     if match["whole"]:
         shown = f"{match['whole']}{after}{sign}"

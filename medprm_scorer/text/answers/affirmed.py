@@ -21,10 +21,10 @@ from bisect import bisect_right
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
-from medprm_scorer.text.answer_words import either, whole
-from medprm_scorer.text.mentions import LETTER_TOKEN, Mentions, mark_letters, stem, tokens
-from medprm_scorer.text.options import OptionSet
-from medprm_scorer.text.plain_text import sentences
+from medprm_scorer.text.answers.mentions import LETTER_TOKEN, Mentions, mark_letters, stem, tokens
+from medprm_scorer.text.answers.options import OptionSet
+from medprm_scorer.text.answers.plain_text import sentences
+from medprm_scorer.text.answers.words import either, whole
 
 REJECTED = -1
 _FITS_FROM, _CHOICE_FROM, _SURE_FROM = 2, 3, 4

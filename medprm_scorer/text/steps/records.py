@@ -2,8 +2,10 @@ r"""Steps in structured text: JSON (`{"steps": [...], "answer": "B"}`) and markd
 
 import json
 import re
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
+
+from medprm_scorer.text.step_layouts import is_answer
 
 _FENCE = re.compile(r"\s*(?:```[A-Za-z0-9]{0,12}[ \t]*\n\s*)?(?=[\[{])")
 _REASONING = (
@@ -70,12 +72,28 @@ def read_record(text: str) -> Record | None:
         value, end = _DECODER.raw_decode(text, opening.end())
     except (ValueError, RecursionError):
         return None
+    return record_of(value, [line for line in text[end:].split("\n") if line.strip() not in ("", "```")])
+
+
+def record_of(value: object, after: Sequence[str] = ()) -> Record | None:
+    """Read an answer that is a JSON value already.
+
+    Args:
+        value: What JSON has.
+        after: Lines of text that stand after it.
+
+    Returns:
+        What it says; None if there is no reasoning in it.
+
+    Example:
+        >>> record_of({"step_1": "Fever.", "step_2": "So (B).", "dose_mg": 5}).rest
+        'dose mg: 5'
+    """
     steps, reasoning, others = _read(value)
     if not steps and not reasoning:
         return None
     judged = [f"{_words(name)}: {_plain(said)}" for name, said in others if not _NOT_JUDGED.search(name)]
     left_out = [f"{_words(name)}: {_plain(said)}" for name, said in others if _NOT_JUDGED.search(name)]
-    after = [line for line in text[end:].split("\n") if line.strip() not in ("", "```")]
     return Record(tuple(map(_flat, steps)), reasoning, _flat(" ".join([*judged, *after])), _flat("\n".join(left_out)))
 
 
@@ -99,7 +117,9 @@ def table_steps(text: str) -> tuple[str, tuple[str, ...]] | None:
     steps = [step for step in map(_row, lines[divider + 1 : end]) if step]
     front = [*lines[: divider - 1], _row(lines[divider - 1])]
     after = " ".join(lines[end:]).strip()
-    if len(steps) < 2 or sum(map(len, steps)) < sum(map(len, front[:-1])) + len(after):
+    before = " ".join(front[:-1]).strip()
+    prose = (0 if before.endswith((":", "：")) else len(before)) + (0 if is_answer(after) else len(after))
+    if len(steps) < 2 or prose > sum(map(len, steps)):
         return None
     steps[-1] = f"{steps[-1]} {after}".strip()
     return " ".join(front).strip(), tuple(steps)

@@ -3,11 +3,11 @@
 import re
 from collections.abc import Sequence
 
-from medprm_scorer.text.answer_words import HENCE, YES_NO, words
-from medprm_scorer.text.mentions import content, tokens
-from medprm_scorer.text.options import OptionSet
-from medprm_scorer.text.plain_text import sentences
-from medprm_scorer.text.statements import LEAD
+from medprm_scorer.text.answers.mentions import content, tokens
+from medprm_scorer.text.answers.options import OptionSet
+from medprm_scorer.text.answers.plain_text import sentences
+from medprm_scorer.text.answers.statements import LEAD
+from medprm_scorer.text.answers.words import HENCE, YES_NO, words
 
 _OPENING = re.compile(
     rf"\s*{LEAD}(?:(?:{words(HENCE)}|in conclusion|in summary|overall|based on [^.\n,]{{1,120}}),?\s)?"

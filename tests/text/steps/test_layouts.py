@@ -111,6 +111,7 @@ def test_a_bare_answer_belongs_to_the_step_before(end):
 def test_lines():
     check("Fever is high.\nLipase is raised!\nSo (B)", "", ["Fever is high.", "Lipase is raised!", "So (B)"], "lines")
     check("发热。\n脂肪酶升高。", "", ["发热。", "脂肪酶升高。"], "lines")
+    check("a) Fever is high.\nb) Lipase is raised.", "", ["a) Fever is high.", "b) Lipase is raised."], "lines")
     check("Fever is high.\nAnswer: B", "", ["Fever is high. Answer: B"], "whole")
     wrapped = "Fever is high and the\npatient has pain. Lipase is\nraised."
     check(wrapped, "", [wrapped.replace("\n", " ")], "whole")

@@ -2,8 +2,8 @@
 
 import re
 
-from medprm_scorer.text.answer_words import DECLINING, SUPPOSED, words
-from medprm_scorer.text.plain_text import sentences
+from medprm_scorer.text.answers.plain_text import sentences
+from medprm_scorer.text.answers.words import DECLINING, SUPPOSED, words
 
 DECLINES = re.compile(words(DECLINING), re.IGNORECASE)
 _SUPPOSED = re.compile(words(SUPPOSED), re.IGNORECASE)

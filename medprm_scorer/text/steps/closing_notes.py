@@ -12,9 +12,9 @@ They are told apart so that no reward is read behind them. To be safe, a block c
 
 import re
 
-from medprm_scorer.text.step_labels import label_starts
-from medprm_scorer.text.step_markup import is_rule_line
-from medprm_scorer.text.step_words import DISCLAIMER_HEADS, DISCLAIMER_PHRASES, SOURCE_HEADS
+from medprm_scorer.text.steps.labels import label_starts
+from medprm_scorer.text.steps.markup import is_rule_line
+from medprm_scorer.text.steps.words import DISCLAIMER_HEADS, DISCLAIMER_PHRASES, SOURCE_HEADS
 
 _MARKS = r"[ \t>#*_\-\[(⚠️]{0,12}"
 

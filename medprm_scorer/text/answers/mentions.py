@@ -12,8 +12,8 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from itertools import pairwise
 
-from medprm_scorer.text.letters import SPECIES
-from medprm_scorer.text.options import OptionSet
+from medprm_scorer.text.answers.letters import SPECIES
+from medprm_scorer.text.answers.options import OptionSet
 
 LETTER_TOKEN = "§"
 """The first character of the token of an option that is named by its letter."""
@@ -146,7 +146,7 @@ def mark_letters(text: str, options: OptionSet) -> str:
     """The text with one token for each option that it names by its letter.
 
     Example:
-        >>> from medprm_scorer.text.options import as_options
+        >>> from medprm_scorer.text.answers.options import as_options
         >>> mark_letters("So option B, not (A).", as_options(["CT", "MRI"])).split()
         ['So', '§B', ',', 'not', '§A', '.']
     """

@@ -2,13 +2,13 @@
 
 import re
 
-from medprm_scorer.text.answer_keys import normalize_answer
-from medprm_scorer.text.answer_words import CONTRAST, YES_NO, words
-from medprm_scorer.text.declining import DECLINES
-from medprm_scorer.text.letters import letter_at, second_letter
-from medprm_scorer.text.mentions import LETTER_TOKEN, Mentions, mark_letters, tokens
-from medprm_scorer.text.options import OptionSet
-from medprm_scorer.text.statements import LEAD_IN, Value
+from medprm_scorer.text.answers.declining import DECLINES
+from medprm_scorer.text.answers.keys import normalize_answer
+from medprm_scorer.text.answers.letters import letter_at, second_letter
+from medprm_scorer.text.answers.mentions import LETTER_TOKEN, Mentions, mark_letters, tokens
+from medprm_scorer.text.answers.options import OptionSet
+from medprm_scorer.text.answers.statements import LEAD_IN, Value
+from medprm_scorer.text.answers.words import CONTRAST, YES_NO, words
 
 _NOT = re.compile(r"(?:not|n['’]t|nicht|pas|no es|ليست?|不|neither)(?![^\W_])", re.IGNORECASE)
 _CLAUSE_END = re.compile(

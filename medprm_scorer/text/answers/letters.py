@@ -2,7 +2,7 @@
 
 import re
 
-from medprm_scorer.text.answer_words import OPTION, OR, words
+from medprm_scorer.text.answers.words import OPTION, OR, words
 
 LETTER = re.compile(
     rf"(?P<open>[(\[{{<]\s?)?(?:the )?(?P<named>{words(OPTION)}[\s:]{{0,3}})?(?P<bracket>[(\[{{<]\s?)?[\"'“‘]?"

@@ -3,13 +3,13 @@
 import re
 from collections.abc import Sequence
 
-from medprm_scorer.text.answer_words import ANSWER, CONTRAST, DENIED, SUPPOSED, YES_NO, either, whole, words
-from medprm_scorer.text.declining import DECLINES
-from medprm_scorer.text.letters import letter_at, second_letter
-from medprm_scorer.text.options import LABELS
-from medprm_scorer.text.plain_text import sentences
-from medprm_scorer.text.statements import LEAD, LEAD_IN, Value
-from medprm_scorer.text.structured import EDGES
+from medprm_scorer.text.answers.declining import DECLINES
+from medprm_scorer.text.answers.letters import letter_at, second_letter
+from medprm_scorer.text.answers.options import LABELS
+from medprm_scorer.text.answers.plain_text import sentences
+from medprm_scorer.text.answers.statements import LEAD, LEAD_IN, Value
+from medprm_scorer.text.answers.structured import EDGES
+from medprm_scorer.text.answers.words import ANSWER, CONTRAST, DENIED, SUPPOSED, YES_NO, either, whole, words
 
 NO_ANSWER = {
     "a state": (

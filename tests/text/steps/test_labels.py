@@ -18,7 +18,8 @@ ENGLISH = [  # all of these are the same three steps
     "- Step {n}: {t}\n",
     "* **Step {n}:** {t}\n", "> Step {n}: {t}\n", "  Step {n}. {t}\n", "**Step {n}** {t}\n",
     "Step {n}: {t}\n\n---\n\n", "---\n**Step {n}:** {t}\n\n", "Step {n}. {t} ", "**Step {n}:** {t} ",
-    "***Step {n}:*** {t}\n", "Step {n}\u00a0: {t}\n",
+    "***Step {n}:*** {t}\n", "[Step {n}] {t}\n", "[Step {n}]: {t}\n", "🔹 Step {n}: {t}\n", "➡️ **Step {n}:** {t}\n",
+    "Step {n}\u00a0: {t}\n",
 ]  # fmt: skip
 
 
@@ -78,6 +79,15 @@ def test_other_languages_and_numbers_keep_their_label(labels, rest, form):
     fields = [{"label": label, "rest": rest, "t": t} for label, t in zip(labels, BODIES, strict=True)]
     split = split_steps("".join(form.format(**field) for field in fields))
     assert split == Steps("", tuple(f"{label}{rest}{t}" for label, t in zip(labels, BODIES, strict=True)), "labels")
+
+
+def test_labels_in_brackets():
+    assert split_steps("【ステップ1】発熱。\n【ステップ2】だからB。").steps == (
+        "ステップ1：発熱。",
+        "ステップ2：だからB。",
+    )
+    assert split_steps("[Step 1: Labs] high\n[Step 2: Sum] so [1]").steps == ("Step 1: Labs high", "Step 2: Sum so [1]")
+    assert split_steps("[Step 1] a. [Step 2] b.").steps == ("Step 1: a.", "Step 2: b.")
 
 
 def test_text_in_front_and_an_answer_at_the_end():

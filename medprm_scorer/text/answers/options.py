@@ -18,8 +18,8 @@ from dataclasses import dataclass, field
 from functools import cached_property
 
 from medprm_scorer.errors import InputError
-from medprm_scorer.text.answer_keys import normalize_answer
-from medprm_scorer.text.answer_words import YES_NO
+from medprm_scorer.text.answers.keys import normalize_answer
+from medprm_scorer.text.answers.words import YES_NO
 
 LABELS = "ABCDEFGHIJ"
 """The labels that options get, in order; ten at most."""

@@ -2,7 +2,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from medprm_scorer.text.step_balance import MOST_TIMES, split_cautions
+from medprm_scorer.text.steps.balance import MOST_TIMES, split_cautions
 
 
 @pytest.mark.parametrize(

@@ -5,7 +5,7 @@ from collections.abc import Callable, Hashable, Sequence
 from typing import Any
 
 from medprm_scorer.errors import InputError
-from medprm_scorer.text.answers import DECLINED, Reading
+from medprm_scorer.text.answers.reading import DECLINED, Reading
 from medprm_scorer.text.sanitize import valid_unicode
 
 AnswerFunction = Callable[..., str | None]

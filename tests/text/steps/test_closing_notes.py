@@ -1,7 +1,7 @@
 import pytest
 
-from medprm_scorer.text.closing_notes import split_closing_notes
 from medprm_scorer.text.steps import split_steps
+from medprm_scorer.text.steps.closing_notes import split_closing_notes
 
 CHAIN = "Step 1: Fever.\nStep 2: So the answer is (B)."
 

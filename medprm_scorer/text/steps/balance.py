@@ -1,11 +1,9 @@
 """Whether the chains of one question were split alike, so that their rewards can be compared.
 
 Two things make them hard to compare. A chain that was not split at all (`whole`) has one reward for everything: nobody
-knows where it fails. And the more steps a chain has, the more chances of a low reward,
-so an aggregate like `min` favours
-the chains with few. Thresholds: the chains of the released test set have 3 to 9 steps,
-so one may have three times as many
-as another (`MOST_TIMES`) and the paper's figures still hold; beyond that a caller should say so.
+knows where it fails. And the more steps a chain has, the more chances of a low reward, so an aggregate like `min`
+favours the chains with few. The threshold: the chains of the released test set have 3 to 9 steps, so one may have three
+times as many as another (`MOST_TIMES`) and the paper's figures still hold; beyond that a caller should say so.
 """
 
 from collections.abc import Sequence

@@ -8,7 +8,7 @@ from hypothesis import strategies as st
 
 from medprm_scorer.errors import InputError
 from medprm_scorer.text.answers import read, read_answer, read_given
-from medprm_scorer.text.options import find_options
+from medprm_scorer.text.answers.options import find_options
 
 OPTIONS = {
     "A": "Acute cholecystitis",
