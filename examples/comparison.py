@@ -99,7 +99,7 @@ def main(
         return ask(case)
 
     begun = time.monotonic()
-    answers = compare(noted, hospital, options.cases, options.out / f"{module}.jsonl", f"{module} n={options.n}")
+    answers = compare(noted, hospital, options.cases, options.out / f"{module}.sqlite3", f"{module} n={options.n}")
     right = [hospital.case(number).answer for number in range(options.cases)]
     facts = (
         f"`python -m examples.{module} --cases {options.cases} --n {options.n}`, {datetime.date.today().isoformat()}, "

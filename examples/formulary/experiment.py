@@ -52,7 +52,7 @@ def held_out(number: int) -> tuple[str, Question]:
 
 def sample(folder: Path, policy: PolicyModel, questions: int, samples: int, seed: int) -> Journal:
     """The solutions of each question, in a journal by the question's number."""
-    journal = Journal(folder / "samples.jsonl", {"samples": samples, "seed": seed})
+    journal = Journal(folder / "samples.sqlite3", {"samples": samples, "seed": seed})
     for number in tqdm(range(questions), desc="sampling", disable=None):
         if journal.get(str(number)) is None:
             _, question = held_out(number)
@@ -164,7 +164,7 @@ def main() -> None:
     for setting in SETTINGS:
         begun = time.monotonic()
         file = write_requests(arguments.out, journal, arguments.questions, setting)
-        found[setting] = evaluate(file, prm, journal=file.with_suffix(".scores.jsonl"), model="the demo model")
+        found[setting] = evaluate(file, prm, journal=file.with_suffix(".rewards.sqlite3"), model="the demo model")
         times[setting] = time.monotonic() - begun
     dropped = sum(journal.get(str(number))["dropped"] for number in range(arguments.questions))
     drawn = sum(journal.get(str(number))["drawn"] for number in range(arguments.questions))

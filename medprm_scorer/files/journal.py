@@ -1,69 +1,68 @@
-"""A file of finished work that survives being killed: JSON lines, only ever appended to.
+"""Finished work by key that survives being killed: an SQLite database, written one value at a time.
 
-The first line says what the work was done with. Each other line is one entry, handed to the operating system in a
-single write before `add` returns, so that a killed process loses at most the entry that it was writing: the next one
-to open the file cuts off a line without an end. The disk is waited for about once a second, so a power cut costs about
-that much. In memory there are only the places of the entries, not their values.
+Each value is committed before `add` returns, so a killed process loses at most the value that it was writing, and a
+power cut about as much as the system had not written yet; neither damages the file. Values are kept under what they
+were made with (model, settings): one file may hold those of several, and each run reads its own alone.
 """
 
-import io
 import json
+import sqlite3
 from collections.abc import Mapping
 from pathlib import Path
 from types import TracebackType
 from typing import Any
 
-from medprm_scorer.errors import InputError
-from medprm_scorer.files.append_only import AppendOnly
+from medprm_scorer.errors import InputError, OutputError
 
-_VERSION = 1
-_START = f'{{"medprm_journal": {_VERSION}'.encode()
-_LONGEST_HEADER = 1 << 16  # bytes; what has no line end in that many is some other file
+_APPLICATION = 0x6D70726D  # "mprm", by which SQLite files tell whose they are
+_SCHEMA = "CREATE TABLE IF NOT EXISTS done (header TEXT, key TEXT, value TEXT, PRIMARY KEY (header, key)) WITHOUT ROWID"
 
 
 class Journal:
     """Finished values by key, kept in a file. For one thread of one process at a time.
 
     Args:
-        path: The file; made if it is missing.
-        header: What the values depend on (model, settings), as JSON. An existing file must have the same.
+        path: The file; made if it is missing. While it is open, `PATH-wal` stands beside it.
+        header: What the values depend on (model, settings), as JSON. Values under other headers are kept, not read.
 
     Raises:
-        InputError: The file cannot be opened, is in use by another process, has another header, is no journal, or is
-            damaged elsewhere than at its end. It is then left as it was.
+        InputError: The file cannot be opened, is in use by another process, or is no journal. It is then left as it
+            was.
+        OutputError: It cannot be written.
 
     Example:
         >>> import os, tempfile
         >>> with tempfile.TemporaryDirectory() as folder:
-        ...     file = os.path.join(folder, "rewards.jsonl")
+        ...     file = os.path.join(folder, "rewards.sqlite3")
         ...     with Journal(file, {"model": "m"}) as journal:
         ...         journal.add("q1", [0.25, 0.5])
         ...     with Journal(file, {"model": "m"}) as journal:
         ...         print(len(journal), journal.get("q1"), journal.get("q2"))
+        ...     with Journal(file, {"model": "another"}) as journal:
+        ...         print(len(journal))
         1 [0.25, 0.5] None
+        0
     """
 
     def __init__(self, path: str | Path, header: Mapping[str, Any]) -> None:
-        first = _line({"medprm_journal": _VERSION, **header})
-        if len(first) > _LONGEST_HEADER:
-            raise InputError(f"the header of {path} is longer than {_LONGEST_HEADER} bytes")
         self._path = path
-        self._places: dict[str, tuple[int, int]] = {}  # key → where its line begins, and its length
-        self._file = AppendOnly(path)
+        self._header = _json(dict(header), sort=True)
         try:
-            self._file.cut(self._read(first))
-            if not self._file.end:
-                self._file.append(first)
-            self._file.sync()
-        except OSError as error:
-            self._file.raw.close()
+            self._database = sqlite3.connect(path, timeout=0, isolation_level=None)  # each statement is its own commit
+        except (sqlite3.Error, ValueError) as error:  # ValueError: a null character
+            raise self._failure("open", error) from None
+        try:
+            self._prepare()
+        except sqlite3.Error as error:
+            self._database.close()
             raise self._failure("use", error) from None
         except BaseException:
-            self._file.raw.close()
+            self._database.close()
             raise
 
     def __len__(self) -> int:
-        return len(self._places)
+        (count,) = self._run("read", "SELECT count(*) FROM done WHERE header = ?", self._header)
+        return int(count)
 
     def get(self, key: str) -> Any | None:
         """The value last added under the key, in this process or an earlier one; None if there is none.
@@ -71,14 +70,8 @@ class Journal:
         Raises:
             InputError: The file can no longer be read.
         """
-        if key not in self._places:
-            return None
-        place, length = self._places[key]
-        try:
-            self._file.raw.seek(place)
-            return json.loads(self._file.raw.read(length))["value"]
-        except (OSError, ValueError, KeyError, TypeError) as error:  # closed, or changed by somebody else
-            raise self._failure("read", error) from None
+        found = self._run("read", "SELECT value FROM done WHERE header = ? AND key = ?", self._header, _json(key))
+        return None if found is None else json.loads(found[0])
 
     def add(self, key: str, value: Any) -> None:
         """Keep a value. When this returns, it outlives the process.
@@ -88,24 +81,14 @@ class Journal:
             value: JSON. Floats come back to the last bit, tuples as lists.
 
         Raises:
-            InputError: The value is not JSON (NaN is not), or cannot be written; the journal is then as before.
+            InputError: The value is not JSON (NaN is not). The journal is then as before.
+            OutputError: It cannot be written. The journal is then as before.
         """
-        line = _line({"key": key, "value": value})
-        place = self._file.end
-        try:
-            self._file.append(line)
-            if self._file.is_sync_due:
-                self._file.sync()
-        except (OSError, ValueError) as error:  # ValueError: closed
-            raise self._failure("write", error) from None
-        self._places[key] = (place, len(line))
+        self._run("write", "INSERT OR REPLACE INTO done VALUES (?, ?, ?)", self._header, _json(key), _json(value))
 
     def close(self) -> None:
-        """Wait for the disk and let go of the file; a second call does nothing."""
-        try:
-            self._file.close()
-        except OSError as error:
-            raise self._failure("write", error) from None
+        """Let go of the file; a second call does nothing."""
+        self._database.close()
 
     def __enter__(self) -> "Journal":
         return self
@@ -115,60 +98,38 @@ class Journal:
     ) -> None:
         self.close()
 
-    def _read(self, first: bytes) -> int:
-        """Find the entries; where the last whole line ends."""
-        self._file.raw.seek(0)
-        reader = io.BufferedReader(self._file.raw, 1 << 20)
-        try:
-            found = reader.readline(_LONGEST_HEADER)
-            if not found.endswith(b"\n"):
-                if not found.startswith(_START) and not _START.startswith(found):
-                    raise InputError(f"{self._path} is not a journal of medprm: name another file")
-                return 0
-            self._check_header(found, first)
-            end, number = len(found), 1
-            for line in reader:
-                if not line.endswith(b"\n"):
-                    break
-                number += 1
-                self._places[self._key(line, number)] = (end, len(line))
-                end += len(line)
-            return end
-        finally:
-            reader.detach()
-
-    def _check_header(self, found: bytes, first: bytes) -> None:
-        header = _decoded(found)
-        if not isinstance(header, dict) or "medprm_journal" not in header:
+    def _prepare(self) -> None:
+        """Take hold of the file for this process alone, and see that it is a journal."""
+        run = self._database.execute
+        run("PRAGMA locking_mode = EXCLUSIVE")
+        (application,) = run("PRAGMA application_id").fetchone()
+        if application != _APPLICATION and run("SELECT 1 FROM sqlite_master").fetchone() is not None:
             raise InputError(f"{self._path} is not a journal of medprm: name another file")
-        if _line(header, sort=True) != _line(json.loads(first), sort=True):
-            raise InputError(
-                f"{self._path} was made with another model or other settings: delete it, or name another file"
-            )
+        run("PRAGMA journal_mode = WAL")
+        run("PRAGMA synchronous = NORMAL")
+        run("BEGIN EXCLUSIVE")  # a kill between the two would leave a file that is neither new nor a journal
+        run(f"PRAGMA application_id = {_APPLICATION}")
+        run(_SCHEMA)
+        run("COMMIT")
 
-    def _key(self, line: bytes, number: int) -> str:
-        entry = _decoded(line)
-        if not isinstance(entry, dict) or not isinstance(entry.get("key"), str) or "value" not in entry:
-            raise InputError(
-                f"{self._path} is damaged at line {number}: remove that line, or delete the file to start again"
-            )
-        key: str = entry["key"]
-        return key
+    def _run(self, what: str, statement: str, *values: str) -> Any:
+        try:
+            return self._database.execute(statement, values).fetchone()
+        except sqlite3.Error as error:
+            raise self._failure(what, error) from None
 
-    def _failure(self, what: str, error: Exception) -> InputError:
-        return InputError(f"cannot {what} {self._path}: {getattr(error, 'strerror', None) or type(error).__name__}")
+    def _failure(self, what: str, error: Exception) -> InputError | OutputError:
+        text = str(error)
+        if "locked" in text or "busy" in text:
+            return InputError(f"{self._path} is in use by another process: wait for it, or name another file")
+        if "not a database" in text or "malformed" in text:
+            return InputError(f"{self._path} is not a journal of medprm, or damaged: name another file")
+        kind = OutputError if what == "write" and not isinstance(error, sqlite3.ProgrammingError) else InputError
+        return kind(f"cannot {what} {self._path}: {text or type(error).__name__}")
 
 
-def _line(value: dict[str, Any], sort: bool = False) -> bytes:
+def _json(value: Any, sort: bool = False) -> str:
     try:
-        return json.dumps(value, allow_nan=False, sort_keys=sort).encode() + b"\n"
+        return json.dumps(value, allow_nan=False, sort_keys=sort)
     except (TypeError, ValueError, RecursionError):  # their messages may show the value
         raise InputError("a journal keeps JSON only: texts, finite numbers, lists and objects of these") from None
-
-
-def _decoded(line: bytes) -> Any:
-    """The JSON in a line, or None."""
-    try:
-        return json.loads(line)
-    except (ValueError, RecursionError):
-        return None

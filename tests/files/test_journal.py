@@ -1,10 +1,12 @@
 import json
-import os
 import random
+import resource
 import signal
+import sqlite3
 import subprocess
 import sys
 import time
+from contextlib import suppress
 from pathlib import Path
 
 import pytest
@@ -12,8 +14,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 import medprm_scorer
-from medprm_scorer.errors import InputError
-from medprm_scorer.files import append_only
+from medprm_scorer.errors import InputError, OutputError
 from medprm_scorer.files.journal import Journal
 
 HEADER = {"model": "m", "settings": {"steps": "auto", "budget": 3072}}
@@ -27,7 +28,7 @@ VALUES = st.recursive(
 
 @pytest.fixture
 def path(tmp_path) -> Path:
-    return tmp_path / "work.jsonl"
+    return tmp_path / "work.sqlite3"
 
 
 def refusal(path: object, header: dict = HEADER) -> str:
@@ -63,103 +64,53 @@ def test_it_is_a_dictionary_that_survives_being_opened_again(path, steps):
         assert {key: repr(journal.get(key)) for key in kept} == {key: repr(value) for key, value in kept.items()}
         assert journal.get("missing key") is None
     journal.close()
-    lines = path.read_bytes().split(b"\n")
-    assert lines.pop() == b""
-    assert json.loads(lines[0]) == {"medprm_journal": 1, **HEADER}
-    assert len(lines) == 1 + sum(step is not None for step in steps)
+    assert [file.name for file in path.parent.iterdir()] == [path.name]  # nothing is left beside it
 
 
 def test_the_order_of_the_header_does_not_matter(path):
-    Journal(path, {"a": 1, "b": [2, {"c": 3, "d": 4}]}).close()
-    Journal(path, {"b": (2, {"d": 4, "c": 3}), "a": 1}).close()
+    with Journal(path, {"a": 1, "b": [2, {"c": 3, "d": 4}]}) as journal:
+        journal.add("k", 1)
+    with Journal(path, {"b": (2, {"d": 4, "c": 3}), "a": 1}) as journal:
+        assert journal.get("k") == 1
 
 
-def test_values_are_not_held_in_memory(path):
+@pytest.mark.parametrize("other", [{}, HEADER | {"model": "n"}, HEADER | {"more": None}, {"model": "m"}])
+def test_what_was_made_with_something_else_is_kept_aside(path, other):
     with Journal(path, HEADER) as journal:
-        for number in range(50):
-            journal.add(str(number), [0.123456789] * 2000)
-        assert sum(len(repr(part)) for part in vars(journal).values()) < 5000
-        assert journal.get("49") == [0.123456789] * 2000
+        journal.add("a", 1)
+    with Journal(path, other) as journal:
+        assert (len(journal), journal.get("a")) == (0, None)
+        journal.add("a", 2)
+    for header, value in ((HEADER, 1), (other, 2)):
+        with Journal(path, header) as journal:
+            assert (len(journal), journal.get("a")) == (1, value)
 
 
-def test_an_entry_is_in_the_file_when_add_returns(path):
-    journal = Journal(path, HEADER)
-    journal.add("a", 1)
-    assert json.loads(path.read_text().splitlines()[-1]) == {"key": "a", "value": 1}
-    journal.close()
-
-
-def test_the_disk_is_waited_for_once_a_second_and_at_the_end(path, monkeypatch):
-    clock, synced = [100.0], []
-    monkeypatch.setattr(append_only.time, "monotonic", lambda: clock[0])
-    monkeypatch.setattr(append_only.os, "fsync", lambda number: synced.append(clock[0]))
-    with Journal(path, HEADER) as journal:
-        for tick in range(40):
-            clock[0] = 100 + tick / 10
-            journal.add("a", tick)
-    assert synced == pytest.approx([100, 101, 102, 103, 103.9])
+def test_numbers_and_flags_are_not_alike(path):
+    with Journal(path, {"flag": 1}) as journal:
+        journal.add("a", 1)
+    with Journal(path, {"flag": True}) as journal:
+        assert journal.get("a") is None
 
 
 # ---------------------------------------------------------------- what is refused
 
 
-def test_another_header(path):
-    with Journal(path, HEADER) as journal:
-        journal.add("a", 1)
-    for other in ({}, HEADER | {"model": "n"}, HEADER | {"more": None}, {"model": "m"}):
-        assert "another model or other settings" in refusal(path, other)
-
-
-def test_numbers_and_flags_are_not_alike(path):
-    Journal(path, {"flag": 1}).close()
-    assert "other settings" in refusal(path, {"flag": True})
-
-
 @pytest.mark.parametrize(
-    "content",
-    [
-        SECRET,
-        SECRET + "\n",
-        f'{{"question": "{SECRET}"}}\n',
-        f'[{{"question": "{SECRET}"}}]',
-        "[]\n",
-        "\n",
-        "null\n",
-        "\x00\n",
-        "{" * 99999 + "\n",
-        "x" * 200_000,
-    ],
+    "content", [SECRET, f'{{"question": "{SECRET}"}}\n', "\x00\n", "x" * 200_000, "SQLite format 3\x00" + "x" * 300]
 )
 def test_a_file_that_is_something_else_is_left_alone(path, content):
     path.write_text(content)
     assert "not a journal" in refusal(path)
 
 
-@pytest.mark.parametrize(
-    "line",
-    [
-        SECRET,
-        "",
-        "{}",
-        '{"key": 1, "value": 2}',
-        '{"key": "a"}',
-        '{"value": 1}',
-        "[]",
-        '{"key": "a", "value": [0.5',
-        '{"key": "b", "va{"key": "c", "value": 1}',
-        "[" * 99999,
-        "\x00" * 50,
-    ],
-)
-@pytest.mark.parametrize("last", [False, True])
-def test_a_damaged_line_is_named_and_nothing_is_dropped(path, line, last):
-    with Journal(path, HEADER) as journal:
-        journal.add("x", 1)
-        journal.add("y", 2)
-    lines = path.read_text().splitlines()
-    lines.insert(3 if last else 2, line)
-    path.write_text("\n".join(lines) + "\n")
-    assert f"damaged at line {4 if last else 3}:" in refusal(path)
+def test_another_programs_database_is_left_alone(path):
+    database = sqlite3.connect(path)
+    database.execute("CREATE TABLE patients (name TEXT)")
+    database.execute("INSERT INTO patients VALUES (?)", (SECRET,))
+    database.commit()
+    database.close()
+    assert "is not a journal of medprm" in refusal(path)
 
 
 @pytest.mark.parametrize(
@@ -168,28 +119,17 @@ def test_a_damaged_line_is_named_and_nothing_is_dropped(path, line, last):
 def test_what_is_not_json_is_refused_and_changes_nothing(path, value):
     with Journal(path, HEADER) as journal:
         journal.add("a", 1)
-        before = path.read_bytes()
         with pytest.raises(InputError, match="JSON"):
             journal.add("a", value)
-        assert path.read_bytes() == before
         assert journal.get("a") == 1
     with pytest.raises(InputError, match="JSON"):
         Journal(path, {"model": value})
 
 
-def test_a_header_too_long_to_be_found_again(path):
-    with pytest.raises(InputError, match="header"):
-        Journal(path, {"model": "m" * 70_000})
-    assert not path.exists()
-
-
 def test_places_where_no_file_can_be(tmp_path):
-    assert "No such file" in refusal(tmp_path / "missing" / "work.jsonl")
-    assert "directory" in refusal(tmp_path)
+    assert "unable to open" in refusal(tmp_path / "missing" / "work.sqlite3")
+    assert "unable to open" in refusal(tmp_path)
     refusal(str(tmp_path / "null\0"))
-    if os.geteuid():
-        (tmp_path / "locked").mkdir(mode=0o500)
-        assert "Permission" in refusal(tmp_path / "locked" / "work.jsonl")
 
 
 def test_a_closed_journal_says_so(path):
@@ -203,85 +143,39 @@ def test_a_closed_journal_says_so(path):
         journal.get("a")
 
 
-@pytest.mark.skipif(sys.platform == "win32", reason="no locks there")
 def test_one_at_a_time(path):
     with Journal(path, HEADER) as journal:
+        for header in (HEADER, {"model": "other"}):
+            with pytest.raises(InputError, match="in use by another process"):
+                Journal(path, header)
         journal.add("a", 1)
-        assert "in use by another process" in refusal(path)
-        assert "in use by another process" in refusal(path, {"model": "other"})
-        journal.add("b", 2)
-    assert len(Journal(path, HEADER)) == 2
-
-
-# ---------------------------------------------------------------- torn files
-
-
-def test_cut_anywhere_it_keeps_every_whole_line_and_goes_on(path):
     with Journal(path, HEADER) as journal:
-        for number in range(3):
-            journal.add(f"k{number}", {"é\n": [number, 0.1]})
-    content = path.read_bytes()
-    for cut in range(len(content) + 1):
-        path.write_bytes(content[:cut])
-        whole = max(content[:cut].count(b"\n") - 1, 0)
-        with Journal(path, HEADER) as journal:
-            assert len(journal) == whole
-            assert all(journal.get(f"k{number}") == {"é\n": [number, 0.1]} for number in range(whole))
-            journal.add("new", cut)
-        with Journal(path, HEADER) as journal:
-            assert len(journal) == whole + 1
-            assert journal.get("new") == cut
+        assert len(journal) == 1
 
 
-@pytest.mark.parametrize("error", [OSError(28, "No space left on device"), KeyboardInterrupt()])
-def test_a_write_that_fails_half_way_leaves_no_half_line(path, monkeypatch, error):
-    class Full:
-        """The journal's file, on a disk that takes 10 bytes more."""
+# ---------------------------------------------------------------- kills and full disks
 
-        def __init__(self, file):
-            self.file, self.room = file, 10
 
-        def __getattr__(self, name):
-            return getattr(self.file, name)
-
-        def write(self, data):
-            if not self.room:
-                raise error
-            self.room, taken = 0, self.file.write(bytes(data)[: self.room])
-            return taken
-
+def test_a_full_disk_is_a_failure_of_the_work_and_loses_nothing(path):
+    before = resource.getrlimit(resource.RLIMIT_FSIZE)
+    value = [0.1] * 300
     journal = Journal(path, HEADER)
-    journal.add("a", 1)
-    before, file = path.read_bytes(), journal._file.raw
-    journal._file.raw = Full(file)
-    with pytest.raises(InputError if isinstance(error, OSError) else KeyboardInterrupt) as caught:
-        journal.add("b", "x" * 100)
-    assert isinstance(error, KeyboardInterrupt) or "No space left" in str(caught.value)
-    assert path.read_bytes() == before
-    journal._file.raw = file
-    journal.add("c", 3)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (200_000, before[1]))
+    try:
+        with suppress(OutputError):
+            for done in range(10_000):
+                journal.add(str(done), value)
+        with pytest.raises(OutputError, match="cannot write"):
+            journal.add("more", value)
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, before)
+    assert done > 5
+    assert len(journal) == done
+    journal.add("more", value)
     journal.close()
     with Journal(path, HEADER) as journal:
-        assert (len(journal), journal.get("a"), journal.get("b"), journal.get("c")) == (2, 1, None, 3)
-
-
-def test_writes_that_take_a_few_bytes_each(path):
-    class Slow:
-        def __init__(self, file):
-            self.file = file
-
-        def __getattr__(self, name):
-            return getattr(self.file, name)
-
-        def write(self, data):
-            return self.file.write(bytes(data)[:3])
-
-    journal = Journal(path, HEADER)
-    journal._file.raw = Slow(journal._file.raw)
-    for number in range(5):
-        journal.add(str(number), [number] * 9)
-    assert [journal.get(str(number)) for number in range(5)] == [[number] * 9 for number in range(5)]
-    journal.close()
+        assert len(journal) == done + 1
+        assert all(journal.get(str(number)) == value for number in range(done))
 
 
 WRITER = """
@@ -322,6 +216,28 @@ def test_nothing_whole_is_lost_when_the_writer_is_killed(path):
     assert done > 20
 
 
+def test_a_journal_cut_anywhere_after_a_kill_opens_with_whole_values_or_is_refused(path, tmp_path):
+    """As a disk that lost what it had not written yet: of the log beside the database, any beginning may be there."""
+    journal = Journal(path, HEADER)
+    for number in range(20):
+        journal.add(f"k{number}", [number, 0.1])
+    log = Path(f"{path}-wal").read_bytes()
+    content = path.read_bytes()
+    counts = set()
+    for cut in range(0, len(log) + 1, 997):
+        copy = tmp_path / f"copy{cut}"
+        copy.write_bytes(content)
+        Path(f"{copy}-wal").write_bytes(log[:cut])
+        with Journal(copy, HEADER) as found:
+            counts.add(len(found))
+            assert all(found.get(f"k{number}") == [number, 0.1] for number in range(len(found)))
+            found.add("new", cut)
+        with Journal(copy, HEADER) as found:
+            assert found.get("new") == cut
+    journal.close()
+    assert len(counts) > 5
+
+
 def test_the_module_is_light():
     code = (
         f"import sys; sys.argv = ['', '', {str(Path(medprm_scorer.__file__).parent)!r}]\n"
@@ -329,4 +245,4 @@ def test_the_module_is_light():
     )
     code += "\nprint(sorted({'torch', 'pydantic', 'numpy', 'transformers'} & set(sys.modules)))"
     found = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
-    assert found.stdout == "[]\n"
+    assert json.loads(found.stdout.replace("'", '"')) == []

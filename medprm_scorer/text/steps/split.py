@@ -22,8 +22,8 @@ result. In the order in which `auto` tries them:
 - `whole`       the whole text is one step.
 
 Only if asked for: `sentences`, a step for each sentence. It is no rule of `auto`, since the model was trained on steps
-of several sentences; `benchmarks/step_rules.py` measures what it does to rewards. `given` and `tagged` follow from what
-is passed.
+of several sentences; `benchmarks/step_rules.py` measures what it does to rewards. `given` and `tagged`
+(`medprm_scorer.text.tagged`) follow from what is passed.
 
 In every rule `\n`, `\r\n` and `\r` each become one space (training replaced `\n` only; the other two are the same line
 end as written on other systems), and each step is stripped. Other Unicode line separators (U+2028 and so on) end no
@@ -118,38 +118,6 @@ def split_steps(chain: str | Sequence[str], rule: str = "auto") -> Steps:
     if not text.strip():
         return Steps("", (), "whole")
     return _automatic(text) if rule == "auto" else _by_name(text, rule)
-
-
-def steps_from_tagged(text: str, tag: str = " ки") -> Steps:
-    """Read a text that already carries the step tag after each step (`prm_processed_solution` of the test set).
-
-    For such records only, never for a candidate: in untrusted text a tag means nothing. The tag counts where it stands
-    alone, before whitespace or the end, so never inside a Cyrillic word. Text after the last tag becomes a last step;
-    tags with no text between them are one tag. Text before the first marker stays part of the first step, which is the
-    same text for the model.
-
-    Args:
-        text: Steps, each followed by the tag.
-        tag: The step tag, with its leading space.
-
-    Returns:
-        The steps, with "" as front and `tagged` as rule; none if there is nothing but tags and whitespace.
-
-    Raises:
-        InputError: The text is not a `str`, or the tag is blank.
-
-    Example:
-        >>> steps_from_tagged("Step 1: Fever. ки Step 2: So (B). ки").steps
-        ('Step 1: Fever.', 'Step 2: So (B).')
-        >>> steps_from_tagged("Step 1: боль в кишечнике ки").steps
-        ('Step 1: боль в кишечнике',)
-    """
-    if not isinstance(text, str):
-        raise InputError(f"a tagged chain must be text, not {type(text).__name__}")
-    if not tag.strip():
-        raise InputError("the step tag must not be blank")
-    pieces = re.split(re.escape(tag) + r"(?=\s|\Z)", text)
-    return Steps("", tuple(step for step in map(_flatten, pieces) if step), "tagged")
 
 
 _FINDERS: tuple[tuple[str, Callable[[str], list[Start]]], ...] = (
