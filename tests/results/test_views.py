@@ -37,7 +37,7 @@ def hostile_ranking(text: str = HOSTILE) -> Ranking:
 
 def render(ranking: Ranking, **options: object) -> str:
     out = StringIO()
-    console = Console(file=out, width=90, **options)  # type: ignore[arg-type]
+    console = Console(file=out, width=90, **options)
     console.print(to_rich(ranking))
     return out.getvalue()
 

@@ -64,7 +64,7 @@ def test_the_server_is_announced_before_it_starts(monkeypatch, capsys):
     def fails(*_, **__):
         raise OSError("no such program")
 
-    monkeypatch.setattr(serving.subprocess, "Popen", fails)
+    monkeypatch.setattr("examples.serving.subprocess.Popen", fails)
     with pytest.raises(OSError, match="no such program"), serving.serve(POLICY):
         pass
     assert capsys.readouterr().err == "starting a server for policy_model\n"
