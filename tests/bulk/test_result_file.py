@@ -5,7 +5,6 @@ from pathlib import Path
 
 import pytest
 
-from medprm_scorer.bulk import result_file
 from medprm_scorer.bulk.result_file import ResultFile, result_line
 from medprm_scorer.errors import InputError, OutputError
 

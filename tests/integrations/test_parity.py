@@ -41,7 +41,7 @@ def pairs():
             prefix = "_" if name.startswith("_") else ""
             twin = known.get(f"{prefix}a{name.removeprefix(prefix)}")
             if twin is not None:
-                yield pytest.param(function, twin, id=f"{holder.__name__}.{name}")
+                yield pytest.param(function, twin, id=f"{holder.__name__}.{name}")  # type: ignore[attr-defined]
 
 
 def shape(function):

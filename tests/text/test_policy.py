@@ -14,6 +14,7 @@ from medprm_scorer.text.policy import Samples, asample_chains, sample_chains
 from medprm_scorer.text.sample_rounds import PAPER_RULES, SamplingRules, keeps
 from medprm_scorer.text.steps import split_steps
 from tests.support.hostile import texts
+from tests.support.properties import examples
 
 
 def chain(steps, name=0):
@@ -64,7 +65,7 @@ RULES = st.builds(
 )
 
 
-@settings(deadline=None, max_examples=150)
+@settings(max_examples=examples(150))
 @given(BATCHES, st.integers(1, 12), RULES)
 def test_equals_the_rules_played_by_hand(sizes, n, rules):
     names = iter(range(1000))
@@ -87,7 +88,7 @@ def test_equals_the_rules_played_by_hand(sizes, n, rules):
         assert result.surplus == max(len(good) - n, 0)
 
 
-@settings(deadline=None, max_examples=150)
+@settings(max_examples=examples(150))
 @given(st.lists(st.lists(texts, max_size=4), max_size=4), st.integers(1, 5), RULES)
 def test_invariants_on_hostile_text(batches, n, rules):
     result, asked = run_both(batches, n, rules)
