@@ -132,13 +132,13 @@ def test_the_models_own_settings_are_set_on_it(given):
 
 def test_a_chat_model_binds_settings_of_sampling_to_its_llm(given):
     """As the standard tests give them to every chat model; what only the llm's own constructor takes is warned of."""
-    chat = ChatMedPRM(**given(ChatMedPRM), temperature=0.7, max_tokens=9)  # type: ignore[call-arg]
-    assert chat.llm.kwargs == {"temperature": 0.7, "max_tokens": 9}  # type: ignore[attr-defined]
+    chat = ChatMedPRM(**given(ChatMedPRM), **{"temperature": 0.7, "max_tokens": 9})
+    assert getattr(chat.llm, "kwargs", None) == {"temperature": 0.7, "max_tokens": 9}
     assert chat.invoke("Which?").text
     with pytest.warns(UserWarning, match="not passed on: timeout, api_key; set on llm when it is made"):
-        assert ChatMedPRM(**given(ChatMedPRM), timeout=1, api_key="x").invoke("Which?").text  # type: ignore[call-arg]
+        assert ChatMedPRM(**given(ChatMedPRM), **{"timeout": 1, "api_key": "x"}).invoke("Which?").text
     with pytest.raises(ValidationError, match="unknown setting 'delay': set it on llm"):
-        ChatMedPRM(**given(ChatMedPRM), delay=1)  # type: ignore[call-arg]
+        ChatMedPRM(**given(ChatMedPRM), **{"delay": 1})
 
 
 @each
