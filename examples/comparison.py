@@ -20,7 +20,7 @@ from examples.formulary.evaluate import fill
 from examples.formulary.hospital import Case, Hospital
 from medprm_scorer import Ranking
 from medprm_scorer.evaluation.bootstrap import bootstrap_means, sign_flip_p_values
-from medprm_scorer.files.journal import Journal
+from medprm_scorer.evaluation.journal import Journal
 
 Answers = Mapping[str, str | None]
 """For each way of answering, the option's letter that it gave, or None."""

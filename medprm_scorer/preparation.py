@@ -168,6 +168,8 @@ class EncodedRequest:
             seconds=seconds,
         )
         found = [*cautions(ranking, choice.strategy), *self._about_steps(choice.aggregate)]
+        if self.request.options_appended:
+            found.append("The options beside the question were appended to it.")
         return ranking.model_copy(update={"cautions": found})
 
     def _about_steps(self, aggregate: str) -> list[str]:

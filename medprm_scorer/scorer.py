@@ -21,6 +21,8 @@ from medprm_scorer.selection import Strategy
 from medprm_scorer.session import Session
 from medprm_scorer.text.answers import Options
 from medprm_scorer.text.answers.callers_functions import AnswerFunction, GroupFunction
+from medprm_scorer.text.prompts import System
+from medprm_scorer.text.steps.split import SplitRule
 
 if TYPE_CHECKING:
     import ssl
@@ -50,7 +52,7 @@ class MedPRM:
         engine: Engine,
         encoder: PromptEncoder,
         *,
-        steps: str = "auto",
+        steps: SplitRule = "auto",
         answer: AnswerFunction | None = None,
     ) -> None:
         self.engine = engine
@@ -66,8 +68,8 @@ class MedPRM:
         revision: str | None = None,
         quantization: Any = None,
         max_batch_tokens: int | None = None,
-        system: str | None = None,
-        steps: str = "auto",
+        system: System | None = None,
+        steps: SplitRule = "auto",
         answer: AnswerFunction | None = None,
     ) -> "MedPRM":
         """Load a reward model.
@@ -112,8 +114,8 @@ class MedPRM:
         tokenizer: Any,
         *,
         max_batch_tokens: int | None = None,
-        system: str = "rag",
-        steps: str = "auto",
+        system: System = "rag",
+        steps: SplitRule = "auto",
         answer: AnswerFunction | None = None,
     ) -> "MedPRM":
         """Wrap a transformers model that is already loaded, on its device and in its dtype.
@@ -159,8 +161,8 @@ class MedPRM:
         retry_for: float = 120.0,
         concurrency: int = 16,
         revision: str | None = None,
-        system: str = "rag",
-        steps: str = "auto",
+        system: System = "rag",
+        steps: SplitRule = "auto",
         answer: AnswerFunction | None = None,
     ) -> "MedPRM":
         """Have a running vLLM server compute the rewards; `medprm vllm-command` prints how to start one.

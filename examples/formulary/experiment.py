@@ -23,10 +23,10 @@ from examples.formulary.sample import POLICY, PolicyModel
 from examples.formulary.world import Question, make_question
 from medprm_scorer import MedPRM, sample_chains
 from medprm_scorer.evaluation.evaluate import evaluate
+from medprm_scorer.evaluation.journal import Journal
 from medprm_scorer.evaluation.plots import save_scaling_plot
 from medprm_scorer.evaluation.report import to_text
 from medprm_scorer.evaluation.results import Evaluation
-from medprm_scorer.files.journal import Journal
 
 MARKS = ("<!-- figures: written by experiment.py -->", "<!-- end of the experiment's figures -->")
 SETTINGS = {

@@ -7,8 +7,8 @@ from pathlib import Path
 from typing import Any
 
 from medprm_scorer.errors import InputError, MedPRMError, NothingScoredError, QuestionTooLongError
+from medprm_scorer.evaluation.journal import Journal
 from medprm_scorer.evaluation.labelled_records import LabelledQuestion, StepRewards
-from medprm_scorer.files.journal import Journal
 from medprm_scorer.scorer import MedPRM
 
 

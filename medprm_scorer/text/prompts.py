@@ -7,8 +7,9 @@ here are model input and stand to the letter as in the authors' training and sco
 
 from collections.abc import Iterable, Mapping, Sequence
 from types import MappingProxyType
+from typing import Literal, get_args
 
-from medprm_scorer.errors import InputError
+from medprm_scorer.errors import InputError, check_choice
 
 RELEASED_MODEL = "dmis-lab/llama-3.1-medprm-reward-v1.0"
 """Hub id of the model that was trained on these prompts."""
@@ -54,7 +55,10 @@ SYSTEM_PROMPTS: Mapping[str, str] = MappingProxyType(
 The trailing space of the first two is the authors'; Llama's chat template trims it.
 """
 
-SYSTEMS = ("rag", "auto", *tuple(SYSTEM_PROMPTS)[1:])
+System = Literal["rag", "auto", "no_documents", "outcome", "card"]
+"""Which system prompt the reward model reads."""
+
+SYSTEMS: tuple[str, ...] = get_args(System)
 """The names that `system_prompt` takes; the first is the default."""
 
 
@@ -79,8 +83,7 @@ def system_prompt(mode: str, has_documents: bool) -> str:
     """
     if mode == "auto":
         mode = "rag" if has_documents else "no_documents"
-    if not isinstance(mode, str) or mode not in SYSTEM_PROMPTS:
-        raise InputError(f"unknown system prompt {mode!r}: choose one of {', '.join(SYSTEMS)}")
+    check_choice("system prompt", mode, SYSTEMS)
     return SYSTEM_PROMPTS[mode]
 
 

@@ -18,8 +18,8 @@ from medprm_scorer.bulk.request_lines import decode_line, read_request_lines
 from medprm_scorer.bulk.result_file import ResultFile, result_line
 from medprm_scorer.encoding import EncodedChain, PromptEncoder
 from medprm_scorer.errors import MedPRMError
+from medprm_scorer.evaluation.journal import Journal
 from medprm_scorer.evaluation.labelled_records import is_error_only, parse_labelled
-from medprm_scorer.files.journal import Journal
 from medprm_scorer.files.records import read_records
 from medprm_scorer.local.token_tree import TokenTree
 from medprm_scorer.request_parsing import parse_request, read_request

@@ -1,6 +1,7 @@
 """The sync and async ways take the same arguments, and either of them says what the other does."""
 
 import inspect
+from typing import Any
 
 import pytest
 
@@ -15,7 +16,7 @@ from medprm_integrations.langchain import (
 from medprm_integrations.llama_index import MedPRMEvaluator, MedPRMLLM, MedPRMRerank, MedPRMSynthesizer
 from medprm_integrations.shared import best_of_n, concurrency, evidence
 
-CLASSES = [
+CLASSES: list[Any] = [
     *(ChatMedPRM, MedPRMBestOfN, MedPRMMiddleware, MedPRMOutputParser, MedPRMReranker),
     *(MedPRMEvaluator, MedPRMLLM, MedPRMRerank, MedPRMSynthesizer),
     *(medprm_scorer.MedPRM, medprm_scorer, best_of_n, concurrency, evidence),
@@ -30,7 +31,7 @@ def functions(holder):
         else [vars(cls) for cls in holder.__mro__ if cls.__module__.startswith("medprm")]
     )
     names = {name for scope in scopes for name in scope} | set(getattr(holder, "__all__", ()))
-    found = {name: inspect.getattr_static(holder, name, None) or getattr(holder, name, None) for name in names}
+    found = {name: inspect.getattr_static(holder, name, None) or getattr(holder, name, None) for name in sorted(names)}
     return {name: one for name, one in found.items() if inspect.isfunction(one)}
 
 

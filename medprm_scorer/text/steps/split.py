@@ -36,8 +36,9 @@ the step before it. A list of sources or a disclaimer at the end (`closing_notes
 import re
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
+from typing import Literal, get_args
 
-from medprm_scorer.errors import InputError
+from medprm_scorer.errors import InputError, check_choice
 from medprm_scorer.text.reasoning import strip_reasoning
 from medprm_scorer.text.steps.closing_notes import split_closing_notes
 from medprm_scorer.text.steps.labels import TRAINED_MARKER, is_trained_form, label_starts
@@ -54,10 +55,13 @@ from medprm_scorer.text.steps.layouts import (
 from medprm_scorer.text.steps.markup import Start, cut
 from medprm_scorer.text.steps.records import read_record, table_steps
 
-SPLIT_RULES = (
+SplitRule = Literal[
     "auto", "marker", "labels", "json", "table", "numbered", "headings", "bullets", "paragraphs", "lines", "ordinals",
     "sentences", "whole",
-)  # fmt: skip
+]  # fmt: skip
+"""How a text becomes steps."""
+
+SPLIT_RULES: tuple[str, ...] = get_args(SplitRule)
 """The rules that `split_steps` takes; `given` and `tagged` follow from what is passed and cannot be asked for."""
 
 _NEWLINE = re.compile(r"\r\n|\r")
@@ -110,8 +114,7 @@ def split_steps(chain: str | Sequence[str], rule: str = "auto") -> Steps:
         >>> split_steps("1. Fever.\\n2. So (B).", rule="marker").steps
         ('1. Fever. 2. So (B).',)
     """
-    if rule not in SPLIT_RULES:
-        raise InputError(f"unknown step rule {rule!r}: choose one of {', '.join(SPLIT_RULES)}")
+    check_choice("rule for steps", rule, SPLIT_RULES)
     if not isinstance(chain, str):
         return _given(chain)
     text = _lines_of(strip_reasoning(chain))

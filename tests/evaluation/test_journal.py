@@ -15,7 +15,7 @@ from hypothesis import strategies as st
 
 import medprm_scorer
 from medprm_scorer.errors import InputError, OutputError
-from medprm_scorer.files.journal import Journal
+from medprm_scorer.evaluation.journal import Journal
 
 HEADER = {"model": "m", "settings": {"steps": "auto", "budget": 3072}}
 SECRET = "Mrs Example born 1950"
@@ -183,7 +183,7 @@ import sys, types
 package = types.ModuleType("medprm_scorer")  # without running its __init__: this process must start fast
 package.__path__ = [sys.argv[2]]
 sys.modules["medprm_scorer"] = package
-from medprm_scorer.files.journal import Journal
+from medprm_scorer.evaluation.journal import Journal
 journal = Journal(sys.argv[1], {"model": "m"})
 number = len(journal)
 print(number, flush=True)
