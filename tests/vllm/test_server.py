@@ -39,7 +39,8 @@ def llama(tmp_path_factory) -> Path:
 
 @cache
 def formulary() -> list[tuple[str, list[str], list[str]]]:
-    asked = [read_request(str(path)) for path in sorted((DEMO_MODEL.parent / "data").glob("formulary_*.json"))]
+    asked = [read_request(str(path)) for path in sorted(DEMO_MODEL.parent.glob("formulary_*.json"))]
+    assert asked
     return [(request.question, list(request.documents), list(request.candidates)) for request in asked]
 
 
