@@ -300,7 +300,8 @@ class MedPRM:
                 cannot win over one that was not.
 
         Raises:
-            InputError: As in `score`; an unknown strategy or aggregate; a function of yours failed.
+            InputError: As in `score`; an unknown strategy or aggregate; your group function failed, or your answer
+                function failed on every chain. (Where it fails on some, these give no answer, and a caution says so.)
             ScoringError: As in `score`.
         """
         begun = time.perf_counter()
