@@ -45,8 +45,8 @@ def test_make_targets_are_there(command):
 @pytest.mark.parametrize("command", [command for command in COMMANDS if command.startswith("medprm ")])
 def test_commands_run(command, tmp_path, monkeypatch, capsys):
     """In this process: tests/cli tries what only a process of its own can show."""
-    (tmp_path / "request.json").write_bytes((DEMO_MODEL.parent / "data" / "formulary_1.json").read_bytes())
-    requests = [json.loads(file.read_text()) for file in sorted((DEMO_MODEL.parent / "data").glob("formulary_*.json"))]
+    (tmp_path / "request.json").write_bytes((DEMO_MODEL.parent / "formulary_1.json").read_bytes())
+    requests = [json.loads(file.read_text()) for file in sorted(DEMO_MODEL.parent.glob("formulary_*.json"))]
     for name in ("samples.jsonl", "requests.jsonl"):
         (tmp_path / name).write_text("\n".join(map(json.dumps, requests)))
     arguments, _, source = command.partition("<")
