@@ -8,6 +8,7 @@ has more of its words counts.
 """
 
 import re
+from copy import copy
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from itertools import pairwise
@@ -35,8 +36,11 @@ _LIGHT = (
     " check level serum urgent proceed observe transfer switch add adding"
 )
 _BRACKETS = re.compile(r"\(([^()]{0,200})\)")
+_SHORT = re.compile(r"\(([A-Z][A-Za-z0-9]{1,9})\)")
+_BEFORE_SHORT = 120  # characters in which the words before their abbreviation stand
 _FEW = 3  # words that must all be there
 _SHARE = 0.75  # of more words
+_CLOSE = 0.5  # of an option's words, where a conclusion names it in other words
 _LIST = re.compile(r"(?i:\b(?:options|choices|answers) \(?|\()[A-J](?:, [A-J]){0,8},? (?:and|or|&) [A-J]\b")
 
 
@@ -113,6 +117,8 @@ class Mentions:
     def __init__(self, texts: Mapping[str, str]) -> None:
         whole = {label: _stems(text) for label, text in texts.items()}
         self.words = {label: frozenset(stems) for label, stems in whole.items()}
+        shared = frozenset.intersection(*self.words.values()) if self.words else frozenset()
+        self._own_words = {label: words - shared - _LIGHT_STEMS for label, words in self.words.items()}
         self._names = [_name(label, stems) for label, stems in whole.items() if stems]
         for label, text in texts.items():
             outside = _stems(_BRACKETS.sub(" ", text))
@@ -122,6 +128,23 @@ class Mentions:
                 is_new = stems != whole[label] and len("".join(stems)) > 1
                 if is_new and not any(words.issuperset(stems) for words in others):
                     self._names.append(_name(label, stems))
+
+    def with_abbreviations(self, text: str) -> "Mentions":
+        """The same, with the abbreviations that a text gives for options: `Systemic lupus erythematosus (SLE)`.
+
+        Args:
+            text: The chain.
+        """
+        labels: dict[str, set[str]] = {}
+        for short in _SHORT.finditer(text):
+            before = tokens(text[max(0, short.start() - _BEFORE_SHORT) : short.start()])
+            ends = {mention.label for mention in self.find(before) if mention.end == len(before)}
+            labels.setdefault(stem(short.group(1).casefold()), set()).update(ends or {""})
+        known = frozenset[str]().union(*self.words.values())
+        more = [_name(*names, [word]) for word, names in labels.items() if len(names) == 1 and word not in known]
+        result = copy(self)
+        result._names = self._names + [name for name in more if name.label]
+        return result
 
     def find(self, parts: Sequence[str]) -> list[Mention]:
         """The mentions in a sentence, in order.
@@ -141,6 +164,21 @@ class Mentions:
                 kept.append((weight, mention))
         return sorted({mention for _, mention in kept}, key=lambda mention: (mention.start, mention.end))
 
+    def closest(self, parts: Sequence[str]) -> str | None:
+        """The option that shares the most of its own words with a sentence, and no other comes near.
+
+        Args:
+            parts: Its `tokens`.
+        """
+        present = {word for _, word in content(parts)}
+        shares = sorted(
+            ((len(words & present) / len(words), label) for label, words in self._own_words.items() if words),
+            reverse=True,
+        )
+        if len(shares) < 2 or shares[0][0] < _CLOSE or shares[1][0] > shares[0][0] / 2:
+            return None
+        return shares[0][1]
+
 
 def mark_letters(text: str, options: OptionSet) -> str:
     """The text with one token for each option that it names by its letter.
@@ -155,9 +193,9 @@ def mark_letters(text: str, options: OptionSet) -> str:
         return text
     letter = f"([{letters}])"
     mark = re.compile(
-        rf"(?i:\b(?:option|choice|answer|opción|réponse|antwort))s? [(\"']?{letter}\b[)\"']?|[(\[]{letter}[)\]]"
+        rf"\(?(?i:\b(?:option|choice|answer|opción|réponse|antwort))s? [(\"']?{letter}\b[)\"']?|[(\[]{letter}[)\]]"
         rf"|(?:(?<=\s)|\A){letter}(?!\.\s{{1,4}}(?:{SPECIES})\b)[.):](?=\s)"
-        rf"|(?:选项|選択肢)\s?{letter}(?![A-Za-z0-9])|(?<=\bis ){letter}(?=[.,;])(?!\.\s{{1,4}}(?:{SPECIES})\b)"
+        rf"|(?:选项|選択肢)\s?{letter}(?![A-Za-z0-9])|(?:(?<=\bis )|(?<=\bbe )){letter}(?=[.,;]|\Z)(?!\.\s{{1,4}}(?:{SPECIES})\b)"
     )
     text = _LIST.sub(lambda found: re.sub(r"\b([A-J])\b", r"(\1)", found.group()), text)
     return mark.sub(lambda found: f" {LETTER_TOKEN}{next(filter(None, found.groups()))} ", text)
@@ -192,6 +230,8 @@ def _windows(name: _Name, stems: Sequence[tuple[int, str]]) -> list[tuple[float,
         if len(set(seen)) < name.need:
             start += 1
             continue
+        while seen[0] in seen[1:] and (seen[0], seen[1]) not in name.pairs:  # a shorter stretch holds them all
+            start, seen = start + 1, seen[1:]
         ordered = len(name.pairs.intersection(pairwise(seen)))
         weight = 100 * len(set(seen)) / size + ordered / 10 + size / 1000
         found.append((weight, Mention(name.label, places[start][1], places[end - 1][1] + 1)))

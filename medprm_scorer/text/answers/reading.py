@@ -25,6 +25,7 @@ from dataclasses import dataclass, field
 
 from medprm_scorer.errors import InputError
 from medprm_scorer.text.answers.affirmed import affirmed
+from medprm_scorer.text.answers.asked import find_asked
 from medprm_scorer.text.answers.declining import DECLINES, declines_at_end
 from medprm_scorer.text.answers.free_answers import FreeReader, concluded, final_diagnosis
 from medprm_scorer.text.answers.keys import normalize_answer
@@ -194,7 +195,7 @@ def _among(text: str, options: OptionSet, question: str) -> Reading:
     if options.yes_no:
         label, sure = yes_or_no(bare, options, question), True
     else:
-        label, sure = affirmed(bare, options, reader.mentions)
+        label, sure = affirmed(bare, options, reader.mentions, find_asked(question))
     return Reading(label) if label is not None and (sure or not declined) else Reading(None, declined)
 
 
