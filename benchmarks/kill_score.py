@@ -21,8 +21,6 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
-from medprm_scorer.bulk.result_file import state_path
-
 _SECONDS = re.compile(rb'"seconds": [0-9.e+-]+')
 
 
@@ -47,11 +45,9 @@ def without_seconds(path: Path) -> bytes:
     return _SECONDS.sub(b'"seconds": 0', path.read_bytes())
 
 
-def noted(out: Path) -> int:
-    """How many records have their result, by the note beside the output."""
-    note = state_path(out)
-    records: int = json.loads(note.read_text())["done"]["records"] if note.exists() else 0
-    return records
+def written(out: Path) -> int:
+    """How many records have their result."""
+    return out.read_bytes().count(b"\n") if out.exists() else 0
 
 
 def main() -> int:
@@ -60,14 +56,14 @@ def main() -> int:
     parser.add_argument("--records", type=int, default=2000)
     parser.add_argument("--kills", type=int, default=50)
     parser.add_argument("--seed", type=int, default=0)
-    parser.add_argument("--model", help="default: the demo model")
+    parser.add_argument("--model", default="demo", help="hub id or folder; demo: the one inside the package")
     options = parser.parse_args()
     draw = random.Random(options.seed)
     with tempfile.TemporaryDirectory() as folder:
         file, clean, out = (Path(folder, name) for name in ("requests.jsonl", "undisturbed.jsonl", "killed.jsonl"))
         with file.open("w", encoding="utf-8") as lines:
             lines.writelines(json.dumps(record) + "\n" for record in requests(options.records, options.seed))
-        model = ["--model", options.model] if options.model else []
+        model = ["--model", options.model]
         command = [sys.executable, "-m", "medprm_scorer", "score", str(file)]
         quiet = {"stdout": subprocess.DEVNULL, "stderr": subprocess.DEVNULL}
 
@@ -92,13 +88,13 @@ def main() -> int:
                 os.kill(process.pid, signal.SIGKILL)
                 process.wait()
                 kills += 1
-            moments.append(noted(out))
+            moments.append(written(out))
             if process.returncode >= 0:  # done before the last kill: the rest of them hits finished work
                 print(f"finished after {kills} kills, status {process.returncode}")
                 break
         last = subprocess.run([*command, str(out), *model], check=False, **quiet)  # type: ignore[call-overload]
         same = without_seconds(clean) == without_seconds(out)
-        print(f"{kills} kills, with this many of {options.records} records noted: {moments}")
+        print(f"{kills} kills, with this many of {options.records} records written: {moments}")
         print(f"last run: status {last.returncode}; outputs are {'the same' if same else 'NOT the same'}: ", end="")
         print(f"{clean.stat().st_size:,} and {out.stat().st_size:,} bytes, with times")
     return 0 if same and kills == options.kills and last.returncode == whole.returncode else 1

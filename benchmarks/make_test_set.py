@@ -3,9 +3,10 @@
     python -m benchmarks.make_test_set OUT.json --gigabytes 1 --seed 0 [--scores]
 
 The words mean nothing. The shape is that of the released file: a JSON list, 64 solutions of about 220 words per
-question, ten documents, several data sources, two of them open-ended with the score "None". Majority vote is right for
-about 70 % of the judged questions. With `--scores` there are the fields that the authors' scorer adds: rewards that
-tell a little of what is right, and a rare candidate without step tags, whose minimum is then `-Infinity`.
+question, ten documents, its 13 data sources in their proportions, two of them open-ended. `--questions 5469` makes as
+many as it has. Majority vote is right for about 70 % of the questions. With `--scores` there are the fields that the
+authors' scorer adds: rewards that tell a little of what is right, and a rare candidate without step tags, whose minimum
+is then `-Infinity`.
 """
 
 import argparse
@@ -17,7 +18,22 @@ from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
-SOURCES = ("med_qa_4op", "med_qa", "pubmed_qa", "medmc_qa", "ddxplus", "mmlu_anatomy")
+SOURCES = {
+    "med_qa_4op": 1273,
+    "med_qa": 1273,
+    "pubmed_qa": 500,
+    "medmc_qa": 500,
+    "ddxplus": 500,
+    "mmlu_professional_medicine": 272,
+    "mmlu_clinical_knowledge": 265,
+    "osce": 214,
+    "mmlu_college_medicine": 173,
+    "mmlu_college_biology": 144,
+    "mmlu_anatomy": 135,
+    "nejm": 120,
+    "mmlu_medical_genetics": 100,
+}
+"""The data sources of the released file, and how many questions it has of each."""
 OPEN_ENDED = ("osce", "nejm")
 SOLUTIONS = 64
 DOCUMENTS = 10
@@ -52,12 +68,13 @@ def questions(seed: int, scores: bool) -> Iterator[dict[str, Any]]:
     words = Words(random_)
     place = 0
     while True:
-        open_ended = random_.random() < 0.06
+        source = random_.choices(list(SOURCES), list(SOURCES.values()))[0]
+        open_ended = source in OPEN_ENDED
         options = [f"{name} disease" for name in ("Alpha", "Beta", "Gamma", "Delta")] if open_ended else list("ABCD")
         random_.shuffle(options)
         yield {
             "question_id": place,
-            "data_source": random_.choice(OPEN_ENDED if open_ended else SOURCES),
+            "data_source": source,
             "question": words.steps(1)[0] + ("" if open_ended else "\n\n(A) alpha\n(B) beta\n(C) gamma\n(D) delta"),
             "correct_answer": options[0],
             "related_docs": words.documents(),
@@ -93,7 +110,7 @@ def _solution(
         "prm_processed_solution": "".join(step.replace("\n", " ") + " ки " for step in steps).strip(),
         "orm_processed_solution": f"{plain} ки",
         "answer": answer if answered else None,
-        "score": "None" if open_ended else int(right and answered),
+        "score": int(right and answered),
     }
     if scores:
         rewards = [] if random_.random() < UNTAGGED else _rewards(random_, len(steps), right)
@@ -108,7 +125,7 @@ def _rewards(random_: random.Random, count: int, right: bool) -> list[float]:
     return [1 / (1 + math.exp(-random_.gauss(level, 0.7))) for _ in range(count)]
 
 
-def write(path: Path, size: float, seed: int = 0, scores: bool = False) -> int:
+def write(path: Path, size: float, seed: int = 0, scores: bool = False, most: int | None = None) -> int:
     """Write whole records until the file has the size.
 
     Args:
@@ -116,6 +133,7 @@ def write(path: Path, size: float, seed: int = 0, scores: bool = False) -> int:
         size: Bytes, at least; one record of 0.3 MB more at most.
         seed: Same seed, same records.
         scores: Whether to add the fields of the authors' scorer.
+        most: Most questions, whatever the size.
 
     Returns:
         Number of questions written; at least one.
@@ -124,7 +142,7 @@ def write(path: Path, size: float, seed: int = 0, scores: bool = False) -> int:
         written = file.write("[")
         for count, record in enumerate(questions(seed, scores), 1):
             written += file.write((",\n" if count > 1 else "\n") + json.dumps(record))
-            if written >= size:
+            if written >= size or count == most:
                 break
         file.write("\n]\n")
     return count
@@ -135,11 +153,13 @@ def main() -> None:
     parser = argparse.ArgumentParser(description="Write a made-up file in the format of the released test set.")
     parser.add_argument("path", type=Path, metavar="OUT.json")
     parser.add_argument("--gigabytes", type=float, default=1.0, help="size of the file, in 10^9 bytes")
+    parser.add_argument("--questions", type=int, help="as many, whatever the size")
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--scores", action="store_true", help="add rewards, as the authors' scorer does")
     options = parser.parse_args()
     begun = time.perf_counter()
-    count = write(options.path, options.gigabytes * 1e9, options.seed, options.scores)
+    size = math.inf if options.questions else options.gigabytes * 1e9
+    count = write(options.path, size, options.seed, options.scores, options.questions)
     size = options.path.stat().st_size / 1e9
     print(f"{count} questions, {size:.2f} GB, {time.perf_counter() - begun:.1f} s: {options.path}")
 

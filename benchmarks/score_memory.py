@@ -23,9 +23,9 @@ def main() -> int:
     parser = argparse.ArgumentParser(description="Measure the memory that medprm score takes.")
     parser.add_argument("--records", default="1000,20000", help="numbers of records, with commas")
     parser.add_argument("--seed", type=int, default=0)
-    parser.add_argument("--model", help="default: the demo model")
+    parser.add_argument("--model", default="demo", help="hub id or folder; demo: the one inside the package")
     options = parser.parse_args()
-    model = ["--model", options.model] if options.model else []
+    model = ["--model", options.model]
     well = True
     with tempfile.TemporaryDirectory() as folder:
         for count in map(int, options.records.split(",")):

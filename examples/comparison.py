@@ -20,7 +20,7 @@ from examples.formulary.evaluate import fill
 from examples.formulary.hospital import Case, Hospital
 from medprm_scorer import Ranking
 from medprm_scorer.evaluation.bootstrap import bootstrap_means, sign_flip_p_values
-from medprm_scorer.files.journal import Journal
+from medprm_scorer.evaluation.journal import Journal
 
 Answers = Mapping[str, str | None]
 """For each way of answering, the option's letter that it gave, or None."""
@@ -99,7 +99,7 @@ def main(
         return ask(case)
 
     begun = time.monotonic()
-    answers = compare(noted, hospital, options.cases, options.out / f"{module}.jsonl", f"{module} n={options.n}")
+    answers = compare(noted, hospital, options.cases, options.out / f"{module}.sqlite3", f"{module} n={options.n}")
     right = [hospital.case(number).answer for number in range(options.cases)]
     facts = (
         f"`python -m examples.{module} --cases {options.cases} --n {options.n}`, {datetime.date.today().isoformat()}, "

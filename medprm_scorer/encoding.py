@@ -91,15 +91,15 @@ class PromptEncoder:
 
     Args:
         tokenizer: A fast transformers tokenizer with a chat template and the step tag as an added token.
-        system: Name of the system prompt: `auto` (as trained: with or without documents), `rag`, `no_documents`,
-            `outcome` or `card`.
+        system: Name of the system prompt: `rag` (as the released model was trained, with documents or without), `auto`
+            (`rag` with documents, `no_documents` without), `no_documents`, `outcome` or `card`.
 
     Raises:
         ModelError: The tokenizer is not a fast one, has no chat template, lacks the tag or the labels as single tokens,
             or joins text across the places where the prompt is assembled.
     """
 
-    def __init__(self, tokenizer: Any, system: str = "auto") -> None:
+    def __init__(self, tokenizer: Any, system: str = "rag") -> None:
         backend = getattr(tokenizer, "backend_tokenizer", None)
         if not isinstance(backend, Tokenizer):
             raise ModelError("the tokenizer must be a fast one (a tokenizer.json that the tokenizers library reads)")
@@ -151,6 +151,25 @@ class PromptEncoder:
         for number, step in enumerate(steps):
             lead = f" {front}" if front and number == 0 else ""
             ids += self._encode_text(f"{lead} {step}")
+            tags.append(len(ids))
+            ids.append(self.tag_id)
+        return EncodedChain(tuple(ids), tuple(tags))
+
+    def tagged_chain(self, pieces: Sequence[str]) -> EncodedChain:
+        """Encode a solution that carries the step tag, to the letter: `Explanation: ` is followed by it as it is.
+
+        Args:
+            pieces: The text before each tag, as from `medprm_scorer.text.tagged.tagged_pieces`; at least one.
+
+        Raises:
+            InputError: There are none.
+        """
+        if not pieces:
+            raise InputError("a chain without steps cannot be encoded")
+        ids: list[int] = []
+        tags: list[int] = []
+        for piece in (f" {pieces[0]}", *pieces[1:]):
+            ids += self._encode_text(piece)
             tags.append(len(ids))
             ids.append(self.tag_id)
         return EncodedChain(tuple(ids), tuple(tags))

@@ -1,6 +1,7 @@
 """One request on its way to the engine and back: texts to token ids before it, rewards to a ranking after it."""
 
 import math
+import re
 from collections.abc import Hashable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -11,7 +12,7 @@ from medprm_scorer.aggregate import FAVOURS_FEW_STEPS
 from medprm_scorer.encoding import EncodedChain, EncodedPrefix, EncodedPrompt, PromptEncoder
 from medprm_scorer.errors import InputError, NothingScoredError, QuestionTooLongError, ScoringError, check_choice
 from medprm_scorer.results.facts import cautions
-from medprm_scorer.results.models import Ranking, RankRequest, ScoredChain, ScoredStep, Vote
+from medprm_scorer.results.models import Ranking, RankRequest, ScoredChain, ScoredStep, TaggedSolution, Vote
 from medprm_scorer.selection import Scored, check_settings, select
 from medprm_scorer.text.answers import Options, Reading, normalize_answer, read, read_given
 from medprm_scorer.text.answers.callers_functions import (
@@ -23,6 +24,7 @@ from medprm_scorer.text.answers.callers_functions import (
 )
 from medprm_scorer.text.steps import SPLIT_RULES, Steps, split_steps
 from medprm_scorer.text.steps.balance import split_cautions
+from medprm_scorer.text.tagged import tagged_pieces
 
 Candidate = str | Sequence[str]
 """A whole chain of thought, or its steps."""
@@ -166,6 +168,8 @@ class EncodedRequest:
             seconds=seconds,
         )
         found = [*cautions(ranking, choice.strategy), *self._about_steps(choice.aggregate)]
+        if self.request.options_appended:
+            found.append("The options beside the question were appended to it.")
         return ranking.model_copy(update={"cautions": found})
 
     def _about_steps(self, aggregate: str) -> list[str]:
@@ -222,7 +226,8 @@ class RequestEncoder:
         """All that comes before the engine: what it is to run, and the chains that wait for their rewards.
 
         Args:
-            request: The question, its candidates and documents.
+            request: The question, its candidates and documents. Under the rule `auto`, and in outcome mode, its
+                `tagged` texts are scored to the letter; another rule splits the candidates themselves.
             prefix: What `prefix` gave for the question and documents, if it has been asked already.
             answer: Reads the answers, in place of the encoder's own function.
 
@@ -238,9 +243,8 @@ class RequestEncoder:
         split: dict[int, Steps] = {}
         encoded: dict[int, EncodedChain] = {}
         for index, candidate in enumerate(request.candidates):
-            steps, error = self._split(candidate)
-            if steps is not None:
-                chain = self.encoder.chain(steps.steps, steps.front)
+            steps, chain, error = self._encode(candidate, request.tagged[index] if request.tagged else None)
+            if chain is not None and steps is not None:
                 tokens = len(prefix.ids) + len(chain.ids)
                 if tokens <= self.max_tokens:
                     split[index], encoded[index] = steps, chain
@@ -294,6 +298,23 @@ class RequestEncoder:
             return read_with(function, text, question, index)
         return read(text, question, options) if text.strip() else Reading()
 
+    def _encode(
+        self, candidate: Candidate, tagged: TaggedSolution | None
+    ) -> tuple[Steps | None, EncodedChain | None, str | None]:
+        """A candidate's steps and their tokens, or why it has none."""
+        text = None
+        if tagged is not None and self.encoder.system == "outcome":
+            text = tagged.outcome
+        elif tagged is not None and self.steps == "auto":
+            text = tagged.steps
+        if text is None:
+            steps, error = self._split(candidate)
+            return steps, None if steps is None else self.encoder.chain(steps.steps, steps.front), error
+        pieces = tagged_pieces(text)
+        if not pieces:
+            return None, None, "its processed text carries no step tag"
+        return Steps("", tuple(map(str.strip, pieces)), "tagged"), self.encoder.tagged_chain(pieces), None
+
     def _split(self, candidate: Candidate) -> tuple[Steps | None, str | None]:
         """A candidate's steps, or why it has none."""
         if self.encoder.system == "outcome" and not isinstance(candidate, str):
@@ -302,11 +323,19 @@ class RequestEncoder:
             steps = split_steps(candidate, self.steps)
         except InputError as error:
             return None, str(error)
+        if self.encoder.system == "outcome" and isinstance(candidate, str):
+            flat = re.sub(r"\r\n|\r|\n", " ", candidate)
+            if steps.steps == (flat.strip(),):  # as the authors write it: blanks at its two ends stay
+                steps = Steps("", (flat,), steps.rule)
         return (steps, None) if steps.steps else (None, "it is blank")
 
 
 def _given_answers(request: RankRequest) -> Sequence[str | None]:
     count = len(request.candidates)
+    if request.tagged and len(request.tagged) != count:
+        raise InputError(
+            f"tagged must have one entry for each of the {count} candidates, and has {len(request.tagged)}"
+        )
     if any(not 0 <= index < count for index in request.truncated):
         raise InputError(f"truncated must hold places of candidates, from 0 to {count - 1}")
     if request.answers is None:

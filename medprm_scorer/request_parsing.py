@@ -1,21 +1,22 @@
 """From request files to `RankRequest`: the package's own form, and records of the released test set.
 
 Own form: `{"question": …, "candidates": […], "documents": […], "id": …}`, the last two optional. Released test set
-(`dmis-lab/llama-3.1-medprm-reward-test-set`): `question`, `related_docs`, `solutions`, `question_id`. Other keys are
-the caller's own and are left alone. Messages name the key and what was expected, never what stood there: that may be a
-patient's.
+(`dmis-lab/llama-3.1-medprm-reward-test-set`): `question`, `related_docs`, `solutions`, `question_id`. In both,
+`options` beside the question are appended to it, unless it already holds their texts. Other keys are the caller's own
+and are left alone. Messages name the key and what was expected, never what stood there: that may be a patient's.
 """
 
 import json
+import string
 import sys
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
 from medprm_scorer.errors import InputError
-from medprm_scorer.results.models import RankRequest
+from medprm_scorer.results.models import RankRequest, TaggedSolution
 from medprm_scorer.text.sanitize import valid_unicode
-from medprm_scorer.text.steps import steps_from_tagged
+from medprm_scorer.text.tagged import tagged_pieces
 
 _SEVERAL = "a request file holds one request"
 
@@ -26,8 +27,8 @@ MEANT_DOCUMENTS = ("document", "docs", "doc", "related_docs", "context", "contex
 def parse_request(record: object) -> RankRequest:
     """Check one decoded JSON record and make a request of it.
 
-    Of a record of the test set, each solution's `solution` is a candidate; one that has only `prm_processed_solution`
-    is split at the tags that it carries.
+    Of a record of the test set, each solution's `solution` is a candidate. Where it has `prm_processed_solution` or
+    `orm_processed_solution`, these are what is scored, to the letter, as by the authors' scorer.
 
     Args:
         record: A mapping with `question` and `candidates`, or with `question` and `solutions`.
@@ -47,6 +48,7 @@ def parse_request(record: object) -> RankRequest:
     question = _text(record.get("question"), "question")
     if not question.strip():
         raise InputError("question: expected text, found only blanks")
+    tagged: list[TaggedSolution] = []
     if "candidates" in record:
         if record.get("documents") is None:
             for key in MEANT_DOCUMENTS:
@@ -59,7 +61,9 @@ def parse_request(record: object) -> RankRequest:
             for key in ("documents", *MEANT_DOCUMENTS):
                 if key in record and key != "related_docs":
                     raise InputError(f"{key}: unknown key beside solutions; documents go under the key related_docs")
-        candidates = [_solution(item, f"solutions[{i}]") for i, item in enumerate(_list(record, "solutions"))]
+        solutions = [_solution(item, f"solutions[{i}]") for i, item in enumerate(_list(record, "solutions"))]
+        candidates = [candidate for candidate, _ in solutions]
+        tagged = [texts for _, texts in solutions]
         documents_key, id_key = "related_docs", "question_id"
     else:
         raise InputError(
@@ -71,11 +75,18 @@ def parse_request(record: object) -> RankRequest:
             f"{'candidates' if 'candidates' in record else 'solutions'}: the list is empty; give at least one"
         )
     documents = [] if record.get(documents_key) is None else _list(record, documents_key)
+    options = _options(record.get("options"))
+    appended = bool(options) and not all(text.strip() in question for _, text in options)
+    if appended:
+        question = "\n".join([f"{question}\n", *(f"({label}) {text}" for label, text in options)])
     return RankRequest(
         question=question,
         candidates=candidates,
         documents=[_text(item, f"{documents_key}[{i}]") for i, item in enumerate(documents)],
         id=_identity(record.get(id_key), id_key),
+        options=dict(options) or None,
+        tagged=tagged,
+        options_appended=appended,
     )
 
 
@@ -155,18 +166,36 @@ def _candidate(item: object, key: str) -> str | list[str]:
     return _text(item, key, "a string or a list of strings")
 
 
-def _solution(item: object, key: str) -> str | list[str]:
+def _solution(item: object, key: str) -> tuple[str | list[str], TaggedSolution]:
+    """A candidate, and its texts with step tags as far as it has them."""
     if not isinstance(item, Mapping):
         raise InputError(f"{key}: expected an object with solution or prm_processed_solution, found {json_kind(item)}")
+    tagged = TaggedSolution(
+        steps=_tagged(item.get("prm_processed_solution"), f"{key}.prm_processed_solution"),
+        outcome=_tagged(item.get("orm_processed_solution"), f"{key}.orm_processed_solution"),
+    )
     if item.get("solution") is not None:
-        return _text(item["solution"], f"{key}.solution")
-    if item.get("prm_processed_solution") is None:
+        return _text(item["solution"], f"{key}.solution"), tagged
+    if tagged.steps is None:
         raise InputError(f"{key}: expected the key solution or prm_processed_solution")
-    split = steps_from_tagged(_text(item["prm_processed_solution"], f"{key}.prm_processed_solution"))
-    steps = list(split.steps)
-    if split.front.strip():
-        steps[:1] = [" ".join([split.front, *steps[:1]])]
-    return steps
+    return [step for piece in tagged_pieces(tagged.steps) if (step := piece.strip())], tagged
+
+
+def _tagged(value: object, key: str) -> str | None:
+    return None if value is None else _text(value, key)
+
+
+def _options(value: object) -> list[tuple[str, str]]:
+    """Options beside a question, each with its letter."""
+    if value is None:
+        return []
+    if isinstance(value, Mapping):
+        named = list(value.items())
+    elif isinstance(value, list | tuple) and len(value) <= len(string.ascii_uppercase):
+        named = list(zip(string.ascii_uppercase, value, strict=False))
+    else:
+        raise InputError("options: expected an object of letters and texts, or a list of at most 26 texts")
+    return [(_text(label, "options"), _text(text, f"options[{place}]")) for place, (label, text) in enumerate(named)]
 
 
 def _list(record: Mapping[Any, Any], key: str) -> list[Any] | tuple[Any, ...]:

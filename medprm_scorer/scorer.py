@@ -21,6 +21,8 @@ from medprm_scorer.selection import Strategy
 from medprm_scorer.session import Session
 from medprm_scorer.text.answers import Options
 from medprm_scorer.text.answers.callers_functions import AnswerFunction, GroupFunction
+from medprm_scorer.text.prompts import System
+from medprm_scorer.text.steps.split import SplitRule
 
 if TYPE_CHECKING:
     import ssl
@@ -50,7 +52,7 @@ class MedPRM:
         engine: Engine,
         encoder: PromptEncoder,
         *,
-        steps: str = "auto",
+        steps: SplitRule = "auto",
         answer: AnswerFunction | None = None,
     ) -> None:
         self.engine = engine
@@ -66,8 +68,8 @@ class MedPRM:
         revision: str | None = None,
         quantization: Any = None,
         max_batch_tokens: int | None = None,
-        system: str = "auto",
-        steps: str = "auto",
+        system: System | None = None,
+        steps: SplitRule = "auto",
         answer: AnswerFunction | None = None,
     ) -> "MedPRM":
         """Load a reward model.
@@ -81,8 +83,10 @@ class MedPRM:
             quantization: `int8` or `int4` (4-bit NormalFloat) for small devices, or a transformers quantization
                 configuration; None loads the weights in `dtype`. Rewards change: measure on your own questions.
             max_batch_tokens: Most tokens in one pass of the model; None chooses by the device and its free memory.
-            system: System prompt: `auto` (as trained), `rag`, `no_documents`, `outcome` or `card` (the model card's).
-            steps: How one text is split into steps; see `medprm_scorer.text.steps.split`.
+            system: System prompt: `rag` (with documents, in use also where there are none), `no_documents`, `auto` (the
+                first with documents, the second without), `outcome` or `card` (the model card's). None takes the one
+                that the model was trained on: `rag`, and `auto` for the demo model.
+            steps: How one text is split into steps; see `medprm_scorer.text.steps`.
             answer: Your own function from a chain's text to its answer, or None.
 
         Raises:
@@ -97,6 +101,8 @@ class MedPRM:
         if model is None:
             model, device = DEMO_MODEL, device or "cpu"
         loaded, tokenizer = load(model, device, dtype, revision, quantization)
+        if system is None:
+            system = "auto" if Path(model) == DEMO_MODEL else "rag"
         return cls.from_model(
             loaded, tokenizer, max_batch_tokens=max_batch_tokens, system=system, steps=steps, answer=answer
         )
@@ -108,8 +114,8 @@ class MedPRM:
         tokenizer: Any,
         *,
         max_batch_tokens: int | None = None,
-        system: str = "auto",
-        steps: str = "auto",
+        system: System = "rag",
+        steps: SplitRule = "auto",
         answer: AnswerFunction | None = None,
     ) -> "MedPRM":
         """Wrap a transformers model that is already loaded, on its device and in its dtype.
@@ -155,8 +161,8 @@ class MedPRM:
         retry_for: float = 120.0,
         concurrency: int = 16,
         revision: str | None = None,
-        system: str = "auto",
-        steps: str = "auto",
+        system: System = "rag",
+        steps: SplitRule = "auto",
         answer: AnswerFunction | None = None,
     ) -> "MedPRM":
         """Have a running vLLM server compute the rewards; `medprm vllm-command` prints how to start one.

@@ -84,8 +84,7 @@ def requests() -> list[tuple[str, list[str], list[str]]]:
 
 
 def text_of(question: str, documents: list[str], explanation: str) -> str:
-    system = SYSTEM_PROMPTS["rag" if documents else "no_documents"]
-    return card_text(real_tokenizer(), system, documents, question, official(explanation))
+    return card_text(real_tokenizer(), SYSTEM_PROMPTS["rag"], documents, question, official(explanation))
 
 
 @pytest.fixture(scope="module")
@@ -195,6 +194,7 @@ def test_a_first_document_over_the_budget_means_the_prompt_without_documents(enc
         ("outcome", "whole", []),
         ("no_documents", "auto", []),
         ("rag", "auto", ["a document"]),
+        ("auto", "auto", ["a document"]),
     ],
 )
 def test_other_system_prompts(system, rule, documents):
@@ -202,9 +202,69 @@ def test_other_system_prompts(system, rule, documents):
     prm = MedPRM.from_model(model, real_tokenizer(), system=system)
     explanation = "Step 1: Read it.\nStep 2: The answer is (A)"
     written = official(explanation) if rule == "auto" else explanation.replace("\n", " ") + " ки"
-    text = card_text(real_tokenizer(), SYSTEM_PROMPTS[system], documents, "Which?", written)
+    name = "rag" if system == "auto" else system
+    text = card_text(real_tokenizer(), SYSTEM_PROMPTS[name], documents, "Which?", written)
     (scored,) = prm.score("Which?", [explanation], ["a document"])
     assert scored.step_rewards == pytest.approx(card_rewards(model, real_tokenizer(), text), abs=1e-5)
+
+
+@pytest.mark.parametrize("explanation", ["Read it.\nThe answer is (A)\n", " \n Give 5 mg.  ", "One.\r\nTwo.\t"])
+def test_outcome_mode_keeps_the_blanks_at_the_ends_of_the_text(explanation):
+    model = random_llama()
+    prm = MedPRM.from_model(model, real_tokenizer(), system="outcome")
+    written = explanation.replace("\r\n", " ").replace("\n", " ") + " ки"
+    text = card_text(real_tokenizer(), SYSTEM_PROMPTS["outcome"], [], "Which?", written)
+    (scored,) = prm.score("Which?", [explanation])
+    assert scored.step_rewards == pytest.approx(card_rewards(model, real_tokenizer(), text), abs=1e-5)
+
+
+PROCESSED = [
+    "Step 1: Read it. ки Step 2: The answer is (A) ки",
+    "  Step 1: Blanks at both ends.  ки  Step 2: two blanks ки \n",
+    "Step 1: a line\nwithin ## a step ки ки Step 2: two tags ки and what follows the last",
+    "Let us see. Step 1: боль в кишечнике 5 мг. ки Step 2: ## Final Diagnosis: X ки",
+]
+
+
+@pytest.mark.parametrize("documents", [[], ["a document", "another"]])
+def test_processed_solutions_are_scored_to_the_letter(documents):
+    """Also where `solution` is another text, and in outcome mode that of `orm_processed_solution`."""
+    model = random_llama()
+    outcomes = ["All of it.\nThe answer is (A)  ки", "Step 1: x Step 2: y ки", "боль в кишечнике ки", "\n\nz ки"]
+    solutions = [
+        {"solution": "another text", "prm_processed_solution": steps, "orm_processed_solution": outcome}
+        for steps, outcome in zip(PROCESSED, outcomes, strict=True)
+    ]
+    record = {"question": "Which?", "related_docs": documents, "solutions": solutions}
+    for system, texts in (("rag", PROCESSED), ("outcome", outcomes)):
+        prm = MedPRM.from_model(model, real_tokenizer(), system=system)
+        (ranking,) = prm.rank_batch([record])
+        for chain in ranking.chains:
+            used = documents if system == "rag" else []
+            # as in the authors' code, but for the tag inside Russian words, which is no step's end
+            text = card_text(real_tokenizer(), SYSTEM_PROMPTS[system], used, "Which?", texts[chain.index])
+            expected = card_rewards(model, real_tokenizer(), text)
+            if "кишечнике" not in text:
+                assert chain.step_rewards == pytest.approx(expected, abs=1e-5)
+            assert chain.split_by == "tagged"
+            assert chain.text == "another text"
+
+
+def test_a_rule_asked_for_by_name_splits_the_solution_itself():
+    prm = MedPRM.from_model(random_llama(), real_tokenizer(), steps="marker")
+    solution = {"solution": "Step 1: a. Step 2: b.", "prm_processed_solution": "one ки"}
+    (ranking,) = prm.rank_batch([{"question": "Which?", "solutions": [solution]}])
+    assert [step.text for step in ranking.best.steps] == ["Step 1: a.", "Step 2: b."]
+
+
+def test_a_processed_solution_without_a_tag_has_no_reward():
+    prm = MedPRM.from_model(random_llama(), real_tokenizer())
+    solutions = [{"solution": "a", "prm_processed_solution": "no tag"}, {"solution": "Step 1: b."}]
+    (ranking,) = prm.rank_batch([{"question": "Which?", "solutions": solutions}])
+    assert {chain.index: chain.error for chain in ranking.chains} == {
+        0: "its processed text carries no step tag",
+        1: None,
+    }
 
 
 def test_rewards_do_not_depend_on_the_other_candidates():

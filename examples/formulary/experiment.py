@@ -23,10 +23,10 @@ from examples.formulary.sample import POLICY, PolicyModel
 from examples.formulary.world import Question, make_question
 from medprm_scorer import MedPRM, sample_chains
 from medprm_scorer.evaluation.evaluate import evaluate
+from medprm_scorer.evaluation.journal import Journal
 from medprm_scorer.evaluation.plots import save_scaling_plot
 from medprm_scorer.evaluation.report import to_text
 from medprm_scorer.evaluation.results import Evaluation
-from medprm_scorer.files.journal import Journal
 
 MARKS = ("<!-- figures: written by experiment.py -->", "<!-- end of the experiment's figures -->")
 SETTINGS = {
@@ -52,7 +52,7 @@ def held_out(number: int) -> tuple[str, Question]:
 
 def sample(folder: Path, policy: PolicyModel, questions: int, samples: int, seed: int) -> Journal:
     """The solutions of each question, in a journal by the question's number."""
-    journal = Journal(folder / "samples.jsonl", {"samples": samples, "seed": seed})
+    journal = Journal(folder / "samples.sqlite3", {"samples": samples, "seed": seed})
     for number in tqdm(range(questions), desc="sampling", disable=None):
         if journal.get(str(number)) is None:
             _, question = held_out(number)
@@ -164,7 +164,7 @@ def main() -> None:
     for setting in SETTINGS:
         begun = time.monotonic()
         file = write_requests(arguments.out, journal, arguments.questions, setting)
-        found[setting] = evaluate(file, prm, journal=file.with_suffix(".scores.jsonl"), model="the demo model")
+        found[setting] = evaluate(file, prm, journal=file.with_suffix(".rewards.sqlite3"), model="the demo model")
         times[setting] = time.monotonic() - begun
     dropped = sum(journal.get(str(number))["dropped"] for number in range(arguments.questions))
     drawn = sum(journal.get(str(number))["drawn"] for number in range(arguments.questions))

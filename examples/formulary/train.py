@@ -59,7 +59,7 @@ class Batch(Rows):
 def train(out: Path, steps: int, seed: int) -> None:
     """Train the reward model for so many steps; see `loop.run`."""
     tokenizer = build_tokenizer()
-    encoder = PromptEncoder(tokenizer)
+    encoder = PromptEncoder(tokenizer, "auto")
     model = build_model(tokenizer, seed)
     label_ids = [encoder.positive_id, encoder.negative_id]
 

@@ -6,16 +6,16 @@ from typing import Any
 
 from pydantic_core import to_jsonable_python
 
+from medprm_scorer.text.answers.structured import NAMES
 from medprm_scorer.text.sample_rounds import Sample
-from medprm_scorer.text.step_records import record_of
-from medprm_scorer.text.structured import NAMES
+from medprm_scorer.text.steps.records import record_of
 
 _ANSWER = re.compile(NAMES, re.IGNORECASE)
 _KINDS = ("answer", "choice", "option", "diagnosis", "prediction")
 
 
 def structured_sample(value: object, answer_field: str | None = None) -> Sample:
-    r"""A structured answer as a candidate, read as `medprm_scorer.text.step_records` reads JSON.
+    r"""A structured answer as a candidate, read as `medprm_scorer.text.steps.records` reads JSON.
 
     Lists of steps and fields `step_1`, `step_2` … are its steps, as given; a field of text, such as `reasoning`, is
     split like any other. Other fields stand behind the last step after their names; confidence and citations are left

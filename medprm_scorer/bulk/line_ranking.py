@@ -8,16 +8,19 @@ each request of the batch is tried again alone, and one that the engine then fai
 before and after, gets the error as its result.
 """
 
-import json
-from collections.abc import Sequence
+import hashlib
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
+from typing import Any
 
-from medprm_scorer.bulk.request_lines import decode_line
+from medprm_scorer.aggregate import Aggregate
+from medprm_scorer.bulk.request_lines import RequestLine, decode_line
+from medprm_scorer.bulk.result_file import result_line
 from medprm_scorer.errors import InputError, MedPRMError, NothingScoredError
 from medprm_scorer.request_parsing import parse_request, request_id
 from medprm_scorer.results.models import Ranking, RankRequest
 from medprm_scorer.scorer import MedPRM
-from medprm_scorer.selection import check_settings
+from medprm_scorer.selection import Strategy, check_settings
 
 _KNOWN = RankRequest(question="Which dose?", candidates=["Step 1: Give 5 mg. The answer is (A)"])
 
@@ -27,8 +30,8 @@ class ResultLine:
     """What became of one request.
 
     Args:
-        text: `{"id": …, "ranking": {…}}` or `{"id": …, "error": "…"}` and a newline, in ASCII: nothing in it can steer
-            a terminal or break a line.
+        text: `{"id": …, "run": {…}, "ranking": {…}}` or `{"id": …, "run": {…}, "error": "…"}` and a newline, and what
+            `medprm evaluate` needs: `data_source`, `correct_answer`, and of solutions their `answer` and `score`.
         error: Why there is no ranking; None if there is one.
     """
 
@@ -52,17 +55,18 @@ class LineRanker:
         >>> rank = LineRanker(MedPRM.from_pretrained())
         >>> lines = [b'{"id": 1, "question": "Which?", "candidates": ["The answer is (B)"]}', b'{"id": 2}', b"{oops}"]
         >>> for result in asyncio.run(rank(lines)):
-        ...     print(result.text[:40], result.error and result.error[:23])
-        b'{"id": 1, "ranking": {"best": {"index": ' None
-        b'{"id": 2, "error": "question: missing; e' question: missing; expe
-        b'{"id": null, "error": "not valid JSON at' not valid JSON at chara
+        ...     print(result.text[:28], result.error and result.error[:23])
+        b'{"id": 1, "run": {"record": ' None
+        b'{"id": 2, "run": {"record": ' question: missing; expe
+        b'{"id": null, "run": {"record' not valid JSON at chara
     """
 
-    def __init__(self, prm: MedPRM, strategy: str = "weighted_vote", aggregate: str = "min") -> None:
+    def __init__(self, prm: MedPRM, strategy: Strategy = "weighted_vote", aggregate: Aggregate = "min") -> None:
         check_settings(strategy, aggregate)
         self._prm, self._strategy, self._aggregate = prm, strategy, aggregate
+        self.run = run_settings(prm, strategy, aggregate)
 
-    async def __call__(self, lines: Sequence[bytes | None]) -> list[ResultLine]:
+    async def __call__(self, lines: Sequence[bytes | RequestLine | None]) -> list[ResultLine]:
         """Rank the requests in some lines, with one call of the engine if all goes well.
 
         Args:
@@ -74,12 +78,24 @@ class LineRanker:
         Raises:
             MedPRMError: The engine failed, on a request that is known to be good, too.
         """
-        parsed = [_parse(line) for line in lines]
-        requests = [request for _, request in parsed if isinstance(request, RankRequest)]
+        records = [_Record.of(line) for line in lines]
+        requests = [record.request for record in records if isinstance(record.request, RankRequest)]
         ranked = iter(await self._rank(requests) if requests else [])
         return [
-            _result(name, next(ranked) if isinstance(request, RankRequest) else request) for name, request in parsed
+            self._result(record, next(ranked) if isinstance(record.request, RankRequest) else record.request)
+            for record in records
         ]
+
+    def _result(self, record: "_Record", result: Ranking | MedPRMError) -> ResultLine:
+        run = {"record": record.digest, **self.run}
+        if isinstance(result, Ranking):
+            return ResultLine(
+                result_line(record.id, run, {"ranking": result.model_dump(mode="json")}, record.kept), None
+            )
+        outcome: dict[str, Any] = {"error": str(result)}
+        if isinstance(record.request, RankRequest):
+            outcome["request"] = record.request.model_dump(include={"question", "candidates"})
+        return ResultLine(result_line(record.id, run, outcome, record.kept), str(result))
 
     async def _rank(self, requests: Sequence[RankRequest]) -> list[Ranking | MedPRMError]:
         results = await self._try(requests)
@@ -114,17 +130,43 @@ def _is_of_engine(result: Ranking | MedPRMError) -> bool:
     return isinstance(result, MedPRMError) and not isinstance(result, InputError | NothingScoredError)
 
 
-def _parse(line: bytes | None) -> tuple[str | int | None, RankRequest | InputError]:
-    """The id of a request, as far as it has one, and the request, or what is wrong with it."""
-    record: object = None
-    try:
-        record = decode_line(line)
-        return request_id(record), parse_request(record)
-    except InputError as error:
-        return request_id(record), error
+def run_settings(prm: MedPRM, strategy: str, aggregate: str) -> dict[str, str]:
+    """What results depend on beside the request, as each line keeps it."""
+    return {"strategy": strategy, "aggregate": aggregate, **prm.settings}
 
 
-def _result(name: str | int | None, result: Ranking | MedPRMError) -> ResultLine:
-    error = str(result) if isinstance(result, MedPRMError) else None
-    outcome = {"ranking": result.model_dump(mode="json")} if isinstance(result, Ranking) else {"error": error}
-    return ResultLine(json.dumps({"id": name, **outcome}).encode() + b"\n", error)
+@dataclass(frozen=True, repr=False)
+class _Record:
+    """One line as far as it can be read.
+
+    Args:
+        id: The request's own id, as far as it has one.
+        digest: Of the line.
+        request: The request, or what is wrong with it.
+        kept: What its result keeps for an evaluation.
+    """
+
+    id: str | int | None
+    digest: str
+    request: RankRequest | InputError
+    kept: Mapping[str, Any]
+
+    @classmethod
+    def of(cls, line: bytes | RequestLine | None) -> "_Record":
+        text = line.text if isinstance(line, RequestLine) else line
+        digest = line.digest if isinstance(line, RequestLine) else hashlib.sha256(line or b"").hexdigest()[:16]
+        record: object = None
+        try:
+            record = decode_line(text)
+            request: RankRequest | InputError = parse_request(record)
+        except InputError as error:
+            return cls(request_id(record), digest, error, {})
+        return cls(request_id(record), digest, request, _kept(record) if isinstance(record, Mapping) else {})
+
+
+def _kept(record: Mapping[str, Any]) -> dict[str, Any]:
+    kept = {key: record[key] for key in ("data_source", "correct_answer") if record.get(key) is not None}
+    if "candidates" not in record:
+        fields = ("answer", "score")
+        kept["solutions"] = [{key: one[key] for key in fields if key in one} for one in record["solutions"]]
+    return kept

@@ -1,7 +1,7 @@
 """Any file of requests as JSON lines, each with a digest to know it again by.
 
-In JSONL every line stands for itself: one that is broken ends nothing, and is told to whoever decodes it. A JSON list,
-or objects printed over several lines, are one piece of text; where that breaks, the rest cannot be read.
+In JSONL every line stands for itself: one that is broken ends nothing, and whoever decodes it learns of it. A JSON
+list, or objects printed over several lines, are one piece of text; where that breaks, the rest cannot be read.
 """
 
 import hashlib
@@ -15,6 +15,7 @@ from medprm_scorer.errors import InputError
 from medprm_scorer.files.records import LONGEST, open_bytes, read_records
 
 _BLANKS = b" \t\r\n"
+_DIGEST = 16  # digits
 _MARK = b"\xef\xbb\xbf"  # UTF-8's byte order mark
 
 
@@ -25,14 +26,14 @@ class RequestLine:
     Args:
         place: Place among the records, from 0.
         text: The record in JSON; None if it is too long to be held. Not necessarily UTF-8, not necessarily JSON.
-        digest: SHA-256 of the record.
+        digest: By what it is known again: a part of its SHA-256, in hexadecimal.
         name: Where it stands, for people: `line 3`, or `record 2` of a list.
         end: Bytes of the file read so far, for a progress bar; compressed ones if it is gzipped.
     """
 
     place: int
     text: bytes | None = field(repr=False)
-    digest: bytes = field(repr=False)
+    digest: str = field(repr=False)
     name: str
     end: int
 
@@ -119,7 +120,7 @@ def _lines(path: str | Path) -> Iterator[RequestLine]:
                 piece, text = file.readline(LONGEST), None
                 digest.update(piece)
             if text or text is None:
-                yield RequestLine(place, text, digest.digest(), f"line {number}", raw.tell())
+                yield RequestLine(place, text, digest.hexdigest()[:_DIGEST], f"line {number}", raw.tell())
                 place += 1
 
 
@@ -129,4 +130,6 @@ def _records(path: str | Path) -> Iterator[RequestLine]:
             text = json.dumps(record.value).encode()
         except RecursionError:
             raise InputError(f"{path}: record {record.place} is nested too deeply") from None
-        yield RequestLine(record.place, text, hashlib.sha256(text).digest(), f"record {record.place}", record.end)
+        yield RequestLine(
+            record.place, text, hashlib.sha256(text).hexdigest()[:_DIGEST], f"record {record.place}", record.end
+        )

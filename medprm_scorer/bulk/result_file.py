@@ -1,161 +1,176 @@
-"""The file that results are written to, and beside it a note of how far they go, from which a killed run goes on.
+"""The file that results are written to: one line for each request, from which a killed run is resumed.
 
-Results are only ever appended. About once a second the disk is waited for, and then the note, `OUT.state.json`, is
-replaced in one step: so what it counts is on the disk, whatever happens. Results after it are cut off when the file is
-opened again, and computed again. The note holds no text of a request: counts, settings and digests.
+Lines are only ever appended, whole batches in one write, and the disk is waited for about once a second. Every line
+says which record it is of (a digest) and what it was made with, so the file itself shows how far a run came: its whole
+lines are counted, and what follows the last of them is cut off.
 """
 
-import hashlib
 import json
 import os
+import sys
+import time
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict, dataclass, field, fields
 from pathlib import Path
 from types import TracebackType
 from typing import Any
 
 from medprm_scorer.errors import InputError, OutputError
-from medprm_scorer.files.append_only import AppendOnly
 
-_VERSION = 1
-_START = b'{"id": '
-_TAIL = 4096  # bytes before the end, by which the file is known again
+if sys.platform != "win32":  # there, nothing keeps a second process out
+    import fcntl
+
+_SYNC_SECONDS = 1.0
+_ID, _RUN, _ERROR, _RANKING = '{"id": ', ', "run": ', ', "error": ', ', "ranking": '
+_decode = json.JSONDecoder().raw_decode
 
 
-@dataclass(frozen=True)
-class Done:
-    """How far the results go.
+def result_line(
+    id: str | int | None, run: Mapping[str, Any], outcome: Mapping[str, Any], more: Mapping[str, Any]
+) -> bytes:
+    """A line of results, in ASCII: nothing in it can steer a terminal or break a line.
 
     Args:
-        records: How many records have their result.
-        errors: How many of these results are errors.
-        digest: One digest of all these records, in hexadecimal; see `after`.
+        id: The request's own id.
+        run: `record` (its digest), and what the result was made with.
+        outcome: `error` or `ranking`, under its name.
+        more: What else is to be kept of the request.
+
+    Example:
+        >>> result_line("q1", {"record": "0f"}, {"error": "it is blank"}, {})
+        b'{"id": "q1", "run": {"record": "0f"}, "error": "it is blank"}\\n'
     """
-
-    records: int = 0
-    errors: int = 0
-    digest: str = ""
-
-    def after(self, digest: bytes, error: bool = False) -> "Done":
-        """How far they go with one more record, whose own digest this is."""
-        chained = hashlib.sha256(self.digest.encode() + digest).hexdigest()
-        return Done(self.records + 1, self.errors + error, chained)
-
-
-@dataclass(frozen=True)
-class _State:
-    """What the note holds: `Done`, and what the file was like then."""
-
-    done: Done = field(default_factory=Done)
-    end: int = 0
-    tail: str = hashlib.sha256(b"").hexdigest()
-    settings: Mapping[str, Any] = field(default_factory=dict)
-
-
-def state_path(path: str | Path) -> Path:
-    """Where the note of a file of results is kept."""
-    return Path(f"{path}.state.json")
+    return json.dumps({"id": id, "run": dict(run), **outcome, **more}).encode() + b"\n"
 
 
 class ResultFile:
-    """A file of results, one JSON object a line, that can be gone on with. For one thread of one process at a time.
+    """A file of results, one JSON object a line, that can be resumed. For one thread of one process at a time.
+
+    First the lines that are there are read with `next`; `keep` says that all read so far stay, and `resume` cuts off
+    the others. Then lines are added.
 
     Args:
-        path: The file; made if it is missing. One that holds something must be of an earlier run.
+        path: The file; made if it is missing.
 
     Attributes:
-        done: How far the results go.
+        path: The file.
+        records: How many lines stay.
+        errors: How many of these are errors.
 
     Raises:
-        InputError: It cannot be opened, is in use by another process, or is not as an earlier run has left it. It is
-            then left as it was.
-        OutputError: The note cannot be written.
+        InputError: It cannot be opened, or is in use by another process.
 
     Example:
         >>> import tempfile
         >>> with tempfile.TemporaryDirectory() as folder:
         ...     with ResultFile(Path(folder, "out.jsonl")) as file:
-        ...         file.agree({"strategy": "best_of_n"})
-        ...         file.add([b'{"id": 1, "error": "blank"}'], file.done.after(b"digest of the record", error=True))
+        ...         file.resume()
+        ...         file.add([result_line("q1", {"record": "0f"}, {"error": "it is blank"}, {})], errors=1)
         ...     with ResultFile(Path(folder, "out.jsonl")) as file:
-        ...         print(file.done.records, file.done.errors)
-        1 1
+        ...         print(file.next(), file.next())
+        {'record': '0f'} None
     """
 
     def __init__(self, path: str | Path) -> None:
-        self._path, self._note = path, state_path(path)
-        self._file = AppendOnly(path)
+        self.path = path
+        self.records = self.errors = self._kept = self._read = 0
+        self._found = self._found_errors = 0
         try:
-            self._state = self._found()
-            self._file.cut(self._state.end)
-        except OSError as error:
-            self._file.raw.close()
-            raise self._failure(path, error) from None
-        except BaseException:
-            self._file.raw.close()
-            raise
-        self.done = self._state.done
+            self._file = open(path, "a+b", buffering=0)  # noqa: SIM115 - closed by close()
+        except (OSError, ValueError) as error:  # ValueError: a null character
+            raise InputError(f"cannot open {path}: {_reason(error)}") from None
+        try:
+            if sys.platform != "win32":
+                fcntl.flock(self._file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            self._file.close()
+            raise InputError(f"{path} is in use by another process: wait for it, or name another file") from None
+        except OSError:  # a file system without locks
+            pass
+        self._reader = open(path, "rb")  # noqa: SIM115 - closed by close()
+        self._synced = time.monotonic()
 
-    def agree(self, settings: Mapping[str, Any]) -> None:
-        """Hold the settings of this run to those of the results that are there; remember them if there are none.
-
-        Args:
-            settings: What results depend on, as JSON. May be given in parts.
+    def next(self) -> Mapping[str, Any] | None:
+        """The `run` of the next line; None if there is no other whole one.
 
         Raises:
-            InputError: One differs; the message names it.
-            OutputError: The note cannot be written.
+            InputError: The line is not one that `result_line` made.
         """
-        known = self._state.settings
-        for key, value in settings.items():
-            if key in known and known[key] != value:
-                raise InputError(
-                    f"{self._path} was begun with another {key} ({known[key]}, not {value}): go on with that, name "
-                    "another file, or delete this one to start again"
-                )
-        if not settings.keys() <= known.keys():
-            self._save({**known, **settings})
+        line = self._reader.readline()
+        if not line.endswith(b"\n"):
+            if not self._is_ours(line):
+                raise InputError(self._refusal())
+            return None
+        try:
+            text = line.decode("ascii")
+            _, at = _decode(text, len(_ID))
+            run, end = _decode(text, at + len(_RUN))
+            is_error = text.startswith(_ERROR, end)
+            whole = text.startswith(_ID) and text.startswith(_RUN, at) and isinstance(run, dict)
+            if not whole or not (is_error or text.startswith(_RANKING, end)) or not text.endswith("}\n"):
+                raise ValueError
+        except (ValueError, RecursionError):
+            raise InputError(self._refusal()) from None
+        self._read += len(line)
+        self._found += 1
+        self._found_errors += is_error
+        found: dict[str, Any] = run
+        return found
 
-    def add(self, lines: Sequence[bytes], done: Done) -> None:
+    def keep(self) -> None:
+        """All lines that were read so far stay."""
+        self.records, self.errors, self._kept = self._found, self._found_errors, self._read
+
+    def resume(self) -> None:
+        """Cut off what does not stay; lines can be added then.
+
+        Raises:
+            OutputError: The file cannot be written.
+        """
+        self._cut()
+
+    def add(self, lines: Sequence[bytes], errors: int) -> None:
         """Write results. When this returns they outlive the process, but for about the last second of them.
 
         Args:
-            lines: The results, in order, each in JSON and with its newline.
-            done: How far the results go with these.
+            lines: The results, in order, as from `result_line`.
+            errors: How many of them are errors.
 
         Raises:
             OutputError: They cannot be written. None of them then is.
         """
+        piece = b"".join(lines)
         try:
-            self._file.append(b"".join(lines))
-            self.done = done
-            due = self._file.is_sync_due
+            rest = memoryview(piece)
+            while rest:
+                rest = rest[self._file.write(rest) or 0 :]
+            if time.monotonic() - self._synced >= _SYNC_SECONDS:
+                os.fsync(self._file.fileno())
+                self._synced = time.monotonic()
         except (OSError, ValueError) as error:  # ValueError: closed
-            raise self._failure(self._path, error) from None
-        if due:
-            self.keep()
+            self._cut()
+            raise self._failure(error) from None
+        except BaseException:  # an interrupt: half a piece must not be followed by another
+            self._cut()
+            raise
+        self._kept += len(piece)
+        self.records += len(lines)
+        self.errors += errors
 
-    def keep(self) -> None:
-        """Wait for the disk, and note that all results so far are there.
+    def close(self) -> None:
+        """Wait for the disk and let go of the file; a second call does nothing.
 
         Raises:
             OutputError: The disk is full or gone.
         """
-        try:
-            self._file.sync()
-        except OSError as error:
-            raise self._failure(self._path, error) from None
-        self._save(self._state.settings)
-
-    def close(self) -> None:
-        """Note how far the results go, and let go of the file; a second call does nothing."""
-        if self._file.raw.closed:
+        if self._file.closed:
             return
         try:
-            if self.done != self._state.done:
-                self.keep()
+            os.fsync(self._file.fileno())
+        except OSError as error:
+            raise self._failure(error) from None
         finally:
-            self._file.raw.close()
+            self._reader.close()
+            self._file.close()
 
     def __enter__(self) -> "ResultFile":
         return self
@@ -165,67 +180,28 @@ class ResultFile:
     ) -> None:
         self.close()
 
-    def _found(self) -> _State:
-        """The state that the file is in."""
-        if not self._file.end:  # new, or emptied to start again
-            return _State()
-        if not self._note.exists():
-            raise InputError(
-                f"{self._path} holds something that medprm score has not written (there is no {self._note.name} beside "
-                "it): name another file, or delete it"
+    def _cut(self) -> None:
+        if not self._file.closed:
+            try:
+                self._file.truncate(self._kept)
+            except OSError as error:
+                raise self._failure(error) from None
+
+    def _is_ours(self, rest: bytes) -> bool:
+        """Whether what follows the last whole line may be cut off: half a line, or the zeros after a power cut."""
+        begin = _ID.encode()
+        return begin.startswith(rest[: len(begin)]) or not rest.strip(b"\0")
+
+    def _refusal(self) -> str:
+        if not self._found:
+            return (
+                f"{self.path} holds something that medprm score has not written: name another file, or delete this one"
             )
-        state = _decoded(self._note)
-        if state is None:
-            raise InputError(f"{self._note} is damaged: delete it and {self._path} to start again")
-        if self._file.end < state.end or self._tail(state.end) != state.tail or not self._is_ours_after(state.end):
-            raise InputError(
-                f"{self._path} has been changed since medprm score wrote it: restore it, or delete it to start again"
-            )
-        return state
+        return f"{self.path} has been changed after line {self._found}: restore it, or delete it to start again"
 
-    def _tail(self, end: int) -> str:
-        """Digest of the last bytes before a place."""
-        begin = max(0, end - _TAIL)
-        self._file.raw.seek(begin)
-        return hashlib.sha256(self._file.raw.read(end - begin)).hexdigest()
-
-    def _is_ours_after(self, end: int) -> bool:
-        """Whether what follows may be cut off: results, or the zeros that a power cut leaves in their place."""
-        self._file.raw.seek(end)
-        found = self._file.raw.read(len(_START))
-        return _START.startswith(found) or not found.strip(b"\0")
-
-    def _save(self, settings: Mapping[str, Any]) -> None:
-        state = _State(self.done, self._file.end, self._tail(self._file.end), settings)
-        new = Path(f"{self._note}.new")
-        try:
-            with new.open("w", encoding="ascii") as file:
-                json.dump({"medprm_score": _VERSION, **asdict(state)}, file, indent=1)
-                file.write("\n")
-                file.flush()
-                os.fsync(file.fileno())
-            new.replace(self._note)
-        except OSError as error:
-            raise self._failure(self._note, error) from None
-        self._state = state
-
-    def _failure(self, path: str | Path, error: Exception) -> OutputError:
-        reason = getattr(error, "strerror", None) or type(error).__name__
-        return OutputError(f"cannot write {path}: {reason}; once that is mended, run the same command to go on")
+    def _failure(self, error: Exception) -> OutputError:
+        return OutputError(f"cannot write {self.path}: {_reason(error)}; then run the same command again to resume")
 
 
-def _decoded(path: Path) -> _State | None:
-    """The state in a note; None if there is none."""
-    try:
-        value = json.loads(path.read_bytes())
-        if value.pop("medprm_score") != _VERSION:
-            return None
-        counts, settings = value.pop("done"), value.pop("settings")
-        done = Done(counts["records"], counts["errors"], counts["digest"])
-        state = _State(done=done, settings=settings, **value)
-    except (OSError, ValueError, TypeError, KeyError, AttributeError, RecursionError):
-        return None
-    numbers = (done.records, done.errors, state.end)
-    kinds = all(type(number) is int and number >= 0 for number in numbers) and isinstance(settings, dict)
-    texts = isinstance(done.digest, str) and isinstance(state.tail, str)
-    return state if kinds and texts and len(value) == len(fields(_State)) - 2 else None
+def _reason(error: Exception) -> str:
+    return getattr(error, "strerror", None) or type(error).__name__

@@ -1,26 +1,26 @@
-"""`score_file`: any number of requests through one engine, from a file to a file, and on from where a killed run was.
+"""`score_file`: any number of requests through one engine, from a file to a file; a killed run is resumed.
 
 A few batches of requests are on their way at a time, so memory does not grow with the file. Results are written in the
-order of the requests, whole batches at a time, and batches are cut by what is in the file alone: a run that goes on
-cuts it where an undisturbed one would have, so that an engine that packs a batch gives the same rewards to the last
-bit.
+order of the requests, whole batches at a time, and batches are cut by what is in the file alone: a run that is resumed
+begins with a whole batch of these, so that an engine that packs a batch gives the same rewards to the last bit.
 """
 
 import asyncio
 from collections import deque
-from collections.abc import AsyncGenerator, Callable, Iterator, Sequence
+from collections.abc import AsyncGenerator, Callable, Iterator, Mapping, Sequence
 from contextlib import aclosing
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+from medprm_scorer.aggregate import Aggregate
 from medprm_scorer.bulk.line_ranking import LineRanker, ResultLine
 from medprm_scorer.bulk.request_lines import RequestLine, read_request_lines
-from medprm_scorer.bulk.result_file import Done, ResultFile
+from medprm_scorer.bulk.result_file import ResultFile
 from medprm_scorer.errors import InputError
 from medprm_scorer.files.progress import file_bar
 from medprm_scorer.scorer import MedPRM
-from medprm_scorer.selection import check_settings
+from medprm_scorer.selection import Strategy, check_settings
 
 _BATCH_BYTES = 1 << 20  # of requests; eight of the released test set's
 _WINDOW_BYTES = 1 << 25
@@ -53,17 +53,18 @@ def score_file(
     out: str | Path,
     prm: MedPRM | Callable[[], MedPRM],
     *,
-    strategy: str = "weighted_vote",
-    aggregate: str = "min",
+    strategy: Strategy = "weighted_vote",
+    aggregate: Aggregate = "min",
     batch: int = 4,
     in_flight: int = 4,
     progress: bool | None = None,
 ) -> ScoredFile:
     """Rank the requests in a file, and write a line for each to another.
 
-    The lines are `{"id": …, "ranking": {…}}`, or `{"id": …, "error": "…"}` for a request that cannot be ranked, in the
-    order of the requests. Called again after it was stopped, however that was, it goes on where it was. Beside `out` it
-    keeps `OUT.state.json`, which says how far it is.
+    The lines are `{"id": …, "run": {…}, "ranking": {…}}`, or `{"id": …, "run": {…}, "error": "…"}` for a request that
+    cannot be ranked, in the order of the requests; `run` says what the result was made with. `data_source`,
+    `correct_answer`, and the `answer` and `score` of solutions are kept, so that `evaluate` reads the file. Called
+    again after it was stopped, however that was, it resumes.
 
     Args:
         path: JSONL, a JSON list, or gzip of either; requests, or records of the released test set.
@@ -96,7 +97,7 @@ def score_file(
         ...     score_file(requests, rankings, MedPRM.from_pretrained)
         ...     [sorted(json.loads(line)) for line in rankings.open()]
         ScoredFile(records=2, errors=1, earlier=0, problems=['line 2: not valid JSON at character 0'], earlier_errors=0)
-        [['id', 'ranking'], ['error', 'id']]
+        [['id', 'ranking', 'run'], ['error', 'id', 'run']]
     """
     run = ascore_file(
         path,
@@ -119,8 +120,8 @@ async def ascore_file(
     out: str | Path,
     prm: MedPRM | Callable[[], MedPRM],
     *,
-    strategy: str = "weighted_vote",
-    aggregate: str = "min",
+    strategy: Strategy = "weighted_vote",
+    aggregate: Aggregate = "min",
     batch: int = 4,
     in_flight: int = 4,
     progress: bool | None = None,
@@ -129,41 +130,72 @@ async def ascore_file(
     check_settings(strategy, aggregate)
     if batch < 1 or in_flight < 1:
         raise InputError("batch and in_flight must be at least 1")
-    lines = read_request_lines(path)
+    batches = _batches(read_request_lines(path), batch)
     with ResultFile(out) as results:
-        earlier, earlier_errors = results.done.records, results.done.errors
-        results.agree({"strategy": strategy, "aggregate": aggregate})
-        skipped = _skip(lines, results, path)
+        first = _resume(batches, results, path, {"strategy": strategy, "aggregate": aggregate})
+        earlier, earlier_errors = results.records, results.errors
         problems: list[str] = []
-        batches = _batches(lines, batch)
-        first = next(batches, None)
         if first is not None:
             prm = prm if isinstance(prm, MedPRM) else prm()
-            results.agree(prm.settings)
             rank = LineRanker(prm, strategy, aggregate)
-            with file_bar(path, "scoring", progress, skipped) as bar:
-                async with aclosing(_in_order(first, batches, rank, in_flight)) as ranked:
+            if first.settings is not None:
+                _compare(first.settings, rank.run, out)
+            results.resume()
+            with file_bar(path, "scoring", progress, first.skipped) as bar:
+                async with aclosing(_in_order(first.batch, batches, rank, in_flight)) as ranked:
                     async for requests, found in ranked:
                         _write(results, requests, found, problems)
-                        bar.set_postfix_str(f"{results.done.records:,} records, {results.done.errors:,} errors", False)
+                        bar.set_postfix_str(f"{results.records:,} records, {results.errors:,} errors", False)
                         bar.update(requests[-1].end - bar.n)
-        return ScoredFile(results.done.records, results.done.errors, earlier, problems, earlier_errors)
+        return ScoredFile(results.records, results.errors, earlier, problems, earlier_errors)
 
 
-def _skip(lines: Iterator[RequestLine], results: ResultFile, path: str | Path) -> int:
-    """Read over the records that have their result, and see that they are the same as then; where they end."""
-    seen, end = Done(), 0
-    while seen.records < results.done.records:
-        line = next(lines, None)
-        if line is None:
-            break
-        seen, end = seen.after(line.digest), line.end
-    if seen.digest != results.done.digest:
-        raise InputError(
-            f"{path} has changed: the first {results.done.records:,} records, which have their results, are not those "
-            "of the earlier run; name another output, or delete it to start again"
-        )
-    return end
+@dataclass(frozen=True)
+class _First:
+    """The first batch without its results; what the earlier ones were made with; bytes of the file before it."""
+
+    batch: _Batch
+    settings: Mapping[str, Any] | None
+    skipped: int
+
+
+def _resume(
+    batches: Iterator[_Batch], results: ResultFile, path: str | Path, options: Mapping[str, str]
+) -> _First | None:
+    """Read over the batches that have their results, and see that these are of the same records; None if all have."""
+    settings: dict[str, Any] | None = None
+    end = 0
+    for batch in batches:
+        for request in batch:
+            run = results.next()
+            if run is None:
+                return _First(batch, settings, end)
+            settings = {key: value for key, value in run.items() if key != "record"}
+            _compare(settings, options, results.path)
+            if run.get("record") != request.digest:
+                raise InputError(_changed(path, results.path))
+        results.keep()
+        end = batch[-1].end
+    if results.next() is not None:
+        raise InputError(_changed(path, results.path))
+    return None
+
+
+def _changed(path: str | Path, out: str | Path) -> str:
+    return (
+        f"{path} has changed: its first records, which have their results in {out}, are not those of the earlier run; "
+        "name another output, or delete it to start again"
+    )
+
+
+def _compare(earlier: Mapping[str, Any], now: Mapping[str, str], out: str | Path) -> None:
+    """Refuse settings other than those of the results that are there; names the first that differs."""
+    for key, value in now.items():
+        if earlier.get(key) != value:
+            raise InputError(
+                f"{out} was begun with another {key} ({earlier.get(key)}, not {value}): use that again, name another "
+                "file, or delete this one to start again"
+            )
 
 
 def _batches(lines: Iterator[RequestLine], most: int) -> Iterator[_Batch]:
@@ -194,7 +226,7 @@ async def _in_order(
 
     async def ranked(batch: _Batch) -> list[ResultLine]:
         async with turns:
-            return await rank([line.text for line in batch])
+            return await rank(batch)
 
     window = deque([(first, asyncio.create_task(ranked(first)))])
     unreadable: InputError | None = None
@@ -227,9 +259,7 @@ def _size(window: Sequence[tuple[_Batch, Any]]) -> int:
 
 
 def _write(results: ResultFile, requests: _Batch, found: Sequence[ResultLine], problems: list[str]) -> None:
-    done = results.done
     for request, result in zip(requests, found, strict=True):
-        done = done.after(request.digest, result.error is not None)
         if result.error is not None and len(problems) < PROBLEMS_KEPT:
             problems.append(f"{request.name}: {result.error}")
-    results.add([result.text for result in found], done)
+    results.add([result.text for result in found], sum(result.error is not None for result in found))

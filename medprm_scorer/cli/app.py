@@ -135,9 +135,9 @@ def rank(
     asked = read_request(request)
     check_out("--html", html)
     prm = which.load()
-    ranking = prm.rank(
-        asked.question, asked.candidates, asked.documents, strategy=strategy, aggregate=aggregate, id=asked.id
-    )
+    (ranking,) = prm.rank_batch([asked], strategy=strategy, aggregate=aggregate)  # type: ignore[arg-type]
+    if isinstance(ranking, MedPRMError):
+        raise ranking
     if json:
         write_json(ranking.model_dump_json(indent=2))
     else:

@@ -17,56 +17,92 @@ _MOST = 10_000  # candidates of one question
 def evaluate(
     file: Annotated[Path, typer.Argument(metavar="FILE", help="JSON list or JSONL with judged questions.")],
     n: Annotated[
-        str | None, typer.Option("--n", help="Numbers of candidates. Default: 1,2,4,8 … and the most.")
+        str | None, typer.Option("--n", help="Numbers of candidates. Default: 1,2,4,8 ... and the most.")
     ] = None,
     aggregate: Annotated[
         str, typer.Option(help=f"One or more, with commas, or all; of: {', '.join(AGGREGATES)}.")
     ] = "min",
+    no_rewards: Annotated[
+        bool, typer.Option("--no-rewards", help="Only single sample, majority vote, oracle.")
+    ] = False,
+    rescore: Annotated[bool, typer.Option("--rescore", help="Have --model score a file that holds rewards.")] = False,
+    paper: Annotated[bool, typer.Option("--paper", help="The paper's seven benchmarks, beside its figures.")] = False,
     official: Annotated[bool, typer.Option(help="Count the authors' own selection, too.")] = False,
+    group: Annotated[
+        list[str] | None, typer.Option(metavar="NAME=GLOB", help="Pool data sources; may be given several times.")
+    ] = None,
+    source: Annotated[
+        list[str] | None, typer.Option(metavar="GLOB", help="Only these data sources; may be given several times.")
+    ] = None,
+    limit: Annotated[int | None, typer.Option(min=1, help="Only the first questions.")] = None,
+    candidates: Annotated[int | None, typer.Option(min=1, help="Only the first candidates of each question.")] = None,
+    documents: Annotated[
+        str, typer.Option(help="What the model reads: given, none, or shuffled (another question's).")
+    ] = "given",
     plot: Annotated[Path | None, typer.Option(metavar="OUT", help="Draw the curves: .png, .svg or .pdf.")] = None,
     json: Annotated[bool, typer.Option("--json", help="Print everything as JSON, with texts of questions.")] = False,
     html: Annotated[
         Path | None, typer.Option(metavar="OUT", help="Write a page with tables, curves and texts of questions.")
     ] = None,
-    scores: Annotated[
-        Path | None, typer.Option(metavar="FILE", help="Keeps computed rewards. Default: FILE.scores.jsonl.")
+    per_question: Annotated[
+        Path | None, typer.Option(metavar="OUT", help="Write a row per question: .jsonl or .parquet.")
+    ] = None,
+    scored: Annotated[
+        Path | None, typer.Option(metavar="OUT", help="Write the questions with rewards, as the released test set.")
+    ] = None,
+    journal: Annotated[
+        Path | None, typer.Option(metavar="FILE", help="Keeps computed rewards. Default: FILE.rewards.sqlite3.")
     ] = None,
     subsets: Annotated[int, typer.Option(min=1, max=100_000, help="Most subsets of n candidates per question.")] = 100,
     resamples: Annotated[int, typer.Option(min=1, max=1_000_000, help="Bootstrap resamples.")] = 2000,
-    seed: Annotated[int, typer.Option(min=0, max=2**32, help="Of subsets, bootstrap and test.")] = 0,
+    seed: Annotated[int, typer.Option(min=0, max=2**32, help="Of subsets, bootstrap, test and shuffling.")] = 0,
     *,
     which: ModelOptions,
 ) -> None:
     """Compare ways of choosing, on a file of sampled solutions.
 
     FILE is the released test set, or JSONL with one {"question": "...", "documents": ["..."], "candidates": ["..."],
-    "correct_answer": "B", "data_source": "..."} per line. Rewards in the file are used; others are computed, and an
-    interrupted run goes on where it stopped.
+    "correct_answer": "B", "data_source": "..."} per line, or what medprm score wrote. Rewards in the file are used. A
+    file without them needs --model or --url, which compute them (the same command resumes), or --no-rewards.
     """
     sizes = _numbers(n)
     check_in("evaluate", file)
-    scores = scores or file.with_name(f"{file.name}.scores.jsonl")
-    check_out("--scores", scores, file)
-    check_out("--html", html, file, scores)
-    check_out("--plot", plot, file, scores, *([html] if html else []))
+    journal = journal or file.with_name(f"{file.name}.rewards.sqlite3")
+    outputs = {"--journal": journal, "--html": html, "--plot": plot, "--per-question": per_question, "--scored": scored}
+    taken = [file]
+    for option, out in outputs.items():
+        check_out(option, out, *taken)
+        taken += [out] if out is not None else []
     if plot is not None:
         from medprm_scorer.evaluation.plots import check_plot_path
 
         check_plot_path(plot)
     from medprm_scorer.evaluation.evaluate import Plan
     from medprm_scorer.evaluation.evaluate import evaluate as run
+    from medprm_scorer.evaluation.questions import Selection
     from medprm_scorer.evaluation.table import Resampling
 
-    aggregates = AGGREGATES if aggregate == "all" else tuple(name.strip() for name in aggregate.split(","))
-    plan = Plan(sizes, aggregates, subsets, Resampling(resamples, seed=seed))
-
+    plan = Plan(
+        sizes=sizes,
+        aggregates=AGGREGATES if aggregate == "all" else tuple(name.strip() for name in aggregate.split(",")),
+        subsets=subsets,
+        how=Resampling(resamples, seed=seed),
+        rewards=not no_rewards,
+        rescore=rescore,
+        selection=Selection(tuple(source or ()), limit, candidates, documents, seed),  # type: ignore[arg-type]
+        groups=[_group(text) for text in group or ()],
+        paper=paper,
+    )
     be_quiet()
     found = run(
         file,
-        which.load,
+        which.load if which.named else None,
         plan=plan,
-        model=which.model or which.url or "the demo model, which knows no medicine",
-        journal=scores,
+        model=which.named,
+        revision=which.revision,
+        journal=journal,
+        per_question=per_question,
+        scored=scored,
     )
     if json:
         write_json(found.model_dump_json(indent=2))
@@ -83,6 +119,13 @@ def evaluate(
         from medprm_scorer.evaluation.plots import save_scaling_plot
 
         save_scaling_plot(found, plot)
+
+
+def _group(text: str) -> tuple[str, str]:
+    name, equals, pattern = (part.strip() for part in text.partition("="))
+    if not (name and equals and pattern):
+        raise InputError("--group takes NAME=GLOB, such as MMLU=mmlu_*")
+    return name, pattern
 
 
 def _numbers(text: str | None) -> list[int] | None:

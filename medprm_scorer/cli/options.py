@@ -16,13 +16,17 @@ from medprm_scorer.aggregate import AGGREGATES
 from medprm_scorer.cli.terminal import be_quiet, say
 from medprm_scorer.errors import InputError
 from medprm_scorer.selection import STRATEGIES
-from medprm_scorer.text.prompts import RELEASED_MODEL
+from medprm_scorer.text.prompts import RELEASED_MODEL, SYSTEMS
+from medprm_scorer.text.steps import SPLIT_RULES
 
 if TYPE_CHECKING:
     from medprm_scorer.scorer import MedPRM
 
 Strategy = Annotated[str, typer.Option(help=f"One of: {', '.join(STRATEGIES)}.")]
 Aggregate = Annotated[str, typer.Option(help=f"Chain reward from step rewards, one of: {', '.join(AGGREGATES)}.")]
+DEMO = "demo"
+"""As `--model`: the model inside this package, which knows no medicine."""
+
 Device = Annotated[str | None, typer.Option(help="Such as cpu or cuda:1. Default: the GPU if there is one.")]
 
 
@@ -31,7 +35,8 @@ class ModelOptions:
     """The options that name a model or a server; the first two say which, the others how."""
 
     model: Annotated[
-        str | None, typer.Option(help=f"Hub id or folder, such as {RELEASED_MODEL}. Default: the demo model.")
+        str | None,
+        typer.Option(help=f"Hub id or folder, such as {RELEASED_MODEL}; demo: the small model inside this package."),
     ] = None
     url: Annotated[
         str | None, typer.Option(help="A vLLM server instead of --model, such as http://127.0.0.1:8000.")
@@ -46,6 +51,27 @@ class ModelOptions:
     max_batch_tokens: Annotated[
         int | None, typer.Option(min=1, help="Most tokens in a pass: fewer take less memory. Default: by what is free.")
     ] = None
+    system: Annotated[
+        str | None,
+        typer.Option(help=f"System prompt, one of: {', '.join(SYSTEMS)}. Default: as the model was trained."),
+    ] = None
+    steps: Annotated[
+        str | None, typer.Option(help=f"How a text is split into steps, one of: {', '.join(SPLIT_RULES)}.")
+    ] = None
+
+    @property
+    def named(self) -> str | None:
+        """The model or server that was named."""
+        return self.model or self.url
+
+    def require(self, command: str) -> None:
+        """Refuse to go on with a model that nobody chose.
+
+        Raises:
+            InputError: Neither a model nor a server was named.
+        """
+        if self.named is None:
+            raise InputError(f"{command} needs --model {RELEASED_MODEL}, a folder, demo, or --url")
 
     def load(self) -> "MedPRM":
         """Load the model, or reach the server; the demo model if none is named.
@@ -55,11 +81,15 @@ class ModelOptions:
         """
         if self.url is None and self.tokenizer is not None:
             raise InputError("--tokenizer goes with --url")
-        local = {name: value for name, value in asdict(self).items() if name not in ("url", "tokenizer")}
+        prompt = {name: value for name in ("system", "steps") if (value := getattr(self, name)) is not None}
+        elsewhere = ("url", "tokenizer", "system", "steps")
+        local = {name: value for name, value in asdict(self).items() if name not in elsewhere}
         given = [name.replace("_", "-") for name, value in local.items() if value is not None]
         if self.url is not None and given:
             raise InputError(f"--url takes no --{given[0]}: the server has its own")
-        if self.model is None and self.url is None:
+        if self.model == DEMO:
+            local["model"] = None
+        if local["model"] is None and self.url is None:
             say(f"demo model: knows no medicine; for real questions pass --model {RELEASED_MODEL}")
         be_quiet()
         if self.url is not None:
@@ -69,8 +99,8 @@ class ModelOptions:
         from medprm_scorer.scorer import MedPRM
 
         if self.url is not None:
-            return MedPRM.from_vllm(self.url, tokenizer=self.tokenizer)
-        return MedPRM.from_pretrained(local.pop("model"), **local)
+            return MedPRM.from_vllm(self.url, tokenizer=self.tokenizer, **prompt)
+        return MedPRM.from_pretrained(local.pop("model"), **local, **prompt)
 
 
 def takes_model(command: Callable[..., Any]) -> Callable[..., Any]:

@@ -25,28 +25,32 @@ def score(
     """Rank many requests, from a file to a file.
 
     Each line of OUT is {"id": ..., "ranking": {...}}, or {"id": ..., "error": "..."} for a request that cannot be
-    ranked, in the order of IN. Stopped or killed, the same command goes on where it was; OUT.state.json says where. The
-    exit status is 0 if every request has its ranking, and 1 if some have an error, or the engine failed.
+    ranked, in the order of IN; medprm evaluate reads it. Stopped or killed, the same command resumes. The exit status
+    is 0 if every request has its ranking, and 1 if some have an error, or the engine failed.
     """
     check_settings(strategy, aggregate)
     check_in("score", requests)
     if out.exists() and not out.is_file():
         raise InputError(f"{out} is no file: score writes a file, not a folder, a pipe or a device")
-    from medprm_scorer.bulk.result_file import state_path
-
     check_out("OUT", out, requests)
-    check_out("OUT", state_path(out), requests)
+    which.require("score")
     from medprm_scorer.bulk.score_file import score_file
 
     be_quiet()
     found = score_file(
-        requests, out, which.load, strategy=strategy, aggregate=aggregate, batch=batch, in_flight=in_flight
+        requests,
+        out,
+        which.load,
+        strategy=strategy,  # type: ignore[arg-type]  # both are checked above
+        aggregate=aggregate,  # type: ignore[arg-type]
+        batch=batch,
+        in_flight=in_flight,
     )
     for problem in found.problems:
         say(problem)
     more = found.errors - found.earlier_errors - len(found.problems)
     if more:
-        say(f"{more:,} more, each told of in its line of {out}")
+        say(f"{more:,} more errors: see their lines in {out}")
     went_on = f" ({found.earlier:,} of them by earlier runs)" if found.earlier else ""
     typer.echo(f"{found.records:,} requests{went_on}: {found.records - found.errors:,} ranked, {found.errors:,} errors")
     return 1 if found.errors else 0

@@ -1,42 +1,39 @@
 """`evaluate`: from a file of sampled solutions to the paper's table.
 
-The file is read record by record, so its size does not matter. Rewards that it holds are taken; the others are computed
-and written to a journal, from which an interrupted run goes on. Of each question only numbers are kept.
+The file is read record by record, so its size does not matter. Rewards come from the file, or a model computes them
+and a journal keeps them, so that a run that was stopped can be resumed; never both. Of each question only numbers are
+kept.
 """
 
+import datetime
+import fnmatch
 import hashlib
-import json
-from collections.abc import Callable, Iterator, Sequence
+import platform
+from collections.abc import Callable, Sequence
+from contextlib import ExitStack, closing
 from dataclasses import dataclass, field
+from importlib import metadata
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 
 from medprm_scorer.aggregate import AGGREGATES, aggregate_rewards
-from medprm_scorer.errors import InputError, MedPRMError, NothingScoredError, QuestionTooLongError
-from medprm_scorer.evaluation.labelled_records import JudgedQuestion, parse_judged
-from medprm_scorer.evaluation.results import Disagreement, Evaluation
-from medprm_scorer.evaluation.subset_accuracy import (
-    Candidates,
-    Winners,
-    draw_subsets,
-    expected_accuracy,
-    official,
-    winners,
-)
+from medprm_scorer.errors import InputError, MedPRMError, check_choice
+from medprm_scorer.evaluation.choices import Candidates, Winners, authors_selection, winners
+from medprm_scorer.evaluation.exports import Export, Outcome, per_question_file, scored_file
+from medprm_scorer.evaluation.labelled_records import LabelledQuestion, StepRewards
+from medprm_scorer.evaluation.paper import AuthorsTally, paper_table
+from medprm_scorer.evaluation.questions import Question, Questions, Selection
+from medprm_scorer.evaluation.results import Disagreement, Evaluation, Provenance
+from medprm_scorer.evaluation.reward_sources import ComputedRewards, StoredRewards
+from medprm_scorer.evaluation.subset_accuracy import draw_subsets, expected_accuracy
 from medprm_scorer.evaluation.table import Resampling, Tally, average_result, columns, source_result
-from medprm_scorer.files.journal import Journal
-from medprm_scorer.files.progress import file_bar
-from medprm_scorer.files.records import read_records
+from medprm_scorer.files.records import file_digest
 from medprm_scorer.scorer import MedPRM
-from medprm_scorer.text.answers import extract_answer
-
-StepRewards = Sequence[Sequence[float] | None]
-"""Of each candidate its step rewards, or None if it could not be scored."""
+from medprm_scorer.text.answers.callers_functions import AnswerFunction
 
 DISAGREEMENTS_KEPT = 100
-_PROBLEMS_NAMED = 5
+_PACKAGES = ("medprm", "numpy", "torch", "transformers")
 
 
 @dataclass(frozen=True)
@@ -48,6 +45,12 @@ class Plan:
         aggregates: One or more of `min last mean prod geomean max min_of_three`; disagreements are by the first.
         subsets: Most subsets of n candidates per question, at least 1.
         how: Of the intervals and the paired test; its seed is that of the subsets, too.
+        rewards: Whether to use rewards; without them there are a single sample, majority vote and the oracle.
+        rescore: Whether a model may score a file that holds rewards; those are then left alone.
+        selection: Which questions, candidates and documents take part.
+        groups: Names and patterns of data sources (`("MMLU", "mmlu_*")`): sources that match are one group in the
+            tables; the first pattern that matches counts.
+        paper: Whether to make the paper's table, too.
 
     Raises:
         InputError: An option is out of range or unknown.
@@ -57,6 +60,11 @@ class Plan:
     aggregates: Sequence[str] = ("min",)
     subsets: int = 100
     how: Resampling = field(default_factory=Resampling)
+    rewards: bool = True
+    rescore: bool = False
+    selection: Selection = field(default_factory=Selection)
+    groups: Sequence[tuple[str, str]] = ()
+    paper: bool = False
 
     def __post_init__(self) -> None:
         if self.sizes is not None and (not self.sizes or any(n < 1 for n in self.sizes)):
@@ -64,16 +72,24 @@ class Plan:
         if not self.aggregates or len(set(self.aggregates)) < len(self.aggregates):
             raise InputError("give at least one aggregate, and each only once")
         for aggregate in self.aggregates:
-            if aggregate not in AGGREGATES:
-                raise InputError(f"unknown aggregate {aggregate!r}: choose one of {', '.join(AGGREGATES)}")
+            check_choice("aggregate", aggregate, AGGREGATES)
         if self.subsets < 1:
             raise InputError("subsets must be at least 1")
+
+    @property
+    def used_aggregates(self) -> tuple[str, ...]:
+        """The aggregates that figures are made for: none without rewards."""
+        return tuple(self.aggregates) if self.rewards else ()
 
     def sizes_up_to(self, total: int) -> list[int]:
         """The numbers of candidates for questions with at most `total`, ascending."""
         if self.sizes is not None:
             return sorted(set(self.sizes))
         return sorted({2**power for power in range(total.bit_length()) if 2**power <= total} | {total})
+
+    def group_of(self, source: str) -> str:
+        """The group of a data source; the source itself if it is in none."""
+        return next((name for name, pattern in self.groups if fnmatch.fnmatchcase(source, pattern)), source)
 
 
 def evaluate(
@@ -82,29 +98,38 @@ def evaluate(
     *,
     plan: Plan | None = None,
     model: str | None = None,
+    revision: str | None = None,
     journal: str | Path | None = None,
-    answer: Callable[[str], str | None] = extract_answer,
+    per_question: str | Path | None = None,
+    scored: str | Path | None = None,
+    answer: AnswerFunction | None = None,
     progress: bool | None = None,
 ) -> Evaluation:
     """Compare ways of choosing among sampled solutions, on a file of judged questions.
 
     Args:
-        path: JSON list or JSONL: records of the released test set, or requests with `correct_answer` (see
-            `medprm_scorer.evaluation.labelled_records`).
-        prm: Scores questions whose rewards are not in the file; a function is called when the first of them comes.
+        path: JSON list or JSONL: records of the released test set, requests with `correct_answer`, or what
+            `medprm score` wrote (see `medprm_scorer.evaluation.labelled_records`).
+        prm: Scores the questions of a file without rewards; a function is called when the first of them comes. None
+            takes the rewards in the file.
         plan: What to evaluate; None takes the defaults.
         model: What the scorer is called in the result.
-        journal: File that keeps computed rewards, so that an interrupted run can go on; None: keep none.
-        answer: Reads the answer from a chain's text where the file records none.
+        revision: Which revision of it was asked for, for the result.
+        journal: File that keeps computed rewards, so that a run can be resumed; None: keep none. One journal may hold
+            rewards of several models: only those of this one are read.
+        per_question: File for one row per question, `.jsonl` or `.parquet`; see `exports.Outcome.row`.
+        scored: File for the questions with their rewards, in the layout of the released test set.
+        answer: Reads the answer from a chain's text where the file records none; None takes the package's own rules.
         progress: Whether to show a progress bar on stderr; None: if it is a terminal.
 
     Returns:
         The figures by data source and in all.
 
     Raises:
-        InputError: The file or an option is wrong; rewards are missing and `prm` is None; the journal is another
-            model's.
+        InputError: The file or an option is wrong; the file holds no rewards and `prm` is None; it holds some and `prm`
+            is not None, without `plan.rescore`.
         ScoringError: The model gave NaN.
+        OutputError: The disk is full.
 
     Example:
         >>> import json, tempfile
@@ -118,198 +143,197 @@ def evaluate(
         [0.0, 1.0]
     """
     plan = plan or Plan()
-    scorer = _Scorer(prm, journal, lambda: _check_all(path, answer, progress))
-    tallies: dict[str, Tally] = {}
-    disagreements: list[Disagreement] = []
-    disagreed = repeated = 0
-    seen: set[bytes] = set()
-    try:
-        for place, question in _judged_questions(path, answer, progress):
-            tally = tallies.setdefault(question.source, Tally(question.source))
-            if question.right is None:
-                tally.open_ended += 1
-                continue
+    if prm is None and plan.selection.documents != "given":
+        raise InputError("the documents matter to a model only: name one that computes the rewards")
+    if prm is not None and not plan.rewards:
+        raise InputError("name a model, or leave rewards out, but not both")
+    if scored is not None and not plan.rewards:
+        raise InputError("a file with rewards cannot be written if rewards are left out")
+    questions = Questions(path, plan.selection, answer, progress)
+    if prm is not None:
+        held = questions.check().stored
+        if held and not plan.rescore:
+            raise InputError(
+                f"{path} holds rewards for {held:,} questions: leave the model out to use them, or have it scored "
+                "again (--rescore)"
+            )
+    run = _Run(plan, ComputedRewards(prm, journal) if prm is not None else StoredRewards())
+    with ExitStack() as stack:
+        if isinstance(run.source, ComputedRewards):
+            stack.enter_context(closing(run.source))
+        exports: list[Export] = []
+        if per_question is not None:
+            rows = stack.enter_context(per_question_file(per_question))
+            exports.append(lambda outcome: rows(outcome) if outcome.chosen else None)
+        if scored is not None:
+            exports.append(stack.enter_context(scored_file(scored)))
+        for question in questions:
+            outcome = run.take(question)
+            if outcome is not None:
+                for export in exports:
+                    export(outcome)
+    return run.result(path, model, revision)
+
+
+class _Run:
+    """One pass over the questions: figures of each are added up, the texts are let go."""
+
+    def __init__(self, plan: Plan, source: ComputedRewards | StoredRewards) -> None:
+        self.plan, self.source = plan, source
+        self._tallies: dict[str, Tally] = {}
+        self._authors: dict[str, AuthorsTally] = {}
+        self._disagreements: list[Disagreement] = []
+        self._seen: set[bytes] = set()
+        self._disagreed = self._repeated = self._failed = self._options_appended = 0
+
+    def take(self, question: Question) -> Outcome | None:
+        """Add one question's figures; None if there is nothing to be known of it."""
+        if question.labelled is None:
+            self._failed += 1
+            return None
+        labelled, plan = question.labelled, self.plan
+        name = plan.group_of(labelled.source)
+        tally = self._tallies.setdefault(name, Tally(name))
+        self._options_appended += labelled.request.options_appended
+        if labelled.right is None:
+            tally.open_ended += 1
+            stored = labelled.rewards if plan.rewards and isinstance(self.source, StoredRewards) else None
+            self._count_as_authors(tally, labelled, stored)
+            return Outcome(question.place, question.record, labelled, stored, None, None)
+        rewards = self._rewards(question.place, labelled)
+        known = hashlib.sha256(labelled.request.question.encode()).digest()[:8]
+        self._repeated += known in self._seen
+        self._seen.add(known)
+        self._count_as_authors(tally, labelled, rewards)
+        _take(tally, question.place, labelled, labelled.right, rewards, plan)
+        first = plan.aggregates[0]
+        by_first = _chain_rewards(rewards, first) if rewards is not None else [None] * len(labelled.answers)
+        chosen = winners(Candidates(labelled.answers, labelled.right, tuple(by_first)))
+        if rewards is not None and chosen.weighted_answer != chosen.majority_answer:
+            self._disagreed += 1
+            if len(self._disagreements) < DISAGREEMENTS_KEPT:
+                self._disagreements.append(_disagreement(question.place, labelled, chosen))
+        return Outcome(question.place, question.record, labelled, rewards, chosen, first)
+
+    def _rewards(self, place: int, question: LabelledQuestion) -> StepRewards | None:
+        if not self.plan.rewards:
+            return None
+        if isinstance(self.source, StoredRewards) and question.only_min and set(self.plan.aggregates) != {"min"}:
+            raise InputError("the file holds PRM_min_score alone: chain rewards can be by the aggregate min only")
+        try:
+            return self.source.rewards(question)
+        except MedPRMError as error:
+            raise type(error)(f"record {place}: {error}") from None
+
+    def _count_as_authors(self, tally: Tally, question: LabelledQuestion, rewards: StepRewards | None) -> None:
+        if question.scores is None:
+            return
+        smallest = None if rewards is None else _chain_rewards(rewards, "min")
+        chosen = authors_selection(question.raw_answers, question.scores, smallest)
+        tally.authors.add(question.scores, chosen)
+        self._authors.setdefault(question.source, AuthorsTally()).add(question.scores, chosen)
+
+    def result(self, path: str | Path, model: str | None, revision: str | None) -> Evaluation:
+        """All figures."""
+        plan, every = self.plan, list(self._tallies.values())
+        aggregates = plan.used_aggregates
+        sizes = plan.sizes_up_to(max((total for tally in every for total in tally.totals), default=1))
+        computed = self.source if isinstance(self.source, ComputedRewards) else None
+        count = computed.count if computed else 0
+        name = computed.name if computed else None
+        return Evaluation(
+            total=source_result("all", every, sizes, aggregates, plan.how),
+            sources=[source_result(tally.source, [tally], sizes, aggregates, plan.how) for tally in every],
+            average=average_result(every, sizes, aggregates, plan.how),
+            sizes=sizes,
+            aggregates=list(aggregates),
+            subsets=plan.subsets,
+            resamples=plan.how.resamples,
+            flips=plan.how.flips,
+            seed=plan.how.seed,
+            disagreements=self._disagreements,
+            disagreed=self._disagreed,
+            scored_here=count,
+            kept=computed.kept if computed else 0,
+            without_documents=computed.without_documents if computed else 0,
+            documents_left_out=computed.documents_left_out if computed else 0,
+            repeated=self._repeated,
+            model=(model or name) if count else None,
+            engine=name,
+            provenance=self._provenance(path, model or name, revision),
+            paper=paper_table(self._authors, plan.rewards) if plan.paper else None,
+            options_appended=self._options_appended,
+            failed=self._failed,
+        )
+
+    def _provenance(self, path: str | Path, model: str | None, revision: str | None) -> Provenance:
+        plan, selection = self.plan, self.plan.selection
+        computed = isinstance(self.source, ComputedRewards)
+        settings = self.source.settings if isinstance(self.source, ComputedRewards) else self.source.made_with
+        versions = {"python": platform.python_version()}
+        for package in _PACKAGES if computed else _PACKAGES[:2]:
             try:
-                rewards = question.rewards if question.rewards is not None else scorer.rewards(question)
-            except MedPRMError as error:
-                raise type(error)(f"record {place}: {error}") from None
-            known = hashlib.sha256(question.question.encode()).digest()[:8]
-            repeated += known in seen
-            seen.add(known)
-            by_first = _chain_rewards(rewards, plan.aggregates[0])
-            chosen = winners(Candidates(question.answers, question.right, tuple(by_first)))
-            _take(tally, place, question, question.right, rewards, plan)
-            tally.majority_right += chosen.majority_right
-            if chosen.weighted_answer != chosen.majority_answer:
-                disagreed += 1
-                if len(disagreements) < DISAGREEMENTS_KEPT:
-                    disagreements.append(_disagreement(place, question, chosen))
-    finally:
-        scorer.close()
-    largest = max((total for tally in tallies.values() for total in tally.totals), default=1)
-    sizes = plan.sizes_up_to(largest)
-    every = list(tallies.values())
-    return Evaluation(
-        total=source_result("all", every, sizes, plan.aggregates, plan.how),
-        sources=[source_result(tally.source, [tally], sizes, plan.aggregates, plan.how) for tally in every],
-        average=average_result(every, sizes, plan.aggregates, plan.how),
-        sizes=sizes,
-        aggregates=list(plan.aggregates),
-        subsets=plan.subsets,
-        resamples=plan.how.resamples,
-        flips=plan.how.flips,
-        seed=plan.how.seed,
-        disagreements=disagreements,
-        disagreed=disagreed,
-        scored_here=scorer.count,
-        kept=scorer.kept,
-        without_documents=scorer.bare,
-        documents_left_out=scorer.cut,
-        repeated=repeated,
-        model=(model or scorer.name) if scorer.count else None,
-        engine=scorer.name,
-    )
-
-
-def _judged_questions(
-    path: str | Path, answer: Callable[[str], str | None], progress: bool | None
-) -> Iterator[tuple[int, JudgedQuestion]]:
-    """The records, each with its place in the file, while a bar shows how much of the file is done."""
-    with file_bar(path, "evaluating", progress) as bar:
-        for record in read_records(path):
-            try:
-                question = parse_judged(record.value, answer)
-            except InputError as error:
-                raise InputError(f"{path}: record {record.place}: {error}") from None
-            yield record.place, question
-            bar.update(record.end - bar.n)
-
-
-def _check_all(path: str | Path, answer: Callable[[str], str | None], progress: bool | None) -> None:
-    """Read the whole file once before the first question is scored: a bad record must not show after hours of that.
-
-    Raises:
-        InputError: Records cannot be used; it counts them, and names the first few.
-    """
-    problems: list[str] = []
-    count = 0
-    with file_bar(path, "checking", progress) as bar:
-        for record in read_records(path):
-            try:
-                parse_judged(record.value, answer)
-            except InputError as error:
-                count += 1
-                if len(problems) < _PROBLEMS_NAMED:
-                    problems.append(f"record {record.place}: {error}")
-            bar.update(record.end - bar.n)
-    if count:
-        many = f"{count:,} records cannot be used, " if count > 1 else ""
-        raise InputError(f"{path}: {many}{'; '.join(problems)}{'; …' if count > len(problems) else ''}")
+                versions[package] = metadata.version(package)
+            except metadata.PackageNotFoundError:  # run from its sources
+                versions[package] = "unknown"
+        return Provenance(
+            file=Path(path).name,
+            sha256=file_digest(path),
+            date=datetime.datetime.now(datetime.timezone.utc).isoformat(timespec="seconds"),
+            versions=versions,
+            rewards="none" if not plan.rewards else "model" if computed else "file",
+            model=model if computed else None,
+            revision=revision,
+            settings={key: str(value) for key, value in settings.items()},
+            aggregates=list(plan.used_aggregates),
+            documents=selection.documents,
+            sources=list(selection.sources),
+            limit=selection.limit,
+            candidates=selection.candidates,
+        )
 
 
 def _take(
-    tally: Tally, place: int, question: JudgedQuestion, right: Sequence[bool], rewards: StepRewards, plan: Plan
+    tally: Tally,
+    place: int,
+    question: LabelledQuestion,
+    right: Sequence[bool],
+    rewards: StepRewards | None,
+    plan: Plan,
 ) -> None:
     total = len(right)
-    by_aggregate = {name: _chain_rewards(rewards, name) for name in plan.aggregates}
+    by_aggregate = {name: _chain_rewards(rewards, name) for name in plan.used_aggregates} if rewards is not None else {}
     rows = {}
     for n in {min(n, total) for n in plan.sizes_up_to(total)} | {total}:
         subsets = draw_subsets(total, n, plan.subsets, [plan.how.seed, place, n])
         found = expected_accuracy(question.answers, right, by_aggregate, subsets)
-        rows[n] = np.array([found[column] for column in columns(plan.aggregates)])
+        rows[n] = np.array([found[column] for column in columns(plan.used_aggregates)])
     tally.places.append(place)
     tally.totals.append(total)
     tally.rows.append(rows)
     tally.candidates += total
+    tally.unjudged += question.unjudged
     tally.unanswered += sum(answer is None for answer in question.answers)
-    tally.unscored += sum(steps is None for steps in rewards)
-    tally.without_rewards += all(steps is None for steps in rewards)
-    tally.right += official(right, _chain_rewards(rewards, "min"))
+    if rewards is not None:
+        tally.unscored += sum(steps is None for steps in rewards)
+        tally.without_rewards += all(steps is None for steps in rewards)
 
 
 def _chain_rewards(rewards: StepRewards, aggregate: str) -> list[float | None]:
     return [None if steps is None else aggregate_rewards(steps, aggregate) for steps in rewards]
 
 
-def _disagreement(place: int, question: JudgedQuestion, chosen: Winners) -> Disagreement:
+def _disagreement(place: int, question: LabelledQuestion, chosen: Winners) -> Disagreement:
     """What there is to show of a question where the two votes differ."""
     return Disagreement(
         place=place,
         id=question.id,
         source=question.source,
-        question=question.question,
+        question=question.request.question,
         answer=chosen.weighted_answer,
         right=chosen.weighted_right,
-        reward=chosen.best_reward,
+        reward=chosen.weighted_reward,
         majority_answer=chosen.majority_answer,
         majority_right=chosen.majority_right,
         counts=chosen.counts,
     )
-
-
-class _Scorer:
-    """Computes step rewards when they are first needed, and keeps them in a journal.
-
-    Before the first of them is computed, `before` is called.
-    """
-
-    def __init__(
-        self, prm: MedPRM | Callable[[], MedPRM] | None, path: str | Path | None, before: Callable[[], None]
-    ) -> None:
-        self._given, self._before = prm, before
-        self._path = path
-        self._prm: MedPRM | None = None
-        self._journal: Journal | None = None
-        self.count = self.kept = 0
-        self.cut = self.bare = 0
-
-    @property
-    def name(self) -> str | None:
-        """What computes the rewards, for people."""
-        return self._prm.engine.name if self._prm else None
-
-    def rewards(self, question: JudgedQuestion) -> StepRewards:
-        """The step rewards of a question's candidates, from the journal if they are there."""
-        prm = self._open()
-        self.count += 1
-        request = question.request
-        key = hashlib.sha256(json.dumps([request.question, request.documents, request.candidates]).encode()).hexdigest()
-        known = self._journal.get(key) if self._journal is not None else None
-        self.bare += not request.documents
-        self.kept += known is not None
-        if known is None:
-            known = _score(prm, question)
-            if self._journal is not None:
-                self._journal.add(key, known)
-        self.cut += known["documents_left_out"]
-        rewards: StepRewards = known["rewards"]
-        return rewards
-
-    def close(self) -> None:
-        """Close the journal."""
-        if self._journal is not None:
-            self._journal.close()
-
-    def _open(self) -> MedPRM:
-        if self._prm is None:
-            if self._given is None:
-                raise InputError("it holds no step rewards for some candidate: give a model to compute them")
-            self._before()
-            self._prm = self._given if isinstance(self._given, MedPRM) else self._given()
-            if self._path is not None:
-                self._journal = Journal(self._path, {"holds": "step rewards", **self._prm.settings})
-        return self._prm
-
-
-def _score(prm: MedPRM, question: JudgedQuestion) -> dict[str, Any]:
-    """What the journal keeps of a question: its candidates' step rewards, and whether all documents were read."""
-    request = question.request
-    try:
-        ranking = prm.rank(request.question, request.candidates, request.documents)
-    except (NothingScoredError, QuestionTooLongError):  # counted as unscored; the others are worth it
-        return {"rewards": [None] * len(request.candidates), "documents_left_out": False}
-    chains = sorted(ranking.chains, key=lambda chain: chain.index)
-    return {
-        "rewards": [chain.step_rewards if chain.error is None else None for chain in chains],
-        "documents_left_out": ranking.documents_used < ranking.documents_given,
-    }

@@ -1,78 +1,100 @@
-"""From a record to `JudgedQuestion`: a question whose candidates' answers are known to be right or wrong.
+"""From a record to `LabelledQuestion`: a question whose candidates' answers are known to be right or wrong.
 
-Two forms of records, told apart as in `medprm_scorer.request_parsing`:
+Three forms of records:
 
 - The released test set, with or without the fields of the authors' scorer. Per solution, `answer` (null: it gives
-  none) and `score` (1, 0, or "None" where nobody can tell) are used as recorded; `PRM_score_list` holds its rewards.
-  `PRM_min_score` and `PRM_score` follow from the list and are not read. Only where no solution has a `score` do the
-  answers decide, and only if `correct_answer` is an option letter.
+  none) and `score` (1, 0, or "None" where nobody can tell) are used as recorded; `PRM_score_list` holds its rewards. A
+  file with `PRM_min_score` alone is read as one reward per candidate. Only where no solution has a `score` do the
+  answers decide, and only if `correct_answer` is an option.
 - The package's own: a request with `correct_answer`, and optionally `data_source` and `step_rewards` (parallel to
   `candidates`: lists of numbers, null where a candidate has none). Answers are read from the candidates' texts.
+- A line that `medprm score` wrote (`ranking` or `error`): the first or second form again, with its rewards.
 
 Answers are right if `normalize_answer` maps them and the correct one to the same key, so free text must agree word for
-word: `MI` is not `myocardial infarction`. Where the answers are option letters, `(B) Aspirin` is read as `B`, and what
-is no letter is refused, since nothing could ever be right.
+word: `MI` is not `myocardial infarction`. Text that is exactly an option's (`yes` for `(A) yes`) is that option. Where
+the answers are option letters, `(B) Aspirin` is read as `B`, and what is no letter is refused, since nothing could ever
+be right.
 
-A question is open-ended, and has no `right`, if it is not known of every candidate whether it is right. Keys that are
-likely meant for others (`gold` for `correct_answer`) are refused: left alone, they would drop the question in silence.
+A question is open-ended, and has no `right`, if of no candidate it is known whether it is right. Where only some scores
+are "None", these candidates count as wrong, as for the authors. Keys that are likely meant for others (`gold` for
+`correct_answer`) are refused: left alone, they would drop the question in silence.
 """
 
 import math
 import re
-from collections.abc import Mapping
+from collections import Counter
+from collections.abc import Hashable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
 from medprm_scorer.errors import InputError
 from medprm_scorer.request_parsing import json_kind, parse_request
 from medprm_scorer.results.models import RankRequest
-from medprm_scorer.text.answers import normalize_answer, read
+from medprm_scorer.text.answers import DECLINED, normalize_answer, read
 from medprm_scorer.text.answers.callers_functions import AnswerFunction, read_with
 from medprm_scorer.text.sanitize import valid_unicode
 
+StepRewards = tuple[tuple[float, ...] | None, ...]
+"""Of each candidate its step rewards in [0, 1], or None if it could not be scored."""
+
 _MEANT = {"correct_answer": ("answer", "gold", "label", "target"), "step_rewards": ("rewards", "PRM_score_list")}
 _LEADING_LETTER = re.compile(r"\(?([a-z])[).:]")
+_OPTION = re.compile(r"^[ \t]{0,8}\(([A-Z])\) ?(\S[^\n]{0,500})$", re.MULTILINE)
 _UNKNOWN = "None"
-"""The `score` of solutions to open-ended questions in the released file: a string."""
+"""The `score` of a solution that nobody judged: a string."""
 
 
 @dataclass(frozen=True, repr=False)
-class JudgedQuestion:
+class LabelledQuestion:
     """A question, its candidates' answers, and what is known of them. The `repr` shows no text.
 
     Args:
         id: The record's own id, or None.
         source: Its `data_source`; "" if it names none.
-        question: The question, options inside.
+        gold: Its `correct_answer`, as it is; None if it has none.
         answers: Each candidate's answer; None if it gives none.
-        right: Whether each candidate's answer is right; None if that is not known of all.
-        rewards: Each candidate's step rewards in [0, 1] as stored, None for one that could not be scored; None as a
-            whole if the record does not hold them for every candidate.
-        request: What a model is to score.
+        right: Whether each candidate's answer is right; None if that is known of none.
+        unjudged: How many candidates count as wrong because their score is "None" while others have one.
+        raw_answers: The answers as recorded, to the letter; the same as `answers` where none are.
+        scores: Whether each candidate has the score 1, where there are scores; else `right`.
+        rewards: The stored step rewards; None if the record does not hold them.
+        only_min: Whether each of these is the smallest step reward alone.
+        request: What a model is to score; its `question` and `documents` are those to show.
+        made_with: What `medprm score` computed the rewards with; None for other records.
     """
 
     id: str | int | None
     source: str
-    question: str
+    gold: str | None
     answers: tuple[str | None, ...]
     right: tuple[bool, ...] | None
-    rewards: tuple[tuple[float, ...] | None, ...] | None
+    unjudged: int
+    raw_answers: tuple[Hashable, ...]
+    scores: tuple[bool, ...] | None
+    rewards: StepRewards | None
+    only_min: bool
     request: RankRequest
+    made_with: Mapping[str, Any] | None = None
 
     def __repr__(self) -> str:
         judged, scored = self.right is not None, self.rewards is not None
-        return f"JudgedQuestion({len(self.answers)} candidates, judged={judged}, scored={scored})"
+        return f"LabelledQuestion({len(self.answers)} candidates, judged={judged}, scored={scored})"
 
 
-def parse_judged(record: Mapping[str, Any], answer: AnswerFunction | None = None) -> JudgedQuestion:
+def parse_labelled(
+    record: Mapping[str, Any], answer: AnswerFunction | None = None, most: int | None = None
+) -> LabelledQuestion:
     """Check one decoded record and read what is known of its candidates.
 
     Args:
-        record: A record in one of the two forms; see the module's head.
+        record: A record in one of the forms; see the module's head. An error of `medprm score` without its request is
+            none of them: see `is_error_only`.
         answer: Reads the answer from a candidate's text, where none is recorded; None takes the package's own rules.
+            One that declines to answer gives `DECLINED`, which votes and is never right.
+        most: Read only that many candidates, from the first; None: all.
 
     Returns:
-        The question; `answers`, `right` and `rewards` are parallel to the candidates of its `request`.
+        The question; what it says of candidates is parallel to those of its `request`.
 
     Raises:
         InputError: `parse_request` refuses the record, a key that is read here has a wrong type or value, a reward is
@@ -80,42 +102,109 @@ def parse_judged(record: Mapping[str, Any], answer: AnswerFunction | None = None
 
     Example:
         >>> record = {"question": "Which?", "candidates": ["The answer is (A)", "The answer is (B)"]}
-        >>> judged = parse_judged(record | {"correct_answer": "b.", "step_rewards": [[0.2], None]})
-        >>> judged.answers, judged.right, judged.rewards
+        >>> labelled = parse_labelled(record | {"correct_answer": "b.", "step_rewards": [[0.2], None]})
+        >>> labelled.answers, labelled.right, labelled.rewards
         (('A', 'B'), (False, True), ((0.2,), None))
-        >>> judged
-        JudgedQuestion(2 candidates, judged=True, scored=True)
+        >>> labelled
+        LabelledQuestion(2 candidates, judged=True, scored=True)
     """
+    made_with = None
+    if isinstance(record, Mapping) and ("ranking" in record or "error" in record):
+        made_with, record = _run(record), plain_record(record)
+    record = _first(record, most) if isinstance(record, Mapping) else record
     request = parse_request(record)
+    count, unjudged, only_min = len(request.candidates), 0, False
+    has_scores = "candidates" not in record and any("score" in solution for solution in record["solutions"])
+    gold = record.get("correct_answer")
+    if has_scores and not isinstance(gold, str):  # beside scores it decides nothing, and may be anything
+        gold = None
+    gold = _recorded_answer(gold, "correct_answer")
     answers: list[str | None]
+    scores: tuple[bool, ...] | None = None
     if "candidates" in record:
         _refuse_near_misses(record)
-        answers = [_read_answer(answer, request, index) for index in range(len(request.candidates))]
-        right = _compared(answers, _correct_answer(record))
-        rewards = _own_rewards(record, len(answers))
+        answers = [_read_answer(answer, request, index) for index in range(count)]
+        raw: list[Any] = list(answers)
+        right = _compared(answers, gold, request.question)
+        rewards = _own_rewards(record, count)
     else:
         solutions = record["solutions"]
-        answers = [
-            _recorded_answer(solution["answer"], f"solutions[{index}].answer")
-            if "answer" in solution
-            else _read_answer(answer, request, index)
-            for index, solution in enumerate(solutions)
-        ]
-        if any("score" in solution for solution in solutions):
-            right = _scores(solutions)
+        answers, raw = [], []
+        for index, solution in enumerate(solutions):
+            recorded = "answer" in solution
+            key = f"solutions[{index}].answer"
+            answers.append(
+                _recorded_answer(solution["answer"], key) if recorded else _read_answer(answer, request, index)
+            )
+            raw.append(solution["answer"] if recorded else answers[-1])
+        if has_scores:
+            given = _scores(solutions)
+            scores = tuple(score is True for score in given)
+            known = any(score is not None for score in given)
+            right, unjudged = (scores, given.count(None)) if known else (None, 0)
         else:
-            correct = _correct_answer(record)
-            right = _compared(answers, correct if _is_letter(correct) else None)
-        rewards = _stored_rewards(solutions)
-    return JudgedQuestion(
+            options = _options(request.question)
+            correct = None if gold is None else options.get(normalize_answer(gold), normalize_answer(gold))
+            right = _compared(answers, gold if _is_letter(correct) else None, request.question)
+        rewards, only_min = _stored_rewards(solutions)
+    return LabelledQuestion(
         id=request.id,
         source=_source(record),
-        question=request.question,
+        gold=gold,
         answers=tuple(answers),
         right=right,
+        unjudged=unjudged,
+        raw_answers=tuple(raw),
+        scores=right if scores is None else scores,
         rewards=rewards,
+        only_min=only_min,
         request=request,
+        made_with=made_with,
     )
+
+
+def is_error_only(record: Mapping[str, Any]) -> bool:
+    """Whether this is a line of `medprm score` for a request that could not even be read: there is nothing to judge."""
+    return "error" in record and "ranking" not in record and "request" not in record and "question" not in record
+
+
+def plain_record(line: Mapping[str, Any]) -> dict[str, Any]:
+    """The record that a line of `medprm score` was made from, as far as the line holds it, with the line's rewards.
+
+    Raises:
+        InputError: It is no such line, or was changed.
+    """
+    try:
+        kept = {key: line[key] for key in ("data_source", "correct_answer") if key in line}
+        if "ranking" in line:
+            chains = sorted(line["ranking"]["chains"], key=lambda chain: int(chain["index"]))
+            question, texts = line["ranking"]["question"], [chain["text"] for chain in chains]
+            rewards = [None if chain["error"] else [step["reward"] for step in chain["steps"]] for chain in chains]
+        else:
+            question, texts = line["request"]["question"], line["request"]["candidates"]
+            rewards = [None] * len(texts)
+        if "solutions" not in line:
+            return {"id": line["id"], "question": question, "candidates": texts, "step_rewards": rewards, **kept}
+        solutions = [
+            {"solution": text, **solution, "PRM_score_list": steps}
+            for text, solution, steps in zip(texts, line["solutions"], rewards, strict=True)
+        ]
+        return {"question_id": line["id"], "question": question, "solutions": solutions, **kept}
+    except (KeyError, TypeError, ValueError):
+        raise InputError("ranking: not as medprm score writes it") from None
+
+
+def _run(line: Mapping[str, Any]) -> Mapping[str, Any] | None:
+    run = line.get("run")
+    return run if isinstance(run, Mapping) else None
+
+
+def _first(record: Mapping[str, Any], most: int | None) -> Mapping[str, Any]:
+    """The record with only its first candidates."""
+    if most is None:
+        return record
+    keys = ("candidates", "step_rewards") if "candidates" in record else ("solutions",)
+    return {**record, **{key: record[key][:most] for key in keys if isinstance(record.get(key), list | tuple)}}
 
 
 def _refuse_near_misses(record: Mapping[str, Any]) -> None:
@@ -137,9 +226,10 @@ def _source(record: Mapping[str, Any]) -> str:
 def _read_answer(answer: AnswerFunction | None, request: RankRequest, index: int) -> str | None:
     candidate = request.candidates[index]
     text = candidate if isinstance(candidate, str) else "\n".join(candidate)
-    if answer is not None:
-        return read_with(answer, text, request.question, index).answer
-    return read(text, request.question).answer if text.strip() else None
+    if not text.strip():
+        return None
+    found = read(text, request.question) if answer is None else read_with(answer, text, request.question, index)
+    return DECLINED if found.declined else found.answer
 
 
 def _recorded_answer(value: object, key: str) -> str | None:
@@ -155,29 +245,36 @@ def _recorded_answer(value: object, key: str) -> str | None:
     raise InputError(f"{key}: expected a string or null, found {json_kind(value)}")
 
 
-def _correct_answer(record: Mapping[str, Any]) -> str | None:
-    """The key of the correct answer, or None."""
-    correct = _recorded_answer(record.get("correct_answer"), "correct_answer")
-    return None if correct is None else normalize_answer(correct)
-
-
 def _is_letter(key: str | None) -> bool:
     return key is not None and len(key) == 1 and "a" <= key <= "z"
 
 
-def _compared(answers: list[str | None], correct: str | None) -> tuple[bool, ...] | None:
-    if correct is None:
+def _options(question: str) -> dict[str, str]:
+    """From the text of each option in the question to its letter; not where two are alike, or one is a letter."""
+    found = [(normalize_answer(text), letter.lower()) for letter, text in _OPTION.findall(question)]
+    times = Counter(text for text, _ in found)
+    return {text: letter for text, letter in found if times[text] == 1 and not _is_letter(text)}
+
+
+def _compared(answers: Sequence[str | None], gold: str | None, question: str) -> tuple[bool, ...] | None:
+    if gold is None:
         return None
-    given = [normalize_answer(answer) for answer in answers if answer is not None]
-    if given and all(map(_is_letter, given)) and not _is_letter(correct):
-        letter = _LEADING_LETTER.match(correct)
+    options = _options(question)
+    correct, *given = (
+        None if text is None else options.get(normalize_answer(text), normalize_answer(text))
+        for text in (gold, *answers)
+    )
+    voting = [key for key in given if key is not None]
+    if voting and all(map(_is_letter, voting)) and not _is_letter(correct):
+        letter = _LEADING_LETTER.match(correct or "")
         if letter is None:
             raise InputError("correct_answer: expected an option letter, since the candidates answer with letters")
         correct = letter[1]
-    return tuple(answer is not None and normalize_answer(answer) == correct for answer in answers)
+    return tuple(key is not None and key == correct for key in given)
 
 
-def _scores(solutions: list[dict[str, Any]]) -> tuple[bool, ...] | None:
+def _scores(solutions: Sequence[Mapping[str, Any]]) -> list[bool | None]:
+    """Whether each solution is right; None where nobody can tell."""
     right: list[bool | None] = []
     for index, solution in enumerate(solutions):
         if "score" not in solution:
@@ -188,12 +285,11 @@ def _scores(solutions: list[dict[str, Any]]) -> tuple[bool, ...] | None:
         elif isinstance(score, int | float) and score in (0, 1):
             right.append(bool(score))
         else:
-            raise InputError(f'solutions[{index}].score: expected 1, 0, or "None" for open-ended questions')
-    known = tuple(score for score in right if score is not None)
-    return known if len(known) == len(right) else None
+            raise InputError(f'solutions[{index}].score: expected 1, 0, or "None" where nobody can tell')
+    return right
 
 
-def _own_rewards(record: Mapping[str, Any], count: int) -> tuple[tuple[float, ...] | None, ...] | None:
+def _own_rewards(record: Mapping[str, Any], count: int) -> StepRewards | None:
     stored = record.get("step_rewards")
     if stored is None:
         return None
@@ -204,19 +300,27 @@ def _own_rewards(record: Mapping[str, Any], count: int) -> tuple[tuple[float, ..
     return tuple(_rewards(value, f"step_rewards[{index}]") for index, value in enumerate(stored))
 
 
-def _stored_rewards(solutions: list[dict[str, Any]]) -> tuple[tuple[float, ...] | None, ...] | None:
-    """The stored rewards; None without any. Some alone would have to be thrown away or mixed with another model's."""
-    missing = [index for index, solution in enumerate(solutions) if "PRM_score_list" not in solution]
-    if len(missing) == len(solutions):
-        return None
-    if missing:
-        raise InputError(
-            f"solutions[{missing[0]}].PRM_score_list: missing, while other solutions have one; score all or none"
-        )
-    return tuple(
-        _rewards(solution["PRM_score_list"], f"solutions[{index}].PRM_score_list")
-        for index, solution in enumerate(solutions)
-    )
+def _stored_rewards(solutions: Sequence[Mapping[str, Any]]) -> tuple[StepRewards | None, bool]:
+    """The stored rewards, and whether each is a smallest one alone; None without any.
+
+    Some alone would have to be thrown away, or be mixed with another model's.
+    """
+    for key in ("PRM_score_list", "PRM_min_score"):
+        missing = [index for index, solution in enumerate(solutions) if key not in solution]
+        if not missing:
+            only_min = key == "PRM_min_score"
+            return tuple(
+                _rewards(_as_list(solution[key]) if only_min else solution[key], f"solutions[{index}].{key}")
+                for index, solution in enumerate(solutions)
+            ), only_min
+        if len(missing) < len(solutions):
+            raise InputError(f"solutions[{missing[0]}].{key}: missing, while other solutions have one")
+    return None, False
+
+
+def _as_list(minimum: object) -> list[object]:
+    """A smallest reward as the rewards of one step; of no step, as the authors write it, -Infinity."""
+    return [] if minimum is None or minimum == -math.inf else [minimum]
 
 
 def _rewards(value: object, key: str) -> tuple[float, ...] | None:

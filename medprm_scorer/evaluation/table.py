@@ -7,6 +7,7 @@ import numpy as np
 
 from medprm_scorer.errors import InputError
 from medprm_scorer.evaluation.bootstrap import bootstrap_group_means, bootstrap_means, sign_flip_p_values
+from medprm_scorer.evaluation.paper import AuthorsTally
 from medprm_scorer.evaluation.results import CHOICES, REWARD_CHOICES, Cell, Interval, Official, SourceResult
 
 Column = tuple[str, str | None]
@@ -33,9 +34,10 @@ class Tally:
     candidates: int = 0
     unanswered: int = 0
     unscored: int = 0
+    unjudged: int = 0
     without_rewards: int = 0
-    right: int = 0
-    majority_right: int = 0
+    authors: AuthorsTally = field(default_factory=AuthorsTally)
+    """Counts by the authors' own selection."""
     places: list[int] = field(default_factory=list)
     """Place of each judged question in the file."""
     totals: list[int] = field(default_factory=list)
@@ -85,13 +87,13 @@ def source_result(
         p_values = sign_flip_p_values(gains.reshape(len(gains), -1), how.flips, how.seed)
         means = (values.mean(0), gains.mean(0))
         cells = _cells(sizes, aggregates, means, (low, high, gain_low, gain_high, p_values))
-    return _with_counts(name, tallies, sizes, cells)
+    return _with_counts(name, tallies, sizes, cells, bool(aggregates))
 
 
 def average_result(
     tallies: Sequence[Tally], sizes: Sequence[int], aggregates: Sequence[str], how: Resampling
 ) -> SourceResult | None:
-    """The mean of the sources' figures, each source with the same weight; None with fewer than two judged sources."""
+    """The macro average: the sources' figures with the same weight each; None with fewer than two judged sources."""
     judged = [tally.values(sizes) for tally in tallies if tally.rows]
     if len(judged) < 2:
         return None
@@ -104,7 +106,7 @@ def average_result(
     p_values = sign_flip_p_values(weighted.reshape(total, -1), how.flips, how.seed)
     means = (np.mean([v.mean(0) for v in judged], 0), np.mean([g.mean(0) for g in gains], 0))
     cells = _cells(sizes, aggregates, means, (low, high, gain_low, gain_high, p_values))
-    return _with_counts("mean of sources", tallies, sizes, cells)
+    return _with_counts("macro average", tallies, sizes, cells, bool(aggregates))
 
 
 def _gains(values: np.ndarray, aggregates: Sequence[str]) -> np.ndarray:
@@ -141,7 +143,9 @@ def _cells(
     return cells
 
 
-def _with_counts(name: str, tallies: Sequence[Tally], sizes: Sequence[int], cells: list[Cell]) -> SourceResult:
+def _with_counts(
+    name: str, tallies: Sequence[Tally], sizes: Sequence[int], cells: list[Cell], with_rewards: bool
+) -> SourceResult:
     totals = [total for tally in tallies for total in tally.totals]
     fewer: Mapping[int, int] = {n: sum(total < n for total in totals) for n in sizes}
     return SourceResult(
@@ -155,7 +159,9 @@ def _with_counts(name: str, tallies: Sequence[Tally], sizes: Sequence[int], cell
         fewer={n: count for n, count in fewer.items() if count},
         cells=cells,
         official=Official(
-            right=sum(tally.right for tally in tallies),
-            majority_right=sum(tally.majority_right for tally in tallies),
+            right=sum(tally.authors.best for tally in tallies) if with_rewards else None,
+            majority_right=sum(tally.authors.majority for tally in tallies),
+            questions=sum(tally.authors.questions for tally in tallies),
         ),
+        unjudged=sum(tally.unjudged for tally in tallies),
     )

@@ -1,8 +1,8 @@
 """Read a file of many records one by one, in memory that does not grow with the file.
 
-The file is one JSON list of objects (as the released test set, about 2 GB), or objects one after another: one per line
-(JSONL), or pretty-printed over several. Either may be gzipped. Text is decoded as it is needed: an object that does not
-end in what has been read is tried again with more, so at most one record and one chunk are held.
+The file is one JSON list of objects (as the released test set, about 2 GB), or objects one after another, most often
+one per line (JSONL). Either may be gzipped. Text is decoded as it is needed: an object that does not end in what has
+been read is tried again with twice as much, so at most one record and as much again is held.
 
 All of this is the standard library's decoder, and for a reason: files that the authors' scorer wrote hold `-Infinity`
 (the minimum over no steps), which strict streaming parsers refuse. Such numbers are passed on; who uses one checks it.
@@ -10,6 +10,7 @@ All of this is the standard library's decoder, and for a reason: files that the 
 
 import codecs
 import gzip
+import hashlib
 import io
 import json
 import re
@@ -25,9 +26,8 @@ from medprm_scorer.errors import InputError
 _CHUNK = 1 << 20  # bytes per read
 LONGEST = 1 << 26
 """Most characters of one record, about 170 times those of the test set's: bounds what bad quotes can cost."""
-_MARGIN = 32  # characters; a number or a literal that the chunk cut off fails no further from its end than this
+_SCALAR = 512  # characters that are read before a number or a literal is decoded, so that none is cut off
 _BLANKS = re.compile(r"[ \t\r\n]*")
-_OPEN_STRING = re.compile(r'"(?![^"\\]*(?:\\.[^"\\]*)*")', re.DOTALL)  # its closing quote is not in the buffer
 _DECODER = json.JSONDecoder()
 
 
@@ -107,6 +107,22 @@ def file_size(path: str | Path) -> int:
         return Path(path).stat().st_size
     except (OSError, ValueError) as error:
         raise InputError(f"cannot read {path}: {getattr(error, 'strerror', None) or type(error).__name__}") from None
+
+
+def file_digest(path: str | Path) -> str:
+    """SHA-256 of a file, in hexadecimal.
+
+    Raises:
+        InputError: The file cannot be read.
+    """
+    digest = hashlib.sha256()
+    try:
+        with Path(path).open("rb", buffering=0) as file:
+            while chunk := file.read(_CHUNK):
+                digest.update(chunk)
+    except OSError as error:
+        raise InputError(f"cannot read {path}: {error.strerror or type(error).__name__}") from None
+    return digest.hexdigest()
 
 
 class _Text:
@@ -195,14 +211,11 @@ def _value(text: _Text, anything: bool) -> Any:
         raise _cut_short(text)
     if mark != "{" and not anything:
         raise InputError(f"record {text.place} (line {text.line()}) is not a JSON object")
+    while mark not in '{["' and len(text.buffer) - text.at < _SCALAR and text.more():
+        pass
     while True:
         try:
             value, end = _DECODER.raw_decode(text.buffer, text.at)
-            if mark not in '{["' and len(text.buffer) - end < _MARGIN:
-                length = end - text.at
-                if text.more():
-                    continue  # a number may go on in what had not been read
-                end = text.at + length  # the buffer now begins where the value does
         except json.JSONDecodeError as error:
             failed = error.pos
         except RecursionError:
@@ -212,12 +225,12 @@ def _value(text: _Text, anything: bool) -> Any:
         else:
             text.place, text.at = text.place + 1, end
             return value
-        line = text.line(failed)
-        # Text that merely stops short fails near its end, or at the quote of the string that it stops in
-        if failed < len(text.buffer) - _MARGIN and not _OPEN_STRING.match(text.buffer, failed):
-            raise InputError(f"record {text.place} is not valid JSON at line {line}")
+        line = text.line(failed)  # where the text stops short, or where it is wrong: with more of it, that shows
         if len(text.buffer) - text.at > LONGEST:
-            raise InputError(f"record {text.place} (line {text.line()}) is too long, or a quote in it is not closed")
+            raise InputError(
+                f"record {text.place} (line {text.line()}) is too long, or a quote in it is not closed, or it is not "
+                f"valid JSON at line {line}"
+            )
         if not text.more():
             raise InputError(f"record {text.place} is not valid JSON at line {line}, or the file was cut short there")
 

@@ -38,6 +38,21 @@ class _Result(BaseModel):
         yield self._summary()
 
 
+class TaggedSolution(_Result):
+    """The texts of a candidate that already carry step tags, as the released test set stores them.
+
+    Args:
+        steps: `prm_processed_solution`: scored to the letter in place of the candidate; None if there is none.
+        outcome: `orm_processed_solution`: the same in outcome mode.
+    """
+
+    steps: Text | None = None
+    outcome: Text | None = None
+
+    def _summary(self) -> str:
+        return f"steps={self.steps is not None}, outcome={self.outcome is not None}"
+
+
 class RankRequest(_Result):
     """One question with the answers to choose from.
 
@@ -49,6 +64,8 @@ class RankRequest(_Result):
         options: The answers to choose from, by letter, or in order from A; None reads them from the question.
         answers: Each candidate's answer where it is known, else None to read it from the text; None reads all.
         truncated: Places of the candidates that were cut off before their end, from 0.
+        tagged: Texts with step tags, one entry for each candidate; empty if no candidate has any.
+        options_appended: Whether the question's options stood beside it and were appended.
 
     Example:
         >>> RankRequest(question="…", candidates=["Step 1: … The answer is (A)"])
@@ -62,6 +79,8 @@ class RankRequest(_Result):
     options: dict[str, Text] | list[Text] | None = None
     answers: list[Text | None] | None = None
     truncated: list[int] = Field(default_factory=list)
+    tagged: list[TaggedSolution] = Field(default_factory=list)
+    options_appended: bool = False
 
     def _summary(self) -> str:
         return f"{len(self.candidates)} candidates, {len(self.documents)} documents"

@@ -7,8 +7,9 @@ here are model input and stand to the letter as in the authors' training and sco
 
 from collections.abc import Iterable, Mapping, Sequence
 from types import MappingProxyType
+from typing import Literal, get_args
 
-from medprm_scorer.errors import InputError
+from medprm_scorer.errors import InputError, check_choice
 
 RELEASED_MODEL = "dmis-lab/llama-3.1-medprm-reward-v1.0"
 """Hub id of the model that was trained on these prompts."""
@@ -49,14 +50,25 @@ SYSTEM_PROMPTS: Mapping[str, str] = MappingProxyType(
         ),
     }
 )
-"""The system prompts by name. The trailing space of the first two is the authors'; Llama's chat template trims it."""
+"""The system prompts by name; the released model was trained on the first.
+
+The trailing space of the first two is the authors'; Llama's chat template trims it.
+"""
+
+System = Literal["rag", "auto", "no_documents", "outcome", "card"]
+"""Which system prompt the reward model reads."""
+
+SYSTEMS: tuple[str, ...] = get_args(System)
+"""The names that `system_prompt` takes; the first is the default."""
 
 
 def system_prompt(mode: str, has_documents: bool) -> str:
     """The system prompt for a request.
 
     Args:
-        mode: `auto` (as trained: `rag` with documents, `no_documents` without) or a name in `SYSTEM_PROMPTS`.
+        mode: A name in `SYSTEM_PROMPTS`, or `auto` (`rag` with documents, `no_documents` without). The released model
+            was trained on `rag` throughout, also where a question had no documents (the authors' training script sets
+            `use_rag="yes"`); a model trained on both, as the demo model, takes `auto`.
         has_documents: Whether the prompt will hold at least one document, after the budget.
 
     Returns:
@@ -71,8 +83,7 @@ def system_prompt(mode: str, has_documents: bool) -> str:
     """
     if mode == "auto":
         mode = "rag" if has_documents else "no_documents"
-    if not isinstance(mode, str) or mode not in SYSTEM_PROMPTS:
-        raise InputError(f"unknown system prompt {mode!r}: choose one of {', '.join(['auto', *SYSTEM_PROMPTS])}")
+    check_choice("system prompt", mode, SYSTEMS)
     return SYSTEM_PROMPTS[mode]
 
 

@@ -1,15 +1,18 @@
-"""The file of results and its note: cut, changed, damaged or another's."""
+"""The file of results: cut, changed or another's."""
 
 import json
 from pathlib import Path
 
 import pytest
 
-from medprm_scorer.bulk.result_file import Done, ResultFile, state_path
+from medprm_scorer.bulk import result_file
+from medprm_scorer.bulk.result_file import ResultFile, result_line
 from medprm_scorer.errors import InputError, OutputError
-from medprm_scorer.files import append_only
 
-LINES = [json.dumps({"id": number, "error": "x" * 50 * number}).encode() + b"\n" for number in range(6)]
+LINES = [
+    result_line(f'q"{number}', {"record": f"{number:016x}", "model": "{m}"}, {"error": "x" * 50 * number}, {})
+    for number in range(6)
+]
 
 
 @pytest.fixture
@@ -19,15 +22,22 @@ def path(tmp_path) -> Path:
 
 def written(path: Path, lines=LINES) -> None:
     with ResultFile(path) as file:
-        file.agree({"strategy": "s", "model": "m"})
-        for number, line in enumerate(lines):
-            file.add([line], file.done.after(bytes([number]), error=True))
+        file.resume()
+        for line in lines:
+            file.add([line], errors=1)
+
+
+def read(file: ResultFile) -> list[str]:
+    found = []
+    while (run := file.next()) is not None:
+        found.append(run["record"])
+    return found
 
 
 def refusal(path: Path) -> str:
     before = path.read_bytes()
-    with pytest.raises(InputError) as caught:
-        ResultFile(path)
+    with ResultFile(path) as file, pytest.raises(InputError) as caught:
+        read(file)
     assert path.read_bytes() == before
     return str(caught.value)
 
@@ -35,137 +45,131 @@ def refusal(path: Path) -> str:
 def test_it_goes_on_where_it_was(path):
     written(path, LINES[:2])
     with ResultFile(path) as file:
-        assert file.done.records == file.done.errors == 2
-        file.agree({"model": "m", "strategy": "s"})
-        done = file.done
-        for number in range(2, 6):
-            done = done.after(bytes([number]), error=True)
-        file.add(LINES[2:], done)
-    whole = path.with_name("whole.jsonl")
-    written(whole)
-    assert path.read_bytes() == whole.read_bytes() == b"".join(LINES)
-    assert state_path(path).read_text() == state_path(whole).read_text()
+        assert read(file) == [f"{number:016x}" for number in range(2)]
+        file.keep()
+        file.resume()
+        assert (file.records, file.errors) == (2, 2)
+        file.add(LINES[2:], errors=4)
+        assert (file.records, file.errors) == (6, 6)
+    assert path.read_bytes() == b"".join(LINES)
 
 
-def test_the_digest_depends_on_every_record_and_their_order():
-    chains = {Done().after(a).after(b).digest for a, b in ((b"1", b"2"), (b"2", b"1"), (b"1", b"1"), (b"12", b""))}
-    assert len(chains) == 4
+def test_lines_that_do_not_stay_are_cut_off(path):
+    written(path)
+    with ResultFile(path) as file:
+        file.next()
+        file.next()
+        file.keep()
+        file.next()
+        file.resume()
+        assert (file.records, file.errors) == (2, 2)
+    assert path.read_bytes() == b"".join(LINES[:2])
 
 
-@pytest.mark.parametrize("rest", [b"", b"{", LINES[0], LINES[0] + b'{"id": 7, "rank', b"\0" * 300])
-def test_what_an_interrupted_run_left_behind_the_note_is_cut_off(path, rest):
+@pytest.mark.parametrize("rest", [b"", b"{", b'{"id": 7, "run', LINES[3][:-1], b"\0" * 300])
+def test_half_a_line_and_zeros_at_the_end_are_cut_off(path, rest):
     written(path)
     with path.open("ab") as file:
         file.write(rest)
     with ResultFile(path) as file:
-        assert file.done.records == 6
+        assert len(read(file)) == 6
+        file.keep()
+        file.resume()
     assert path.read_bytes() == b"".join(LINES)
 
 
-def test_killed_before_the_first_note_it_starts_again(path):
-    with ResultFile(path) as file:
-        file.agree({"model": "m"})
-    path.write_bytes(LINES[0] + LINES[1][:5])
-    with ResultFile(path) as file:
-        assert file.done == Done()
-    assert path.read_bytes() == b""
+def test_cut_anywhere_every_whole_line_stays(path):
+    content = b"".join(LINES[:3])
+    for cut in range(len(content) + 1):
+        path.write_bytes(content[:cut])
+        with ResultFile(path) as file:
+            read(file)
+            file.keep()
+            file.resume()
+            assert file.records == content[:cut].count(b"\n")
+            file.add([LINES[5]], errors=1)
+        whole = b"".join(content[:cut].splitlines(keepends=True)[: content[:cut].count(b"\n")])
+        assert path.read_bytes() == whole + LINES[5]
 
 
 @pytest.mark.parametrize(
-    "change",
+    "rest",
     [
-        lambda content: content[:-1],
-        lambda content: content[: len(content) // 2],
-        lambda content: content[:-5] + b"y" + content[-4:],
-        lambda content: content + b"my own line\n",
-        lambda content: b"x" * len(content),
+        b"my own line\n",
+        b"my own line",
+        b"{}\n",
+        b'{"id": 1}\n',
+        b'{"id": 1, "ranking": {}}\n',
+        b"\0\0\n",
+        b"\xff\n",
+        b'{"id": 1, "run": [], "error": ""}\n',
+        b'{"id": ' + b"[" * 99999 + b"\n",
+        b"\n",
+        b'{"id": 1, "run": {}, "x": 1}\n',
     ],
 )
-def test_a_file_that_was_changed_is_left_alone(path, change):
+def test_a_file_that_was_changed_is_left_alone(path, rest):
     written(path)
-    path.write_bytes(change(path.read_bytes()))
-    assert "has been changed since" in refusal(path)
-
-
-def test_one_without_a_note_is_left_alone(path):
-    path.write_bytes(b"".join(LINES))
+    with path.open("ab") as file:
+        file.write(rest)
+    assert "has been changed after line 6" in refusal(path)
+    path.write_bytes(rest + LINES[0])
     assert "has not written" in refusal(path)
 
 
-@pytest.mark.parametrize("key", [None, "medprm_score", "done", "end", "tail", "settings"])
-def test_a_note_with_a_damaged_value(path, key):
-    written(path)
-    note = state_path(path)
-    good = json.loads(note.read_text())
-    for value in (None, -1, "x", [], {}, {"records": "1", "errors": 0, "digest": ""}, 1e400):
-        if key == "settings" and isinstance(value, dict):
-            continue  # any names and values may be settings
-        note.write_text(json.dumps(value if key is None else good | {key: value}))
-        message = refusal(path)
-        assert "is damaged: delete it" in message or "has been changed" in message
-
-
-def test_a_note_that_is_no_json(path):
-    written(path)
-    note = state_path(path)
-    for content in (b"", note.read_bytes()[:20], b"\xff", b"[" * 99999):
-        note.write_bytes(content)
-        assert "is damaged" in refusal(path)
-
-
-def test_emptied_or_deleted_it_starts_again(path):
-    written(path)
-    path.write_bytes(b"")
-    with ResultFile(path) as file:
-        assert file.done == Done()
-        file.agree({"strategy": "another"})
-    written(other := path.with_name("other.jsonl"))
-    other.unlink()
-    with ResultFile(other) as file:
-        assert file.done == Done()
-
-
-def test_other_settings(path):
-    written(path)
-    with ResultFile(path) as file:
-        file.agree({"model": "m"})
-        with pytest.raises(InputError, match=r"another model \(m, not n\)"):
-            file.agree({"strategy": "s", "model": "n"})
-
-
 def test_one_at_a_time(path):
+    with ResultFile(path), pytest.raises(InputError, match="in use by another process"):
+        ResultFile(path)
+    ResultFile(path).close()
+
+
+def test_the_disk_is_waited_for_once_a_second_and_at_the_end(path, monkeypatch):
+    clock, synced = [100.0], []
+    monkeypatch.setattr(result_file.time, "monotonic", lambda: clock[0])
+    monkeypatch.setattr(result_file.os, "fsync", lambda number: synced.append(clock[0]))
     with ResultFile(path) as file:
-        file.agree({"model": "m"})
-        with pytest.raises(InputError, match="in use by another process"):
-            ResultFile(path)
+        for tick in range(40):
+            clock[0] = 100 + tick / 10
+            file.add([LINES[1]], errors=1)
+    assert synced == pytest.approx([101, 102, 103, 103.9])
 
 
-def test_the_note_never_counts_what_the_disk_may_not_have(path, monkeypatch):
-    events = []
-    clock = [100.0]
-    monkeypatch.setattr(append_only.time, "monotonic", lambda: clock[0])
-    fsync, replace = append_only.os.fsync, Path.replace
-    monkeypatch.setattr(append_only.os, "fsync", lambda number: (events.append("sync"), fsync(number)))
-    monkeypatch.setattr(Path, "replace", lambda *paths: (events.append("note"), replace(*paths)))
-    with ResultFile(path) as file:
-        file.agree({"model": "m"})
-        events.clear()
-        for number in range(4):
-            clock[0] += 0.6
-            file.add([LINES[number]], file.done.after(b"x"))
-    assert events == ["sync", "sync", "note"] * 2  # the results, the new note, then the note in its place
+@pytest.mark.parametrize("error", [OSError(28, "No space left on device"), KeyboardInterrupt()])
+def test_a_write_that_fails_half_way_leaves_no_half_line(path, error):
+    class Full:
+        """The file, on a disk that takes 10 bytes more."""
 
+        def __init__(self, file):
+            self.file, self.room = file, 10
 
-def test_a_folder_that_can_no_longer_be_written(path, monkeypatch):
-    def full(*_):
-        raise OSError(28, "No space left on device")
+        def __getattr__(self, name):
+            return getattr(self.file, name)
+
+        def write(self, data):
+            if not self.room:
+                raise error
+            self.room, taken = 0, self.file.write(bytes(data)[: self.room])
+            return taken
 
     file = ResultFile(path)
-    file.agree({"model": "m"})
-    file.add([LINES[0]], file.done.after(b"x"))
-    monkeypatch.setattr(Path, "replace", full)
-    with pytest.raises(OutputError, match=r"state\.json: No space left on device; once that is mended"):
-        file.close()
-    monkeypatch.undo()
-    with ResultFile(path) as file:
-        assert file.done == Done()
+    file.add([LINES[0]], errors=1)
+    whole, file._file = file._file, Full(file._file)
+    with pytest.raises(OutputError if isinstance(error, OSError) else KeyboardInterrupt) as caught:
+        file.add([LINES[1]], errors=1)
+    assert isinstance(error, KeyboardInterrupt) or "No space left" in str(caught.value)
+    assert path.read_bytes() == LINES[0]
+    file._file = whole
+    file.add([LINES[2]], errors=1)
+    file.close()
+    file.close()
+    assert path.read_bytes() == LINES[0] + LINES[2]
+    with pytest.raises(OutputError):
+        file.add([LINES[2]], errors=1)
+
+
+def test_a_line_holds_nothing_that_steers_a_terminal():
+    line = result_line("\x1b[31m\u2028", {"record": "0f"}, {"error": "\x9b2J"}, {})
+    assert line.isascii()
+    assert line.count(b"\n") == 1
+    assert b"\x1b" not in line
+    assert json.loads(line)["id"] == "\x1b[31m\u2028"

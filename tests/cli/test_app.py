@@ -13,7 +13,8 @@ import pytest
 
 from medprm_scorer.aggregate import AGGREGATES
 from medprm_scorer.cli import app as cli
-from medprm_scorer.errors import InputError, ModelError, ScoringError
+from medprm_scorer.errors import InputError, MedPRMError, ModelError, ScoringError
+from medprm_scorer.request_parsing import parse_request
 from medprm_scorer.results.models import Ranking
 from medprm_scorer.selection import STRATEGIES
 from medprm_scorer.text.prompts import RELEASED_MODEL
@@ -35,9 +36,9 @@ from tests.support.example_rankings import example_ranking
 class MedPRM:
     @classmethod
     def from_pretrained(cls, *args, **options): return cls()
-    def rank(self, *args, **options):
+    def rank_batch(self, *args, **options):
         {action}
-        return example_ranking()
+        return [example_ranking()]
 sys.modules["medprm_scorer.scorer"] = types.SimpleNamespace(MedPRM=MedPRM)
 from medprm_scorer.cli.app import main
 sys.exit(main({arguments!r}))
@@ -79,11 +80,11 @@ class FakePRM:
         self.loaded = (model, options)
         return self
 
-    def rank(self, question, candidates, documents=(), **options):
-        self.asked = (question, candidates, documents, options)
-        if isinstance(self.outcome, BaseException):
+    def rank_batch(self, requests, **options):
+        self.asked = (*requests, options)
+        if isinstance(self.outcome, BaseException) and not isinstance(self.outcome, MedPRMError):
             raise self.outcome
-        return self.outcome
+        return [self.outcome]
 
 
 @pytest.fixture
@@ -204,12 +205,21 @@ def test_rank_passes_everything_on(fake, capsys, request_file):
     options += ["--quantization", "int8", "--revision", "abc", "--max-batch-tokens", "64"]
     assert cli.main(["rank", request_file, "--model", "some/model", *options]) == 0
     assert prm.loaded == ("some/model", PASSED)
-    question, candidates, documents, chosen = prm.asked
-    assert (question, candidates, documents) == (REQUEST["question"], REQUEST["candidates"], REQUEST["documents"])
-    assert chosen == {"strategy": "best_of_n", "aggregate": "mean", "id": "q1"}
+    request, chosen = prm.asked
+    assert request == parse_request(REQUEST)
+    assert chosen == {"strategy": "best_of_n", "aggregate": "mean"}
     captured = capsys.readouterr()
     assert "Answer: C" in captured.out
     assert captured.err == ""
+
+
+def test_rank_passes_the_prompt_and_the_rule_for_steps_on(fake, request_file):
+    prm = fake()
+    assert cli.main(["rank", request_file, "--model", "m", "--system", "outcome", "--steps", "whole"]) == 0
+    name, options = prm.loaded
+    assert (name, options["system"], options["steps"]) == ("m", "outcome", "whole")
+    assert cli.main(["rank", request_file, "--model", "demo"]) == 0
+    assert prm.loaded[0] is None
 
 
 def test_without_a_model_the_demo_model_is_named(fake, capsys, request_file):

@@ -5,10 +5,12 @@ import math
 import os
 import random
 import signal
+import sqlite3
 import subprocess
 import sys
 import time
 from collections import Counter, defaultdict
+from contextlib import closing
 from fractions import Fraction
 from pathlib import Path
 
@@ -68,6 +70,11 @@ def found(records, tmp_path_factory) -> Evaluation:
     return evaluate(file, plan=PLAN)
 
 
+def bare(found: Evaluation) -> Evaluation:
+    """The figures alone: without what tells one file and one run from another."""
+    return found.model_copy(update={"provenance": None})
+
+
 def plain_row(solutions: list[dict], chosen: list[int], aggregate: str) -> dict[str, float]:
     """The four choices among some of a question's solutions, as plainly as they can be written."""
     right_answers = {s["answer"] for s in solutions if s["score"] == 1}
@@ -85,11 +92,13 @@ def plain_row(solutions: list[dict], chosen: list[int], aggregate: str) -> dict[
     for s in scored:
         if s["answer"] is not None:
             groups[s["answer"]].append(reward(s))
-    if groups:  # dicts keep the order of first appearance, and max the first of equals
+    held, all_ = (sum(map(Fraction, map(reward, some_))) for some_ in ([s for s in scored if s["answer"]], scored))
+    is_vote = 2 * float(held) >= float(all_) if all_ else 2 * sum(map(len, groups.values())) >= len(scored)
+    if groups and is_vote:  # max keeps the first of equals, dicts the order of appearance
         winner = max(groups, key=lambda a: (float(sum(map(Fraction, groups[a]))), max(groups[a])))
         weighted = winner in right_answers
     else:
-        weighted = best is not None and best["score"] == 1
+        weighted = best is not None and (best["score"] == 1 or best["answer"] in right_answers)
     return {
         "single": sum(s["score"] == 1 for s in solutions) / len(solutions),
         "majority_vote": float(vote in right_answers),
@@ -181,11 +190,10 @@ def test_counts_and_official(records, found):
         tagged = [s for s in record["solutions"] if s["PRM_score_list"]]
         if tagged:
             right += max(tagged, key=lambda s: min(s["PRM_score_list"]))["score"]
-        answers = [s["answer"] for s in record["solutions"] if s["answer"] is not None]
-        if answers:
-            vote = Counter(answers).most_common(1)[0][0]
-            majority += any(s["score"] == 1 and s["answer"] == vote for s in record["solutions"])
+        vote = Counter(s["answer"] for s in record["solutions"]).most_common(1)[0][0]  # None is an answer, too
+        majority += any(s["score"] == 1 and s["answer"] == vote for s in record["solutions"])
     assert (total.official.right, total.official.majority_right) == (right, majority)
+    assert total.official.questions == len(records)
     assert sum(source.official.right for source in found.sources) == right
 
 
@@ -202,7 +210,9 @@ def test_disagreements_are_the_questions_where_the_votes_differ(records, found):
 def test_json_lines_give_the_same(records, found, tmp_path):
     file = tmp_path / "test_set.jsonl"
     file.write_text("\n\n".join(map(json.dumps, records)))
-    assert evaluate(file, plan=PLAN) == found
+    again = evaluate(file, plan=PLAN)
+    assert again.provenance.sha256 != found.provenance.sha256
+    assert bare(again) == bare(found)
     assert Evaluation.model_validate_json(found.model_dump_json()) == found
 
 
@@ -227,13 +237,13 @@ def test_a_file_without_judged_questions_has_no_figures(tmp_path):
     file.write_text(json.dumps({"question": "Why?", "candidates": ["Because."]}))
     found = evaluate(file)
     assert (found.total.questions, found.total.open_ended, found.total.cells) == (0, 1, [])
-    assert cli.main(["evaluate", str(file)]) == 0
+    assert cli.main(["evaluate", str(file)]) == 0  # there is nothing to score, so no model is missed
 
 
 def test_missing_rewards_without_a_model_are_an_error(tmp_path):
     file = tmp_path / "samples.jsonl"
     file.write_text(json.dumps({"question": "Which?", "candidates": ["The answer is (A)"], "correct_answer": "A"}))
-    with pytest.raises(InputError, match=r"record 0: .*give a model"):
+    with pytest.raises(InputError, match=r"record 0: .*name a model .*--no-rewards"):
         evaluate(file)
 
 
@@ -285,7 +295,7 @@ def unscored_file(tmp_path_factory) -> Path:
 
 
 def test_computed_rewards_are_the_scorers(unscored_file, demo, tmp_path):
-    found = evaluate(unscored_file, demo, plan=PLAN, journal=tmp_path / "scores.jsonl")
+    found = evaluate(unscored_file, demo, plan=PLAN, journal=tmp_path / "rewards.sqlite3")
     assert found.scored_here == 60
     assert found.model == demo.engine.name
     assert found.total.unscored == 20 + 2
@@ -306,19 +316,19 @@ def test_computed_rewards_are_the_scorers(unscored_file, demo, tmp_path):
     assert again.model is None
 
 
-def test_a_journal_of_another_model_or_rule_is_refused(unscored_file, demo, tmp_path):
-    journal = tmp_path / "scores.jsonl"
-    evaluate(unscored_file, demo, plan=PLAN, journal=journal)
-    kept = journal.read_bytes()
-    with pytest.raises(InputError, match="another model or other settings"):
-        evaluate(unscored_file, MedPRM.from_pretrained(steps="whole"), plan=PLAN, journal=journal)
+def test_a_journal_keeps_the_rewards_of_another_model_or_rule_aside(unscored_file, demo, tmp_path):
+    journal = tmp_path / "rewards.sqlite3"
+    first = evaluate(unscored_file, demo, plan=PLAN, journal=journal)
+    assert evaluate(unscored_file, MedPRM.from_pretrained(steps="whole"), plan=PLAN, journal=journal).kept == 0
     model, tokenizer = load(DEMO_MODEL, "cpu", "float32", None)
     with torch.no_grad():  # as after one more step of training
         for weight in model.parameters():
             weight.mul_(1 + 0.01 * torch.randn_like(weight))
-    with pytest.raises(InputError, match="another model or other settings"):
-        evaluate(unscored_file, MedPRM.from_model(model, tokenizer), plan=PLAN, journal=journal)
-    assert journal.read_bytes() == kept
+    other = MedPRM.from_model(model, tokenizer, system="auto")
+    assert evaluate(unscored_file, other, plan=PLAN, journal=journal).kept == 0
+    again = evaluate(unscored_file, demo, plan=PLAN, journal=journal)
+    assert again.kept == 60
+    assert again.total == first.total
 
 
 def test_the_fingerprint_knows_a_model_in_any_precision():
@@ -355,7 +365,7 @@ def test_documents_that_were_not_read_are_said(tmp_path, demo, capsys):
     file = tmp_path / "samples.jsonl"
     file.write_text(json.dumps(record) + "\n" + json.dumps({**record, "documents": ["Give 5 mg."], "question": "Or?"}))
     assert evaluate(file, demo).documents_left_out == 1
-    _, out, _ = run_cli(capsys, file)
+    _, out, _ = run_cli(capsys, file, "--model", "demo")
     assert "1 question with more documents than the model reads" in out
 
 
@@ -367,9 +377,11 @@ def test_no_file_is_overwritten(tmp_path, capsys):
     for options in (
         ["--html", file],
         ["--plot", tmp_path / "x" / ".." / "page.svg", "--html", page],
-        ["--scores", file],
-        ["--scores", page, "--html", page],
-        ["--html", tmp_path / "samples.jsonl.scores.jsonl"],
+        ["--journal", file],
+        ["--journal", page, "--html", page],
+        ["--scored", file],
+        ["--per-question", page, "--html", page],
+        ["--html", tmp_path / "samples.jsonl.rewards.sqlite3"],
     ):
         (tmp_path / "x").mkdir(exist_ok=True)
         status, out, err = run_cli(capsys, file, *options)
@@ -383,10 +395,10 @@ def test_nan_rewards_end_the_run_and_are_never_kept(unscored_file, demo, tmp_pat
     monkeypatch.setattr(
         demo.engine, "score", lambda prompts: [[[math.nan] * len(c.tags) for c in p.chains] for p in prompts]
     )
-    journal = tmp_path / "scores.jsonl"
+    journal = tmp_path / "rewards.sqlite3"
     with pytest.raises(ScoringError, match="NaN"):
         evaluate(unscored_file, demo, plan=PLAN, journal=journal)
-    assert "NaN" not in journal.read_text()
+    assert b"NaN" not in journal.read_bytes()
 
 
 RUNS = """
@@ -414,7 +426,7 @@ for line in sys.stdin:  # one process for each run, with the model loaded once
 def test_killed_twenty_times_the_result_is_the_same(unscored_file, demo, tmp_path):
     """SIGKILL at random moments: each run goes on from what the one before it had finished."""
     undisturbed = evaluate(unscored_file, demo)
-    journal, out = tmp_path / "scores.jsonl", tmp_path / "out.json"
+    journal, out = tmp_path / "rewards.sqlite3", tmp_path / "out.json"
     rng = random.Random(5)
     starter = subprocess.Popen(
         [sys.executable, "-c", RUNS, str(unscored_file), str(journal), str(out)],
@@ -430,7 +442,15 @@ def test_killed_twenty_times_the_result_is_the_same(unscored_file, demo, tmp_pat
         return int(starter.stdout.readline())
 
     def kept() -> int:
-        return journal.read_bytes().count(b"\n") if journal.exists() else 0
+        """How many values there are, read as another process can: from copies."""
+        try:
+            for name in (journal, Path(f"{journal}-wal")):
+                copy = tmp_path / name.name.replace("rewards", "copy")
+                copy.write_bytes(name.read_bytes() if name.exists() else b"")
+            with closing(sqlite3.connect(tmp_path / "copy.sqlite3")) as database:
+                return database.execute("SELECT count(*) FROM done").fetchone()[0]
+        except (OSError, sqlite3.Error):
+            return 0
 
     done = [0]
     for run in range(20):
@@ -449,7 +469,7 @@ def test_killed_twenty_times_the_result_is_the_same(unscored_file, demo, tmp_pat
     starter.communicate()
     found = Evaluation.model_validate_json(out.read_text())
     assert found.kept >= 10  # where the rewards came from is all that differs
-    assert found.model_copy(update={"kept": 0}) == undisturbed
+    assert bare(found).model_copy(update={"kept": 0}) == bare(undisturbed)
 
 
 def run_cli(capsys, *arguments: object) -> tuple[int, str, str]:
@@ -479,6 +499,13 @@ def test_command_line(records, found, tmp_path, capsys):
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [
+        (["--group", "MMLU"], "--group takes NAME=GLOB"),
+        (["--per-question", "rows.csv"], ".jsonl or .parquet"),
+        (["--documents", "some"], "unknown documents"),
+        (["--documents", "none"], "matter to a model only"),
+        (["--limit", "0"], "--limit"),
+        (["--no-rewards", "--model", "demo"], "but not both"),
+        (["--no-rewards", "--scored", "out.json"], "rewards are left out"),
         (["--n", "1,x"], "--n takes whole numbers"),
         (["--aggregate", "median"], "unknown aggregate"),
         (["--plot", "/nowhere/at/all/x.png"], "folder does not exist"),
@@ -539,7 +566,7 @@ def test_bad_records_are_found_before_anything_is_scored(tmp_path):
 
 
 def test_rewards_of_one_dtype_are_not_those_of_another(demo, tmp_path):
-    path, journal = tmp_path / "one.jsonl", tmp_path / "scores.jsonl"
+    path, journal = tmp_path / "one.jsonl", tmp_path / "rewards.sqlite3"
     good = {"question": "Which?", "candidates": ["Step 1: The answer is (A)"], "correct_answer": "A"}
     path.write_text(json.dumps(good))
     found = evaluate(path, demo, journal=journal)
@@ -547,5 +574,5 @@ def test_rewards_of_one_dtype_are_not_those_of_another(demo, tmp_path):
     assert evaluate(path, demo, journal=journal).kept == 1
     half = MedPRM.from_pretrained(dtype="bfloat16")
     assert (demo.settings["dtype"], half.settings["dtype"]) == ("float32", "bfloat16")
-    with pytest.raises(InputError, match="another model or other settings"):
-        evaluate(path, half, journal=journal)
+    assert evaluate(path, half, journal=journal).kept == 0
+    assert evaluate(path, half, journal=journal).kept == 1

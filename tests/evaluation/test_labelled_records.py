@@ -7,7 +7,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from medprm_scorer.errors import InputError
-from medprm_scorer.evaluation.labelled_records import JudgedQuestion, parse_judged
+from medprm_scorer.evaluation.labelled_records import LabelledQuestion, is_error_only, parse_labelled
 from medprm_scorer.request_parsing import parse_request
 from medprm_scorer.text.answers import normalize_answer
 
@@ -48,7 +48,7 @@ def released(**changes) -> dict:
 
 def refusal(record, *args) -> str:
     with pytest.raises(InputError) as caught:
-        parse_judged(record, *args)
+        parse_labelled(record, *args)
     message = str(caught.value)
     assert SECRET not in message
     assert "\n" not in message
@@ -59,23 +59,30 @@ def refusal(record, *args) -> str:
 
 
 def test_released_record_with_scores():
-    judged = parse_judged(RELEASED)
-    assert judged == JudgedQuestion(
+    judged = parse_labelled(RELEASED)
+    assert judged == LabelledQuestion(
         id=7,
         source="med_qa",
-        question=f"{SECRET}? (A) (B)",
+        gold="A",
         answers=("A", "B", None),
         right=(True, False, False),
+        unjudged=0,
+        raw_answers=("A", "B", None),
+        scores=(True, False, False),
         rewards=((0.5, 1.0, 0.0), None, None),
+        only_min=False,
         request=parse_request(RELEASED),
     )
     assert judged.request.documents == ["One", "Two"]
 
 
 def test_recorded_answers_are_used_and_absent_ones_read():
-    assert parse_judged(released(answer=["C", ..., ...])).answers == ("C", "A", "B")
-    assert parse_judged(released(answer=[" ", "", None])).answers == (None, None, None)
-    assert parse_judged(released(answer=[5, 2.5, "x\ud800"])).answers == ("5", "2.5", "x\ufffd")
+    assert parse_labelled(released(answer=["C", ..., ...])).answers == ("C", "A", "B")
+    assert parse_labelled(released(answer=[" ", "", None])).answers == (None, None, None)
+    found = parse_labelled(released(answer=[5, 2.5, "x\ud800"]))
+    assert found.answers == ("5", "2.5", "x\ufffd")
+    assert found.raw_answers == (5, 2.5, "x\ud800")
+    assert parse_labelled(released(answer=[" ", "", None])).raw_answers == (" ", "", None)
 
 
 def test_an_absent_answer_is_read_from_tagged_text():
@@ -83,7 +90,7 @@ def test_an_absent_answer_is_read_from_tagged_text():
         "question": "Q",
         "solutions": [{"prm_processed_solution": "Step 1: Yes. ки Step 2: The answer is (C) ки"}],
     }
-    assert parse_judged(record).answers == ("C",)
+    assert parse_labelled(record).answers == ("C",)
 
 
 @pytest.mark.parametrize(
@@ -93,13 +100,18 @@ def test_an_absent_answer_is_read_from_tagged_text():
         ([1.0, 0.0, -0.0], (True, False, False)),
         ([True, False, 0], (True, False, False)),
         (["None", "None", "None"], None),
-        ([1, "None", 0], None),
-        ([1, None, 0], None),
+        ([1, "None", 0], (True, False, False)),
+        ([0, None, 0], (False, False, False)),
         ([None, None, None], None),
     ],
 )
 def test_scores(scores, right):
-    assert parse_judged(released(score=scores)).right == right
+    found = parse_labelled(released(score=scores))
+    assert found.right == right
+    assert found.scores == tuple(
+        score in (1, True) for score in scores
+    )  # as the authors: right is what has the score 1
+    assert found.unjudged == (0 if right is None else sum(score not in (0, 1) for score in scores))
 
 
 @pytest.mark.parametrize(
@@ -119,8 +131,8 @@ def test_scores(scores, right):
 )
 def test_without_any_score_an_option_letter_decides(correct, right):
     record = released(score=[..., ..., ...]) | {"correct_answer": correct}
-    assert parse_judged(record).right == right
-    assert parse_judged(RELEASED | {"correct_answer": [SECRET]}).right == (True, False, False)
+    assert parse_labelled(record).right == right
+    assert parse_labelled(RELEASED | {"correct_answer": [SECRET]}).right == (True, False, False)
 
 
 @pytest.mark.parametrize(
@@ -132,14 +144,24 @@ def test_without_any_score_an_option_letter_decides(correct, right):
     ],
 )
 def test_stored_rewards(stored, rewards):
-    found = parse_judged(released(PRM_score_list=stored)).rewards
+    found = parse_labelled(released(PRM_score_list=stored)).rewards
     assert found == rewards
     assert all(type(reward) is float for steps in found or () for reward in steps or ())
 
 
-def test_what_the_authors_scorer_adds_for_a_chain_without_tags_is_not_read():
+def test_what_the_authors_scorer_adds_beside_its_list_is_not_read():
     record = released(PRM_min_score=[0.1, -math.inf, -math.inf], PRM_score=[0.1, math.nan, SECRET])
-    assert parse_judged(record) == parse_judged(RELEASED)
+    assert parse_labelled(record) == parse_labelled(RELEASED)
+
+
+def test_smallest_rewards_alone_are_read_as_such():
+    found = parse_labelled(released(PRM_score_list=[...] * 3, PRM_min_score=[0.25, -math.inf, None]))
+    assert found.rewards == ((0.25,), None, None)
+    assert found.only_min
+    assert "solutions[1].PRM_min_score[0]" in refusal(
+        released(PRM_score_list=[...] * 3, PRM_min_score=[0, math.nan, 0])
+    )
+    assert "PRM_min_score: missing" in refusal(released(PRM_score_list=[...] * 3, PRM_min_score=[0, ..., 0]))
 
 
 @pytest.mark.parametrize(
@@ -177,26 +199,30 @@ def test_a_bad_value_is_refused_by_its_key(changes, names):
 
 
 def test_own_record():
-    judged = parse_judged(OWN)
-    assert judged == JudgedQuestion(
+    judged = parse_labelled(OWN)
+    assert judged == LabelledQuestion(
         id="q1",
         source="ward",
-        question=f"{SECRET}?",
+        gold="(B)",
         answers=("A", "B", None, None, None),
         right=(False, True, False, False, False),
+        unjudged=0,
+        raw_answers=("A", "B", None, None, None),
+        scores=(False, True, False, False, False),
         rewards=None,
+        only_min=False,
         request=parse_request(OWN),
     )
-    stored = parse_judged(OWN | {"step_rewards": [[0.5, 0.25], [1], None, [], [0]]})
+    stored = parse_labelled(OWN | {"step_rewards": [[0.5, 0.25], [1], None, [], [0]]})
     assert stored.rewards == ((0.5, 0.25), (1.0,), None, None, (0.0,))
-    assert parse_judged(OWN | {"step_rewards": None}).rewards is None
+    assert parse_labelled(OWN | {"step_rewards": None}).rewards is None
 
 
 def test_a_record_with_little_in_it():
-    judged = parse_judged({"question": "Q", "candidates": ["x"]})
+    judged = parse_labelled({"question": "Q", "candidates": ["x"]})
     assert (judged.id, judged.source, judged.answers, judged.right, judged.rewards) == (None, "", (None,), None, None)
-    assert parse_judged(OWN | {"data_source": None}).source == ""
-    assert parse_judged(OWN | {"data_source": "a\udfff"}).source == "a\ufffd"
+    assert parse_labelled(OWN | {"data_source": None}).source == ""
+    assert parse_labelled(OWN | {"data_source": "a\udfff"}).source == "a\ufffd"
 
 
 @pytest.mark.parametrize(
@@ -214,7 +240,7 @@ def test_a_record_with_little_in_it():
     ],
 )
 def test_correct_answer(correct, right):
-    found = parse_judged(OWN | {"correct_answer": correct}).right
+    found = parse_labelled(OWN | {"correct_answer": correct}).right
     assert found == (None if right is None else (correct == "A", right, False, False, False))
 
 
@@ -231,13 +257,13 @@ def test_correct_answer(correct, right):
 def test_likely_mistakes_are_refused(changes):
     record = {key: value for key, value in (OWN | changes).items() if value is not ...}
     with pytest.raises(InputError, match=r"correct_answer|step_rewards"):
-        parse_judged(record)
+        parse_labelled(record)
 
 
 def test_free_text_and_numbers_are_compared_as_normalized_text():
     record = {"question": "Q", "candidates": [r"\boxed{5}", "Final Diagnosis: Acute  MI.", r"\boxed{5.0}"]}
-    assert parse_judged(record | {"correct_answer": 5}).right == (True, False, False)
-    assert parse_judged(record | {"correct_answer": "acute mi"}).right == (False, True, False)
+    assert parse_labelled(record | {"correct_answer": 5}).right == (True, False, False)
+    assert parse_labelled(record | {"correct_answer": "acute mi"}).right == (False, True, False)
 
 
 @pytest.mark.parametrize(
@@ -266,6 +292,77 @@ def test_no_request_at_all(record):
     refusal(record)
 
 
+@pytest.mark.parametrize(
+    ("correct", "answers", "right"),
+    [
+        ("yes", ["The answer is (A)", "The answer is (C)"], (True, False)),
+        ("Maybe.", ["The answer is (A)", "The answer is (C)"], (False, True)),
+        ("A", [r"\boxed{yes}", r"\boxed{no}"], (True, False)),
+        ("no", [r"\boxed{yes}", r"\boxed{no}"], (False, True)),
+    ],
+)
+def test_the_text_of_an_option_is_the_option(correct, answers, right):
+    question = "Does it help?\n\n(A) yes\n(B) no\n(C) maybe"
+    record = {"question": question, "candidates": answers, "correct_answer": correct}
+    assert parse_labelled(record).right == right
+    beside = {**record, "question": "Does it help?", "options": {"A": "yes", "B": "no", "C": "maybe"}}
+    found = parse_labelled(beside)
+    assert found.right == right
+    assert found.request.options_appended
+    assert found.request.question == question
+
+
+def test_an_option_that_is_a_letter_is_not_taken_for_its_text():
+    """Blood groups: `B` is the second option, whose text is A."""
+    question = "Which group?\n\n(A) B\n(B) A\n(C) AB"
+    record = {"question": question, "candidates": ["The answer is (B)"], "correct_answer": "B"}
+    assert parse_labelled(record).right == (True,)
+    assert parse_labelled(record | {"correct_answer": "AB"}).right == (False,)
+
+
+def test_only_the_first_candidates():
+    found = parse_labelled(RELEASED, most=2)
+    assert (found.answers, found.right, found.rewards) == (("A", "B"), (True, False), ((0.5, 1.0, 0.0), None))
+    own = parse_labelled(OWN | {"step_rewards": [[0.5], [1], None, [], [0]]}, most=2)
+    assert (own.answers, own.rewards) == (("A", "B"), ((0.5,), (1.0,)))
+    assert "candidates" in refusal(OWN | {"candidates": "AB"}, None, 1)
+
+
+# ---------------------------------------------------------------- what `medprm score` writes
+
+
+def score_line(**changes) -> dict:
+    chains = [
+        {"index": 1, "text": "The answer is (B)", "error": None, "steps": [{"text": "x", "reward": 0.75}]},
+        {"index": 0, "text": "The answer is (A)", "error": "it is too long", "steps": []},
+    ]
+    line = {"id": "q1", "run": {"record": "0f", "model": "m"}, "ranking": {"question": "Q", "chains": chains}}
+    return line | {"correct_answer": "B", "data_source": "ward"} | changes
+
+
+def test_a_line_of_score_is_the_record_that_it_was_made_from():
+    found = parse_labelled(score_line())
+    assert (found.id, found.source, found.answers, found.right) == ("q1", "ward", ("A", "B"), (False, True))
+    assert found.rewards == (None, (0.75,))
+    assert found.made_with == {"record": "0f", "model": "m"}
+    recorded = [{"answer": "C", "score": 1}, {"answer": None, "score": 0}]
+    released_ = parse_labelled(score_line(id=7, solutions=recorded))
+    assert (released_.id, released_.raw_answers, released_.right) == (7, ("C", None), (True, False))
+    request = {"question": "Q", "candidates": [" ", "The answer is (B)"]}
+    error = {"id": 1, "run": {}, "error": "no candidate could be scored", "request": request, "correct_answer": "B"}
+    failed = parse_labelled(error)
+    assert (failed.right, failed.rewards) == ((False, True), (None, None))
+    assert is_error_only({"id": 1, "run": {}, "error": "not valid JSON"})
+    assert not is_error_only(error)
+
+
+@pytest.mark.parametrize(
+    "changes", [{"ranking": SECRET}, {"ranking": {"question": "Q"}}, {"solutions": [{}]}, {"solutions": SECRET}]
+)
+def test_a_line_of_score_that_was_changed_is_refused(changes):
+    refusal(score_line(**changes))
+
+
 # ---------------------------------------------------------------- the answer function
 
 
@@ -276,7 +373,7 @@ def test_an_own_answer_function():
         seen.append(text)
         return " " if text == "No idea" else text.split()[-1] + "\ud800"
 
-    judged = parse_judged(OWN, last_word)
+    judged = parse_labelled(OWN, last_word)
     assert judged.answers == ("(A)\ufffd", "b.\ufffd", None, None, None)
     assert seen == ["The answer is (A)", "So\nthe answer is b.", "No idea"]
 
@@ -294,7 +391,7 @@ def test_an_answer_function_that_fails(error):
         return "A"
 
     assert "candidate 1" in refusal(OWN, fail)
-    assert parse_judged(RELEASED, fail).answers == ("A", "B", None)  # recorded: not asked
+    assert parse_labelled(RELEASED, fail).answers == ("A", "B", None)  # recorded: not asked
 
 
 # ---------------------------------------------------------------- invariants
@@ -302,7 +399,7 @@ def test_an_answer_function_that_fails(error):
 
 def test_the_repr_shows_no_text():
     for record in (OWN, RELEASED | {"question_id": SECRET, "data_source": SECRET}):
-        judged = parse_judged(record)
+        judged = parse_labelled(record)
         assert SECRET not in repr(judged) + str(judged)
 
 
@@ -326,14 +423,14 @@ def test_a_record_and_its_json_read_alike_and_as_a_plain_reading(solutions, corr
     for key in ("score", "PRM_score_list"):
         if 0 < sum(key in solution for solution in solutions) < len(solutions):
             with pytest.raises(InputError, match=f"{key}: missing"):
-                parse_judged(record)
+                parse_labelled(record)
             return
-    judged = parse_judged(record)
-    assert judged == parse_judged(json.loads(json.dumps(record)))
+    judged = parse_labelled(record)
+    assert judged == parse_labelled(json.loads(json.dumps(record)))
     assert len(judged.answers) == len(judged.request.candidates) == len(solutions)
     scores = [solution.get("score") for solution in solutions]
     if any("score" in solution for solution in solutions):
-        known = all(score in (0, 1) for score in scores)
+        known = any(score in (0, 1) for score in scores)
         assert judged.right == (tuple(score == 1 for score in scores) if known else None)
     elif correct in ("A", "b"):
         keys = [normalize_answer(answer or "") for answer in judged.answers]

@@ -9,14 +9,8 @@ from hypothesis import strategies as st
 
 from medprm_scorer.errors import InputError, ScoringError
 from medprm_scorer.evaluation import subset_accuracy
-from medprm_scorer.evaluation.subset_accuracy import (
-    Candidates,
-    draw_subsets,
-    expected_accuracy,
-    expected_accuracy_plain,
-    official,
-    winners,
-)
+from medprm_scorer.evaluation.subset_accuracy import draw_subsets, expected_accuracy
+from tests.support.plain_accuracy import expected_accuracy_plain
 
 # Few answers and few rewards, so that ties of every kind are common; tenths, so that plain sums depend on their order.
 KEYS = {"A": "a", "(a)": "a", "A.": "a", "B": "b", "b": "b", "C": "c"}  # None and blank do not vote
@@ -49,6 +43,9 @@ def naive(answers, right, rewards, row):
 
     top = min(scored, key=lambda i: (-rewards[i], i), default=None)
     best_of_n = top is not None and right[top]
+    voters = [i for i in scored if keys[i]]
+    held, all_ = (sum((Fraction(rewards[i]) for i in some), Fraction()) for some in (voters, scored))
+    is_vote = 2 * float(held) >= float(all_) if all_ else 2 * len(voters) >= len(scored)
     majority = best(lambda places: (len(places), -places[0]), row)
     weighted = best(
         lambda places: (
@@ -61,7 +58,9 @@ def naive(answers, right, rewards, row):
     return {
         "majority_vote": majority is not None and is_right(majority),
         "best_of_n": best_of_n,
-        "weighted_vote": best_of_n if weighted is None else is_right(weighted),
+        "weighted_vote": is_right(weighted)
+        if weighted and is_vote
+        else best_of_n or (top is not None and keys[top] is not None and is_right(keys[top])),
         "oracle": any(right[i] for i in row),
     }
 
@@ -116,8 +115,8 @@ def test_many_candidates_agree_with_the_plain_twin():
 
 def test_only_near_ties_go_to_the_plain_twin(monkeypatch):
     rows = []
-    plain = subset_accuracy._weighted_vote
-    monkeypatch.setattr(subset_accuracy, "_weighted_vote", lambda *args: rows.append(args[3]) or plain(*args))
+    plain = subset_accuracy.weighted_vote
+    monkeypatch.setattr(subset_accuracy, "weighted_vote", lambda *args: rows.append(args[3]) or plain(*args))
     tenths = [0.1, 0.2, 0.3, 0.3, 0.2, 0.1]
     assert sum(tenths[:3]) != sum(tenths[3:])  # so a plain sum would let rounding decide
     answers, subsets = ["A"] * 3 + ["B"] * 3, np.array([[0, 1, 2, 3, 4, 5]])
@@ -169,7 +168,16 @@ def test_without_answers_a_weighted_vote_falls_back_and_a_majority_vote_is_wrong
 
 
 def test_zero_rewards_still_vote():
-    assert shares(["B", "A", None], [True, False, False], [0.0, 0.0, 0.5])["weighted_vote"] == 1.0
+    assert shares(["B", "A", None], [True, False, False], [0.0, 0.0, 0.0])["weighted_vote"] == 1.0
+    assert shares(["B", None, None], [True, False, False], [0.0, 0.0, 0.0])["weighted_vote"] == 1.0  # the first chain
+    assert shares([None, None, "B"], [False, False, True], [0.0, 0.0, 0.0])["weighted_vote"] == 0.0
+
+
+def test_no_vote_is_taken_if_silent_chains_hold_more_than_half_of_all_reward():
+    right = [True, False, False]
+    assert shares(["B", None, None], right, [0.5, 0.3, 0.2])["weighted_vote"] == 1.0
+    found = shares(["B", None, None], right, [0.4, 0.5, 0.1])
+    assert found["weighted_vote"] == found["best_of_n"] == 0.0
 
 
 # --- subsets ---
@@ -205,55 +213,11 @@ def test_one_subset_of_very_many_candidates():
     assert draw_subsets(2000, 1000, 2, [0]).shape == (2, 1000)
 
 
-# --- winners and the authors' selection ---
-
-
-@settings(deadline=None, max_examples=150)
-@given(questions(most=9))
-def test_winners_agree_with_the_figures_over_all_candidates(question):
-    answers, right, by_aggregate = question
-    rewards = by_aggregate["min"]
-    everyone = np.array([range(len(answers))])
-    figures = expected_accuracy(answers, right, by_aggregate, everyone)
-    found = winners(Candidates(tuple(answers), tuple(right), tuple(rewards)))
-    assert found.majority_right == figures["majority_vote", None]
-    assert found.weighted_right == figures["weighted_vote", "min"]
-
-    keys = [KEYS.get(answer) for answer in answers]
-    voting = [key for key in keys if key]
-    assert {KEYS[answer]: count for answer, count in found.counts.items()} == {key: voting.count(key) for key in voting}
-    ranks = [(-count, keys.index(KEYS[answer])) for answer, count in found.counts.items()]
-    assert ranks == sorted(ranks)
-    assert all(answers[keys.index(KEYS[answer])] == answer for answer in found.counts)
-    assert found.majority_answer == next(iter(found.counts), None)
-    if found.weighted_answer is None:
-        eligible = [reward for reward in rewards if reward is not None]
-        assert not any(key and reward is not None for key, reward in zip(keys, rewards, strict=True))
-    else:
-        assert found.weighted_answer in found.counts
-        key = KEYS[found.weighted_answer]
-        eligible = [reward for reward, k in zip(rewards, keys, strict=True) if k == key and reward is not None]
-    assert found.best_reward == max(eligible, default=None)
-
-
-def test_one_answer_is_one_string_in_both_votes():
-    found = winners(Candidates(("A", "(a)", "b"), (True, True, False), (None, 0.9, 0.1)))
-    assert found.majority_answer == found.weighted_answer == "A"
-
-
-@settings(deadline=None)
-@given(st.lists(st.tuples(st.booleans(), REWARDS), min_size=1, max_size=8))
-def test_official_is_the_first_of_the_highest(pairs):
-    ranked = sorted((-reward, place) for place, (_, reward) in enumerate(pairs) if reward is not None)
-    expected = bool(ranked) and pairs[ranked[0][1]][0]
-    assert official([right for right, _ in pairs], [reward for _, reward in pairs]) is expected
-
-
 # --- errors ---
 
 
-@pytest.mark.parametrize("accuracy", [expected_accuracy, expected_accuracy_plain])
-def test_errors(accuracy):
+def test_errors():
+    accuracy = expected_accuracy
     one = np.array([[0]])
     with pytest.raises(InputError, match="no candidates"):
         accuracy([], [], {}, one)
@@ -281,19 +245,3 @@ def test_subsets_need_positive_numbers(numbers):
         draw_subsets(*numbers, [0])
     with pytest.raises(InputError, match="negative"):
         draw_subsets(4, 2, 3, [0, -1])
-
-
-def test_candidates_are_checked():
-    with pytest.raises(InputError, match="no candidates"):
-        Candidates((), (), ())
-    with pytest.raises(InputError, match="1 answers but 2 judgements"):
-        Candidates(("A",), (True, False), (0.1, 0.2))
-    with pytest.raises(InputError, match="1 rewards but 2 candidates"):
-        official([True, False], [0.5])
-    with pytest.raises(ScoringError, match="candidate 1 is nan"):
-        official([True, False], [0.5, math.nan])
-
-
-def test_repr_shows_no_text():
-    candidates = Candidates(("secret", "secret too"), (True, False), (0.5, None))
-    assert "secret" not in repr(candidates) + repr(winners(candidates))

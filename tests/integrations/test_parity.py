@@ -1,6 +1,7 @@
 """The sync and async ways take the same arguments, and either of them says what the other does."""
 
 import inspect
+from typing import Any
 
 import pytest
 
@@ -15,7 +16,7 @@ from medprm_integrations.langchain import (
 from medprm_integrations.llama_index import MedPRMEvaluator, MedPRMLLM, MedPRMRerank, MedPRMSynthesizer
 from medprm_integrations.shared import best_of_n, concurrency, evidence
 
-CLASSES = [
+CLASSES: list[Any] = [
     *(ChatMedPRM, MedPRMBestOfN, MedPRMMiddleware, MedPRMOutputParser, MedPRMReranker),
     *(MedPRMEvaluator, MedPRMLLM, MedPRMRerank, MedPRMSynthesizer),
     *(medprm_scorer.MedPRM, medprm_scorer, best_of_n, concurrency, evidence),

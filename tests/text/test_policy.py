@@ -216,14 +216,14 @@ def test_what_draw_raises_comes_through(error):
 
 def test_the_two_kinds_of_draw_are_not_mixed_up():
     with pytest.raises(InputError, match="use sample_chains"):
-        asyncio.run(asample_chains(lambda count: [chain(3)] * count, 2))
+        asyncio.run(asample_chains(lambda count: [chain(3)] * count, 2))  # type: ignore[return-value]
 
     async def adraw(count):
         return [chain(3)] * count
 
     pending = adraw(2)
     with pytest.raises(InputError, match="gave coroutine"):
-        sample_chains(lambda count: pending, 2)
+        sample_chains(lambda count: pending, 2)  # type: ignore[return-value]
     pending.close()
 
 
@@ -254,7 +254,7 @@ def test_wrong_rules_are_refused(name, value):
 def test_rules_cannot_be_changed_and_are_the_papers():
     assert (PAPER_RULES.min_steps, PAPER_RULES.max_steps, PAPER_RULES.oversample) == (3, 9, 1.25)
     with pytest.raises(FrozenInstanceError):
-        PAPER_RULES.min_steps = 1
+        PAPER_RULES.min_steps = 1  # type: ignore[misc]
 
 
 @pytest.mark.parametrize("value", [None, b"Step 1:", ["Step 1: a"] * 3])

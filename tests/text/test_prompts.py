@@ -51,7 +51,7 @@ def test_system_prompt(mode, has_documents, expected):
 
 
 def test_unknown_system_prompt_lists_the_known():
-    with pytest.raises(InputError, match="auto, rag, no_documents, outcome, card"):
+    with pytest.raises(InputError, match="rag, auto, no_documents, outcome, card"):
         system_prompt("RAG", True)
 
 

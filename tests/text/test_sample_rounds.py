@@ -41,7 +41,7 @@ def test_when_all_fail_the_first_error_comes_with_the_count(count, note):
         with pytest.raises(TimeoutError, match=note) as caught:
             drawn(*errors).check()
     assert caught.value is errors[0]
-    assert len(errors[0].__notes__) == 1
+    assert len(errors[0].__notes__) == 1  # type: ignore[attr-defined]
 
 
 def test_nothing_drawn_is_an_error():

@@ -5,7 +5,7 @@ import re
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 
-from medprm_scorer.text.step_layouts import is_answer
+from medprm_scorer.text.steps.layouts import is_answer
 
 _FENCE = re.compile(r"\s*(?:```[A-Za-z0-9]{0,12}[ \t]*\n\s*)?(?=[\[{])")
 _REASONING = (

@@ -22,8 +22,8 @@ result. In the order in which `auto` tries them:
 - `whole`       the whole text is one step.
 
 Only if asked for: `sentences`, a step for each sentence. It is no rule of `auto`, since the model was trained on steps
-of several sentences; `benchmarks/step_rules.py` measures what it does to rewards. `given` and `tagged` follow from what
-is passed.
+of several sentences; `benchmarks/step_rules.py` measures what it does to rewards. `given` and `tagged`
+(`medprm_scorer.text.tagged`) follow from what is passed.
 
 In every rule `\n`, `\r\n` and `\r` each become one space (training replaced `\n` only; the other two are the same line
 end as written on other systems), and each step is stripped. Other Unicode line separators (U+2028 and so on) end no
@@ -36,8 +36,9 @@ the step before it. A list of sources or a disclaimer at the end (`closing_notes
 import re
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
+from typing import Literal, get_args
 
-from medprm_scorer.errors import InputError
+from medprm_scorer.errors import InputError, check_choice
 from medprm_scorer.text.reasoning import strip_reasoning
 from medprm_scorer.text.steps.closing_notes import split_closing_notes
 from medprm_scorer.text.steps.labels import TRAINED_MARKER, is_trained_form, label_starts
@@ -54,10 +55,13 @@ from medprm_scorer.text.steps.layouts import (
 from medprm_scorer.text.steps.markup import Start, cut
 from medprm_scorer.text.steps.records import read_record, table_steps
 
-SPLIT_RULES = (
+SplitRule = Literal[
     "auto", "marker", "labels", "json", "table", "numbered", "headings", "bullets", "paragraphs", "lines", "ordinals",
     "sentences", "whole",
-)  # fmt: skip
+]  # fmt: skip
+"""How a text becomes steps."""
+
+SPLIT_RULES: tuple[str, ...] = get_args(SplitRule)
 """The rules that `split_steps` takes; `given` and `tagged` follow from what is passed and cannot be asked for."""
 
 _NEWLINE = re.compile(r"\r\n|\r")
@@ -110,46 +114,13 @@ def split_steps(chain: str | Sequence[str], rule: str = "auto") -> Steps:
         >>> split_steps("1. Fever.\\n2. So (B).", rule="marker").steps
         ('1. Fever. 2. So (B).',)
     """
-    if rule not in SPLIT_RULES:
-        raise InputError(f"unknown step rule {rule!r}: choose one of {', '.join(SPLIT_RULES)}")
+    check_choice("rule for steps", rule, SPLIT_RULES)
     if not isinstance(chain, str):
         return _given(chain)
     text = _lines_of(strip_reasoning(chain))
     if not text.strip():
         return Steps("", (), "whole")
     return _automatic(text) if rule == "auto" else _by_name(text, rule)
-
-
-def steps_from_tagged(text: str, tag: str = " ки") -> Steps:
-    """Read a text that already carries the step tag after each step (`prm_processed_solution` of the test set).
-
-    For such records only, never for a candidate: in untrusted text a tag means nothing. The tag counts where it stands
-    alone, before whitespace or the end, so never inside a Cyrillic word. Text after the last tag becomes a last step;
-    tags with no text between them are one tag. Text before the first marker stays part of the first step, which is the
-    same text for the model.
-
-    Args:
-        text: Steps, each followed by the tag.
-        tag: The step tag, with its leading space.
-
-    Returns:
-        The steps, with "" as front and `tagged` as rule; none if there is nothing but tags and whitespace.
-
-    Raises:
-        InputError: The text is not a `str`, or the tag is blank.
-
-    Example:
-        >>> steps_from_tagged("Step 1: Fever. ки Step 2: So (B). ки").steps
-        ('Step 1: Fever.', 'Step 2: So (B).')
-        >>> steps_from_tagged("Step 1: боль в кишечнике ки").steps
-        ('Step 1: боль в кишечнике',)
-    """
-    if not isinstance(text, str):
-        raise InputError(f"a tagged chain must be text, not {type(text).__name__}")
-    if not tag.strip():
-        raise InputError("the step tag must not be blank")
-    pieces = re.split(re.escape(tag) + r"(?=\s|\Z)", text)
-    return Steps("", tuple(step for step in map(_flatten, pieces) if step), "tagged")
 
 
 _FINDERS: tuple[tuple[str, Callable[[str], list[Start]]], ...] = (

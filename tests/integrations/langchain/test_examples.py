@@ -65,7 +65,7 @@ def test_the_server_is_announced_before_it_starts(monkeypatch, capsys):
     def fails(*_, **__):
         raise OSError("no such program")
 
-    monkeypatch.setattr(serving.subprocess, "Popen", fails)
+    monkeypatch.setattr(serving.subprocess, "Popen", fails)  # type: ignore[attr-defined]
     with pytest.raises(OSError, match="no such program"), serving.serve(POLICY):
         pass
     assert capsys.readouterr().err == "starting a server for policy_model\n"

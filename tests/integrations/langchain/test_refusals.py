@@ -132,13 +132,13 @@ def test_the_models_own_settings_are_set_on_it(given):
 
 def test_a_chat_model_binds_settings_of_sampling_to_its_llm(given):
     """As the standard tests give them to every chat model; what only the llm's own constructor takes is warned of."""
-    chat = ChatMedPRM(**given(ChatMedPRM), temperature=0.7, max_tokens=9)
-    assert chat.llm.kwargs == {"temperature": 0.7, "max_tokens": 9}
+    chat = ChatMedPRM(**given(ChatMedPRM), **{"temperature": 0.7, "max_tokens": 9})
+    assert getattr(chat.llm, "kwargs", None) == {"temperature": 0.7, "max_tokens": 9}
     assert chat.invoke("Which?").text
     with pytest.warns(UserWarning, match="not passed on: timeout, api_key; set on llm when it is made"):
-        assert ChatMedPRM(**given(ChatMedPRM), timeout=1, api_key="x").invoke("Which?").text
+        assert ChatMedPRM(**given(ChatMedPRM), **{"timeout": 1, "api_key": "x"}).invoke("Which?").text
     with pytest.raises(ValidationError, match="unknown setting 'delay': set it on llm"):
-        ChatMedPRM(**given(ChatMedPRM), delay=1)
+        ChatMedPRM(**given(ChatMedPRM), **{"delay": 1})
 
 
 @each
@@ -167,7 +167,7 @@ def test_the_middlewares_settings(prm):
     with pytest.raises(ValidationError, match="evidence_tools must be a list of tool names"):
         MedPRMMiddleware(prm=prm, evidence_tools="search_label")
     with pytest.raises(ValidationError, match=r"agregate\n +Extra inputs are not permitted"):
-        MedPRMMiddleware(prm=prm, agregate="min")
+        MedPRMMiddleware(prm=prm, agregate="min")  # type: ignore[call-arg]
     with pytest.raises(ValidationError, match="evidence_tools must be a list of tool names"):
         ChatMedPRM(prm=prm, llm=ScriptedChat(answers=[GOOD]), evidence_tools="search_label")
 

@@ -77,7 +77,7 @@ def test_misspelt_settings_are_refused(prm, llm, cls):
         assert name in str(caught.value)
         assert message in str(caught.value)
     with pytest.raises(ValidationError, match="Extra inputs are not permitted"):
-        MedPRMSynthesizer(prm=prm, llm=llm, agregate="min")
+        MedPRMSynthesizer(prm=prm, llm=llm, agregate="min")  # type: ignore[call-arg]
 
 
 def test_the_frameworks_own_settings_are_known(prm, llm):

@@ -16,8 +16,8 @@ from llama_index.core.base.response.schema import (
 )
 from llama_index.core.callbacks import CallbackManager, CBEventType, EventPayload, LlamaDebugHandler
 from llama_index.core.chat_engine import CondenseQuestionChatEngine
-from llama_index.core.instrumentation import get_dispatcher
-from llama_index.core.instrumentation.span_handlers.simple import SimpleSpanHandler
+from llama_index.core.instrumentation import get_dispatcher  # type: ignore[attr-defined]
+from llama_index.core.instrumentation.span_handlers.simple import SimpleSpanHandler  # type: ignore[attr-defined]
 from llama_index.core.llms import ChatMessage, MockLLM
 from llama_index.core.prompts import ChatPromptTemplate, PromptTemplate
 from llama_index.core.query_engine import RetrieverQueryEngine, RetryQueryEngine, SubQuestionQueryEngine
@@ -314,7 +314,7 @@ def test_sub_question_query_engine(make, prm, nodes, how):
     assert str(response) == GOOD
     assert ranking_of(response).documents_used == 2  # the two answered sub-questions
     assert [node.text for node in response.source_nodes[2:]] == [LABEL, "More."] * 2
-    assert len(inner._response_synthesizer._llm.asked) == 6
+    assert len(inner._response_synthesizer._llm.asked) == 6  # type: ignore[attr-defined]
 
 
 def test_condense_question_chat_engine(make, nodes):

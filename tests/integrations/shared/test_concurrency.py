@@ -28,7 +28,7 @@ def test_calls_run_together_in_order_and_with_the_callers_context():
             raise ValueError(place)
         return place, variable.get()
 
-    results = run_all([lambda place=place: work(place) for place in range(8)], limit=3)
+    results = run_all([lambda place=place: work(place) for place in range(8)], limit=3)  # type: ignore[misc]
     assert [r for r in results if not isinstance(r, Exception)] == [(p, "set") for p in range(8) if p != 2]
     assert isinstance(results[2], ValueError)
     assert 1 < most <= 3
@@ -71,7 +71,7 @@ def test_an_error_that_stops_is_raised_and_the_rest_is_not_begun():
         raise KeyError
 
     with pytest.raises(KeyError):
-        asyncio.run(arun_all([lambda place=place: awork(place) for place in range(9)], 9, lambda error: True))
+        asyncio.run(arun_all([lambda place=place: awork(place) for place in range(9)], 9, lambda error: True))  # type: ignore[misc]
 
 
 def test_cancelling_the_caller_cancels_the_calls():

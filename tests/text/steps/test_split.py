@@ -7,7 +7,8 @@ from hypothesis import strategies as st
 
 from medprm_scorer.errors import InputError
 from medprm_scorer.text.reasoning import strip_reasoning
-from medprm_scorer.text.steps import SPLIT_RULES, Steps, split_steps, steps_from_tagged
+from medprm_scorer.text.steps import SPLIT_RULES, Steps, split_steps
+from medprm_scorer.text.tagged import tagged_pieces
 
 # Pieces that chains, and attacks on them, are made of.
 PIECES = st.sampled_from(
@@ -160,7 +161,7 @@ def test_marked_steps_come_back_as_they_were(bodies):
     steps = tuple(f"Step {number}: {body}" for number, body in enumerate(bodies, start=1))
     for text in ("\n".join(steps), "\r\n".join(steps), " ".join(steps), "## " + "\n\n## ".join(steps)):
         assert split_steps(text) == Steps("", steps, "marker")
-    assert steps_from_tagged("".join(f"{step} ки " for step in steps)).steps == steps
+    assert tuple(map(str.strip, tagged_pieces("".join(f"{step} ки " for step in steps)))) == steps
 
 
 # --- the order of the rules, and rules asked for ---
@@ -237,34 +238,6 @@ def test_repr_shows_no_text():
     assert repr(split_steps("secret Step 1: secret\n\nSources:\n- secret", "labels")) == "Steps(rule='labels')"
 
 
-# --- tagged records ---
-
-
-@pytest.mark.parametrize(
-    ("text", "steps"),
-    [
-        ("Step 1: a ки Step 2: b ки", ["Step 1: a", "Step 2: b"]),
-        ("Intro Step 1: a ки\nStep 2:\nb ки \n", ["Intro Step 1: a", "Step 2: b"]),
-        ("a ки ки b", ["a", "b"]),
-        ("a ки the tail", ["a", "the tail"]),
-        (" кислота кишечник", ["кислота кишечник"]),
-        ("a ки. b ки, c", ["a ки. b ки, c"]),
-        ("", []),
-        (" ки", []),
-    ],
-)
-def test_tagged(text, steps):
-    assert steps_from_tagged(text) == Steps("", tuple(steps), "tagged")
-
-
-def test_tagged_with_another_tag_and_wrong_input():
-    assert steps_from_tagged("a (+) b (+)", tag=" (+)").steps == ("a", "b")
-    with pytest.raises(InputError):
-        steps_from_tagged("a", tag=" ")
-    with pytest.raises(InputError):
-        steps_from_tagged(["a"])
-
-
 def test_the_tag_means_nothing_in_a_candidate():
     check("Step 1: a ки Step 2: b <|eot_id|>", "", ["Step 1: a ки", "Step 2: b <|eot_id|>"], "marker")
 
@@ -287,7 +260,7 @@ def test_linear_time_on_hostile_lines(unit):
     for tried in (text, "1. " + text + "\n\nSources:\n[1] " + text):
         for rule in ("auto", "sentences"):  # `auto` tries all the others
             split_steps(tried, rule)
-    steps_from_tagged(text)
+    tagged_pieces(text)
     assert time.perf_counter() - start < 30.0  # quadratic time would be minutes
 
 

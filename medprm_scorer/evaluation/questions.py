@@ -1,0 +1,201 @@
+"""The questions of a file that take part: which of them, with which candidates and which documents."""
+
+import fnmatch
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any, Literal, get_args
+
+import numpy as np
+
+from medprm_scorer.errors import InputError, check_choice
+from medprm_scorer.evaluation.labelled_records import LabelledQuestion, is_error_only, parse_labelled
+from medprm_scorer.files.progress import file_bar
+from medprm_scorer.files.records import read_records
+from medprm_scorer.text.answers.callers_functions import AnswerFunction
+
+Documents = Literal["given", "none", "shuffled"]
+"""What a model reads beside a question: its documents, none, or those of another question."""
+
+_PROBLEMS_NAMED = 5
+
+
+@dataclass(frozen=True)
+class Selection:
+    """Which questions of a file take part, and with what.
+
+    Args:
+        sources: Patterns of data sources, as for file names (`mmlu_*`); empty for all.
+        limit: Most questions, from the first, at least 1; None for all.
+        candidates: Most candidates of a question, from the first, at least 1; None for all.
+        documents: `given`, `none`, or `shuffled`: each question with documents gets those of another one.
+        seed: Of the shuffling.
+
+    Raises:
+        InputError: A number is too small, or there is no such way with documents.
+    """
+
+    sources: tuple[str, ...] = ()
+    limit: int | None = None
+    candidates: int | None = None
+    documents: Documents = "given"
+    seed: int = 0
+
+    def __post_init__(self) -> None:
+        for name in ("limit", "candidates"):
+            number = getattr(self, name)
+            if number is not None and number < 1:
+                raise InputError(f"{name} must be at least 1")
+        check_choice("documents", self.documents, get_args(Documents))
+
+    def has(self, source: object) -> bool:
+        """Whether questions of a data source take part."""
+        name = source.strip() if isinstance(source, str) else ""
+        return not self.sources or any(fnmatch.fnmatchcase(name, pattern) for pattern in self.sources)
+
+
+@dataclass(frozen=True, repr=False)
+class Question:
+    """One question of the file.
+
+    Args:
+        place: Its place in the file, from 0.
+        record: The record, as decoded; empty if there is no question.
+        labelled: What is known of it; None for an error line of `medprm score` without a request.
+    """
+
+    place: int
+    record: Mapping[str, Any]
+    labelled: LabelledQuestion | None
+
+
+@dataclass
+class Checked:
+    """What one pass over the file found.
+
+    Args:
+        stored: Questions with judged answers whose rewards are in the file.
+        missing: Those whose rewards are not.
+    """
+
+    stored: int = 0
+    missing: int = 0
+
+
+class Questions:
+    """Reads the questions of a file as often as needed, in memory that does not grow with it.
+
+    Only with shuffled documents all documents are held, about 90 MB for the released test set.
+
+    Args:
+        path: The file.
+        selection: Which of them, and with what.
+        answer: Reads an answer from a text where none is recorded; None takes the package's own rules.
+        progress: Whether to show a progress bar on stderr; None: if it is a terminal.
+    """
+
+    def __init__(
+        self,
+        path: str | Path,
+        selection: Selection,
+        answer: AnswerFunction | None = None,
+        progress: bool | None = None,
+    ) -> None:
+        self._path, self._selection, self._answer, self._progress = path, selection, answer, progress
+        self._shuffled: dict[int, list[str]] = {}
+
+    def check(self) -> Checked:
+        """Read the whole file once: a bad record must not show after hours of scoring.
+
+        Raises:
+            InputError: Records cannot be used; it counts them, and names the first few.
+        """
+        found = Checked()
+        problems: list[str] = []
+        documents: dict[int, list[str]] = {}
+        bad = 0
+        for place, question in self._read("checking"):
+            if isinstance(question, InputError):
+                bad += 1
+                problems += [f"record {place}: {question}"] if len(problems) < _PROBLEMS_NAMED else []
+            elif question.labelled is not None and question.labelled.right is not None:
+                stored = question.labelled.rewards is not None
+                found.stored += stored
+                found.missing += not stored
+                if self._selection.documents == "shuffled" and question.labelled.request.documents:
+                    documents[place] = question.labelled.request.documents
+        if bad:
+            many = f"{bad:,} records cannot be used, " if bad > 1 else ""
+            raise InputError(f"{self._path}: {many}{'; '.join(problems)}{'; …' if bad > len(problems) else ''}")
+        if self._selection.documents == "shuffled":
+            self._shuffled = shuffled(documents, self._selection.seed)
+        return found
+
+    def __iter__(self) -> Iterator[Question]:
+        """The questions in order; with shuffled documents only after `check`.
+
+        Raises:
+            InputError: When its turn comes: a record that cannot be used.
+        """
+        for place, question in self._read("evaluating"):
+            if isinstance(question, InputError):
+                raise InputError(f"{self._path}: record {place}: {question}")
+            labelled = question.labelled
+            if labelled is not None and self._selection.documents != "given":
+                documents = {"documents": self._shuffled.get(place, [])}
+                labelled = replace(labelled, request=labelled.request.model_copy(update=documents))
+                question = replace(question, labelled=labelled)
+            yield question
+
+    def _read(self, what: str) -> Iterator[tuple[int, Question | InputError]]:
+        count = 0
+        with file_bar(self._path, what, self._progress) as bar:
+            for record in read_records(self._path):
+                if self._selection.has(record.value.get("data_source")):
+                    if count == self._selection.limit:
+                        return
+                    count += 1
+                    yield record.place, self._parse(record.place, record.value)
+                bar.set_postfix_str(f"{count:,} questions", refresh=False)
+                bar.update(record.end - bar.n)
+
+    def _parse(self, place: int, record: Mapping[str, Any]) -> Question | InputError:
+        if is_error_only(record):
+            return Question(place, record, None)
+        try:
+            return Question(place, record, parse_labelled(record, self._answer, self._selection.candidates))
+        except InputError as error:
+            return error.with_traceback(None)
+
+
+def shuffled(documents: Mapping[int, list[str]], seed: int) -> dict[int, list[str]]:
+    """Give each question the documents of another one, none of which are its own.
+
+    Args:
+        documents: By question.
+        seed: A whole number from 0.
+
+    Returns:
+        The documents of another question, by question: of the one that follows it in a random circle, or of the next
+        after that whose documents are others.
+
+    Raises:
+        InputError: A question has none of others to take: all have the same documents.
+
+    Example:
+        >>> shuffled({3: ["a"], 8: ["b"]}, seed=0)
+        {3: ['b'], 8: ['a']}
+    """
+    places = list(documents)
+    order = np.random.default_rng(seed).permutation(len(places)).tolist()
+    found: dict[int, list[str]] = {}
+    for turn, own in enumerate(order):
+        mine = set(documents[places[own]])
+        for step in range(1, len(order)):
+            other = documents[places[order[(turn + step) % len(order)]]]
+            if mine.isdisjoint(other):
+                found[places[own]] = other
+                break
+        else:
+            raise InputError("documents cannot be shuffled: some question shares its documents with every other")
+    return dict(sorted(found.items()))
