@@ -12,9 +12,11 @@ _INVERTED = re.compile(r"\b(?:not|except|least|unlikely|incorrect|false|untrue|i
 _SUPERLATIVE = re.compile(
     r"\b(?:most|best|first|next|initial|primary|main|greatest|highest|lowest|strongest|optimal) [^\W\d_]{3,}"
 )
-_EVERY_QUESTION = frozenset(
-    map(stem, "which what how following these most likely best next appropriate option answer statement do does".split())  # noqa: SIM905
+_BOILERPLATE = (
+    "which what how why following these most likely best next appropriate option answer statement"
+    " do does did is are was were has have can could should will would may"
 )
+_EVERY_QUESTION = frozenset(map(stem, _BOILERPLATE.split()))
 _LONGEST = 400
 _FEWEST, _SHARE = 3, 0.75
 
@@ -40,7 +42,8 @@ class Asked:
         return frozenset(stem(part) for part in tokens(self.sentence) if part[0].isalnum())
 
     @cached_property
-    def _said(self) -> frozenset[str]:
+    def own_words(self) -> frozenset[str]:
+        """The stems of the words that other questions do not have."""
         return frozenset(word for _, word in content(tokens(self.sentence))) - _EVERY_QUESTION
 
     @cached_property
@@ -50,11 +53,11 @@ class Asked:
     def restated(self, parts: Sequence[str]) -> float:
         """The share of the question's own words that are among the tokens of a sentence; 0 to 1."""
         words = {word for _, word in content(parts)}
-        return len(self._said & words) / max(1, len(self._said))
+        return len(self.own_words & words) / max(1, len(self.own_words))
 
     def is_restated(self, parts: Sequence[str]) -> bool:
         """Whether the tokens of a sentence restate the question."""
-        return len(self._said) >= _FEWEST and self.restated(parts) >= _SHARE
+        return len(self.own_words) >= _FEWEST and self.restated(parts) >= _SHARE
 
     def is_answered(self, clause: str) -> bool:
         """Whether a clause has the question's superlative, as `the most concerning bite`."""

@@ -83,6 +83,8 @@ class OptionReader:
         if label is None:  # `E. coli enteritis`
             whole = self._first(text[found.start("letter") : found.end()] + behind)
             return Value(whole.pop() if len(whole) == 1 else None, found.end())
+        if normalize_answer(behind) == normalize_answer(self.options.texts[label]):  # `B. no` takes nothing back
+            return Value(label, found.end() + len(behind))
         named = self._first(behind)
         return Value(label if not named or label in named else None, found.end())
 
