@@ -43,8 +43,10 @@ _NONE = re.compile(
 _HENCE = re.compile(r"(?:(?:therefore|thus|hence|so|step [0-9]{1,3} :)[ ,:]*)*")
 _THIS = re.compile(r"(?:this|these|that|it|they|making it|makes it)\b")
 _THIS_IS = re.compile(whole(r"(?:this|these|it) (?:is|are|would|makes|finding|condition|diagnosis)"))
-_CONCLUDES = re.compile(r"(?:therefore|thus|hence|so|in (?:conclusion|summary)|overall|ultimately|given|based on|considering)\b")
-_REASON = re.compile(r" (?:because|since|as|given|due to|why)\b")
+_CONCLUDES = re.compile(
+    r"(?:therefore|thus|hence|so|in (?:conclusion|summary)|overall|ultimately|given|based on|considering)\b"
+)
+_REASON = re.compile(r" (?:because|since|as|given|due to|why|when|if|unless|while|although|but)\b")
 
 
 @dataclass(frozen=True)

@@ -32,7 +32,8 @@ NEGATION = re.compile(
             r"not|no|none|never|neither|nor|unlike|unlikely|cannot|\w{1,12}n['’]t|rarely|hardly",
             r"(?<!to )(?<!to be )exclude[sd]?|excluding|(?<!to )(?<!and )rul(?:e|es|ed|ing) (?:it |them |this )?out",
             r"contraindicat\w*|incorrect|wrong|inappropriate|unrelated|except|other than",
-            r"without(?! (?:the |any )?(?:risks?|need|causing|significant\w*))|lack\w*|absent|absence",
+            r"without(?! (?:the |any )?(?:risks?|need|causing|significant\w*))|lack(?:s|ed|ing)|absent",
+            r"(?:absence|lack) of(?![^§]* (?:makes?|suggests?|indicates?|supports?|points?) )",
             r"inconsistent|unnecessary|avoided|eliminat(?:es?|ed|ing)|ineffective|insufficient",
             r"less (?:likely|common\w*|often|typical\w*|frequent\w*|appropriate|effective|relevant|consistent|suitable"
             r"|specific|sensitive|useful|suggestive|probable|direct|important)|least|reserved for|only if|last resort",
@@ -90,6 +91,7 @@ IS_FITTING = re.compile(
         )
     )
 )
+_NOT_EXCLUDED = re.compile(r"\b(?:cannot|not|n['’]t) (?:\w+ly )?(?:(?:be )?ruled? out|(?:be )?excluded?)\b")
 _IS_SEEN = re.compile(r" (?:is|are) (?:\w+ )?(?:seen|present|observed|noted|described|found|the case)\b")
 _GOES_ON = re.compile(r", (?:is|are|was|were|would|remains|seems)\b")
 _SUPPOSED = re.compile(
@@ -101,12 +103,14 @@ _SUPPOSED = re.compile(
     )
 )
 _BOUNDARY = re.compile(
-    r"[,;()–—]|(?<= )(?:but|however|while|whereas|although|though|because|since|which|as|making|where|so|due to|given"
-    r"|if|when|unless|aber|sondern|weil|mais|car|pero|sino|porque|rather than|instead of|as opposed to|not(?= §)"
-    r"|(?:than|compared (?:to|with))(?= (?:the |an? )?§))(?= )"
+    r"[,;()–—]|(?<= )(?:but|however|while|whereas|although|though|because|since|which|(?<!known )as|making|where|so"
+    r"|due to|given|if|when|unless|aber|sondern|weil|mais|car|pero|sino|porque|rather than|instead of|as opposed to"
+    r"|not(?= §)|(?:than|compared (?:to|with))(?= (?:the |an? )?§))(?= )"
 )
 HALF = 0.5
-_EXAMPLE = re.compile(r"such as|like|including|particularly|especially|specifically|namely|usually|typically")
+_EXAMPLE = re.compile(
+    r"such as|like|including|particularly|especially|specifically|namely|usually|typically|also (?:known as|called)"
+)
 _IF = frozenset(("if", "when", "unless", "than", "compared to", "compared with"))
 _REASONS = frozenset(("as", "because", "since", "given", "due to", "making", "weil", "car", "porque", "("))
 _TURNS = frozenset(("but", "however", "although", "though", "aber", "sondern", "mais", "pero", "sino"))
@@ -180,16 +184,21 @@ def said(parts: Sequence[str], options: OptionSet, mentions: Mentions, asked: As
     return result
 
 
-def _paraphrased(
-    parts: Sequence[str], sentence: str, sure: bool, mentions: Mentions, asked: Asked
-) -> dict[str, int]:
+def _paraphrased(parts: Sequence[str], sentence: str, sure: bool, mentions: Mentions, asked: Asked) -> dict[str, int]:
     """The option that a conclusion about the choice names in other words."""
     if asked.inverted or asked.restated(parts) < HALF:
         return {}
-    if NEGATION.search(sentence) or _SUPPOSED.search(sentence) or not IS_CHOICE.search(sentence):
+    if _is_negated(sentence, asked) or _SUPPOSED.search(sentence) or not IS_CHOICE.search(sentence):
         return {}
     label = mentions.closest(parts)
     return {label: CHOICE + sure} if label is not None else {}
+
+
+def _is_negated(text: str, asked: Asked) -> bool:
+    """Whether a clause denies; `not ruled out` does not, nor does a negation of a question that asks for what is so."""
+    asks = frozenset[str]() if asked.inverted else asked.words
+    denials = NEGATION.finditer(text) if _NOT_EXCLUDED.search(text) is None else ()
+    return any(not asks.issuperset(map(stem, denial.group().split())) for denial in denials)
 
 
 def _clauses(sentence: str, named: Sequence[tuple[int, str]], asked: Asked) -> list[_Clause]:
@@ -200,10 +209,11 @@ def _clauses(sentence: str, named: Sequence[tuple[int, str]], asked: Asked) -> l
         end = boundary.start() if boundary else len(sentence)
         text = sentence[start:end]
         if boundary and boundary.group() == ",":
-            if text.strip() and _ONLY_NAMES.fullmatch(text) or _EXAMPLE.match(sentence, boundary.end() + 1):
+            is_list = text.strip() and _ONLY_NAMES.fullmatch(text)
+            if is_list or (LETTER_TOKEN not in text and _EXAMPLE.match(sentence, boundary.end() + 1)):
                 continue
         labels = frozenset(label for offset, label in named if start <= offset < end)
-        negated = any(not asked.words.issuperset(map(stem, no.group().split())) for no in NEGATION.finditer(text))
+        negated = _is_negated(text, asked)
         elsewhere = _ELSEWHERE.search(text)
         place = start + elsewhere.start() if elsewhere else -1
         clauses.append(_Clause(start, lead, text, negated, place, labels))
@@ -261,7 +271,7 @@ def _strength(
         denied_before = any(clause.negated for clause in clauses[:index]) and own.lead not in _FOLLOWS
         if (conceded and index <= 1 and len(clauses) > 1) or own.lead in _CONCESSIONS or (turned and not choice):
             return 0
-        if (denied_before and not choice and not sure):
+        if denied_before and not choice and not sure:
             return 0
     if choice:
         return 1 if any(clause.lead in _IF for clause in later) else CHOICE + sure

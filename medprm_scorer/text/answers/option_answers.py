@@ -30,11 +30,12 @@ class OptionReader:
 
     Args:
         options: The options of the question.
+        question: The question; "" if it is not known.
     """
 
-    def __init__(self, options: OptionSet) -> None:
+    def __init__(self, options: OptionSet, question: str = "") -> None:
         self.options = options
-        self.mentions = Mentions({} if options.yes_no else options.texts)
+        self.mentions = Mentions({} if options.yes_no else options.texts, question)
 
     def value(self, text: str, place: int, letters_only: bool = False) -> Value | None:
         """The option at a place: by letter, by text, or by both if they agree."""

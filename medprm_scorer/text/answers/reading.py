@@ -9,7 +9,7 @@ The rules are tried in order; the first that finds something decides. Scratch wo
 | 3. last statement (`statements`) | `Answer: B`, `I would choose CT`, a last line `B) CT` → B | `Answer: B` → B |
 | 4. `Final Diagnosis: …` to the end of the line | | `## Final Diagnosis: Gout` → Gout |
 | 5. statement in words | | `the answer is 5 mg` → 5 mg |
-| 6. yes/no questions (`yes_no`) | `Therefore, yes, …` → the option `yes` | |
+| 6. yes/no questions (`yes_no`) | `Therefore, yes, …`, `the evidence is conflicting` → `yes`, `maybe` | |
 | 7. what prose affirms (`affirmed`) | `the best test is a CT` → B | `the most likely diagnosis is gout.` → gout |
 | 8. declining (`declining`) | `the dose cannot be determined` → declined | the same |
 
@@ -182,7 +182,7 @@ def _known(question: str | None, options: Options | None) -> OptionSet | None:
 
 
 def _among(text: str, options: OptionSet, question: str) -> Reading:
-    reader = OptionReader(options)
+    reader = OptionReader(options, question)
     for content in (last_boxed(text), last_field(text)):
         value = reader.value(plain(content), 0) if content else None
         if value is not None:

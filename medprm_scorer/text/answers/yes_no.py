@@ -18,8 +18,8 @@ _OPENING = re.compile(
 _CONCLUDES = re.compile(
     either(
         rf"{words(HENCE)}|in conclusion|in summary|overall|based on|it (?:can be|is reasonable to) conclude",
-        r"\b(?:this|these|all|findings|results|evidence|documents|studies)(?: \w+){0,3} (?:suggest|indicate|support|mean"
-        r"|impl[yi]|show|demonstrate)",
+        r"\b(?:this|these|all|findings|results|evidence|documents|studies)(?: \w+){0,3}"
+        r" (?:suggest|indicate|support|mean|impl[yi]|show|demonstrate)",
     ),
     re.IGNORECASE,
 )
@@ -31,7 +31,7 @@ _CAN_SAY = re.compile(
 _DOUBT = re.compile(
     r"\b(?:may|might|could|can|possibl\w+|potential\w*|depend\w*|whether|if|no|unclear|uncertain|mixed|limited"
     r"|however|although|while|but|further|determine|partial\w*|to some extent|neither|without|unlikely|cannot|should"
-    r"|some|certain|cases|generally|necessarily|completely|always|solely|only|more|seems?|appears?)\b",
+    r"|some|certain|cases|individuali[sz]ed|generally|necessarily|completely|always|solely|only|more|seems?|appears?)\b",
     re.IGNORECASE,
 )
 _NOT = re.compile(r"\b(?:is|are|was|were|do|does|did|has|have|should|would) not\b|n['’]t\b|\bnot\b", re.IGNORECASE)
