@@ -69,7 +69,8 @@ def affirmed(text: str, options: OptionSet, mentions: Mentions, asked: Asked) ->
         The label or None; and whether a sentence says that it is the choice.
     """
     spans = list(sentences(text))
-    if spans and _NONE.search(text[slice(*spans[-1])].casefold()):
+    none_fits = max((n for n, span in enumerate(spans) if _NONE.search(text[slice(*span)].casefold())), default=-1)
+    if spans and none_fits == len(spans) - 1:
         return None, False
     claims = list(_claims(text, spans, options, mentions.with_abbreviations(text), asked))
     for least in (SURE, CHOICE):
@@ -78,7 +79,7 @@ def affirmed(text: str, options: OptionSet, mentions: Mentions, asked: Asked) ->
         if chosen:
             label = chosen.pop()
             finally_said = [claim.strength for claim in claims if claim.label == label][-1]
-            return (label, True) if not chosen and finally_said != REJECTED else (None, False)
+            return (label, True) if not chosen and finally_said != REJECTED and none_fits <= last else (None, False)
     if asked.inverted or _names_another(text, spans, claims, asked):
         return None, False
     return _left(claims, options), False

@@ -10,7 +10,7 @@ from medprm_scorer.text.answers.mentions import content, stem, tokens
 _BEGIN = re.compile(r"[.?!]\s|\n")
 _INVERTED = re.compile(r"\b(?:not|except|least|unlikely|incorrect|false|untrue|inconsistent)\b|n['’]t\b", re.IGNORECASE)
 _SUPERLATIVE = re.compile(
-    r"\b(?:most|best|first|next|initial|primary|main|greatest|highest|lowest|strongest|optimal) [^\W\d_]{3,}"
+    r"\b(?:(?:most|best|first|next|initial|primary|main) [^\W\d_]{3,}|greatest|highest|lowest|strongest|optimal)"
 )
 _BOILERPLATE = (
     "which what how why following these most likely best next appropriate option answer statement"

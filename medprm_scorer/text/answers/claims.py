@@ -240,6 +240,8 @@ def _strength(
         return REJECTED
     later = [clause for clause in clauses[index + 1 :] if not clause.labels or label in clause.labels]
     behind = next((clause for clause in later if clause.lead == ")" or _GOES_ON.match(clause.lead + clause.text)), None)
+    if behind and any(clause not in later for clause in clauses[index + 1 : clauses.index(behind)]):
+        behind = None  # it goes on about another option
     body = own.text + (behind.text if behind and not behind.negated else "")  # of a clause that goes on behind brackets
     choice = IS_CHOICE.search(body) is not None or asked.is_answered(body)
     turned = any(clause.lead == "but" and IS_FITTING.search(clause.text) for clause in clauses[index + 1 :])

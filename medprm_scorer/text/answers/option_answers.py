@@ -84,8 +84,11 @@ class OptionReader:
         if label is None:  # `E. coli enteritis`
             whole = self._first(text[found.start("letter") : found.end()] + behind)
             return Value(whole.pop() if len(whole) == 1 else None, found.end())
-        if normalize_answer(behind) == normalize_answer(self.options.texts[label]):  # `B. no` takes nothing back
-            return Value(label, found.end() + len(behind))
+        own = self.options.texts[label]  # `D. HIV, hepatitis B`; `B. no` takes nothing back
+        start = found.end() + len(behind) - len(behind.lstrip(" .:)"))
+        end = start + len(own)
+        if text[start:end].casefold() == own.casefold() and not text[end : end + 1].isalnum():
+            return Value(label, end)
         named = self._first(behind)
         return Value(label if not named or label in named else None, found.end())
 

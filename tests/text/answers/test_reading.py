@@ -215,6 +215,8 @@ BLIND = (
 @pytest.mark.parametrize(
     ("text", "answer"),
     [
+        # an option's own commas and dots end no answer
+        ("The answer is B. Central retinal artery occlusion.", "B"),
         # the question's own negation rejects nothing
         ("The most likely cause of the lack of vision is optic neuritis.", "D"),
         # a list is one subject
@@ -343,6 +345,12 @@ def test_declining(text, question):
 def test_not_declining(text, answer):
     reading = read(text, QUESTION)
     assert (reading.answer, reading.declined) == (answer, False)
+
+
+def test_an_option_that_is_a_list_is_no_list_of_answers():
+    question = "Which tests?\n(A) HIV and hepatitis B\n(B) HIV, hepatitis B, and N. gonorrhoeae\n(C) HIV"
+    assert read_answer("So the correct answer is B. HIV, hepatitis B, and N. gonorrhoeae.", question) == "B"
+    assert read_answer("So the correct answer is A. HIV, hepatitis B, and N. gonorrhoeae.", question) is None
 
 
 def test_an_option_may_be_that_nothing_can_be_said():
