@@ -26,6 +26,7 @@ from tests.support.evaluations import (
     source,
     traced_evaluation,
 )
+from tests.support.properties import examples
 
 pytest.importorskip("matplotlib")
 from matplotlib.text import Text
@@ -283,7 +284,7 @@ def test_importing_plots_does_not_import_matplotlib():
     assert subprocess.run([sys.executable, "-c", code], check=False).returncode == 0
 
 
-@settings(max_examples=8, deadline=None)
+@settings(max_examples=examples(8))
 @given(st.sets(st.integers(1, 300), min_size=1, max_size=40))
 def test_any_sizes_have_their_ticks_and_labels_apart(sizes):
     figure = scaling_figure(with_sizes(sorted(sizes)))

@@ -31,7 +31,7 @@ def functions(holder):
         else [vars(cls) for cls in holder.__mro__ if cls.__module__.startswith("medprm")]
     )
     names = {name for scope in scopes for name in scope} | set(getattr(holder, "__all__", ()))
-    found = {name: inspect.getattr_static(holder, name, None) or getattr(holder, name, None) for name in names}
+    found = {name: inspect.getattr_static(holder, name, None) or getattr(holder, name, None) for name in sorted(names)}
     return {name: one for name, one in found.items() if inspect.isfunction(one)}
 
 

@@ -3,7 +3,7 @@
 import string
 
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from medprm_scorer.errors import InputError
@@ -435,14 +435,12 @@ WORDS = st.sampled_from(
 HOSTILE = st.one_of(st.text(st.characters(codec=None), max_size=80), st.lists(WORDS, max_size=25).map(" ".join))
 
 
-@settings(deadline=None)
 @given(HOSTILE, st.sampled_from([QUESTION, DRUGS, YES_NO]))
 def test_an_answer_is_one_of_the_options_or_none(text, question):
     reading = read(text, question)
     assert reading.answer is None or (reading.answer in find_options(question).texts and not reading.declined)
 
 
-@settings(deadline=None)
 @given(HOSTILE, HOSTILE)
 def test_no_question_and_no_text_raises(text, question):
     read(text, question)
@@ -450,7 +448,6 @@ def test_no_question_and_no_text_raises(text, question):
     assert options is None or 2 <= len(options.texts) <= 10
 
 
-@settings(deadline=None)
 @given(HOSTILE, st.sampled_from(string.ascii_uppercase[:5]))
 def test_a_last_line_with_the_answer_wins(before, letter):
     clean = before.replace("boxed", "").replace("<", "").replace('"', "").replace("'", "")
