@@ -30,11 +30,12 @@ class OptionReader:
 
     Args:
         options: The options of the question.
+        question: The question; "" if it is not known.
     """
 
-    def __init__(self, options: OptionSet) -> None:
+    def __init__(self, options: OptionSet, question: str = "") -> None:
         self.options = options
-        self.mentions = Mentions({} if options.yes_no else options.texts)
+        self.mentions = Mentions({} if options.yes_no else options.texts, question)
 
     def value(self, text: str, place: int, letters_only: bool = False) -> Value | None:
         """The option at a place: by letter, by text, or by both if they agree."""
@@ -83,6 +84,11 @@ class OptionReader:
         if label is None:  # `E. coli enteritis`
             whole = self._first(text[found.start("letter") : found.end()] + behind)
             return Value(whole.pop() if len(whole) == 1 else None, found.end())
+        own = self.options.texts[label]  # `D. HIV, hepatitis B`; `B. no` takes nothing back
+        start = found.end() + len(behind) - len(behind.lstrip(" .:)"))
+        end = start + len(own)
+        if text[start:end].casefold() == own.casefold() and not text[end : end + 1].isalnum():
+            return Value(label, end)
         named = self._first(behind)
         return Value(label if not named or label in named else None, found.end())
 
