@@ -1,6 +1,5 @@
 """The LangChain examples run as they stand, through a real server, and say what they should."""
 
-import json
 import runpy
 import sys
 from contextlib import contextmanager
@@ -22,6 +21,7 @@ from examples.formulary.sample import POLICY
 from examples.formulary.turns import TOOL
 from examples.langchain_parts import FormularyRetriever, chat_model
 from medprm_integrations.langchain import MedPRMMiddleware, ranking_of
+from medprm_scorer.evaluation.journal import Journal
 from tests.examples.test_hospital import solve
 
 HOSPITAL = Hospital(0)
@@ -130,9 +130,8 @@ def test_the_comparison_counts_right_and_goes_on(llm, monkeypatch, tmp_path, cap
     monkeypatch.setattr("sys.argv", options)
     langchain_comparison.main()
     first, filled = capsys.readouterr().out, text.read_text()
-    file = tmp_path / "langchain_comparison.jsonl"
-    answers = [json.loads(line) for line in file.read_text().splitlines()[1:]]
-    assert len(answers) == 2
+    with Journal(tmp_path / "langchain_comparison.sqlite3", {"about": "langchain_comparison n=2"}) as journal:
+        assert len(journal) == 2
     monkeypatch.setattr(langchain_comparison, "build_chain", lambda *_: None)  # nothing is asked again
     langchain_comparison.main()
     again = capsys.readouterr().out

@@ -1,7 +1,6 @@
 """The LlamaIndex examples run as they stand, through a real server, and say what they should."""
 
 import asyncio
-import json
 import runpy
 import sys
 from contextlib import contextmanager
@@ -14,6 +13,7 @@ from examples import llama_index_agent, llama_index_comparison, llama_index_quer
 from examples.formulary.hospital import Hospital
 from examples.llama_index_parts import FormularyRetriever, language_model
 from medprm_integrations.llama_index import MedPRMLLM, ranking_of
+from medprm_scorer.evaluation.journal import Journal
 from tests.examples.test_hospital import solve
 
 HOSPITAL = Hospital(0)
@@ -98,6 +98,6 @@ def test_the_comparison_keeps_its_answers_and_prints_its_table(llm, monkeypatch,
     monkeypatch.setattr("sys.argv", ["", "--cases", "2", "--n", "2", "--out", str(tmp_path)])
     llama_index_comparison.main()
     printed = capsys.readouterr().out
-    lines = (tmp_path / "llama_index_comparison.jsonl").read_text().splitlines()
-    assert len([json.loads(line) for line in lines[1:]]) == 2
+    with Journal(tmp_path / "llama_index_comparison.sqlite3", {"about": "llama_index_comparison n=2"}) as journal:
+        assert len(journal) == 2
     assert all(f"| {way} |" in printed for way in ("one sample", "MedPRMSynthesizer", "MedPRMRerank"))
