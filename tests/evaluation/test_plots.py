@@ -21,6 +21,7 @@ from tests.support.evaluations import (
     cells,
     empty_evaluation,
     example_evaluation,
+    example_stopping,
     hostile_evaluation,
     rewardless_evaluation,
     source,
@@ -291,3 +292,24 @@ def test_any_sizes_have_their_ticks_and_labels_apart(sizes):
     _, _, labels = boxes(figure)
     assert list(figure.axes[0].get_xticks()) == sorted(sizes)
     assert all(left.x1 < right.x0 for left, right in pairwise(labels))
+
+
+def test_stopping_rules_are_points_at_their_mean_number_of_samples():
+    evaluation = example_evaluation(stopping=example_stopping())
+    figure = scaling_figure(evaluation)
+    found = curves(figure)
+    assert set(found) == {*NAMES, "vote, agree =\n3", "vote, confident =\n0.9, 0.95"}
+    line = found["vote, confident =\n0.9, 0.95"]
+    assert line.get_xdata().tolist() == [9.6, 12.2]
+    assert line.get_ydata().tolist() == pytest.approx([97.9, 98.0])
+    legend, axes, _ = boxes(figure)
+    assert not legend.overlaps(axes)
+    assert {text.get_text() for text in legend_of(figure).get_texts()} == set(found)
+
+
+def test_stopping_rules_beside_other_sizes_and_aggregates():
+    evaluation = example_evaluation(stopping=example_stopping(), sizes=[16, 64])
+    left, right = scaling_figure(evaluation).axes[0].get_xlim()
+    assert left < 4.2 < 64 < right
+    other = evaluation.stopping.model_copy(update={"aggregate": "mean"})
+    assert set(curves(scaling_figure(evaluation.model_copy(update={"stopping": other})))) == set(NAMES)
