@@ -6,9 +6,9 @@ from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
 from medprm_scorer.evaluation import stopping
-from medprm_scorer.evaluation.choices import Candidates
+from medprm_scorer.evaluation.choices import Candidates, weighted_vote
 from medprm_scorer.evaluation.stopping import draw_orders, probabilities_of_staying_ahead, simulate
-from medprm_scorer.stopping import Agree, Confident, probability_of_staying_ahead
+from medprm_scorer.stopping import Agree, Confident, probability_of_staying_ahead, should_stop
 from medprm_scorer.text.answers import DECLINED
 from tests.support.plain_stopping import simulate_plain
 
@@ -73,9 +73,8 @@ def test_many_candidates_agree_with_the_plain_twin(coarse):
 
 def test_only_what_is_close_goes_to_the_plain_functions(monkeypatch):
     asked = []
-    plain_vote, plain_rule = stopping.weighted_vote, stopping.should_stop
-    monkeypatch.setattr(stopping, "weighted_vote", lambda *args: asked.append("vote") or plain_vote(*args))
-    monkeypatch.setattr(stopping, "should_stop", lambda *args: asked.append("rule") or plain_rule(*args))
+    monkeypatch.setattr(stopping, "weighted_vote", lambda *args: asked.append("vote") or weighted_vote(*args))
+    monkeypatch.setattr(stopping, "should_stop", lambda *args: asked.append("rule") or should_stop(*args))
     question = made_up(3, 64, coarse=False)
     simulate([question], [draw_orders(64, 64, 20, [0])], RULES)
     assert not asked
