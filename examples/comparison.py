@@ -50,10 +50,14 @@ def compare(ask: Callable[[Case], Answers], hospital: Hospital, cases: int, file
     """
     file.parent.mkdir(parents=True, exist_ok=True)
     with Journal(file, {"about": about}) as journal:
+        answers: list[Answers] = []
         for number in tqdm(range(cases), desc="patients", disable=None):
-            if journal.get(str(number)) is None:
-                journal.add(str(number), dict(ask(hospital.case(number))))
-        return [journal.get(str(number)) for number in range(cases)]
+            found = journal.get(str(number))
+            if found is None:
+                found = dict(ask(hospital.case(number)))
+                journal.add(str(number), found)
+            answers.append(found)
+        return answers
 
 
 def table(answers: Sequence[Answers], right: Sequence[str], pairs: Sequence[Pair]) -> str:

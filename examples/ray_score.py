@@ -23,8 +23,10 @@ import ray
 from ray.data import ActorPoolStrategy, DataContext
 
 from medprm_scorer import MedPRM
+from medprm_scorer.aggregate import Aggregate
 from medprm_scorer.bulk.line_ranking import LineRanker
 from medprm_scorer.bulk.request_lines import read_request_lines
+from medprm_scorer.selection import Strategy
 
 _LINES = 64  # handed to Ray at a time
 
@@ -46,7 +48,7 @@ class Scorer:
         aggregate: As in `MedPRM.rank`.
     """
 
-    def __init__(self, model: str | None, strategy: str, aggregate: str) -> None:
+    def __init__(self, model: str | None, strategy: Strategy, aggregate: Aggregate) -> None:
         self._rank = LineRanker(MedPRM.from_pretrained(model), strategy, aggregate)
         self._loop = asyncio.new_event_loop()
 
@@ -60,8 +62,8 @@ def score(
     out: str | Path,
     *,
     model: str | None = None,
-    strategy: str = "weighted_vote",
-    aggregate: str = "min",
+    strategy: Strategy = "weighted_vote",
+    aggregate: Aggregate = "min",
     actors: int = 1,
     gpus: float = 0,
     batch: int = 8,

@@ -2,11 +2,20 @@
 
 import os
 from collections.abc import Sequence
-from typing import Protocol
+from typing import Literal, Protocol
 from weakref import WeakSet
 
 from medprm_scorer.encoding import EncodedChain, EncodedPrompt
 from medprm_scorer.errors import InputError
+
+Dtype = Literal["float32", "bfloat16", "float16"]
+"""What a local engine computes in."""
+
+Quantization = Literal["int8", "int4"]
+"""How a local engine keeps its weights."""
+
+EndpointName = Literal["auto", "generative_scoring", "completions", "classify", "step_pooling"]
+"""How a server is asked; `auto` takes the best that works."""
 
 Rewards = list[list[list[float]]]
 """Rewards by prompt, chain and step, each P(+) in [0, 1]."""

@@ -63,6 +63,7 @@ class EncodedRequest:
         chains: Every candidate, in order; those that cannot be scored with their error.
         split: The steps of those that can be scored, by index, in the order of the prompt's chains.
         whole: Whether one step for each chain was asked for.
+        unread: How many chains the caller's answer function failed on.
     """
 
     request: RankRequest
@@ -72,6 +73,7 @@ class EncodedRequest:
     chains: Sequence[ScoredChain]
     split: Mapping[int, Steps]
     whole: bool = False
+    unread: int = 0
 
     @property
     def tokens(self) -> int:
@@ -168,6 +170,8 @@ class EncodedRequest:
             seconds=seconds,
         )
         found = [*cautions(ranking, choice.strategy), *self._about_steps(choice.aggregate)]
+        if self.unread:
+            found.append(f"The answer function failed on {self.unread} of {len(self.chains)} chains.")
         if self.request.options_appended:
             found.append("The options beside the question were appended to it.")
         return ranking.model_copy(update={"cautions": found})
@@ -233,7 +237,7 @@ class RequestEncoder:
 
         Raises:
             InputError: A blank question, no candidates, a question too long for the model, answers that are not one
-                for each candidate, or a cut-off candidate that is not there.
+                for each candidate, a cut-off candidate that is not there, or an answer function that failed on all.
             NothingScoredError: No candidate can be scored; it says why for each.
         """
         check_request(request.question, request.candidates, request.documents)
@@ -242,6 +246,7 @@ class RequestEncoder:
         chains: list[ScoredChain] = []
         split: dict[int, Steps] = {}
         encoded: dict[int, EncodedChain] = {}
+        failures: list[InputError] = []
         for index, candidate in enumerate(request.candidates):
             steps, chain, error = self._encode(candidate, request.tagged[index] if request.tagged else None)
             if chain is not None and steps is not None:
@@ -251,7 +256,11 @@ class RequestEncoder:
                 else:
                     error = f"it is too long: {tokens} tokens with the question, of {self.max_tokens} at most"
             text = candidate if isinstance(candidate, str) else "\n".join(candidate)
-            reading = self.read(text, request.question, request.options, index, answer, given[index])
+            try:
+                reading = self.read(text, request.question, request.options, index, answer, given[index])
+            except InputError as failure:  # of a function of the caller's
+                failures.append(failure)
+                reading = Reading()
             chains.append(
                 ScoredChain(
                     index=index,
@@ -262,12 +271,14 @@ class RequestEncoder:
                     error=error,
                 )
             )
+        if len(failures) == len(chains):
+            raise failures[0]
         if not encoded:
             reasons = "; ".join(f"candidate {chain.index}: {chain.error}" for chain in chains)
             raise NothingScoredError(f"no candidate could be scored: {reasons}")
         prompt = EncodedPrompt(prefix.ids, tuple(encoded.values()))
         tail = len(self.encoder.tail_ids)
-        return EncodedRequest(request, prefix, prompt, tail, chains, split, whole=self.steps == "whole")
+        return EncodedRequest(request, prefix, prompt, tail, chains, split, self.steps == "whole", len(failures))
 
     def read(
         self,

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any, NoReturn
 from medprm_scorer.aggregate import Aggregate
 from medprm_scorer.batches import Entry, Pipeline, encoded_of, finish_batch
 from medprm_scorer.encoding import EncodedPrompt, PromptEncoder, load_tokenizer
-from medprm_scorer.engine import Engine
+from medprm_scorer.engine import Dtype, EndpointName, Engine, Quantization
 from medprm_scorer.errors import InputError, MedPRMError, ModelError
 from medprm_scorer.preparation import Candidate, Choice, RequestEncoder, make_request
 from medprm_scorer.request_parsing import parse_request
@@ -64,9 +64,9 @@ class MedPRM:
         model: str | Path | None = None,
         *,
         device: str | None = None,
-        dtype: str | None = None,
+        dtype: Dtype | None = None,
         revision: str | None = None,
-        quantization: Any = None,
+        quantization: Quantization | Any = None,
         max_batch_tokens: int | None = None,
         system: System | None = None,
         steps: SplitRule = "auto",
@@ -153,7 +153,7 @@ class MedPRM:
         *,
         tokenizer: Any = None,
         model: str | None = None,
-        endpoint: str = "auto",
+        endpoint: EndpointName = "auto",
         api_key: str | None = None,
         cache_salt: str | None = None,
         verify: "bool | ssl.SSLContext" = True,
@@ -300,7 +300,8 @@ class MedPRM:
                 cannot win over one that was not.
 
         Raises:
-            InputError: As in `score`; an unknown strategy or aggregate; a function of yours failed.
+            InputError: As in `score`; an unknown strategy or aggregate; your group function failed, or your answer
+                function failed on every chain. (Where it fails on some, these give no answer, and a caution says so.)
             ScoringError: As in `score`.
         """
         begun = time.perf_counter()

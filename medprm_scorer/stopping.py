@@ -16,8 +16,9 @@ with a probability of at most 1 / (n + 1), by at most 1 − best: sampling stops
 """
 
 import math
+from collections import Counter
 from collections.abc import Hashable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
 
 from medprm_scorer.errors import InputError
 
@@ -58,8 +59,73 @@ class Confident:
         if self.max_samples is not None and (not _is_count(self.max_samples) or self.max_samples < self.min_samples):
             raise InputError("max_samples must be a whole number of at least min_samples, or None")
 
+    @property
+    def name(self) -> str:
+        """The rule in a table, with what differs from the defaults, such as `confident=0.9`."""
+        others = [(part.name, part.default) for part in fields(self) if part.name != "confidence"]
+        other = [f" {key}={getattr(self, key)}" for key, usual in others if getattr(self, key) != usual]
+        return f"confident={float(self.confidence)}{''.join(other)}"
 
-def should_stop(samples: Sequence[Sample], rule: Confident) -> bool:
+
+@dataclass(frozen=True)
+class Agree:
+    """Stop when so many samples give the same answer, whatever their rewards.
+
+    Args:
+        samples: How many, at least 2.
+
+    Raises:
+        InputError: The number is out of its range.
+
+    Example:
+        >>> Agree(3).name
+        'agree=3'
+    """
+
+    samples: int = 3
+
+    def __post_init__(self) -> None:
+        if not _is_count(self.samples) or self.samples < 2:
+            raise InputError("agree must be a whole number of at least 2")
+
+    @property
+    def name(self) -> str:
+        """The rule in a table."""
+        return f"agree={self.samples}"
+
+
+Rule = Confident | Agree
+"""When to stop."""
+
+
+def parse_rule(text: str) -> Rule:
+    """A rule from its name and number.
+
+    Args:
+        text: `confident` or `agree`, alone for the default, or with `=` and a number.
+
+    Raises:
+        InputError: It is neither, or the number is out of its range.
+
+    Example:
+        >>> parse_rule("confident=0.95").name, parse_rule("agree").name
+        ('confident=0.95', 'agree=3')
+    """
+    kind, equals, number = (part.strip() for part in text.partition("="))
+    try:
+        if kind == "confident":
+            value = float(number) if equals else Confident.confidence
+            return Confident(value)
+        if kind == "agree":
+            count = int(number) if equals else Agree.samples
+            return Agree(count)
+    except ValueError as error:
+        if isinstance(error, InputError):  # a number out of its range
+            raise
+    raise InputError("a stopping rule is confident or agree, with or without a number: confident=0.9, agree=3")
+
+
+def should_stop(samples: Sequence[Sample], rule: Rule) -> bool:
     """Whether enough samples have been drawn.
 
     Args:
@@ -75,7 +141,12 @@ def should_stop(samples: Sequence[Sample], rule: Confident) -> bool:
         True
         >>> should_stop([("A", 0.9), ("B", 0.8), ("B", 0.1)], Confident(confidence=0.8))
         False
+        >>> should_stop([("A", 0.9), ("B", 0.8), ("B", 0.1)], Agree(2))
+        True
     """
+    if isinstance(rule, Agree):
+        counts = Counter(answer for answer, _ in samples if answer is not None)
+        return max(counts.values(), default=0) >= rule.samples
     if rule.max_samples is not None and len(samples) >= rule.max_samples:
         return True
     if len(samples) < rule.min_samples:

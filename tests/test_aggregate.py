@@ -8,6 +8,7 @@ from hypothesis import strategies as st
 
 from medprm_scorer.aggregate import AGGREGATES, FAVOURS_FEW_STEPS, aggregate_rewards
 from medprm_scorer.errors import InputError, ScoringError
+from tests.support.properties import examples
 
 REWARDS = st.lists(st.floats(0.0, 1.0), min_size=1, max_size=30)
 
@@ -32,7 +33,6 @@ def test_names():
     assert AGGREGATES == ("min", "last", "mean", "prod", "geomean", "max", "min_of_three")
 
 
-@settings(deadline=None)
 @given(REWARDS)
 def test_against_exact_arithmetic(rewards):
     exact = [Fraction(reward) for reward in rewards]
@@ -41,7 +41,6 @@ def test_against_exact_arithmetic(rewards):
     assert aggregate_rewards(rewards, "last") == rewards[-1]
 
 
-@settings(deadline=None)
 @given(REWARDS)
 def test_bounds(rewards):
     for aggregate in ("min", "last", "mean", "geomean", "max"):
@@ -50,14 +49,12 @@ def test_bounds(rewards):
     assert aggregate_rewards(rewards, "geomean") <= aggregate_rewards(rewards, "mean") * (1 + 1e-12) + 1e-300
 
 
-@settings(deadline=None)
 @given(st.floats(0.0, 1.0), st.integers(1, 50))
 def test_equal_rewards_give_that_reward(reward, count):
     for aggregate in ("min", "last", "mean", "geomean", "max"):
         assert aggregate_rewards([reward] * count, aggregate) == reward
 
 
-@settings(deadline=None)
 @given(REWARDS, st.randoms())
 def test_order_matters_only_to_last(rewards, random):
     shuffled = random.sample(rewards, len(rewards))
@@ -101,14 +98,13 @@ def test_what_is_no_probability_raises(aggregate):
 # --- the minimum that does not favour few steps ---
 
 
-@settings(deadline=None)
 @given(st.lists(st.floats(0.0, 1.0), min_size=3, max_size=9))
 def test_min_of_three_is_the_mean_over_all_threes(rewards):
     threes = [min(three) for three in combinations(rewards, 3)]
     assert aggregate_rewards(rewards, "min_of_three") == pytest.approx(math.fsum(threes) / len(threes), abs=1e-12)
 
 
-@settings(deadline=None, max_examples=30)
+@settings(max_examples=examples(30))
 @given(st.lists(st.floats(0.0, 1.0), min_size=2, max_size=4))
 def test_min_of_three_is_the_same_on_average_for_every_number_of_steps(values):
     """Over all chains of k steps whose rewards are drawn from the same values, from three steps on."""
@@ -130,7 +126,6 @@ def test_min_of_three_is_the_same_on_average_for_fewer_steps_if_rewards_are_spre
     assert [one, two] == pytest.approx([0.25, 0.25], abs=0.002)  # the smallest of three evenly spread numbers: 1/4
 
 
-@settings(deadline=None)
 @given(REWARDS, st.integers(0, 29), st.floats(0.0, 1.0))
 def test_no_aggregate_falls_when_a_reward_rises(rewards, place, raised):
     place %= len(rewards)
@@ -141,7 +136,6 @@ def test_no_aggregate_falls_when_a_reward_rises(rewards, place, raised):
         assert after <= 1.0
 
 
-@settings(deadline=None)
 @given(REWARDS.filter(lambda rewards: len(rewards) >= 2))
 def test_a_chain_that_is_not_split_gains_under_min_and_not_under_min_of_three(rewards):
     """One reward for all, the highest that a step could have, at least as good as any step."""

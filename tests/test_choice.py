@@ -137,3 +137,16 @@ def test_a_chain_knows_the_rule_that_split_it(demo):
 def test_nothing_scored_still_says_why(demo):
     with pytest.raises(ScoringError, match="candidate 0: it is blank"):
         demo.rank(QUESTION, [" "], truncated=[0])
+
+
+def test_an_answer_function_that_fails_on_some_chains_loses_only_their_answers(demo):
+    def fails_on_the_first(text):
+        if text == CHAINS[0]:
+            raise KeyError(text)
+        return "A"
+
+    ranking = demo.rank(QUESTION, CHAINS, answer=fails_on_the_first)
+    assert ranking.votes[0].count == 2
+    assert "The answer function failed on 1 of 3 chains." in ranking.cautions
+    with pytest.raises(InputError, match=r"the answer function failed on candidate 0: ZeroDivisionError$"):
+        demo.rank(QUESTION, CHAINS, answer=lambda text: 1 // 0)

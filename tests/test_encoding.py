@@ -12,6 +12,7 @@ from medprm_scorer.errors import InputError, ModelError
 from tests.support.clock import within_cpu_seconds
 from tests.support.hostile import texts
 from tests.support.llama3 import SPECIALS, TAG_ID, real_tokenizer
+from tests.support.properties import examples
 
 
 @pytest.fixture(scope="module")
@@ -23,7 +24,7 @@ def special(ids) -> list[int]:
     return [id_ for id_ in ids if id_ >= 128000]
 
 
-@settings(max_examples=150, deadline=None)
+@settings(max_examples=examples(150))
 @given(question=texts, documents=st.lists(texts, max_size=3))
 def test_no_special_token_from_question_or_documents(encoder, question, documents):
     prefix = encoder.prefix(question, documents)
@@ -32,7 +33,7 @@ def test_no_special_token_from_question_or_documents(encoder, question, document
     assert special(prefix.ids) == special(plain.ids)
 
 
-@settings(max_examples=150, deadline=None)
+@settings(max_examples=examples(150))
 @given(steps=st.lists(texts, min_size=1, max_size=6), front=texts)
 def test_tags_stand_after_steps_and_nowhere_else(encoder, steps, front):
     chain = encoder.chain(steps, front)

@@ -11,6 +11,7 @@ from medprm_scorer.request_parsing import parse_request, read_request
 from medprm_scorer.results.models import RankRequest
 from medprm_scorer.text.answers import extract_answer
 from medprm_scorer.text.steps import split_steps
+from tests.support.properties import examples
 
 SECRET = "Mrs Example, born 1950"
 OWN = {"question": "Which? (A) (B)", "candidates": ["Step 1: So (A)", ["Step 1: No", "So (B)"]]}
@@ -135,7 +136,7 @@ KEYS = ["question", "candidates", "documents", "id", "solutions", "related_docs"
 
 
 @given(st.dictionaries(st.sampled_from(KEYS), JSON) | JSON)
-@settings(max_examples=300, deadline=None)
+@settings(max_examples=examples(300))
 def test_any_record_is_a_request_or_an_input_error(record):
     try:
         request = parse_request(record)
@@ -196,7 +197,7 @@ def test_several_requests_are_refused(write):
 
 
 @given(st.binary(max_size=60))
-@settings(max_examples=100, deadline=None)
+@settings(max_examples=examples(100))
 def test_any_bytes_are_an_input_error(tmp_path_factory, content):
     path = tmp_path_factory.getbasetemp() / "any.json"
     path.write_bytes(content)

@@ -16,6 +16,7 @@ from medprm_scorer.text.sanitize import valid_unicode
 from medprm_scorer.text.steps import split_steps
 from tests.support.hostile import texts
 from tests.support.llama3 import random_llama, real_tokenizer
+from tests.support.properties import examples
 
 QUESTION = "Which dose?\n\n(A) 5 mg\n(B) 9 mg"
 CHAINS = [
@@ -256,7 +257,7 @@ def test_no_text_in_reprs_logs_or_errors(prm, caplog):
     assert "malaria" in str(ranking)
 
 
-@settings(max_examples=60, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@settings(max_examples=examples(60), suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(
     question=texts,
     chains=st.lists(st.one_of(texts, st.lists(texts, max_size=4)), max_size=4),
@@ -434,15 +435,15 @@ def test_in_a_batch_rewards_that_are_no_rewards_cost_one_request():
         name, max_tokens = "fixed", 100_000
 
         def score(self, prompts):
-            return [[[0.5]], [[math.nan]], [[0.7]]][: self.given]
+            return [[[0.5]], [[math.nan]], [[0.7]]][: self.given]  # type: ignore[attr-defined]
 
     model = fixed()
     model.engine = Engine()
     request = {"question": "Q?", "candidates": ["Step 1: Yes."]}
-    model.engine.given = 3
+    model.engine.given = 3  # type: ignore[attr-defined]
     results = model.rank_batch([request] * 3)
     assert [type(result) for result in results] == [Ranking, ScoringError, Ranking]
-    model.engine.given = 2
+    model.engine.given = 2  # type: ignore[attr-defined]
     with pytest.raises(ScoringError, match="2 requests of 3"):
         model.rank_batch([request] * 3)
 

@@ -3,7 +3,7 @@ from dataclasses import replace
 from fractions import Fraction
 
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from medprm_scorer.errors import InputError, ScoringError
@@ -81,7 +81,6 @@ def naive(candidates, strategy):
     return tuple(order), key_of(winner), votes, decided
 
 
-@settings(deadline=None)
 @given(SCORED, st.sampled_from(STRATEGIES))
 def test_equals_the_naive_twin(candidates, strategy):
     order, key, votes, decided = naive(candidates, strategy)
@@ -95,7 +94,6 @@ def test_equals_the_naive_twin(candidates, strategy):
     } == votes
 
 
-@settings(deadline=None)
 @given(SCORED, st.sampled_from(STRATEGIES))
 def test_invariants(candidates, strategy):
     selection = select(candidates, strategy)
@@ -114,13 +112,11 @@ def test_invariants(candidates, strategy):
     assert measure == sorted(measure, reverse=True)
 
 
-@settings(deadline=None)
 @given(SCORED, st.sampled_from(STRATEGIES), st.randoms())
 def test_the_order_of_passing_changes_nothing(candidates, strategy, random):
     assert select(random.sample(candidates, len(candidates)), strategy) == select(candidates, strategy)
 
 
-@settings(deadline=None)
 @given(
     st.lists(
         st.tuples(st.floats(0.0, 1.0), st.sampled_from("ABC")), min_size=1, max_size=9, unique_by=lambda pair: pair[0]
@@ -139,7 +135,6 @@ def test_without_ties_renumbering_changes_only_indices(pairs, random):
         assert [pairs[i] for i in one.order] == [shuffled[i] for i in other.order]
 
 
-@settings(deadline=None)
 @given(SCORED, st.sampled_from(STRATEGIES))
 def test_what_cannot_be_scored_never_matters(candidates, strategy):
     kept = [c for c in candidates if c.reward is not None]
@@ -212,7 +207,6 @@ def test_a_lone_voter_does_not_win_over_better_silent_chains():
         assert [(vote.answer, vote.count) for vote in selection.votes] == [("B", 1)]
 
 
-@settings(deadline=None)
 @given(SCORED, SCORED, st.sampled_from(STRATEGIES))
 def test_chains_that_do_not_vote_never_lift_a_worse_chain_over_a_better_one(candidates, others, strategy):
     before = select(candidates, strategy)

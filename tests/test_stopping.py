@@ -8,7 +8,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from medprm_scorer.errors import InputError
-from medprm_scorer.stopping import Confident, probability_of_staying_ahead, should_stop
+from medprm_scorer.stopping import Agree, Confident, parse_rule, probability_of_staying_ahead, should_stop
 
 WEIGHTS = st.floats(0.0, 500.0)
 
@@ -115,3 +115,37 @@ def test_the_promise_holds_where_its_assumptions_do():
             right += leader == ("A" if share > 0.5 else "B")
     assert stopped > 2000
     assert right / stopped >= 0.9
+
+
+def test_agreement_counts_samples_and_not_rewards():
+    assert should_stop([("A", 0.0), ("B", 1.0), ("A", None)], Agree(2))
+    assert not should_stop([("A", 0.9), ("B", 0.9), (None, 0.9), (None, 0.9)], Agree(2))
+    assert not should_stop([], Agree(2))
+
+
+@pytest.mark.parametrize("wrong", [1, 0, -3, True, 2.0, "3"])
+def test_an_agreement_of_fewer_than_two_is_refused(wrong):
+    with pytest.raises(InputError, match="at least 2"):
+        Agree(wrong)
+
+
+@pytest.mark.parametrize(
+    "rule", [Agree(2), Agree(17), Confident(), Confident(0.8125), Confident(confidence=0.99999999)]
+)
+def test_a_rule_is_read_from_its_name(rule):
+    assert parse_rule(rule.name) == rule
+    assert parse_rule(f" {rule.name.replace('=', ' = ')} ") == rule
+
+
+def test_a_name_tells_rules_apart():
+    assert parse_rule("agree") == Agree()
+    assert parse_rule("confident") == Confident()
+    assert Confident(min_samples=5, max_samples=9).name == "confident=0.9 min_samples=5 max_samples=9"
+
+
+@pytest.mark.parametrize(
+    "wrong", ["", "=", "agree=", "agree=x", "agree=2.5", "agree=1", "confident=", "confident=1", "confident=nan", "0.9"]
+)
+def test_what_is_no_rule_is_refused(wrong):
+    with pytest.raises(InputError):
+        parse_rule(wrong)

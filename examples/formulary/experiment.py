@@ -12,7 +12,9 @@ import os
 import platform
 import random
 import time
+from functools import partial
 from pathlib import Path
+from typing import Any
 
 import torch
 from tqdm import tqdm
@@ -57,9 +59,15 @@ def sample(folder: Path, policy: PolicyModel, questions: int, samples: int, seed
         if journal.get(str(number)) is None:
             _, question = held_out(number)
             torch.manual_seed(seed * 1_000_003 + number)
-            drawn = sample_chains(lambda count, q=question: policy.draw(q.text, q.documents, count), samples)
+            drawn = sample_chains(partial(policy.draw, question.text, question.documents), samples)
             journal.add(str(number), {"chains": drawn.chains, "drawn": drawn.drawn, "dropped": drawn.dropped})
     return journal
+
+
+def _drawn(journal: Journal, number: int) -> dict[str, Any]:
+    """What `sample` kept of a question."""
+    found: dict[str, Any] = journal.get(str(number)) or {}
+    return found
 
 
 def source(question: Question) -> str:
@@ -84,7 +92,7 @@ def write_requests(folder: Path, journal: Journal, questions: int, setting: str)
                 "data_source": source(question),
                 "question": question.text,
                 "documents": documents,
-                "candidates": journal.get(str(number))["chains"],
+                "candidates": _drawn(journal, number)["chains"],
                 "correct_answer": question.answer,
             }
             lines.write(json.dumps(record) + "\n")
@@ -166,8 +174,8 @@ def main() -> None:
         file = write_requests(arguments.out, journal, arguments.questions, setting)
         found[setting] = evaluate(file, prm, journal=file.with_suffix(".rewards.sqlite3"), model="the demo model")
         times[setting] = time.monotonic() - begun
-    dropped = sum(journal.get(str(number))["dropped"] for number in range(arguments.questions))
-    drawn = sum(journal.get(str(number))["drawn"] for number in range(arguments.questions))
+    dropped = sum(_drawn(journal, number)["dropped"] for number in range(arguments.questions))
+    drawn = sum(_drawn(journal, number)["drawn"] for number in range(arguments.questions))
     spent = ", ".join(f"{name} {seconds:.0f} s" for name, seconds in times.items())
     command = (
         f"python -m examples.formulary.experiment --questions {arguments.questions} --samples {arguments.samples} "

@@ -25,11 +25,10 @@ def bench(
     from medprm_scorer.bench.measure import Bench, BenchPlan
     from medprm_scorer.bench.report import to_rich
     from medprm_scorer.bench.workload import SHAPES
-    from medprm_scorer.errors import InputError
+    from medprm_scorer.errors import check_choice
     from medprm_scorer.local.loading import choose_device, choose_dtype
 
-    if shape not in SHAPES:
-        raise InputError(f"unknown shape {shape!r}: choose one of {', '.join(SHAPES)}")
+    check_choice("shape", shape, SHAPES)
     target = choose_device(device)
     choose_dtype(dtype, target)
     plan = BenchPlan(shape=shape, device=str(target), dtype=dtype, candidates=(n,), rounds=rounds)

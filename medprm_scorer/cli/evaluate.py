@@ -9,8 +9,10 @@ from medprm_scorer.aggregate import AGGREGATES
 from medprm_scorer.cli.options import ModelOptions, takes_model
 from medprm_scorer.cli.terminal import be_quiet, check_in, check_out, console, is_ascii_only, write_json
 from medprm_scorer.errors import InputError
+from medprm_scorer.stopping import Rule, parse_rule
 
 _MOST = 10_000  # candidates of one question
+_RULES = "agree=2,agree=3,agree=5,confident=0.8,confident=0.9,confident=0.95,confident=0.99"
 
 
 @takes_model
@@ -36,6 +38,12 @@ def evaluate(
     ] = None,
     limit: Annotated[int | None, typer.Option(min=1, help="Only the first questions.")] = None,
     candidates: Annotated[int | None, typer.Option(min=1, help="Only the first candidates of each question.")] = None,
+    stop: Annotated[
+        str | None,
+        typer.Option(
+            metavar="RULES", help="Simulate stopping rules: all, or e.g. confident=0.9,confident=0.95,agree=3."
+        ),
+    ] = None,
     documents: Annotated[
         str, typer.Option(help="What the model reads: given, none, or shuffled (another question's).")
     ] = "given",
@@ -65,7 +73,7 @@ def evaluate(
     "correct_answer": "B", "data_source": "..."} per line, or what medprm score wrote. Rewards in the file are used. A
     file without them needs --model or --url, which compute them (the same command resumes), or --no-rewards.
     """
-    sizes = _numbers(n)
+    sizes, rules = _numbers(n), _rules(stop)
     which.refuse_unused()
     if rescore and which.named is None:
         raise InputError("--rescore needs --model or --url: what is to score the file again")
@@ -95,6 +103,7 @@ def evaluate(
         selection=Selection(tuple(source or ()), limit, candidates, documents, seed),  # type: ignore[arg-type]
         groups=[_group(text) for text in group or ()],
         paper=paper,
+        stopping=rules,
     )
     be_quiet()
     found = run(
@@ -131,6 +140,12 @@ def _group(text: str) -> tuple[str, str]:
     if not (name and equals and pattern):
         raise InputError("--group takes NAME=GLOB, such as MMLU=mmlu_*")
     return name, pattern
+
+
+def _rules(text: str | None) -> tuple[Rule, ...]:
+    if text is None:
+        return ()
+    return tuple(map(parse_rule, (_RULES if text.strip() == "all" else text).split(",")))
 
 
 def _numbers(text: str | None) -> list[int] | None:

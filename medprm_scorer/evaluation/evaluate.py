@@ -26,13 +26,16 @@ from medprm_scorer.evaluation.paper import AuthorsTally, paper_table
 from medprm_scorer.evaluation.questions import Question, Questions, Selection
 from medprm_scorer.evaluation.results import Disagreement, Evaluation, Provenance
 from medprm_scorer.evaluation.reward_sources import ComputedRewards, StoredRewards
+from medprm_scorer.evaluation.stopping_table import StoppingTally
 from medprm_scorer.evaluation.subset_accuracy import draw_subsets, expected_accuracy
 from medprm_scorer.evaluation.table import Resampling, Tally, average_result, columns, source_result
 from medprm_scorer.files.records import file_digest
 from medprm_scorer.scorer import MedPRM
+from medprm_scorer.stopping import Rule
 from medprm_scorer.text.answers.callers_functions import AnswerFunction
 
 DISAGREEMENTS_KEPT = 100
+_MOST_ORDERS = 1000
 _PACKAGES = ("medprm", "numpy", "torch", "transformers")
 
 
@@ -51,6 +54,8 @@ class Plan:
         groups: Names and patterns of data sources (`("MMLU", "mmlu_*")`): sources that match are one group in the
             tables; the first pattern that matches counts.
         paper: Whether to make the paper's table, too.
+        stopping: Stopping rules to simulate, with the first aggregate and at most as many samples as the largest size.
+        orders: Random orders of each question's candidates in which they are simulated, at least 1.
 
     Raises:
         InputError: An option is out of range or unknown.
@@ -65,6 +70,8 @@ class Plan:
     selection: Selection = field(default_factory=Selection)
     groups: Sequence[tuple[str, str]] = ()
     paper: bool = False
+    stopping: Sequence[Rule] = ()
+    orders: int = 20
 
     def __post_init__(self) -> None:
         if self.sizes is not None and (not self.sizes or any(n < 1 for n in self.sizes)):
@@ -75,6 +82,12 @@ class Plan:
             check_choice("aggregate", aggregate, AGGREGATES)
         if self.subsets < 1:
             raise InputError("subsets must be at least 1")
+        if self.stopping and not self.rewards:
+            raise InputError("stopping rules need rewards")
+        if len(set(self.stopping)) < len(self.stopping):
+            raise InputError("give each stopping rule only once")
+        if not 1 <= self.orders <= _MOST_ORDERS:
+            raise InputError(f"orders must be from 1 to {_MOST_ORDERS:,}")
 
     @property
     def used_aggregates(self) -> tuple[str, ...]:
@@ -186,6 +199,8 @@ class _Run:
         self._authors: dict[str, AuthorsTally] = {}
         self._disagreements: list[Disagreement] = []
         self._seen: set[bytes] = set()
+        most = max(plan.sizes) if plan.sizes is not None else None
+        self._stopping = StoppingTally(plan.stopping, plan.orders, most, plan.how.seed) if plan.stopping else None
         self._disagreed = self._repeated = self._failed = self._options_appended = 0
 
     def take(self, question: Question) -> Outcome | None:
@@ -210,7 +225,10 @@ class _Run:
         _take(tally, question.place, labelled, labelled.right, rewards, plan)
         first = plan.aggregates[0]
         by_first = _chain_rewards(rewards, first) if rewards is not None else [None] * len(labelled.answers)
-        chosen = winners(Candidates(labelled.answers, labelled.right, tuple(by_first)))
+        candidates = Candidates(labelled.answers, labelled.right, tuple(by_first))
+        if self._stopping is not None:
+            self._stopping.add(question.place, candidates)
+        chosen = winners(candidates)
         if rewards is not None and chosen.weighted_answer != chosen.majority_answer:
             self._disagreed += 1
             if len(self._disagreements) < DISAGREEMENTS_KEPT:
@@ -268,6 +286,7 @@ class _Run:
             paper=paper_table(self._authors, plan.rewards) if plan.paper else None,
             options_appended=self._options_appended,
             failed=self._failed,
+            stopping=self._stopping.result(sizes, plan.how, aggregates[0]) if self._stopping else None,
         )
 
     def _provenance(self, path: str | Path, model: str | None, revision: str | None) -> Provenance:

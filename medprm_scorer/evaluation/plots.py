@@ -7,6 +7,7 @@ common colour blindness keeps apart; every curve has its own marker and line too
 
 import math
 import re
+from collections.abc import Sequence
 from io import BytesIO
 from itertools import zip_longest
 from pathlib import Path
@@ -16,7 +17,7 @@ from rich.cells import cell_len, set_cell_size
 
 from medprm_scorer.errors import InputError, OutputError
 from medprm_scorer.evaluation.report_tables import ENDS, LABELS, source_name
-from medprm_scorer.evaluation.results import CHOICES, REWARD_CHOICES, Evaluation, Provenance, SourceResult
+from medprm_scorer.evaluation.results import CHOICES, REWARD_CHOICES, Evaluation, Provenance, SourceResult, Stopping
 from medprm_scorer.text.sanitize import one_line
 
 if TYPE_CHECKING:
@@ -35,6 +36,8 @@ _STYLES: dict[str, tuple[str, str, Any]] = {  # colour, marker, line
     "best_of_n": ("#CC79A7", "^", "-."),
     "weighted_vote": ("#0072B2", "o", "-"),
     "oracle": ("#009E73", "D", (0, (6, 2, 1, 2, 1, 2))),
+    "confident": ("#D55E00", "P", (0, (5, 1))),
+    "agree": ("#56B4E9", "v", (0, (3, 1, 1, 1))),
 }
 _INK = "#1a1a1b"  # of all text and lines that are no curve; a page puts its own colour in its place
 _GRID = "#80808059"
@@ -50,7 +53,8 @@ def scaling_figure(evaluation: Evaluation, aggregate: str | None = None) -> "Fig
 
     A large panel has all questions; under it are small ones with the same axes: one for each other aggregate of the
     evaluation, if none is asked for, and one for each data source, if there are several (the first 18). Majority vote
-    and the choices by rewards have their 95% intervals.
+    and the choices by rewards have their 95% intervals. Stopping rules of the same aggregate, if there are some, are in
+    the large panel at their mean number of samples.
 
     Args:
         evaluation: Where the figures come from.
@@ -79,8 +83,11 @@ def scaling_figure(evaluation: Evaluation, aggregate: str | None = None) -> "Fig
     axes = parts[0].subplots()
     sizes = sorted(set(evaluation.sizes))
     curves = _panel(axes, evaluation.total, aggregate, sizes)
+    if evaluation.stopping is not None and evaluation.stopping.aggregate == aggregate:
+        curves += _stopping_curves(axes, evaluation.stopping)
     axes.set_title(_title(evaluation, aggregate), fontsize=_LARGE, color=_INK, loc="left", parse_math=False)
-    axes.set_xlabel("number of candidates n", fontsize=_MIDDLE, color=_INK)
+    number = "number of candidates n" + (" (of stopping rules: the mean)" if evaluation.stopping else "")
+    axes.set_xlabel(number, fontsize=_MIDDLE, color=_INK)
     axes.set_ylabel("questions answered correctly (%)", fontsize=_MIDDLE, color=_INK)
     if curves:
         curves.sort(key=lambda curve: -curve[0])
@@ -211,6 +218,21 @@ def _panel(
     return curves
 
 
+def _stopping_curves(axes: "Axes", found: Stopping) -> list[tuple[float, Any]]:
+    """Draw the rules of each kind at their mean number of samples; returns as `_panel`."""
+    curves = []
+    for kind in ("agree", "confident"):
+        rows = [row for row in found.rules if row.rule.startswith(f"{kind}=")]
+        if rows:
+            rows.sort(key=lambda row: row.samples.value)
+            points = [(row.samples.value, row.accuracy.value, row.accuracy.low, row.accuracy.high) for row in rows]
+            label = f"vote, {kind} =\n" + ", ".join(row.rule.partition("=")[2] for row in rows)
+            curves.append((100 * points[-1][1], _curve(axes, kind, points, 1.0, label)))
+            left, right = axes.get_xlim()
+            axes.set_xlim(min(left, points[0][0] / 1.1), max(right, points[-1][0] * 1.1))
+    return curves
+
+
 def _title(evaluation: Evaluation, aggregate: str | None) -> str:
     title = f"Accuracy on {_questions(evaluation.total.questions)}"
     if aggregate is not None:
@@ -239,16 +261,23 @@ def _shortened(text: str, most: int) -> str:
     return text if cell_len(text) <= most else f"{set_cell_size(text, most - 1)}…"
 
 
-def _curve(axes: "Axes", choice: str, points: list[tuple[int, float, float, float]], aside: float) -> Any:
+def _curve(
+    axes: "Axes",
+    choice: str,
+    points: Sequence[tuple[float, float, float, float]],
+    aside: float,
+    label: str | None = None,
+) -> Any:
     """Draw one curve and, but for the two ends, its interval, a bar where there is one n only.
 
     Returns the legend's handle.
 
     Args:
         axes: Where to draw.
-        choice: One of `CHOICES`.
+        choice: One of `CHOICES`, or a kind of stopping rules.
         points: n, accuracy, and the ends of its interval, by n.
         aside: Factor on n, so that the bars of a single n stand beside each other.
+        label: In the legend; None for that of the choice.
     """
     colour, marker, line = _STYLES[choice]
     numbers = [n * aside for n, *_ in points]
@@ -258,7 +287,14 @@ def _curve(axes: "Axes", choice: str, points: list[tuple[int, float, float, floa
         if len(points) == 1:
             axes.vlines(numbers, lows, highs, color=colour, linewidth=2)
     (handle,) = axes.plot(
-        numbers, values, color=colour, marker=marker, linestyle=line, linewidth=1.8, markersize=5, label=LABELS[choice]
+        numbers,
+        values,
+        color=colour,
+        marker=marker,
+        linestyle=line,
+        linewidth=1.8,
+        markersize=5,
+        label=label or LABELS[choice],
     )
     return handle
 

@@ -156,6 +156,13 @@ def method(evaluation: Evaluation, shown: list[Sheet]) -> list[str]:
         f"against majority vote ({evaluation.flips:,} flips); where few questions differ, an interval may leave out 0 "
         "though p is large: believe p. A tie of votes goes to the answer that comes first in the file."
     ]
+    if evaluation.stopping is not None:
+        found.append(
+            f"Stopping rules were simulated in {evaluation.stopping.orders:,} random orders of each question's "
+            f"candidates (seed {evaluation.seed}), at most {evaluation.stopping.maximum:,} of them: confident=c stops "
+            "when, by the rewards, the leading answer stays ahead with probability c, agree=k when k samples agree. A "
+            "rule that is chosen by these figures looks better than it is: choose on some questions, report on others."
+        )
     count = sum(sheet.p_values for sheet in shown)
     if count > 1:
         found.append(

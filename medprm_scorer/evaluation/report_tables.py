@@ -7,7 +7,17 @@ the two ends, go without; gains are points of percent. A figure that does not ex
 import math
 from dataclasses import dataclass
 
-from medprm_scorer.evaluation.results import CHOICES, REWARD_CHOICES, Cell, Evaluation, Interval, Paper, SourceResult
+from medprm_scorer.evaluation.results import (
+    CHOICES,
+    REWARD_CHOICES,
+    Cell,
+    Comparison,
+    Evaluation,
+    Interval,
+    Paper,
+    SourceResult,
+    Stopping,
+)
 from medprm_scorer.text.sanitize import one_line
 
 LABELS = {
@@ -114,7 +124,8 @@ def sheets(evaluation: Evaluation, *, ascii_only: bool = False, official: bool =
     Returns:
         The paper's table, if the evaluation has it. For the first aggregate, accuracies and gains by n; for each other
         aggregate one table of both; accuracies and gains of the sources at the largest n. Without sizes none of these,
-        without rewards those of accuracies alone. Then the authors' selection, if it is asked for.
+        without rewards those of accuracies alone. Then the stopping rules and the authors' selection, if they are asked
+        for.
     """
     signs = Signs.of(evaluation, ascii_only)
     found: list[Sheet] = []
@@ -129,6 +140,8 @@ def sheets(evaluation: Evaluation, *, ascii_only: bool = False, official: bool =
         found.append(_sources(evaluation, signs))
         if evaluation.aggregates:
             found.append(_source_gains(evaluation, evaluation.aggregates[0], signs))
+    if evaluation.stopping is not None:
+        found += _stopping(evaluation.stopping, signs)
     if official:
         found.append(_official(evaluation, signs))
     return found
@@ -247,6 +260,30 @@ def _official(evaluation: Evaluation, signs: Signs) -> Sheet:
         rows.insert(-1, ("macro average", best, f"{sum(majority for _, majority in judged) / len(judged):.1%}"))
     title = "Right by the authors' own selection (highest min reward) and by majority vote"
     return Sheet(title, ("source", "authors' selection", "majority vote"), tuple(rows))
+
+
+def _stopping(found: Stopping, signs: Signs) -> list[Sheet]:
+    """The fixed numbers of samples and the rules; then the rules against fixed numbers that cost as much."""
+    rows, gains = [], []
+    for one in [*found.fixed, *found.rules]:
+        name, samples = one_line(one.rule), f"{one.samples.value:.1f}"
+        rows.append((name, samples, signs.accuracy(one.accuracy), *_compared(one.to_all, signs)))
+        if one.to_equal is not None:
+            gains.append((name, samples, *_compared(one.to_equal, signs)))
+    all_ = f"gain over n={found.maximum}"
+    return [
+        Sheet(
+            f"Stopping rules: mean samples, accuracy of the weighted vote in percent, chain reward = "
+            f"{one_line(found.aggregate)}",
+            ("rule", "samples", "accuracy", all_, "p"),
+            tuple(rows),
+        ),
+        Sheet("Gain over a fixed number of samples with the same mean", ("rule", "samples", "gain", "p"), tuple(gains)),
+    ]
+
+
+def _compared(comparison: Comparison | None, signs: Signs) -> tuple[str, str]:
+    return (signs.gain(comparison.gain), signs.p(comparison.p_value)) if comparison else (signs.none, signs.none)
 
 
 def _paper(paper: Paper, signs: Signs) -> Sheet:

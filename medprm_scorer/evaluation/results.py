@@ -198,6 +198,56 @@ class Paper(_Part):
     others: list[str] = Field(default_factory=list)
 
 
+class Comparison(_Part):
+    """One way of drawing samples compared with another on the same questions.
+
+    Args:
+        gain: Its accuracy less the other's, a difference in [-1, 1].
+        p_value: Of the paired sign-flip permutation test, two-sided.
+    """
+
+    gain: Interval
+    p_value: float
+
+
+class StoppingRow(_Part):
+    """One way of deciding how many samples to draw, with the weighted vote among these.
+
+    Args:
+        rule: Its name: `n=8` for a fixed number, else that of the rule, such as `confident=0.9`.
+        samples: Mean number of samples of a question.
+        accuracy: Expected share of questions answered rightly, over random orders of their candidates.
+        to_all: Compared with all samples; None for these themselves.
+        to_equal: Compared with a fixed number of samples that has the same mean; None for fixed numbers.
+    """
+
+    rule: str
+    samples: Interval
+    accuracy: Interval
+    to_all: Comparison | None = None
+    to_equal: Comparison | None = None
+
+
+class Stopping(_Part):
+    """Stopping rules simulated on stored samples.
+
+    Args:
+        aggregate: How step rewards became chain rewards.
+        maximum: Most samples of a question.
+        orders: Random orders of each question's candidates.
+        questions: Questions that the figures are about.
+        fixed: Fixed numbers of samples, ascending; the last is `maximum`. A question with fewer takes part with all.
+        rules: The rules, in the order in which they were asked for.
+    """
+
+    aggregate: str
+    maximum: int
+    orders: int
+    questions: int
+    fixed: list[StoppingRow]
+    rules: list[StoppingRow]
+
+
 class Provenance(_Part):
     """What the figures rest on, so that a table or a plot that is passed on can be traced.
 
@@ -262,6 +312,7 @@ class Evaluation(_Part):
         paper: The paper's table, if it was asked for.
         options_appended: Questions whose options stood beside them and were appended.
         failed: Lines of `medprm score` with an error instead of a request, which are left out.
+        stopping: Stopping rules, if some were asked for.
     """
 
     total: SourceResult
@@ -286,6 +337,7 @@ class Evaluation(_Part):
     paper: Paper | None = None
     options_appended: int = 0
     failed: int = 0
+    stopping: Stopping | None = None
 
     def __repr__(self) -> str:
         return f"Evaluation({self.total.questions} questions, {len(self.sources)} sources, sizes={self.sizes})"

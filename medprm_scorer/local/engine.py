@@ -16,7 +16,7 @@ from torch import Tensor
 
 from medprm_scorer.encoding import EncodedChain, EncodedPrompt
 from medprm_scorer.engine import Rewards
-from medprm_scorer.errors import InputError, ModelError, ScoringError
+from medprm_scorer.errors import InputError, ModelError, ScoringError, check_choice
 from medprm_scorer.local.attention import ATTENTIONS, KeysValues, Row, choose_attention
 from medprm_scorer.local.forward import ForwardPass, LayerAttention, fixed_numerics
 from medprm_scorer.local.kv_cache import KVCache, RowCollector
@@ -66,8 +66,8 @@ class TransformersEngine:
     ) -> None:
         if max_batch_tokens is not None and not (isinstance(max_batch_tokens, int) and max_batch_tokens >= 1):
             raise InputError("max_batch_tokens must be a whole number of at least 1")
-        if attention is not None and attention not in ATTENTIONS:
-            raise InputError(f"unknown attention {attention!r}: choose one of {', '.join(ATTENTIONS)}")
+        if attention is not None:
+            check_choice("attention", attention, ATTENTIONS)
         _check_attention(model.config)
         self._model, self._label_ids = model, (positive_id, negative_id)
         self._forward = ForwardPass(model)

@@ -8,11 +8,12 @@ import json
 import shlex
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import get_args
 
-from medprm_scorer.errors import InputError
+from medprm_scorer.engine import Dtype
+from medprm_scorer.errors import InputError, check_choice
 from medprm_scorer.vllm.endpoints import endpoint_named
 
-_DTYPES = ("bfloat16", "float16", "float32")
 _RPC_PORT = 13345
 
 # The tokens (not the texts) of " -" and " +", in the order that vLLM wants: negative, positive.
@@ -63,8 +64,7 @@ class Serving:
         endpoint_named(self.endpoint)
         if not self.model or self.model.startswith("-"):
             raise InputError("the model must be a hub id or a folder")
-        if self.dtype not in _DTYPES:
-            raise InputError(f"unknown dtype {self.dtype!r}: choose one of {', '.join(_DTYPES)}")
+        check_choice("dtype", self.dtype, get_args(Dtype))
         copies, parts = self.data_parallel, self.tensor_parallel * self.pipeline_parallel
         if self.hosts > 1 and copies > 1 and copies % self.hosts:
             raise InputError(f"{copies} copies cannot be spread evenly over {self.hosts} hosts")

@@ -13,6 +13,7 @@ from medprm_scorer.bulk.request_lines import decode_line, read_request_lines
 from medprm_scorer.errors import InputError
 from medprm_scorer.files import records
 from medprm_scorer.request_parsing import request_id
+from tests.support.properties import examples
 
 
 @pytest.fixture
@@ -20,7 +21,7 @@ def path(tmp_path) -> Path:
     return tmp_path / "requests"
 
 
-@settings(max_examples=150, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@settings(max_examples=examples(150), suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(
     lines=st.lists(st.binary(max_size=30) | st.sampled_from([b"{}", b'{"a": 1}', b" ", b"", b"[]", b"{"]), max_size=8),
     packed=st.booleans(),

@@ -5,7 +5,6 @@ from pathlib import Path
 
 import pytest
 
-from medprm_scorer.bulk import result_file
 from medprm_scorer.bulk.result_file import ResultFile, result_line
 from medprm_scorer.errors import InputError, OutputError
 
@@ -125,8 +124,8 @@ def test_one_at_a_time(path):
 
 def test_the_disk_is_waited_for_once_a_second_and_at_the_end(path, monkeypatch):
     clock, synced = [100.0], []
-    monkeypatch.setattr(result_file.time, "monotonic", lambda: clock[0])
-    monkeypatch.setattr(result_file.os, "fsync", lambda number: synced.append(clock[0]))
+    monkeypatch.setattr("medprm_scorer.bulk.result_file.time.monotonic", lambda: clock[0])
+    monkeypatch.setattr("medprm_scorer.bulk.result_file.os.fsync", lambda number: synced.append(clock[0]))
     with ResultFile(path) as file:
         for tick in range(40):
             clock[0] = 100 + tick / 10

@@ -345,7 +345,7 @@ def test_bad_options(file, out, cheap):
 def test_the_window_is_bounded_by_records_and_by_bytes(file, out, cheap, monkeypatch):
     """How far reading is ahead of writing."""
     read = written = most = 0
-    lines, add = scoring.read_request_lines, scoring.ResultFile.add
+    lines, add = scoring.read_request_lines, scoring.ResultFile.add  # type: ignore[attr-defined]
 
     def counted(path):
         nonlocal read
@@ -360,7 +360,7 @@ def test_the_window_is_bounded_by_records_and_by_bytes(file, out, cheap, monkeyp
         add(self, texts, errors)
 
     monkeypatch.setattr(scoring, "read_request_lines", counted)
-    monkeypatch.setattr(scoring.ResultFile, "add", added)
+    monkeypatch.setattr(scoring.ResultFile, "add", added)  # type: ignore[attr-defined]
     score_file(file, out, cheap(delay=0.01), batch=3, in_flight=2)
     assert 9 <= most <= 12
     out.unlink()

@@ -296,10 +296,12 @@ def test_what_the_work_raises_becomes_a_status(fake, capsys, request_file, error
 
 
 def test_a_reader_that_leaves_is_no_error(request_file):
-    command = [sys.executable, *stand_in("rank", request_file, action="import time; time.sleep(0.5)")]
+    command = [sys.executable, *stand_in("rank", request_file, action="sys.stdin.read()")]
     environment = {**os.environ, "PYTHONPATH": str(ROOT)}
-    with subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, env=environment) as process:
+    pipes = {"stdin": subprocess.PIPE, "stdout": subprocess.PIPE, "stderr": subprocess.PIPE}
+    with subprocess.Popen(command, **pipes, env=environment) as process:
         process.stdout.close()
+        process.stdin.close()  # from here on it prints
         stderr = process.stderr.read().decode()
         assert process.wait(60) == 1
     assert all(line.startswith("medprm: demo model") for line in stderr.splitlines()), stderr

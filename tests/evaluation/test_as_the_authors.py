@@ -175,7 +175,7 @@ def test_stored_and_computed_rewards_never_mix(records, demo, tmp_path, capsys):
     prm = cheap_prm(demo, CheapEngine())
     with pytest.raises(InputError, match=r"holds rewards for \d+ questions: leave the model out"):
         evaluate(file, prm)
-    assert prm.engine.calls == []
+    assert prm.engine.calls == []  # type: ignore[attr-defined]
     again = evaluate(file, prm, plan=Plan([1], how=QUICK, rescore=True))
     assert again.scored_here == again.total.questions
     stored = evaluate(file, plan=Plan([1], how=QUICK))

@@ -8,6 +8,7 @@ from hypothesis import strategies as st
 from medprm_scorer.errors import InputError
 from medprm_scorer.evaluation import bootstrap
 from medprm_scorer.evaluation.bootstrap import bootstrap_group_means, bootstrap_means, sign_flip_p_values
+from tests.support.properties import examples
 
 
 def naive_means(values, resamples, generator):
@@ -55,7 +56,7 @@ def test_draws_in_blocks_are_the_draws_of_one_call(below, columns):
     assert np.concatenate(blocks).tolist() == np.random.default_rng(3).integers(0, below, (500, columns)).tolist()
 
 
-@settings(deadline=None, max_examples=50)
+@settings(max_examples=examples(50))
 @given(st.integers(0, 10**6), st.integers(1, 12), st.integers(1, 3), st.sampled_from([1, 2, 10]))
 def test_small_tables_of_coarse_values(seed, questions, columns, steps):
     values = shares(seed, questions, columns, steps)

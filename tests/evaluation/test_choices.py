@@ -12,9 +12,10 @@ from medprm_scorer.errors import InputError, ScoringError
 from medprm_scorer.evaluation.choices import AuthorsSelection, Candidates, authors_selection, winners
 from medprm_scorer.evaluation.subset_accuracy import expected_accuracy
 from tests.evaluation.test_subset_accuracy import KEYS, REWARDS, questions
+from tests.support.properties import examples
 
 
-@settings(deadline=None, max_examples=150)
+@settings(max_examples=examples(150))
 @given(questions(most=9))
 def test_winners_agree_with_the_figures_over_all_candidates(question):
     answers, right, by_aggregate = question
@@ -47,7 +48,7 @@ def test_one_answer_is_one_string_in_both_votes():
 RAW = st.sampled_from([None, "A", "a", "(A)", "B", " ", "", 5, "5"])
 
 
-@settings(deadline=None, max_examples=300)
+@settings(max_examples=examples(300))
 @given(st.lists(st.tuples(RAW, st.booleans(), REWARDS), min_size=1, max_size=9))
 def test_the_authors_selection_in_a_few_lines_of_its_own(rows):
     answers, scores, rewards = zip(*rows, strict=True)

@@ -423,6 +423,7 @@ for line in sys.stdin:  # one process for each run, with the model loaded once
 
 
 @pytest.mark.skipif(not hasattr(os, "fork"), reason="needs fork, to start many processes in little time")
+@pytest.mark.slow
 def test_killed_twenty_times_the_result_is_the_same(unscored_file, demo, tmp_path):
     """SIGKILL at random moments: each run goes on from what the one before it had finished."""
     undisturbed = evaluate(unscored_file, demo)

@@ -16,6 +16,7 @@ from hypothesis import strategies as st
 import medprm_scorer
 from medprm_scorer.errors import InputError, OutputError
 from medprm_scorer.evaluation.journal import Journal
+from tests.support.properties import examples
 
 HEADER = {"model": "m", "settings": {"steps": "auto", "budget": 3072}}
 SECRET = "Mrs Example born 1950"
@@ -37,7 +38,7 @@ def refusal(path: object, header: dict = HEADER) -> str:
     with pytest.raises(InputError) as caught:
         Journal(path, header)
     if before is not None:
-        assert path.read_bytes() == before
+        assert path.read_bytes() == before  # type: ignore[attr-defined]
     message = str(caught.value)
     assert SECRET not in message
     assert "\n" not in message
@@ -47,7 +48,7 @@ def refusal(path: object, header: dict = HEADER) -> str:
 # ---------------------------------------------------------------- what is kept
 
 
-@settings(max_examples=60, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@settings(max_examples=examples(60), suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(steps=st.lists(st.tuples(st.sampled_from("abc") | st.text(), VALUES) | st.none(), max_size=12))
 def test_it_is_a_dictionary_that_survives_being_opened_again(path, steps):
     path.unlink(missing_ok=True)

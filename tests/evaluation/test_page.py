@@ -19,6 +19,7 @@ from tests.support.evaluations import (
     traced_evaluation,
 )
 from tests.support.pages import Page
+from tests.support.properties import examples
 
 HARMFUL = re.compile("[\x00-\x09\x0b-\x1f\x7f-\x9f\u2028\u2029\u202a-\u202e\u2066-\u2069\ud800-\udfff]")
 
@@ -127,7 +128,7 @@ def test_headline_and_provenance_are_on_the_page(no_matplotlib):
         assert line in Page(page).shown
 
 
-@settings(max_examples=25, deadline=None)
+@settings(max_examples=examples(25))
 @example("\x1f", "\x1f")  # which `str.strip` takes for a blank
 @example(" \x85\u2028", "\x1c")
 @given(st.text(max_size=80), st.text(max_size=20))

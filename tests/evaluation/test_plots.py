@@ -21,11 +21,13 @@ from tests.support.evaluations import (
     cells,
     empty_evaluation,
     example_evaluation,
+    example_stopping,
     hostile_evaluation,
     rewardless_evaluation,
     source,
     traced_evaluation,
 )
+from tests.support.properties import examples
 
 pytest.importorskip("matplotlib")
 from matplotlib.text import Text
@@ -284,10 +286,31 @@ def test_importing_plots_does_not_import_matplotlib():
     assert subprocess.run([sys.executable, "-c", code], check=False).returncode == 0
 
 
-@settings(max_examples=8, deadline=None)
+@settings(max_examples=examples(8))
 @given(st.sets(st.integers(1, 300), min_size=1, max_size=40))
 def test_any_sizes_have_their_ticks_and_labels_apart(sizes):
     figure = scaling_figure(with_sizes(sorted(sizes)))
     _, _, labels = boxes(figure)
     assert list(figure.axes[0].get_xticks()) == sorted(sizes)
     assert all(left.x1 < right.x0 for left, right in pairwise(labels))
+
+
+def test_stopping_rules_are_points_at_their_mean_number_of_samples():
+    evaluation = example_evaluation(stopping=example_stopping())
+    figure = scaling_figure(evaluation)
+    found = curves(figure)
+    assert set(found) == {*NAMES, "vote, agree =\n3", "vote, confident =\n0.9, 0.95"}
+    line = found["vote, confident =\n0.9, 0.95"]
+    assert line.get_xdata().tolist() == [9.6, 12.2]
+    assert line.get_ydata().tolist() == pytest.approx([97.9, 98.0])
+    legend, axes, _ = boxes(figure)
+    assert not legend.overlaps(axes)
+    assert {text.get_text() for text in legend_of(figure).get_texts()} == set(found)
+
+
+def test_stopping_rules_beside_other_sizes_and_aggregates():
+    evaluation = example_evaluation(stopping=example_stopping(), sizes=[16, 64])
+    left, right = scaling_figure(evaluation).axes[0].get_xlim()
+    assert left < 4.2 < 64 < right
+    other = evaluation.stopping.model_copy(update={"aggregate": "mean"})
+    assert set(curves(scaling_figure(evaluation.model_copy(update={"stopping": other})))) == set(NAMES)

@@ -21,6 +21,7 @@ from tests.support.evaluations import (
     source,
     traced_evaluation,
 )
+from tests.support.properties import examples
 
 HARMFUL = re.compile("[\x00-\x09\x0b-\x1f\x7f-\x9f\u2028\u2029\u202a-\u202e\u2066-\u2069\ud800-\udfff]")
 AGGREGATES = ["min", "last", "mean", "prod", "geomean", "max"]
@@ -323,7 +324,7 @@ def test_hostile_names_cannot_steer_the_terminal(width):
         assert "(no source)" in text
 
 
-@settings(max_examples=30, deadline=None)
+@settings(max_examples=examples(30))
 @given(name=st.text(max_size=60), counts=st.lists(st.integers(0, 10**7), min_size=2, max_size=2))
 def test_any_name_and_count_keeps_lines_short_and_safe(name, counts):
     sources = [source(name, count, [1, 8], ["min"]) for count in counts]

@@ -11,6 +11,7 @@ from medprm_scorer.errors import InputError, ScoringError
 from medprm_scorer.evaluation import subset_accuracy
 from medprm_scorer.evaluation.subset_accuracy import draw_subsets, expected_accuracy
 from tests.support.plain_accuracy import expected_accuracy_plain
+from tests.support.properties import examples
 
 # Few answers and few rewards, so that ties of every kind are common; tenths, so that plain sums depend on their order.
 KEYS = {"A": "a", "(a)": "a", "A.": "a", "B": "b", "b": "b", "C": "c"}  # None and blank do not vote
@@ -65,7 +66,7 @@ def naive(answers, right, rewards, row):
     }
 
 
-@settings(deadline=None, max_examples=300)
+@settings(max_examples=examples(300))
 @given(questions(), st.integers(1, 8), st.sampled_from([3, 1000]))
 @example((["A", "B", "A"], [False, True, False], {"min": [0.1, 0.3, 0.2]}), 3, 1)  # 0.1 + 0.2 > 0.3
 def test_fast_plain_and_naive_agree_to_the_last_bit(question, size, most):
@@ -83,7 +84,7 @@ def test_fast_plain_and_naive_agree_to_the_last_bit(question, size, most):
             assert found[choice, name] == sum(row[choice] for row in rows) / len(rows)
 
 
-@settings(deadline=None, max_examples=60)
+@settings(max_examples=examples(60))
 @given(questions(), st.integers(1, 8))
 def test_invariants(question, size):
     answers, right, by_aggregate = question
@@ -115,7 +116,7 @@ def test_many_candidates_agree_with_the_plain_twin():
 
 def test_only_near_ties_go_to_the_plain_twin(monkeypatch):
     rows = []
-    plain = subset_accuracy.weighted_vote
+    plain = subset_accuracy.weighted_vote  # type: ignore[attr-defined]
     monkeypatch.setattr(subset_accuracy, "weighted_vote", lambda *args: rows.append(args[3]) or plain(*args))
     tenths = [0.1, 0.2, 0.3, 0.3, 0.2, 0.1]
     assert sum(tenths[:3]) != sum(tenths[3:])  # so a plain sum would let rounding decide
@@ -242,6 +243,6 @@ def test_errors():
 @pytest.mark.parametrize("numbers", [(0, 1, 1), (1, 0, 1), (1, 1, 0)])
 def test_subsets_need_positive_numbers(numbers):
     with pytest.raises(InputError, match="at least 1"):
-        draw_subsets(*numbers, [0])
+        draw_subsets(*numbers, [0])  # type: ignore[call-arg]
     with pytest.raises(InputError, match="negative"):
         draw_subsets(4, 2, 3, [0, -1])

@@ -14,7 +14,7 @@ def test_reliability_shows_the_filled_bins_over_their_counts(tmp_path):
     observed = next(line for line in top.lines if line.get_label() == "observed")
     assert list(observed.get_xdata()) == [0.05, 0.55, 0.95]
     assert list(observed.get_ydata()) == [0.1, 0.4, 0.99]
-    heights = [segment[1][1] for segment in below.collections[0].get_segments()]
+    heights = [segment[1][1] for segment in below.collections[0].get_segments()]  # type: ignore[attr-defined]
     assert heights == [300, 20, 4000]
     assert "ECE 0.031, count 4,320" in below.get_xlabel()
     assert top.get_title(loc="left") == "Steps $x$"

@@ -13,6 +13,7 @@ from benchmarks.make_test_set import OPEN_ENDED, questions, write
 from medprm_scorer.errors import InputError
 from medprm_scorer.files import records as reading
 from medprm_scorer.files.records import file_size, read_records
+from tests.support.properties import examples
 
 SECRET = "Mrs Example born 1950"
 JSON = st.recursive(
@@ -60,7 +61,7 @@ def refusal(path: Path | str) -> tuple[int, str]:
 # ---------------------------------------------------------------- what is read
 
 
-@settings(max_examples=120, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@settings(max_examples=examples(120), suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(
     records=RECORDS,
     form=st.sampled_from(sorted(FORMS)),
@@ -122,7 +123,7 @@ def test_the_repr_shows_no_text(file):
 def test_reading_may_stop_early(file):
     reader = read_records(file('{"a": 1}\n{"a": 2}\nnonsense'))
     assert next(reader).value == {"a": 1}
-    reader.close()
+    reader.close()  # type: ignore[attr-defined]
 
 
 # ---------------------------------------------------------------- what is refused
@@ -184,7 +185,7 @@ def test_what_is_wrong_is_said_with_its_place(file, monkeypatch, content, read, 
         assert message.startswith(says)
 
 
-@settings(max_examples=150, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@settings(max_examples=examples(150), suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(data=st.data(), chunk=st.integers(1, 60), as_list=st.booleans())
 def test_a_file_cut_anywhere_gives_its_whole_records_and_then_an_error(tmp_path, data, chunk, as_list):
     records = [{"a": number, "b": ['x"\n', "é", {"c": -1.5}], "d": None} for number in range(4)]
@@ -204,7 +205,7 @@ def test_a_file_cut_anywhere_gives_its_whole_records_and_then_an_error(tmp_path,
             assert refusal(path)[0] == whole
 
 
-@settings(max_examples=150, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@settings(max_examples=examples(150), suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(
     content=st.binary(max_size=60) | st.text('[]{},:"\\ \n1e-aNu', max_size=60).map(str.encode),
     chunk=st.integers(1, 70),

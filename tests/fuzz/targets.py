@@ -118,9 +118,9 @@ def tree(data: bytes) -> None:
             whole = prefix + tail
             numbers = [found.index(group, place, depth) for depth in range(len(whole))]
             assert None not in numbers
-            assert [found.ids[number] for number in numbers] == list(whole)  # type: ignore[index]
-            assert [found.positions[number] for number in numbers] == list(range(len(whole)))  # type: ignore[index]
-            assert all(one < two for one, two in pairwise(numbers))  # type: ignore[operator]
+            assert [found.ids[number] for number in numbers] == list(whole)
+            assert [found.positions[number] for number in numbers] == list(range(len(whole)))
+            assert all(one < two for one, two in pairwise(numbers))
             begin = draw.randrange(found.size)
             stop = draw.randrange(begin, found.size) + 1
             pieces = found.row(begin, stop)
@@ -213,7 +213,7 @@ def _letters(chain: str) -> str:
     return "".join(chain.replace("#", "").split())
 
 
-def _tried(work: Callable[[], object]):  # type: ignore[no-untyped-def]
+def _tried(work: Callable[[], object]):
     """What the work gives; None if it refuses its input as it should."""
     try:
         return work()

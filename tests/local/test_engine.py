@@ -105,6 +105,7 @@ def test_one_question_asked_twice_is_run_once_and_small_questions_share_a_pass()
 @pytest.mark.parametrize("attention", ATTENTIONS)
 @pytest.mark.parametrize("budget", [50, None])
 def test_every_attention_gives_the_rewards_of_the_plain_engine(attention, budget):
+    torch.compiler.reset()  # PyTorch 2.6 and 2.7 cannot give a compiled flex_attention another scale
     llama = model()
     prompts = [
         prompt(*(chain(seed, 5 + 9 * seed, 1 + seed % 4) for seed in range(1, 7)), prefix=40),

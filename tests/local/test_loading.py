@@ -6,6 +6,7 @@ import shutil
 import socket
 import subprocess
 import sys
+from fnmatch import fnmatch
 from pathlib import Path
 
 import pytest
@@ -13,6 +14,7 @@ import torch
 from safetensors.torch import load_file, save_file
 
 from medprm_scorer import InputError, MedPRM, ModelError
+from medprm_scorer.local import loading
 from medprm_scorer.local.loading import DEMO_MODEL, choose_device, choose_dtype, load
 
 
@@ -102,6 +104,32 @@ def test_a_model_without_the_tag_is_refused(folder):
     (folder / "tokenizer.json").write_text(json.dumps(state))
     with pytest.raises(ModelError, match="step tag"):
         MedPRM.from_pretrained(folder)
+
+
+def test_loading_leaves_the_environment_as_it_was():
+    """In a process of its own, since whatever was loaded before would have set it for good."""
+    code = (
+        "import os; from medprm_scorer.local.loading import DEMO_MODEL, load; import torch, transformers\n"
+        "before = dict(os.environ); load(DEMO_MODEL); assert dict(os.environ) == before"
+    )
+    subprocess.run([sys.executable, "-c", code], check=True, env={**os.environ, "PYTHONPATH": os.getcwd()})
+
+
+def test_from_the_hub_only_what_is_read_is_fetched(monkeypatch):
+    asked = {}
+
+    def download(name, **options):
+        asked.update(options, name=name)
+        return str(DEMO_MODEL)
+
+    monkeypatch.setattr(loading, "snapshot_download", download)
+    load("some/model", device="cpu", revision="main")
+    assert (asked["name"], asked["revision"]) == ("some/model", "main")
+    wanted = ["config.json", "tokenizer.json", "chat_template.jinja"]
+    wanted += ["model.safetensors", "model.safetensors.index.json"]
+    left = ["pytorch_model.bin", "modeling_evil.py", "original/model.safetensors", "README.md"]
+    fetched = [name for name in (*wanted, *left) if any(fnmatch(name, one) for one in asked["allow_patterns"])]
+    assert fetched == wanted
 
 
 def test_a_hub_id_is_looked_up_in_the_hub_cache(tmp_path):

@@ -55,7 +55,7 @@ def test_other_weights_are_another_model_to_a_journal(quantized, demo):
 def test_a_configuration_of_transformers_is_taken():
     config = BitsAndBytesConfig(load_in_4bit=True, bnb_4bit_quant_type="fp4")
     prm = MedPRM.from_pretrained(quantization=config)
-    assert prm.engine._model.config.quantization_config is not None
+    assert prm.engine._model.config.quantization_config is not None  # type: ignore[attr-defined]
 
 
 @pytest.mark.parametrize("wrong", ["int2", "", 8, {"load_in_8bit": True}])

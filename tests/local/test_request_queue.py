@@ -32,7 +32,7 @@ class Server:
 
 
 def wait_until(condition):
-    deadline = time.monotonic() + 10
+    deadline = time.monotonic() + 60  # which only a fault lets pass
     while not condition():
         assert time.monotonic() < deadline
         time.sleep(0.001)
@@ -54,8 +54,8 @@ def test_calls_from_threads_that_wait_are_served_together_and_within_the_bound()
         others = [pool.submit(server.calls.call, [n, n + 100]) for n in range(1, 8)]
         wait_until(lambda: len(server.calls._queue) == 8)  # the one that is served, too
         server.free.set()
-        assert first.result(10) == [0]
-        assert [other.result(10) for other in others] == [[2 * n, 2 * n + 200] for n in range(1, 8)]
+        assert first.result(60) == [0]
+        assert [other.result(60) for other in others] == [[2 * n, 2 * n + 200] for n in range(1, 8)]
     assert sorted(len(batch) for batch in server.batches[1:]) == [2, 4, 4, 4]
     assert sorted(item for batch in server.batches for item in batch) == sorted(
         [0, *range(1, 8), *range(101, 108)]
@@ -173,7 +173,7 @@ def test_an_interrupted_leader_harms_only_itself(together):
         others = {n: pool.submit(server.calls.call, [n]) for n in (2, 3, 4)}
         wait_until(lambda: len(server.calls._queue) == 4)
         server.free.set()
-        assert first.result(10) == [2]
+        assert first.result(60) == [2]
         faults = {n: other.exception(10) for n, other in others.items()}
         assert [type(fault) for fault in faults.values() if fault] == [KeyboardInterrupt]
         assert all(others[n].result() == [2 * n] for n, fault in faults.items() if not fault)
@@ -189,9 +189,9 @@ def test_a_thread_of_the_queue_that_is_ended_leaves_no_task_waiting():
 
     server.calls._serve = ended
     with pytest.raises(ScoringError, match="interrupted"):
-        asyncio.run(asyncio.wait_for(server.calls.acall([1]), 10))
+        asyncio.run(asyncio.wait_for(server.calls.acall([1]), 60))
     server.calls._serve = server.serve
-    assert asyncio.run(asyncio.wait_for(server.calls.acall([2]), 10)) == [4]
+    assert asyncio.run(asyncio.wait_for(server.calls.acall([2]), 60)) == [4]
 
 
 def test_a_storm_of_interrupts_loses_no_call():
@@ -274,7 +274,7 @@ def test_a_fork_in_the_middle_of_a_batch_serves_its_own_calls(way):
             server.free.set()
             os._exit((server.calls.call([3]) if way == "call" else asyncio.run(server.calls.acall([3])))[0])
         server.free.set()
-        assert [other.result(10) for other in others] == [[100], [102]]
+        assert [other.result(60) for other in others] == [[100], [102]]
     assert exit_status(child) == 6
 
 

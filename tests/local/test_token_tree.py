@@ -4,6 +4,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from medprm_scorer.local.token_tree import TokenTree
+from tests.support.properties import examples
 
 tails = st.lists(
     st.lists(st.sampled_from([0, 0, 0, 0, 1]), min_size=1, max_size=70).map(tuple), min_size=1, max_size=7, unique=True
@@ -20,7 +21,7 @@ def numbers(tree: TokenTree, group: int, sequence: int) -> list[int | None]:
     ]
 
 
-@settings(max_examples=200, deadline=None)
+@settings(max_examples=examples(200))
 @given(groups)
 def test_each_sequence_is_a_path_and_positions_count_along_it(groups):
     tree = TokenTree(groups)
@@ -36,7 +37,7 @@ def test_each_sequence_is_a_path_and_positions_count_along_it(groups):
     assert used == set(range(tree.size))
 
 
-@settings(max_examples=200, deadline=None)
+@settings(max_examples=examples(200))
 @given(groups, st.integers(1, 90), st.randoms(use_true_random=False))
 def test_rows_name_exactly_what_their_tokens_see(groups, budget, random):
     """Rebuilds, from the pieces of every row, what each token sees, and holds it to the tokens of its own sequence."""

@@ -15,6 +15,7 @@ from medprm_scorer.text.sanitize import clean_text
 from tests.support.example_rankings import QUESTION, example_ranking, make_chain, make_ranking
 from tests.support.pages import Page
 from tests.support.paths import ROOT
+from tests.support.properties import examples
 
 HOSTILE = (
     "<script>alert(1)</script> \x1b[2J\x1b]0;title\x07 \x9b31m [bold red]markup[/] :smile: "
@@ -37,7 +38,7 @@ def hostile_ranking(text: str = HOSTILE) -> Ranking:
 
 def render(ranking: Ranking, **options: object) -> str:
     out = StringIO()
-    console = Console(file=out, width=90, **options)  # type: ignore[arg-type]
+    console = Console(file=out, width=90, **options)
     console.print(to_rich(ranking))
     return out.getvalue()
 
@@ -263,7 +264,7 @@ def test_clean_text(text, clean):
 
 
 @given(st.text(st.characters(), max_size=80))
-@settings(max_examples=100, deadline=None)
+@settings(max_examples=examples(100))
 def test_any_text_can_be_drawn_everywhere(text):
     ranking = hostile_ranking(text)
     assert not CONTROLS.search(clean_text(text))

@@ -6,6 +6,7 @@ from medprm_scorer.evaluation.results import (
     CHOICES,
     REWARD_CHOICES,
     Cell,
+    Comparison,
     Disagreement,
     Evaluation,
     Interval,
@@ -14,6 +15,8 @@ from medprm_scorer.evaluation.results import (
     PaperRow,
     Provenance,
     SourceResult,
+    Stopping,
+    StoppingRow,
 )
 
 SIZES = [1, 2, 4, 8, 16, 32, 64]
@@ -122,6 +125,34 @@ def example_evaluation(**changes: object) -> Evaluation:
         "model": None,
     }
     return Evaluation.model_validate(figures | changes)
+
+
+def example_stopping() -> Stopping:
+    """Two fixed numbers and three rules."""
+
+    def row(
+        rule: str, samples: float, accuracy: float, to_all: float | None, to_equal: float | None = None
+    ) -> StoppingRow:
+        return StoppingRow(
+            rule=rule,
+            samples=interval(samples, 0.2),
+            accuracy=interval(accuracy, 0.01),
+            to_all=None if to_all is None else Comparison(gain=interval(to_all, 0.005), p_value=0.25),
+            to_equal=None if to_equal is None else Comparison(gain=interval(to_equal, 0.01), p_value=1 / 10001),
+        )
+
+    return Stopping(
+        aggregate="min",
+        maximum=64,
+        orders=20,
+        questions=500,
+        fixed=[row("n=8", 8.0, 0.933, -0.047), row("n=64", 64.0, 0.98, None)],
+        rules=[
+            row("agree=3", 4.2, 0.872, -0.108, 0.021),
+            row("confident=0.9", 9.6, 0.979, -0.001, 0.039),
+            row("confident=0.95", 12.2, 0.98, 0.0, 0.03),
+        ],
+    )
 
 
 def hostile_evaluation(aggregates: list[str] | None = None) -> Evaluation:

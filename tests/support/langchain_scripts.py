@@ -58,7 +58,8 @@ class ScriptedChat(BaseChatModel):
                 self._log["now"] -= 1
         message = answer.model_copy() if isinstance(answer, BaseMessage) else AIMessage(answer)
         message.id = None
-        message.usage_metadata = {"input_tokens": 2, "output_tokens": self.tokens, "total_tokens": 2 + self.tokens}
+        usage = {"input_tokens": 2, "output_tokens": self.tokens, "total_tokens": 2 + self.tokens}
+        message.usage_metadata = usage  # type: ignore[attr-defined]
         message.response_metadata = {"model_name": kwargs.get("model", self.model_name), **message.response_metadata}
         return ChatResult(generations=[ChatGeneration(message=message)])
 

@@ -53,4 +53,5 @@ def reading_prm() -> MedPRM:
 
 def documents_in(prm: MedPRM) -> list[str]:
     """The documents that the reward model was shown last, each with its number."""
-    return [part.split("\n\n")[0] for part in prm.engine.calls[-1][0].split("Document ")[1:]]
+    seen: str = prm.engine.calls[-1][0]  # type: ignore[attr-defined]
+    return [part.split("\n\n")[0] for part in seen.split("Document ")[1:]]

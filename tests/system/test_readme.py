@@ -7,7 +7,9 @@ import shlex
 from pathlib import Path
 
 import pytest
+import yaml
 
+import medprm_scorer
 from examples.formulary.experiment import MARKS
 from examples.formulary.world import ERROR_KINDS, STAGES
 from medprm_scorer import cli
@@ -45,8 +47,8 @@ def test_make_targets_are_there(command):
 @pytest.mark.parametrize("command", [command for command in COMMANDS if command.startswith("medprm ")])
 def test_commands_run(command, tmp_path, monkeypatch, capsys):
     """In this process: tests/cli tries what only a process of its own can show."""
-    (tmp_path / "request.json").write_bytes((DEMO_MODEL.parent / "data" / "formulary_1.json").read_bytes())
-    requests = [json.loads(file.read_text()) for file in sorted((DEMO_MODEL.parent / "data").glob("formulary_*.json"))]
+    (tmp_path / "request.json").write_bytes((DEMO_MODEL.parent / "formulary_1.json").read_bytes())
+    requests = [json.loads(file.read_text()) for file in sorted(DEMO_MODEL.parent.glob("formulary_*.json"))]
     for name in ("samples.jsonl", "requests.jsonl"):
         (tmp_path / name).write_text("\n".join(map(json.dumps, requests)))
     arguments, _, source = command.partition("<")
@@ -63,6 +65,14 @@ def test_commands_run(command, tmp_path, monkeypatch, capsys):
         assert "<html" in (tmp_path / words[words.index("--html") + 1]).read_text()
     if "--plot" in words:
         assert (tmp_path / words[words.index("--plot") + 1]).read_bytes().startswith(b"\x89PNG")
+
+
+def test_there_is_one_version():
+    citation = yaml.safe_load((ROOT / "CITATION.cff").read_text())
+    assert citation["version"] == medprm_scorer.__version__
+    assert (
+        re.search(r"^## \[(.+?)\]", (ROOT / "CHANGELOG.md").read_text(), flags=re.MULTILINE)[1] == citation["version"]
+    )
 
 
 def test_every_command_is_tested():

@@ -25,9 +25,10 @@ def test_contributing_shows_every_entry_once():
 def test_a_module_with_one_user_is_beside_it():
     """Or it is where the folder is entered, from the trunk or the command line: else it is a piece of its user."""
     grimp = pytest.importorskip("grimp")
-    graph = grimp.build_graph("medprm_scorer", exclude_type_checking_imports=True, cache_dir=None)
+    packages = ("medprm_scorer", "medprm_integrations", "examples", "benchmarks")
+    graph = grimp.build_graph(*packages, exclude_type_checking_imports=True, cache_dir=None)
     apart = {}
-    for module in graph.modules:
+    for module in graph.find_descendants("medprm_scorer"):
         users = graph.find_modules_that_directly_import(module)
         if len(users) == 1:
             (user,) = users

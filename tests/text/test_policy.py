@@ -14,6 +14,7 @@ from medprm_scorer.text.policy import Samples, asample_chains, sample_chains
 from medprm_scorer.text.sample_rounds import PAPER_RULES, SamplingRules, keeps
 from medprm_scorer.text.steps import split_steps
 from tests.support.hostile import texts
+from tests.support.properties import examples
 
 
 def chain(steps, name=0):
@@ -64,7 +65,7 @@ RULES = st.builds(
 )
 
 
-@settings(deadline=None, max_examples=150)
+@settings(max_examples=examples(150))
 @given(BATCHES, st.integers(1, 12), RULES)
 def test_equals_the_rules_played_by_hand(sizes, n, rules):
     names = iter(range(1000))
@@ -87,7 +88,7 @@ def test_equals_the_rules_played_by_hand(sizes, n, rules):
         assert result.surplus == max(len(good) - n, 0)
 
 
-@settings(deadline=None, max_examples=150)
+@settings(max_examples=examples(150))
 @given(st.lists(st.lists(texts, max_size=4), max_size=4), st.integers(1, 5), RULES)
 def test_invariants_on_hostile_text(batches, n, rules):
     result, asked = run_both(batches, n, rules)
@@ -216,14 +217,14 @@ def test_what_draw_raises_comes_through(error):
 
 def test_the_two_kinds_of_draw_are_not_mixed_up():
     with pytest.raises(InputError, match="use sample_chains"):
-        asyncio.run(asample_chains(lambda count: [chain(3)] * count, 2))  # type: ignore[return-value]
+        asyncio.run(asample_chains(lambda count: [chain(3)] * count, 2))
 
     async def adraw(count):
         return [chain(3)] * count
 
     pending = adraw(2)
     with pytest.raises(InputError, match="gave coroutine"):
-        sample_chains(lambda count: pending, 2)  # type: ignore[return-value]
+        sample_chains(lambda count: pending, 2)
     pending.close()
 
 
@@ -254,7 +255,7 @@ def test_wrong_rules_are_refused(name, value):
 def test_rules_cannot_be_changed_and_are_the_papers():
     assert (PAPER_RULES.min_steps, PAPER_RULES.max_steps, PAPER_RULES.oversample) == (3, 9, 1.25)
     with pytest.raises(FrozenInstanceError):
-        PAPER_RULES.min_steps = 1  # type: ignore[misc]
+        PAPER_RULES.min_steps = 1
 
 
 @pytest.mark.parametrize("value", [None, b"Step 1:", ["Step 1: a"] * 3])

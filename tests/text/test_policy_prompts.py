@@ -1,7 +1,7 @@
 import re
 
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from medprm_scorer.errors import InputError
@@ -46,7 +46,6 @@ def test_prompts_cannot_be_changed():
         POLICY_PROMPTS["open"] = "x"
 
 
-@settings(deadline=None)
 @given(texts.filter(str.strip), st.lists(texts, max_size=4), st.sampled_from(["options", "open"]))
 def test_the_policy_reads_what_the_reward_model_reads(question, documents, kind):
     system, user = policy_messages(question, documents, kind)

@@ -1,7 +1,7 @@
 import re
 
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from medprm_scorer.errors import InputError
@@ -69,7 +69,6 @@ def test_strip_reasoning(text, expected):
     assert strip_reasoning(text) == expected
 
 
-@settings(deadline=None)
 @given(TEXTS)
 def test_no_tag_is_left_and_never_everything_dropped(text):
     stripped = strip_reasoning(text)

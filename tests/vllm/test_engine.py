@@ -49,7 +49,7 @@ def test_each_endpoint_gives_the_models_rewards(name, path):
     with running(StandIn((path, "/tokenize"))) as server:
         prm = reach(server)
         assert prm.engine.name == f"vllm ({path} of {server.url}, {MODEL})"
-        assert prm.engine.endpoint.name == name
+        assert prm.engine.endpoint.name == name  # type: ignore[attr-defined]
         assert prm.engine.max_tokens == 8191
         assert rewards_of(prm) == [pytest.approx(chain, abs=1e-9) for chain in right()]
         ranking = asyncio.run(prm.arank(QUESTION, CHAINS, DOCUMENTS, strategy="best_of_n"))
@@ -59,9 +59,9 @@ def test_each_endpoint_gives_the_models_rewards(name, path):
 def test_the_best_endpoint_is_chosen_and_any_can_be_asked_for():
     assert [endpoint.reuses_prefix for endpoint in ENDPOINTS] == [True, True, True, False]
     with running(StandIn(tuple(ALL.values()))) as server:
-        assert reach(server).engine.endpoint.name == "generative_scoring"
+        assert reach(server).engine.endpoint.name == "generative_scoring"  # type: ignore[attr-defined]
         for name in ALL:
-            assert reach(server, endpoint=name).engine.endpoint.name == name
+            assert reach(server, endpoint=name).engine.endpoint.name == name  # type: ignore[attr-defined]
         with pytest.raises(InputError, match="unknown endpoint 'chat': choose one of auto, generative_scoring, "):
             reach(server, endpoint="chat")
 
@@ -249,7 +249,7 @@ def test_a_certificate_that_nobody_vouches_for_is_refused_at_once(tmp_path):
     trusting = ssl.create_default_context()
     authority.configure_trust(trusting)
     with running(Certified(context)) as server:
-        assert reach(server, verify=trusting).engine.endpoint.name == "generative_scoring"
+        assert reach(server, verify=trusting).engine.endpoint.name == "generative_scoring"  # type: ignore[attr-defined]
         server.knocks = 0
         with pytest.raises(ServerError, match="certificate that can be trusted"):
             reach(server, retry_for=20.0)

@@ -39,7 +39,8 @@ def llama(tmp_path_factory) -> Path:
 
 @cache
 def formulary() -> list[tuple[str, list[str], list[str]]]:
-    asked = [read_request(str(path)) for path in sorted((DEMO_MODEL.parent / "data").glob("formulary_*.json"))]
+    asked = [read_request(str(path)) for path in sorted(DEMO_MODEL.parent.glob("formulary_*.json"))]
+    assert asked
     return [(request.question, list(request.documents), list(request.candidates)) for request in asked]
 
 
@@ -48,7 +49,7 @@ def compare(folder: Path, url: str, endpoints: tuple[str, ...], dtype: str, case
     ours = MedPRM.from_pretrained(folder, device="cpu", dtype=dtype)
     for name in endpoints:
         theirs = MedPRM.from_vllm(url, endpoint=name)
-        assert theirs.engine.endpoint.name == name
+        assert theirs.engine.endpoint.name == name  # type: ignore[attr-defined]
         worst, spread = 0.0, []
         for question, documents, chains in cases:
             one, other = (prm.rank(question, chains, documents) for prm in (ours, theirs))
@@ -71,7 +72,8 @@ def compare(folder: Path, url: str, endpoints: tuple[str, ...], dtype: str, case
 @pytest.mark.parametrize("server", SERVERS)
 def test_random_llama_weights_with_the_real_tokenizer_in_bfloat16(llama, server, tmp_path):
     with vllm_server(llama, server, TAG_ID, "bfloat16", tmp_path / "log") as url:
-        assert MedPRM.from_vllm(url).engine.endpoint.name == server  # the best of what there is
+        best = MedPRM.from_vllm(url).engine.endpoint  # type: ignore[attr-defined]
+        assert best.name == server
         compare(llama, url, SERVERS[server], "bfloat16", requests()[:6])
 
 

@@ -3,14 +3,17 @@
 Words count by their stems, so that `inhibits phagocytosis` mentions `Inhibition of phagocytosis`; small words do not.
 Up to three words must all be there, with one other between them at most; of more words, three quarters, in twice their
 room. What stands in brackets may be left out or stand alone (`Computed tomography (CT)`), and so may words of little
-weight (`Administer heparin`), unless what is left would fit another option. Where two mentions overlap, the one that
-has more of its words counts.
+weight (`Administer heparin`) and those that all options share, unless what is left would fit another option or the
+question. A chain's own abbreviations count (`central retinal artery occlusion (CRAO)`). Where two mentions overlap,
+the one that has more of its words counts.
 """
 
 import re
+from collections import Counter
 from collections.abc import Mapping, Sequence
+from copy import copy
 from dataclasses import dataclass
-from itertools import pairwise
+from itertools import islice, pairwise
 
 from medprm_scorer.text.answers.letters import SPECIES
 from medprm_scorer.text.answers.options import OptionSet
@@ -24,6 +27,7 @@ _TOKEN = re.compile(
 _SUFFIXES = tuple(
     "ations ation ating ated ates ate ions ion ings ing ies ied ed es s e y ic al".split()  # noqa: SIM905
 )
+_DOUBLED = re.compile(r"([^\W\d_])\1")
 _STEM = 4  # letters that a stem keeps at least
 _SMALL = frozenset(
     "a an the of to in on for with and by from at as is are be this that these those it its his her their he she they"  # noqa: SIM905
@@ -34,9 +38,18 @@ _LIGHT = (
     " provide therapy treatment treat oral intravenous iv immediate immediately only disease syndrome disorder measure"
     " check level serum urgent proceed observe transfer switch add adding"
 )
+_QUALIFIERS = (
+    "increase decrease increased decreased elevated reduced high low higher lower normal abnormal left right upper"
+    " anterior posterior medial lateral acute chronic early late primary secondary active passive positive negative"
+    " previous new old small large first second third type no not only both all more less repeat with without"
+)
 _BRACKETS = re.compile(r"\(([^()]{0,200})\)")
+_SHORT = re.compile(r"\(([A-Z][A-Za-z0-9]{1,9})\)")
+_MOST_SHORT = 50
+_BEFORE_SHORT = 120  # characters in which the words before their abbreviation stand
 _FEW = 3  # words that must all be there
 _SHARE = 0.75  # of more words
+_CLOSE = 0.5  # of an option's words, where a conclusion names it in other words
 _LIST = re.compile(r"(?i:\b(?:options|choices|answers) \(?|\()[A-J](?:, [A-J]){0,8},? (?:and|or|&) [A-J]\b")
 
 
@@ -83,7 +96,7 @@ def tokens(text: str) -> list[str]:
 
 
 def stem(word: str) -> str:
-    """A word without its ending; `ae` and `oe` become `e`.
+    """A word without its ending; `ae` and `oe` become `e`, doubled letters one.
 
     Example:
         >>> [stem(word) for word in ("inhibits", "inhibition", "anaemia", "gout")]
@@ -92,6 +105,7 @@ def stem(word: str) -> str:
     word = word.removesuffix("'s").removesuffix("’s")
     if len(word) > _STEM and word.isascii():
         word = word.replace("ae", "e").replace("oe", "e")
+        word = _DOUBLED.sub(r"\1", word)
         for suffix in _SUFFIXES:
             if word.endswith(suffix) and len(word) - len(suffix) >= _STEM:
                 return word[: -len(suffix)]
@@ -108,20 +122,45 @@ class Mentions:
 
     Args:
         texts: Text by label.
+        question: The question with its options; "" if it is not known.
     """
 
-    def __init__(self, texts: Mapping[str, str]) -> None:
+    def __init__(self, texts: Mapping[str, str], question: str = "") -> None:
         whole = {label: _stems(text) for label, text in texts.items()}
         self.words = {label: frozenset(stems) for label, stems in whole.items()}
+        shared = frozenset.intersection(*self.words.values()) if self.words else frozenset()
+        told = Counter(_stems(question)) - Counter(word for stems in whole.values() for word in stems)
+        plain = _QUALIFIER_STEMS | told.keys()  # words that alone name no option
+        self._own_words = {label: words - shared - _LIGHT_STEMS for label, words in self.words.items()}
         self._names = [_name(label, stems) for label, stems in whole.items() if stems]
         for label, text in texts.items():
             outside = _stems(_BRACKETS.sub(" ", text))
             heavy = [word for word in outside if word not in _LIGHT_STEMS]
-            for stems in (outside, heavy, *map(_stems, _BRACKETS.findall(text))):
+            special = [word for word in heavy if word not in shared]
+            if all(word in plain for word in special):
+                special = []
+            for stems in (outside, heavy, special, *map(_stems, _BRACKETS.findall(text))):
                 others = (words for other, words in self.words.items() if other != label)
                 is_new = stems != whole[label] and len("".join(stems)) > 1
                 if is_new and not any(words.issuperset(stems) for words in others):
                     self._names.append(_name(label, stems))
+
+    def with_abbreviations(self, text: str) -> "Mentions":
+        """The same, with the abbreviations that a text gives for options: `Systemic lupus erythematosus (SLE)`.
+
+        Args:
+            text: The chain.
+        """
+        labels: dict[str, set[str]] = {}
+        for short in islice(_SHORT.finditer(text), _MOST_SHORT):
+            before = tokens(text[max(0, short.start() - _BEFORE_SHORT) : short.start()])
+            ends = {mention.label for mention in self.find(before) if mention.end == len(before)}
+            labels.setdefault(stem(short.group(1).casefold()), set()).update(ends or {""})
+        known = frozenset[str]().union(*self.words.values())
+        clear = [(word, label) for word, (label, *more) in labels.items() if label and not more and word not in known]
+        result = copy(self)
+        result._names = self._names + [_name(label, [word]) for word, label in clear]
+        return result
 
     def find(self, parts: Sequence[str]) -> list[Mention]:
         """The mentions in a sentence, in order.
@@ -141,6 +180,21 @@ class Mentions:
                 kept.append((weight, mention))
         return sorted({mention for _, mention in kept}, key=lambda mention: (mention.start, mention.end))
 
+    def closest(self, parts: Sequence[str]) -> str | None:
+        """The option that shares the most of its own words with a sentence, and no other comes near.
+
+        Args:
+            parts: Its `tokens`.
+        """
+        present = {word for _, word in content(parts)}
+        shares = sorted(
+            ((len(words & present) / len(words), label) for label, words in self._own_words.items() if words),
+            reverse=True,
+        )
+        if len(shares) < 2 or shares[0][0] < _CLOSE or shares[1][0] > shares[0][0] / 2:
+            return None
+        return shares[0][1]
+
 
 def mark_letters(text: str, options: OptionSet) -> str:
     """The text with one token for each option that it names by its letter.
@@ -155,15 +209,17 @@ def mark_letters(text: str, options: OptionSet) -> str:
         return text
     letter = f"([{letters}])"
     mark = re.compile(
-        rf"(?i:\b(?:option|choice|answer|opción|réponse|antwort))s? [(\"']?{letter}\b[)\"']?|[(\[]{letter}[)\]]"
+        rf"\(?(?i:\b(?:option|choice|answer|opción|réponse|antwort))s? [(\"']?{letter}\b[)\"']?|[(\[]{letter}[)\]]"
         rf"|(?:(?<=\s)|\A){letter}(?!\.\s{{1,4}}(?:{SPECIES})\b)[.):](?=\s)"
-        rf"|(?:选项|選択肢)\s?{letter}(?![A-Za-z0-9])|(?<=\bis ){letter}(?=[.,;])(?!\.\s{{1,4}}(?:{SPECIES})\b)"
+        rf"|(?:选项|選択肢)\s?{letter}(?![A-Za-z0-9])|(?:(?<=\bis )|(?<=\bbe )){letter}(?=[.,;]|\Z)"
+        rf"(?!\.\s{{1,4}}(?:{SPECIES})\b)"
     )
     text = _LIST.sub(lambda found: re.sub(r"\b([A-J])\b", r"(\1)", found.group()), text)
     return mark.sub(lambda found: f" {LETTER_TOKEN}{next(filter(None, found.groups()))} ", text)
 
 
 _LIGHT_STEMS = frozenset(map(stem, _LIGHT.split()))
+_QUALIFIER_STEMS = frozenset(map(stem, _QUALIFIERS.split()))
 
 
 def _stems(text: str) -> list[str]:
@@ -192,6 +248,8 @@ def _windows(name: _Name, stems: Sequence[tuple[int, str]]) -> list[tuple[float,
         if len(set(seen)) < name.need:
             start += 1
             continue
+        while seen[0] in seen[1:] and (seen[0], seen[1]) not in name.pairs:  # a shorter stretch holds them all
+            start, seen = start + 1, seen[1:]
         ordered = len(name.pairs.intersection(pairwise(seen)))
         weight = 100 * len(set(seen)) / size + ordered / 10 + size / 1000
         found.append((weight, Mention(name.label, places[start][1], places[end - 1][1] + 1)))

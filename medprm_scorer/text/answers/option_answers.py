@@ -1,6 +1,7 @@
 """What a statement names as its answer where the options are known: one of them, or none."""
 
 import re
+from functools import cached_property
 
 from medprm_scorer.text.answers.declining import DECLINES
 from medprm_scorer.text.answers.keys import normalize_answer
@@ -30,11 +31,16 @@ class OptionReader:
 
     Args:
         options: The options of the question.
+        question: The question; "" if it is not known.
     """
 
-    def __init__(self, options: OptionSet) -> None:
-        self.options = options
-        self.mentions = Mentions({} if options.yes_no else options.texts)
+    def __init__(self, options: OptionSet, question: str = "") -> None:
+        self.options, self._question = options, question
+
+    @cached_property
+    def mentions(self) -> Mentions:
+        """Finds the options by their texts; made when it is needed, since most chains give a letter."""
+        return Mentions({} if self.options.yes_no else self.options.texts, self._question)
 
     def value(self, text: str, place: int, letters_only: bool = False) -> Value | None:
         """The option at a place: by letter, by text, or by both if they agree."""
@@ -83,13 +89,20 @@ class OptionReader:
         if label is None:  # `E. coli enteritis`
             whole = self._first(text[found.start("letter") : found.end()] + behind)
             return Value(whole.pop() if len(whole) == 1 else None, found.end())
+        own = self.options.texts[label]  # `D. HIV, hepatitis B`; `B. no` takes nothing back
+        start = found.end() + len(behind) - len(behind.lstrip(" .:)"))
+        end = start + len(own)
+        if text[start:end].casefold() == own.casefold() and not text[end : end + 1].isalnum():
+            return Value(label, end)
         named = self._first(behind)
         return Value(label if not named or label in named else None, found.end())
 
     def _first(self, clause: str) -> set[str]:
         """The options whose texts a clause begins with."""
         parts = tokens(clause)
-        first = next((place for place, part in enumerate(parts) if part[0].isalnum()), 0)
+        first = next((place for place, part in enumerate(parts) if part[0].isalnum()), None)
+        if first is None:
+            return set()
         return {mention.label for mention in self.mentions.find(parts) if mention.start <= first + 1}
 
     def _named(self, clause: str) -> set[str]:

@@ -9,7 +9,7 @@ The rules are tried in order; the first that finds something decides. Scratch wo
 | 3. last statement (`statements`) | `Answer: B`, `I would choose CT`, a last line `B) CT` → B | `Answer: B` → B |
 | 4. `Final Diagnosis: …` to the end of the line | | `## Final Diagnosis: Gout` → Gout |
 | 5. statement in words | | `the answer is 5 mg` → 5 mg |
-| 6. yes/no questions (`yes_no`) | `Therefore, yes, …` → the option `yes` | |
+| 6. yes/no questions (`yes_no`) | `Therefore, yes, …`, `the evidence is conflicting` → `yes`, `maybe` | |
 | 7. what prose affirms (`affirmed`) | `the best test is a CT` → B | `the most likely diagnosis is gout.` → gout |
 | 8. declining (`declining`) | `the dose cannot be determined` → declined | the same |
 
@@ -25,6 +25,7 @@ from dataclasses import dataclass, field
 
 from medprm_scorer.errors import InputError
 from medprm_scorer.text.answers.affirmed import affirmed
+from medprm_scorer.text.answers.asked import find_asked
 from medprm_scorer.text.answers.declining import DECLINES, declines_at_end
 from medprm_scorer.text.answers.free_answers import FreeReader, concluded, final_diagnosis
 from medprm_scorer.text.answers.keys import normalize_answer
@@ -181,7 +182,7 @@ def _known(question: str | None, options: Options | None) -> OptionSet | None:
 
 
 def _among(text: str, options: OptionSet, question: str) -> Reading:
-    reader = OptionReader(options)
+    reader = OptionReader(options, question)
     for content in (last_boxed(text), last_field(text)):
         value = reader.value(plain(content), 0) if content else None
         if value is not None:
@@ -192,9 +193,9 @@ def _among(text: str, options: OptionSet, question: str) -> Reading:
         return _from(value)
     declined = declines_at_end(bare)
     if options.yes_no:
-        label, sure = yes_or_no(bare, options, question), True
+        label, sure = yes_or_no(bare, options, find_asked(question)), True
     else:
-        label, sure = affirmed(bare, options, reader.mentions)
+        label, sure = affirmed(bare, options, reader.mentions, find_asked(question))
     return Reading(label) if label is not None and (sure or not declined) else Reading(None, declined)
 
 

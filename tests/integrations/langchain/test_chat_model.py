@@ -378,10 +378,11 @@ def test_many_tasks_at_once(make):
 
 
 def test_cancelling_cancels_the_samples(prm):
-    ended = []
+    started, ended = [], []
 
     class Slow(ScriptedChat):
         async def _agenerate(self, *args, **kwargs):
+            started.append(1)
             try:
                 await asyncio.sleep(30)
             finally:
@@ -389,7 +390,8 @@ def test_cancelling_cancels_the_samples(prm):
 
     async def main():
         task = asyncio.create_task(ChatMedPRM(llm=Slow(answers=[]), prm=prm, n=3).ainvoke(QUESTION))
-        await asyncio.sleep(0.1)
+        while len(started) < 3:
+            await asyncio.sleep(0.01)
         task.cancel()
         with pytest.raises(asyncio.CancelledError):
             await task

@@ -328,12 +328,13 @@ def test_agreement_stops_early(make):
 
 
 def test_cancelling_cancels_the_samples(prm):
-    ended = []
+    started, ended = [], []
 
     class Slow(ScriptedChat):
         async def _agenerate(self, *args, **kwargs):
             if not self.asked:
                 return self._generate(*args, **kwargs)
+            started.append(1)
             try:
                 await asyncio.sleep(30)
             finally:
@@ -342,7 +343,8 @@ def test_cancelling_cancels_the_samples(prm):
     async def main():
         app = create_agent(Slow(answers=[GOOD]), [], middleware=[MedPRMMiddleware(prm=prm, n=4)])
         task = asyncio.create_task(app.ainvoke({"messages": [("human", QUESTION)]}))
-        await asyncio.sleep(0.5)
+        while len(started) < 3:
+            await asyncio.sleep(0.01)
         task.cancel()
         with pytest.raises(asyncio.CancelledError):
             await task

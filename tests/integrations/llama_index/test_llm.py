@@ -382,7 +382,7 @@ def test_in_any_synthesizer_the_context_is_the_evidence(make, prm, streaming, ho
 
     async def main():
         response = await engine.aquery(QUESTION)
-        return str(await response.get_response()) if streaming else str(response)  # type: ignore[misc]
+        return str(await response.get_response()) if streaming else str(response)
 
     assert (str(engine.query(QUESTION)) if how == "sync" else asyncio.run(main())) == GOOD
     prompt = prm.engine.calls[-1][0]

@@ -2,7 +2,7 @@ import string
 import time
 
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from medprm_scorer.errors import InputError
@@ -226,7 +226,6 @@ def test_scratch_work_gives_no_answer_if_there_is_more(text, answer):
     assert extract_answer(text) == answer
 
 
-@settings(deadline=None)
 @given(st.sampled_from(string.ascii_letters), st.text(st.characters(codec=None, exclude_characters="<"), max_size=60))
 def test_every_letter_in_every_form_after_any_text(letter, before):
     for form in (
@@ -238,7 +237,6 @@ def test_every_letter_in_every_form_after_any_text(letter, before):
         assert extract_answer(f"{before}\n {form}") == letter.upper()
 
 
-@settings(deadline=None)
 @given(st.text(st.characters(codec=None), max_size=200))
 def test_any_text_gives_a_non_blank_answer_or_none(text):
     answer = extract_answer(text)
@@ -331,7 +329,6 @@ def test_key_is_blank_only_for_blank():
     assert normalize_answer("(?)") == "(?)"
 
 
-@settings(deadline=None)
 @given(st.text(st.characters(codec=None), max_size=60))
 def test_key_is_stable_and_case_does_not_matter(answer):
     key = normalize_answer(answer)

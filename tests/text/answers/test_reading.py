@@ -3,7 +3,7 @@
 import string
 
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from medprm_scorer.errors import InputError
@@ -206,6 +206,63 @@ def test_what_prose_affirms(text, answer):
     assert read_answer(text, DRUGS) == answer
 
 
+BLIND = (
+    "He went blind on one side within minutes. What is the most likely cause of the lack of vision?\n"
+    "(A) Retinal detachment\n(B) Central retinal artery occlusion\n(C) Acute glaucoma\n(D) Optic neuritis"
+)
+
+
+@pytest.mark.parametrize(
+    ("text", "answer"),
+    [
+        # an option's own commas and dots end no answer
+        ("The answer is B. Central retinal artery occlusion.", "B"),
+        # the question's own negation rejects nothing
+        ("The most likely cause of the lack of vision is optic neuritis.", "D"),
+        # a list is one subject
+        ("Optic neuritis is painful. Retinal detachment, central retinal artery occlusion, and acute glaucoma do not "
+         "cause pain.", "D"),
+        # what follows brackets, asides and `which` belongs to the option before them
+        ("Optic neuritis (choice D) is the most likely cause.", "D"),
+        ("Optic neuritis (choice D) is not a likely cause.", None),
+        ("Optic neuritis, which is painful, is the most likely cause.", "D"),
+        ("A cherry-red spot is absent, and optic neuritis, on the other hand, would hurt, making it the best choice.",
+         "D"),
+        # an abbreviation that the chain gives
+        ("The pale retina is typical of central retinal artery occlusion (CRAO). Acute glaucoma is possible. "
+         "Therefore, the most likely cause is CRAO.", "B"),
+        # more with the option behind it is for the option, before it against
+        ("Optic neuritis is possible, but the finding is more consistent with retinal detachment.", "A"),
+        ("Optic neuritis is more commonly seen in women.", None),
+        # a later sentence that rejects another option rejects nothing else
+        ("The most likely cause is optic neuritis. Acute glaucoma does not look like optic neuritis.", "D"),
+        ("The most likely cause is optic neuritis. However, optic neuritis is painful, so it is not optic neuritis.",
+         None),
+        # `not ruled out` is no rejection
+        ("The most likely cause is optic neuritis. No pain does not rule out optic neuritis.", "D"),
+        # another conclusion than the options
+        ("Optic neuritis is painful. Therefore, the most likely cause of the lack of vision is a stroke.", None),
+        ("Optic neuritis is painful. Therefore, none of the given options fits.", None),
+        ("Therefore, the most likely cause of the lack of vision is an occlusion of an artery.", "B"),
+    ],
+)  # fmt: skip
+def test_prose_in_the_light_of_its_question(text, answer):
+    assert read_answer(text, BLIND) == answer
+
+
+@pytest.mark.parametrize(
+    ("text", "answer"),
+    [
+        ("Rituximab and imatinib cause fever. Therefore, fludarabine is not likely to be the cause.", "B"),
+        ("Rituximab is a likely cause. Imatinib fits.", None),
+        ("Rituximab is not the only cause of fever.", None),
+    ],
+)
+def test_a_question_for_what_is_not_so(text, answer):
+    question = DRUGS.replace("Which drug comes first?", "Which drug is NOT likely to be the cause?")
+    assert read_answer(text, question) == answer
+
+
 @pytest.mark.parametrize(
     ("text", "answer"),
     [
@@ -230,12 +287,27 @@ def test_yes_and_no(text, answer):
     assert read_answer(text, YES_NO) == answer
 
 
-def test_a_conclusion_in_the_words_of_the_question_is_yes_unless_it_doubts():
-    question = "Does early mobilization shorten hospital stay after hip surgery?\n(A) yes\n(B) no\n(C) maybe"
-    said = "Three trials agree. Therefore, early mobilization {} hospital stay after hip surgery."
-    assert read_answer(said.format("does shorten"), question) == "A"
-    for doubt in ("may shorten", "does not shorten", "could potentially shorten"):
-        assert read_answer(said.format(doubt), question) is None
+MOBILIZATION = "Does early mobilization shorten hospital stay after hip surgery?\n(A) yes\n(B) no\n(C) maybe"
+
+
+@pytest.mark.parametrize(
+    ("last", "answer"),
+    [
+        ("Therefore, early mobilization does shorten hospital stay after hip surgery.", "A"),
+        ("These findings suggest that early mobilization can indeed shorten hospital stay after hip surgery.", "A"),
+        ("Therefore, early mobilization does not shorten hospital stay after hip surgery.", "B"),
+        ("Therefore, the evidence is inconclusive.", "C"),
+        ("Therefore, the answer is B. no.", "B"),
+        ("Therefore, the answer is A. No.", None),
+        ("Therefore, early mobilization may shorten hospital stay after hip surgery.", None),
+        ("Therefore, early mobilization could potentially shorten hospital stay after hip surgery.", None),
+        ("Therefore, early mobilization shortens hospital stay after hip surgery in some cases.", None),
+        ("Therefore, it is not that early mobilization does not shorten hospital stay after hip surgery.", None),
+        ("Early mobilization shortens hospital stay after hip surgery.", None),
+    ],
+)
+def test_the_last_sentence_of_a_yes_no_chain_concludes_in_the_words_of_the_question(last, answer):
+    assert read_answer("Three trials were done. " + last, MOBILIZATION) == answer
 
 
 @pytest.mark.parametrize(
@@ -273,6 +345,11 @@ def test_declining(text, question):
 def test_not_declining(text, answer):
     reading = read(text, QUESTION)
     assert (reading.answer, reading.declined) == (answer, False)
+
+
+def test_an_option_that_is_a_list_is_no_list_of_answers():
+    question = "Which tests?\n(A) HIV and hepatitis B\n(B) HIV, hepatitis B, and N. gonorrhoeae\n(C) HIV"
+    assert read_answer("So the correct answer is B. HIV, hepatitis B, and N. gonorrhoeae.", question) == "B"
 
 
 def test_an_option_may_be_that_nothing_can_be_said():
@@ -357,14 +434,12 @@ WORDS = st.sampled_from(
 HOSTILE = st.one_of(st.text(st.characters(codec=None), max_size=80), st.lists(WORDS, max_size=25).map(" ".join))
 
 
-@settings(deadline=None)
 @given(HOSTILE, st.sampled_from([QUESTION, DRUGS, YES_NO]))
 def test_an_answer_is_one_of_the_options_or_none(text, question):
     reading = read(text, question)
     assert reading.answer is None or (reading.answer in find_options(question).texts and not reading.declined)
 
 
-@settings(deadline=None)
 @given(HOSTILE, HOSTILE)
 def test_no_question_and_no_text_raises(text, question):
     read(text, question)
@@ -372,7 +447,6 @@ def test_no_question_and_no_text_raises(text, question):
     assert options is None or 2 <= len(options.texts) <= 10
 
 
-@settings(deadline=None)
 @given(HOSTILE, st.sampled_from(string.ascii_uppercase[:5]))
 def test_a_last_line_with_the_answer_wins(before, letter):
     clean = before.replace("boxed", "").replace("<", "").replace('"', "").replace("'", "")

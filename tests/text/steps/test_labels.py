@@ -1,5 +1,5 @@
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from medprm_scorer.text.steps import Steps, split_steps
@@ -137,7 +137,6 @@ def test_references_start_no_step_in_any_form():
     assert split_steps(text).steps == ("Step 1: Fever.", "Step 2: It follows from Step 1.", "Step 3: So (B).")
 
 
-@settings(deadline=None)
 @given(
     st.lists(
         st.text("abc .,()-*é", min_size=1).map(str.strip).filter(lambda t: any(map(str.isalpha, t))),

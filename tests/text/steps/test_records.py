@@ -1,7 +1,7 @@
 import json
 
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from medprm_scorer.text.steps import Steps, split_steps
@@ -89,7 +89,6 @@ def test_what_is_no_record_is_plain_text(text):
     assert split_steps(text) == Steps("", (text,), "whole")
 
 
-@settings(deadline=None)
 @given(JSON)
 def test_no_word_of_a_record_is_lost(value):
     text = json.dumps(value, ensure_ascii=False)
