@@ -33,7 +33,7 @@ from medprm_integrations.langchain.messages import as_message, total_usage, with
 from medprm_integrations.langchain.sampler import NO_CALLBACKS, is_interrupt, sampler
 from medprm_integrations.langchain.unstreamed_model import UnstreamedChatModel
 from medprm_integrations.shared.best_of_n import Choice, Job, achoose, choose, new_rounds
-from medprm_integrations.shared.ranking_metadata import KEY
+from medprm_integrations.shared.ranking_metadata import KEY, is_ranked
 from medprm_integrations.shared.settings import OF_A_CALL, OF_THE_MODEL, ConversationSettings
 from medprm_integrations.shared.user_warnings import warn_of_unknown_tools
 from medprm_scorer.text.sample_rounds import Sample
@@ -59,7 +59,8 @@ class ChatMedPRM(UnstreamedChatModel, ConversationSettings):
             come from no cache. Settings of sampling (`temperature`, `max_tokens`, `stop` and the like) that are given
             here are bound to it.
         settings: Those of `ConversationSettings`: `prm`, `n`, `strategy`, `aggregate`, `agree`, `rules`, `evidence`,
-            `evidence_tools`, `question`, `answer`, `options`, `group`, `answer_field`, `max_concurrency`, `on_ranking`.
+            `evidence_tools`, `question`, `answer`, `options`, `group`, `answer_field`, `max_concurrency`, `on_ranking`,
+            `keep`.
 
     Example:
         >>> from medprm_scorer import MedPRM
@@ -177,7 +178,7 @@ class ChatMedPRM(UnstreamedChatModel, ConversationSettings):
         if note is None:
             return message
         metadata = dict(message.response_metadata)
-        if "chains" not in note:
+        if not is_ranked(note):
             del metadata[KEY]
         return message.model_copy(update={"response_metadata": metadata, "usage_metadata": note["usage"]})
 
@@ -263,7 +264,7 @@ class ChatMedPRM(UnstreamedChatModel, ConversationSettings):
             "model_name": self.model_name,
             "reward_model": self.prm.engine.name,
             "functions": functions,
-            **self.model_dump(include={"n", "strategy", "aggregate", "agree", "evidence_tools"}),
+            **self.model_dump(include={"n", "strategy", "aggregate", "agree", "evidence_tools", "keep"}),
         }
 
     @override

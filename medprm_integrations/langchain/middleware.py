@@ -53,7 +53,8 @@ class MedPRMMiddleware(AgentMiddleware):
     Args:
         prm: The reward model.
         settings: Those of `ConversationSettings`: `n`, `strategy`, `aggregate`, `agree`, `rules`, `evidence`,
-            `evidence_tools`, `question`, `answer`, `options`, `group`, `answer_field`, `max_concurrency`, `on_ranking`.
+            `evidence_tools`, `question`, `answer`, `options`, `group`, `answer_field`, `max_concurrency`, `on_ranking`,
+            `keep`.
 
     Raises:
         ValueError: A setting is unknown, out of its range or of the wrong kind.

@@ -57,7 +57,7 @@ class MedPRMLLM(UnstreamedLLM, ConversationSettings):
     Args:
         llm: The model to sample from, with a temperature above 0.
         settings: Those of `ConversationSettings`: `prm`, `n`, `strategy`, `aggregate`, `agree`, `rules`, `evidence`,
-            `evidence_tools`, `question`, `answer`, `options`, `group`, `max_concurrency`, `on_ranking`.
+            `evidence_tools`, `question`, `answer`, `options`, `group`, `max_concurrency`, `on_ranking`, `keep`.
 
     Example:
         >>> from medprm_scorer import MedPRM

@@ -65,7 +65,7 @@ class MedPRMRerank(PromptMixin, BaseNodePostprocessor, SamplingSettings):
         text_qa_template: What the `llm` is asked, with `query_str` and `context_str` (numbered documents); the default
             asks for steps as the reward model reads them. `get_prompts` and `update_prompts` know it by this name.
         settings: Those of `SamplingSettings`: `prm`, `n`, `strategy`, `aggregate`, `agree`, `rules`, `answer`,
-            `options`, `group`, `max_concurrency`, `on_ranking`.
+            `options`, `group`, `max_concurrency`, `on_ranking`, `keep`.
 
     Example:
         >>> from medprm_scorer import MedPRM
@@ -173,7 +173,7 @@ class MedPRMRerank(PromptMixin, BaseNodePostprocessor, SamplingSettings):
         best: list[NodeWithScore] = []
         for chain in self._best(ranking):
             node = asked.chains[chain.index]
-            notes: dict[str, Any] = {} if best else {KEY: ranking_metadata(ranking)}
+            notes: dict[str, Any] = {} if best else {KEY: ranking_metadata(ranking, keep=self.keep)}
             if self.keep_retrieval_score:
                 notes["retrieval_score"] = node.score
             best.append(NodeWithScore(node=noted(node.node, notes), score=chain.reward(ranking.aggregate)))

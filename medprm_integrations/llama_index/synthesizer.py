@@ -66,7 +66,7 @@ class MedPRMSynthesizer(BaseSynthesizer):
         output_cls: Give answers of this class.
         callback_manager: As in LlamaIndex.
         settings: Those of `SamplingSettings`: `n`, `strategy`, `aggregate`, `agree`, `rules`, `answer`, `options`,
-            `group`, `answer_field`, `max_concurrency`, `on_ranking`.
+            `group`, `answer_field`, `max_concurrency`, `on_ranking`, `keep`.
 
     Raises:
         ValueError: A setting is unknown, out of its range or of the wrong kind, or the `llm` is a `MedPRMLLM`.

@@ -143,7 +143,7 @@ def choose_all(
         _take_in(turns, run_all([job.ask for job, count in turns for _ in range(count)], limit, stops))
     ready = _with_candidates(jobs)
     evidence = [job.found(gathered(job.evidence, job.read), settings) for job in ready]
-    return _choices(jobs, rank_all(settings, _requests(settings, ready, evidence), evidence))
+    return _choices(settings, jobs, rank_all(settings, _requests(settings, ready, evidence), evidence))
 
 
 async def achoose_all(
@@ -158,7 +158,7 @@ async def achoose_all(
         _take_in(turns, await arun_all([job.ask for job, count in turns for _ in range(count)], limit, stops))
     ready = _with_candidates(jobs)
     evidence = [job.found(await agathered(job.evidence, job.read), settings) for job in ready]
-    return _choices(jobs, await arank_all(settings, _requests(settings, ready, evidence), evidence))
+    return _choices(settings, jobs, await arank_all(settings, _requests(settings, ready, evidence), evidence))
 
 
 def rank_all(
@@ -263,20 +263,24 @@ def _reported(
 
 
 def _choices(
-    jobs: Sequence[Job[Value] | Exception], rankings: Sequence[Ranking | Exception]
+    settings: SamplingSettings, jobs: Sequence[Job[Value] | Exception], rankings: Sequence[Ranking | Exception]
 ) -> list[Choice[Value] | Exception]:
     ranked = iter(rankings)
     return [
-        job if isinstance(job, Exception) else _choice(job, next(ranked) if job.rounds.values else None) for job in jobs
+        job if isinstance(job, Exception) else _choice(settings, job, next(ranked) if job.rounds.values else None)
+        for job in jobs
     ]
 
 
-def _choice(job: Job[Value], ranking: Ranking | Exception | None) -> Choice[Value] | Exception:
+def _choice(
+    settings: SamplingSettings, job: Job[Value], ranking: Ranking | Exception | None
+) -> Choice[Value] | Exception:
     if isinstance(ranking, Exception):
         return ranking
     rounds, usage = job.rounds, job.usage(job.rounds.all_values)
     if ranking is not None:
-        return Choice(rounds.values[ranking.best.index], ranking_metadata(ranking, rounds, usage), ranking)
+        note = ranking_metadata(ranking, rounds, usage, settings.keep)
+        return Choice(rounds.values[ranking.best.index], note, ranking)
     try:
         rounds.check()
     except Exception as error:  # noqa: BLE001 - it is the first sample's

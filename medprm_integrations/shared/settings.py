@@ -6,6 +6,7 @@ from typing import Annotated, Any, NoReturn
 from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, model_validator
 from typing_extensions import TypedDict
 
+from medprm_integrations.shared.ranking_metadata import Keep
 from medprm_scorer.aggregate import Aggregate
 from medprm_scorer.errors import InputError
 from medprm_scorer.request_parsing import MEANT_DOCUMENTS
@@ -116,6 +117,9 @@ class SamplingSettings(ChoiceSettings):
         rules: Keep only chains with so many steps and draw more for those that are missing: `SamplingRules()` has the
             paper's 3 to 9 steps and 1.25 times as many draws. None draws n and keeps all.
         answer_field: Name of the field that holds the answer in structured output; None finds it by its name.
+        keep: What of a ranking goes into the metadata of the answer, and so into checkpoints and traces: `winner` (no
+            text of a losing chain), `all`, `figures` or `none`, as `ranking_metadata.Keep` says. `on_ranking` always
+            gets all.
     """
 
     n: Annotated[int, Field(ge=1, le=1024, strict=True)] = DEFAULT_N  # so that a slip does not become a bill
@@ -123,6 +127,7 @@ class SamplingSettings(ChoiceSettings):
     agree: Annotated[int, Field(ge=2, strict=True)] | None = None
     rules: SamplingRules | None = None
     answer_field: str | None = None
+    keep: Keep = "winner"
 
     @model_validator(mode="before")
     @classmethod
@@ -167,6 +172,7 @@ class SamplingOptions(TypedDict, total=False):
     agree: int | None
     rules: SamplingRules | None
     answer_field: str | None
+    keep: Keep
 
 
 class ConversationOptions(SamplingOptions, total=False):

@@ -275,12 +275,12 @@ def test_react_turns_of_other_forms(make, prm):
         (GOOD, GOOD),
         ("Thought: It is a virus [0.7].\nAnswer: (B)", "It is a virus [0.7].\nAnswer: (B)"),
     ):
-        response = make(text, n=1).chat([system, *ASKED])
+        response = make(text, n=1, keep="all").chat([system, *ASKED])
         assert response.message.content == text
         assert ranking_of(response).best.text == judged
     assert ranking_of(response).answer == "B"
     # in a plain chat, and from a user, the same words are nothing special
-    assert ranking_of(make(ACTION, GOOD, n=2).chat([ChatMessage(ACTION), *ASKED])).chains[1].text == ACTION
+    assert ranking_of(make(ACTION, GOOD, n=2, keep="all").chat([ChatMessage(ACTION), *ASKED])).chains[1].text == ACTION
 
 
 def test_a_workflow_of_your_own(make):
