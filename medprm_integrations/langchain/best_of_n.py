@@ -14,6 +14,7 @@ from medprm_integrations.langchain.convert import answer_of, document_texts, que
 from medprm_integrations.langchain.messages import as_message, total_usage, with_ranking
 from medprm_integrations.langchain.packed_runnable import PackedRunnable
 from medprm_integrations.langchain.sampler import is_interrupt, sampler, sampling_config
+from medprm_integrations.langchain.wrapped_models import refuse_nested
 from medprm_integrations.shared.best_of_n import Choice, Job, achoose_all, choose_all, new_rounds
 from medprm_integrations.shared.concurrency import arun_all, run_all
 from medprm_integrations.shared.settings import SamplingSettings, checked_keys
@@ -69,6 +70,7 @@ class MedPRMBestOfN(PackedRunnable[BestOfNInput, AIMessage], SamplingSettings):
     def _is_runnable(cls, llm: Any) -> Any:
         if not isinstance(llm, Runnable):
             raise ValueError(f"llm must be a chat model, a text model or a chain, not {type(llm).__name__}")
+        refuse_nested(llm)
         return llm
 
     @override

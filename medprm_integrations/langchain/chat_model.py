@@ -5,7 +5,7 @@ from collections.abc import Callable, Sequence
 from functools import partial
 from hashlib import sha256
 from operator import itemgetter
-from typing import Any
+from typing import Any, ClassVar
 
 from langchain_core.language_models import BaseChatModel
 from langchain_core.messages import AIMessage, BaseMessage
@@ -32,6 +32,7 @@ from medprm_integrations.langchain.convert import (
 from medprm_integrations.langchain.messages import as_message, total_usage, with_ranking
 from medprm_integrations.langchain.sampler import NO_CALLBACKS, is_interrupt, sampler
 from medprm_integrations.langchain.unstreamed_model import UnstreamedChatModel
+from medprm_integrations.langchain.wrapped_models import bound_arguments, chat_model_in
 from medprm_integrations.shared.best_of_n import Choice, Job, achoose, choose, new_rounds
 from medprm_integrations.shared.ranking_metadata import KEY, is_ranked
 from medprm_integrations.shared.settings import OF_A_CALL, OF_THE_MODEL, ConversationSettings
@@ -55,7 +56,8 @@ class ChatMedPRM(UnstreamedChatModel, ConversationSettings):
     first within the reward model's budget for documents.
 
     Args:
-        llm: The chat model to sample from, with a temperature above 0; `llm.bind(…)` of one is fine too. Its samples
+        llm: The chat model to sample from, with a temperature above 0; also its `with_retry()` (each sample is tried
+            again by itself), `with_fallbacks()`, `bind(…)`, configurable fields, or `init_chat_model()`. Its samples
             come from no cache. Settings of sampling (`temperature`, `max_tokens`, `stop` and the like) that are given
             here are bound to it.
         settings: Those of `ConversationSettings`: `prm`, `n`, `strategy`, `aggregate`, `agree`, `rules`, `evidence`,
@@ -73,6 +75,10 @@ class ChatMedPRM(UnstreamedChatModel, ConversationSettings):
 
     llm: Runnable[Any, Any] = Field(repr=False, exclude=True)
 
+    samples_itself: ClassVar[bool] = True
+
+    _chat: BaseChatModel = PrivateAttr()
+    """The model that is sampled from, without what is wrapped around it."""
     _sampler: Runnable[Any, Any] = PrivateAttr()
     _final: Runnable[Any, Any] | None = PrivateAttr(default=None)
     """With structured output: parses an answer, or finds it invalid."""
@@ -81,7 +87,7 @@ class ChatMedPRM(UnstreamedChatModel, ConversationSettings):
     @classmethod
     def _bind_sampling(cls, values: Any) -> Any:
         """Settings of sampling are bound to the llm, as by a chat model; those of its making cannot be."""
-        if not isinstance(values, dict) or not isinstance(values.get("llm"), BaseChatModel | RunnableBinding):
+        if not isinstance(values, dict) or not isinstance(values.get("llm"), Runnable):
             return values
         kept = {name: value for name, value in values.items() if name not in OF_THE_MODEL}
         late = [name for name in values if name in OF_THE_MODEL and name not in OF_A_CALL]
@@ -94,15 +100,13 @@ class ChatMedPRM(UnstreamedChatModel, ConversationSettings):
     @field_validator("llm", mode="before")
     @classmethod
     def _is_chat_model(cls, llm: Any) -> Any:
-        inner = llm.bound if isinstance(llm, RunnableBinding) else llm
-        if not isinstance(inner, BaseChatModel):
-            raise ValueError(f"llm must be a chat model, not {type(inner).__name__}: for a chain, take MedPRMBestOfN")
+        chat_model_in(llm)
         return llm
 
     @override
     def model_post_init(self, context: Any, /) -> None:
         super().model_post_init(context)
-        self._sampler = sampler(self.llm)
+        self._chat, self._sampler = chat_model_in(self.llm), sampler(self.llm)
 
     # --- sample, score, select ---
 
@@ -121,7 +125,7 @@ class ChatMedPRM(UnstreamedChatModel, ConversationSettings):
         return self._reported(await achoose(self, job, is_interrupt))
 
     def _job(self, messages: list[BaseMessage], kwargs: dict[str, Any], ask: Callable[[], Any]) -> Job[AIMessage]:
-        bound = {**_bound(self.llm), **kwargs}
+        bound = {**bound_arguments(self.llm), **kwargs}
         probe = self._final is None and bool(bound.get("tools") or bound.get("functions"))
         question = last_question(messages) if self.question is None else self.question(messages)
         return Job(
@@ -229,12 +233,6 @@ class ChatMedPRM(UnstreamedChatModel, ConversationSettings):
     # --- what it says of itself ---
 
     @property
-    def _chat(self) -> BaseChatModel:
-        inner = self.llm.bound if isinstance(self.llm, RunnableBinding) else self.llm
-        assert isinstance(inner, BaseChatModel)  # validated
-        return inner
-
-    @property
     def model_name(self) -> str:
         """The name of the model that is sampled from."""
         for attribute in ("model_name", "model"):
@@ -251,7 +249,7 @@ class ChatMedPRM(UnstreamedChatModel, ConversationSettings):
     @override
     def _identifying_params(self) -> dict[str, Any]:
         """What tells this model from others: for traces, and for caches of its answers."""
-        bound = _bound(self.llm)
+        bound = bound_arguments(self.llm)
         functions = [
             f"{f.__module__}.{f.__qualname__}" if hasattr(f, "__qualname__") else type(f).__name__
             for f in (self.evidence, self.question)
@@ -278,11 +276,6 @@ class ChatMedPRM(UnstreamedChatModel, ConversationSettings):
     def get_token_ids(self, text: str) -> list[int]:
         """As the model that is sampled from counts tokens."""
         return self._chat.get_token_ids(text)
-
-
-def _bound(llm: Runnable[Any, Any]) -> dict[str, Any]:
-    """What a model is always called with."""
-    return dict(llm.kwargs) if isinstance(llm, RunnableBinding) else {}
 
 
 def _call_kwargs(stop: Any, kwargs: dict[str, Any]) -> dict[str, Any]:

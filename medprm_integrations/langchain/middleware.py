@@ -17,6 +17,7 @@ from medprm_integrations.langchain.convert import (
 )
 from medprm_integrations.langchain.messages import total_usage, with_ranking
 from medprm_integrations.langchain.sampler import is_interrupt, sampler
+from medprm_integrations.langchain.wrapped_models import refuse_nested
 from medprm_integrations.shared.best_of_n import Choice, Job, achoose, choose, new_rounds
 from medprm_integrations.shared.settings import ConversationOptions, ConversationSettings
 from medprm_integrations.shared.user_warnings import warn_of_unknown_tools
@@ -57,7 +58,8 @@ class MedPRMMiddleware(AgentMiddleware):
             `keep`.
 
     Raises:
-        ValueError: A setting is unknown, out of its range or of the wrong kind.
+        ValueError: A setting is unknown, out of its range or of the wrong kind; in the agent's run, its model is a
+            `ChatMedPRM`, which would sample each of the n samples n times.
     """
 
     def __init__(self, *, prm: MedPRM, **settings: Unpack[ConversationOptions]) -> None:
@@ -94,6 +96,7 @@ class MedPRMMiddleware(AgentMiddleware):
 
     def _job(self, request: Any, handler: Callable[[Any], Any]) -> Job[Any]:
         settings, messages = self.settings, _messages(request)
+        refuse_nested(request.model)
         warn_of_unknown_tools(settings.evidence_tools, _known_tools(request), self)
         names = _schema_names(request.response_format)
         read = partial(_candidate, structured=request.response_format is not None, names=names, settings=settings)

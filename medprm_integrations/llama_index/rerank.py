@@ -16,7 +16,7 @@ from pydantic import Field, field_validator
 from typing_extensions import override
 
 from medprm_integrations.llama_index.nodes import chain_node, copied, is_chain, noted, texts, with_scores
-from medprm_integrations.llama_index.prompts import TEMPLATE, policy_template, prompt_values, replaced
+from medprm_integrations.llama_index.prompts import TEMPLATE, checked_template, policy_template, prompt_values, replaced
 from medprm_integrations.llama_index.responses import sharing, total_usage
 from medprm_integrations.llama_index.sampler import Response, asking, sample_of
 from medprm_integrations.llama_index.unstreamed_llm import language_model
@@ -86,6 +86,11 @@ class MedPRMRerank(PromptMixin, BaseNodePostprocessor, SamplingSettings):
     @classmethod
     def _is_language_model(cls, llm: Any) -> Any:
         return None if llm is None else language_model(llm)
+
+    @field_validator(TEMPLATE, mode="before")
+    @classmethod
+    def _is_template(cls, template: Any) -> Any:
+        return checked_template(template)
 
     @override
     def __deepcopy__(self, memo: dict[int, Any] | None = None) -> "MedPRMRerank":

@@ -27,8 +27,8 @@ from llama_index.core.types import RESPONSE_TEXT_TYPE
 from pydantic import BaseModel
 from typing_extensions import Unpack, override
 
-from medprm_integrations.llama_index.nodes import is_chain, texts
-from medprm_integrations.llama_index.prompts import TEMPLATE, policy_template, prompt_values, replaced
+from medprm_integrations.llama_index.nodes import is_chain, texts, with_scores
+from medprm_integrations.llama_index.prompts import TEMPLATE, checked_template, policy_template, prompt_values, replaced
 from medprm_integrations.llama_index.responses import sharing, total_usage
 from medprm_integrations.llama_index.sampler import Response as Drawn
 from medprm_integrations.llama_index.sampler import asking, sample_of
@@ -100,7 +100,9 @@ class MedPRMSynthesizer(BaseSynthesizer):
             llm = llm.llm
         llm = language_model(llm)
         super().__init__(llm=llm, callback_manager=callback_manager, streaming=streaming, output_cls=output_cls)
-        self._template: BasePromptTemplate = text_qa_template or policy_template()
+        self._template: BasePromptTemplate = checked_template(
+            policy_template() if text_qa_template is None else text_qa_template
+        )
 
     def __repr__(self) -> str:
         return f"{type(self).__name__}({self.settings!r})"
@@ -235,7 +237,7 @@ def _question(query: str | QueryBundle) -> str:
 
 
 def _documents(nodes: Sequence[NodeWithScore]) -> list[str]:
-    return texts([node for node in nodes if not is_chain(node)], MetadataMode.LLM)
+    return texts([node for node in with_scores(nodes) if not is_chain(node)], MetadataMode.LLM)
 
 
 def _pieces(text: str) -> Generator[str, None, None]:

@@ -57,14 +57,16 @@ class Job(Generic[Value]):
     evidence: Callable[[], Any] | None = None
     read: Callable[[object], list[str]] = field(default=cast("Any", list))
     select: bool = False
+    given: list[str] | None = field(default=None, init=False)
+    """What the user's function gave, once it was asked."""
 
     def __post_init__(self) -> None:
         if not isinstance(self.question, str) or not self.question.strip():
             raise InputError("the question must be a text that is not blank")
 
-    def found(self, given: list[str], settings: ChoiceSettings) -> Evidence:
+    def found(self, settings: ChoiceSettings) -> Evidence:
         """What the candidates are checked against."""
-        texts = [*given, *self.documents]
+        texts = [*(self.given or ()), *self.documents]
         return within_budget(texts, settings.prm.count_tokens) if self.select else Evidence(tuple(texts))
 
 
@@ -97,7 +99,11 @@ def new_rounds(
         question: The question, whose options the answers are read by.
         read: A sample as a candidate, as in `SampleRounds`.
         probe: Draw one first, which may be a call of tools.
+
+    Raises:
+        InputError: A setting was assigned a wrong value.
     """
+    settings.check()
     answer = partial(settings.prm.read_answer, question=question, answer=settings.answer, options=settings.options)
     return SampleRounds(settings.n, read, rules=settings.rules, agree=settings.agree, answer=answer, probe=probe)
 
@@ -140,9 +146,14 @@ def choose_all(
     """
     limit = settings.max_concurrency or limit or DEFAULT_CONCURRENCY
     while turns := _next_round(jobs):
+        for job in _without_evidence(turns):
+            job.given = gathered(job.evidence, job.read)
         _take_in(turns, run_all([job.ask for job, count in turns for _ in range(count)], limit, stops))
     ready = _with_candidates(jobs)
-    evidence = [job.found(gathered(job.evidence, job.read), settings) for job in ready]
+    for job in ready:
+        if job.given is None:
+            job.given = gathered(job.evidence, job.read)
+    evidence = [job.found(settings) for job in ready]
     return _choices(settings, jobs, rank_all(settings, _requests(settings, ready, evidence), evidence))
 
 
@@ -155,9 +166,14 @@ async def achoose_all(
     """`choose_all`, with samples as tasks and the event loop left free."""
     limit = settings.max_concurrency or limit or DEFAULT_CONCURRENCY
     while turns := _next_round(jobs):
+        for job in _without_evidence(turns):
+            job.given = await agathered(job.evidence, job.read)
         _take_in(turns, await arun_all([job.ask for job, count in turns for _ in range(count)], limit, stops))
     ready = _with_candidates(jobs)
-    evidence = [job.found(await agathered(job.evidence, job.read), settings) for job in ready]
+    for job in ready:
+        if job.given is None:
+            job.given = await agathered(job.evidence, job.read)
+    evidence = [job.found(settings) for job in ready]
     return _choices(settings, jobs, await arank_all(settings, _requests(settings, ready, evidence), evidence))
 
 
@@ -196,6 +212,14 @@ def only(results: Sequence[Result | Exception]) -> Result:
 def _next_round(jobs: Sequence[Job[Value] | Exception]) -> list[tuple[Job[Value], int]]:
     """The jobs that need more samples, and how many."""
     return [(job, count) for job in jobs if isinstance(job, Job) and (count := job.rounds.to_draw())]
+
+
+def _without_evidence(turns: Sequence[tuple[Job[Value], int]]) -> list[Job[Value]]:
+    """The jobs whose evidence is to be gathered now: before samples are paid for, but after one that may call tools.
+
+    A function that fails so costs no more than that one sample; a turn that calls tools needs no evidence.
+    """
+    return [job for job, _ in turns if job.given is None and not (job.rounds.probe and not job.rounds.drawn)]
 
 
 def _take_in(turns: Sequence[tuple[Job[Value], int]], outcomes: Iterable[Value | Exception]) -> None:

@@ -8,6 +8,8 @@ from dataclasses import dataclass, field
 from inspect import isawaitable
 from typing import Any
 
+from pydantic import BaseModel
+
 from medprm_scorer.errors import InputError
 from medprm_scorer.text.prompts import DOCUMENT_TOKEN_BUDGET
 
@@ -115,7 +117,7 @@ def document_texts(documents: object, content: Callable[[Any], object], kind: st
     """
     if documents is None:
         return []
-    if isinstance(documents, str | Mapping) or not isinstance(documents, Iterable):
+    if isinstance(documents, str | Mapping | BaseModel) or not isinstance(documents, Iterable):
         raise InputError(f"documents must be a list of texts or {kind}s")
     texts = []
     for place, document in enumerate(documents):

@@ -3,8 +3,8 @@
 from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from typing import Annotated, Any, NoReturn
 
-from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, model_validator
-from typing_extensions import TypedDict
+from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, ValidationError, model_validator
+from typing_extensions import Self, TypedDict
 
 from medprm_integrations.shared.ranking_metadata import Keep
 from medprm_scorer.aggregate import Aggregate
@@ -113,7 +113,7 @@ class SamplingSettings(ChoiceSettings):
         n: How many samples are wanted.
         max_concurrency: Most calls of the language model at once; None takes that of LangChain's run configuration
             where there is one, else 8.
-        agree: Draw no more once so many samples give the same answer; None draws all n.
+        agree: Draw no more once so many samples give the same answer, from 2 to n; None draws all n.
         rules: Keep only chains with so many steps and draw more for those that are missing: `SamplingRules()` has the
             paper's 3 to 9 steps and 1.25 times as many draws. None draws n and keeps all.
         answer_field: Name of the field that holds the answer in structured output; None finds it by its name.
@@ -128,6 +128,25 @@ class SamplingSettings(ChoiceSettings):
     rules: SamplingRules | None = None
     answer_field: str | None = None
     keep: Keep = "winner"
+
+    @model_validator(mode="after")
+    def _can_agree(self) -> Self:
+        if self.agree is not None and self.agree > self.n:
+            raise ValueError(f"agree must be at most n: {self.agree} of {self.n} samples cannot agree")
+        return self
+
+    def check(self) -> None:
+        """Look again at what may have been assigned since the object was made, before anything is paid for.
+
+        Raises:
+            InputError: A setting is out of its range or of the wrong kind.
+        """
+        try:
+            SamplingSettings(**{name: getattr(self, name) for name in SamplingSettings.model_fields})
+        except ValidationError as error:
+            first = error.errors(include_input=False, include_url=False)[0]
+            name = ".".join(map(str, first["loc"]))
+            raise InputError(f"{name}: {first['msg']}" if name else first["msg"]) from None
 
     @model_validator(mode="before")
     @classmethod
