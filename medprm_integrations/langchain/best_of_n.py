@@ -17,6 +17,7 @@ from medprm_integrations.langchain.sampler import is_interrupt, sampler, samplin
 from medprm_integrations.langchain.wrapped_models import refuse_nested
 from medprm_integrations.shared.best_of_n import Choice, Job, achoose_all, choose_all, new_rounds
 from medprm_integrations.shared.concurrency import arun_all, run_all
+from medprm_integrations.shared.questions import Asked
 from medprm_integrations.shared.settings import SamplingSettings, checked_keys
 from medprm_scorer.text.policy import policy_messages
 from medprm_scorer.text.prompts import document_block
@@ -47,7 +48,8 @@ class MedPRMBestOfN(PackedRunnable[BestOfNInput, AIMessage], SamplingSettings):
         prompt: Makes the messages from the input, in which `documents` is one text with numbered documents; None takes
             `medprm_scorer.policy_messages`, which asks for steps as the reward model reads them.
         settings: Those of `SamplingSettings`: `prm`, `n`, `strategy`, `aggregate`, `agree`, `rules`, `answer`,
-            `options`, `group`, `max_concurrency`, `on_ranking`, `keep`.
+            `options`, `group`, `max_concurrency`, `on_ranking`, `keep`,
+            `question`.
 
     Example:
         >>> from medprm_scorer import MedPRM
@@ -116,9 +118,10 @@ class MedPRMBestOfN(PackedRunnable[BestOfNInput, AIMessage], SamplingSettings):
         """What is asked, and the messages or the prompt's input."""
         given = checked_keys(value, ("question",))
         question, documents = question_text(given["question"]), document_texts(given.get("documents"))
+        judged = self.asked(given, lambda: Asked(question)).text
         job = Job[AIMessage](
-            question=question,
-            rounds=new_rounds(self, question, answer_of),
+            question=judged,
+            rounds=new_rounds(self, judged, answer_of),
             source=self.llm,
             usage=total_usage,
             documents=documents,

@@ -23,9 +23,9 @@ from typing_extensions import override
 
 from medprm_integrations.langchain.convert import (
     answer_of,
+    asked_in,
     document_texts,
     known_tools,
-    last_question,
     structured_answer,
     tool_documents,
 )
@@ -52,8 +52,9 @@ class ChatMedPRM(UnstreamedChatModel, ConversationSettings):
     (`SamplesFailedWarning`), and so is evidence of which nothing could be read (`DocumentsLeftOutWarning`). Callbacks
     see the usage of the n runs below, and none for the run of this model itself, so that nothing is counted twice.
 
-    The question is the last human message; the evidence is what tools have brought to the conversation, the newest
-    first within the reward model's budget for documents.
+    The question is what the human messages say, put together with a caution if there are several, from the last that
+    brings options of its own; summaries are no questions. The evidence is what tools have brought to the conversation,
+    the newest first within the reward model's budget for documents.
 
     Args:
         llm: The chat model to sample from, with a temperature above 0; also its `with_retry()` (each sample is tried
@@ -127,10 +128,11 @@ class ChatMedPRM(UnstreamedChatModel, ConversationSettings):
     def _job(self, messages: list[BaseMessage], kwargs: dict[str, Any], ask: Callable[[], Any]) -> Job[AIMessage]:
         bound = {**bound_arguments(self.llm), **kwargs}
         probe = self._final is None and bool(bound.get("tools") or bound.get("functions"))
-        question = last_question(messages) if self.question is None else self.question(messages)
+        asked = self.asked(messages, partial(asked_in, messages))
         return Job(
-            question=question,
-            rounds=new_rounds(self, question, self._candidate, probe=probe),
+            question=asked.text,
+            cautions=asked.cautions,
+            rounds=new_rounds(self, asked.text, self._candidate, probe=probe),
             ask=ask,
             source=self.llm,
             usage=total_usage,

@@ -8,9 +8,9 @@ from langchain_core.messages import AIMessage, BaseMessage
 from typing_extensions import Unpack
 
 from medprm_integrations.langchain.convert import (
+    asked_in,
     document_texts,
     known_tools,
-    last_question,
     sample_of,
     structured_answer,
     tool_documents,
@@ -100,10 +100,11 @@ class MedPRMMiddleware(AgentMiddleware):
         warn_of_unknown_tools(settings.evidence_tools, _known_tools(request), self)
         names = _schema_names(request.response_format)
         read = partial(_candidate, structured=request.response_format is not None, names=names, settings=settings)
-        question = last_question(messages) if settings.question is None else settings.question(request)
+        asked = settings.asked(request, partial(asked_in, messages))
         return Job(
-            question=question,
-            rounds=new_rounds(settings, question, read, probe=True),
+            question=asked.text,
+            cautions=asked.cautions,
+            rounds=new_rounds(settings, asked.text, read, probe=True),
             ask=partial(handler, request.override(model=sampler(request.model))),
             source=request.model,
             usage=lambda responses: total_usage(map(_answer, responses)),

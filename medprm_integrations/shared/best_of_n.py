@@ -42,6 +42,7 @@ class Job(Generic[Value]):
         documents: Texts of the documents that are there already.
         evidence: The user's function for more documents, which come first.
         read: From what that function gives to texts.
+        cautions: What to know of the question.
         select: Of more documents than the reward model reads, take the first that fit and pass over the others.
 
     Raises:
@@ -56,6 +57,7 @@ class Job(Generic[Value]):
     documents: Sequence[str] = ()
     evidence: Callable[[], Any] | None = None
     read: Callable[[object], list[str]] = field(default=cast("Any", list))
+    cautions: tuple[str, ...] = ()
     select: bool = False
     given: list[str] | None = field(default=None, init=False)
     """What the user's function gave, once it was asked."""
@@ -154,7 +156,11 @@ def choose_all(
         if job.given is None:
             job.given = gathered(job.evidence, job.read)
     evidence = [job.found(settings) for job in ready]
-    return _choices(settings, jobs, rank_all(settings, _requests(settings, ready, evidence), evidence))
+    return _choices(
+        settings,
+        jobs,
+        rank_all(settings, _requests(settings, ready, evidence), evidence, [job.cautions for job in ready]),
+    )
 
 
 async def achoose_all(
@@ -174,11 +180,18 @@ async def achoose_all(
         if job.given is None:
             job.given = await agathered(job.evidence, job.read)
     evidence = [job.found(settings) for job in ready]
-    return _choices(settings, jobs, await arank_all(settings, _requests(settings, ready, evidence), evidence))
+    return _choices(
+        settings,
+        jobs,
+        await arank_all(settings, _requests(settings, ready, evidence), evidence, [job.cautions for job in ready]),
+    )
 
 
 def rank_all(
-    settings: ChoiceSettings, requests: Sequence[RankRequest | Exception], evidence: Sequence[Evidence] | None = None
+    settings: ChoiceSettings,
+    requests: Sequence[RankRequest | Exception],
+    evidence: Sequence[Evidence] | None = None,
+    cautions: Sequence[Sequence[str]] | None = None,
 ) -> list[Ranking | Exception]:
     """Rank candidates with one call of the reward model, and tell the user what there is to know of each ranking.
 
@@ -186,19 +199,23 @@ def rank_all(
         settings: How the winners are chosen.
         requests: The questions with their candidates; an exception, of an input that is none, comes back in its place.
         evidence: Where the requests' documents come from; None if they are all that there were.
+        cautions: More to know of each request.
     """
     good = [request for request in requests if isinstance(request, RankRequest)]
     results = settings.prm.rank_batch(good, **settings.choice) if good else []
-    return _reported(settings, requests, evidence, results)
+    return _reported(settings, requests, evidence, cautions, results)
 
 
 async def arank_all(
-    settings: ChoiceSettings, requests: Sequence[RankRequest | Exception], evidence: Sequence[Evidence] | None = None
+    settings: ChoiceSettings,
+    requests: Sequence[RankRequest | Exception],
+    evidence: Sequence[Evidence] | None = None,
+    cautions: Sequence[Sequence[str]] | None = None,
 ) -> list[Ranking | Exception]:
     """`rank_all`, with the event loop left free."""
     good = [request for request in requests if isinstance(request, RankRequest)]
     results = await settings.prm.arank_batch(good, **settings.choice) if good else []
-    return _reported(settings, requests, evidence, results)
+    return _reported(settings, requests, evidence, cautions, results)
 
 
 def only(results: Sequence[Result | Exception]) -> Result:
@@ -266,6 +283,7 @@ def _reported(
     settings: ChoiceSettings,
     requests: Sequence[RankRequest | Exception],
     evidence: Sequence[Evidence] | None,
+    cautions: Sequence[Sequence[str]] | None,
     results: Iterable[Ranking | Exception],
 ) -> list[Ranking | Exception]:
     """The rankings as the user gets them: with all documents counted, and with a warning, a log record and a call."""
@@ -275,7 +293,9 @@ def _reported(
         result = request if isinstance(request, Exception) else next(ranked)
         if isinstance(result, Ranking) and isinstance(request, RankRequest):
             found = evidence[place] if evidence else Evidence(tuple(request.documents))
-            result = result.model_copy(update={"documents_given": result.documents_given + found.left_out})
+            given = result.documents_given + found.left_out
+            more = [*(cautions[place] if cautions else ()), *result.cautions]
+            result = result.model_copy(update={"documents_given": given, "cautions": more})
             if not result.documents_used and found.nothing_fits(settings.prm.count_tokens):
                 warn_of_unread(result.documents_given)
             if result.cautions:

@@ -126,23 +126,3 @@ def document_texts(documents: object, content: Callable[[Any], object], kind: st
             raise InputError(f"document {place} must be a text or a {kind}, not {type(document).__name__}")
         texts.append(text)
     return texts
-
-
-def last_text(*groups: Iterable[str]) -> str:
-    """The question of a conversation: the last text that is not blank, of the first group that has one.
-
-    Args:
-        groups: What the user said, oldest first; then what nobody else said, such as system messages.
-
-    Raises:
-        InputError: All are blank.
-
-    Example:
-        >>> last_text(["Which dose?", " "], ["Be brief."])
-        'Which dose?'
-    """
-    for group in groups:
-        for text in reversed(list(group)):
-            if text.strip():
-                return text
-    raise InputError("there is no question: no message of a user has any text")

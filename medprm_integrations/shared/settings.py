@@ -6,6 +6,7 @@ from typing import Annotated, Any, NoReturn
 from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, ValidationError, model_validator
 from typing_extensions import Self, TypedDict
 
+from medprm_integrations.shared.questions import Asked
 from medprm_integrations.shared.ranking_metadata import Keep
 from medprm_scorer.aggregate import Aggregate
 from medprm_scorer.errors import InputError
@@ -120,6 +121,9 @@ class SamplingSettings(ChoiceSettings):
         keep: What of a ranking goes into the metadata of the answer, and so into checkpoints and traces: `winner` (no
             text of a losing chain), `all`, `figures` or `none`, as `ranking_metadata.Keep` says. `on_ranking` always
             gets all.
+        question: Your own function to the question that is judged, from what the class is given: the input
+            (`MedPRMBestOfN`), the messages, the `ModelRequest` (middleware), the query (LlamaIndex). None takes what
+            was asked; in a conversation the user's turns, put together as in `questions.put_together`.
     """
 
     n: Annotated[int, Field(ge=1, le=1024, strict=True)] = DEFAULT_N  # so that a slip does not become a bill
@@ -128,12 +132,17 @@ class SamplingSettings(ChoiceSettings):
     rules: SamplingRules | None = None
     answer_field: str | None = None
     keep: Keep = "winner"
+    question: Callable[[Any], str] | None = Field(default=None, repr=False, exclude=True)
 
     @model_validator(mode="after")
     def _can_agree(self) -> Self:
         if self.agree is not None and self.agree > self.n:
             raise ValueError(f"agree must be at most n: {self.agree} of {self.n} samples cannot agree")
         return self
+
+    def asked(self, given: Any, default: Callable[[], Asked]) -> Asked:
+        """The question that is judged: as the user's function says, or the default."""
+        return default() if self.question is None else Asked(self.question(given))
 
     def check(self) -> None:
         """Look again at what may have been assigned since the object was made, before anything is paid for.
@@ -169,12 +178,10 @@ class ConversationSettings(SamplingSettings):
             before those of the tools; async is fine where it is used async.
         evidence_tools: Names of the tools whose results are evidence; None for all, an empty list for none. The newest
             results come first within the reward model's budget for documents.
-        question: Your own function from the same to the question; None takes what the user said last.
     """
 
     evidence: Callable[[Any], Any] | None = Field(default=None, repr=False, exclude=True)
     evidence_tools: Annotated[Sequence[str], BeforeValidator(tool_names)] | None = None
-    question: Callable[[Any], str] | None = Field(default=None, repr=False, exclude=True)
 
 
 class SamplingOptions(TypedDict, total=False):
@@ -192,6 +199,7 @@ class SamplingOptions(TypedDict, total=False):
     rules: SamplingRules | None
     answer_field: str | None
     keep: Keep
+    question: Callable[[Any], str] | None
 
 
 class ConversationOptions(SamplingOptions, total=False):
@@ -199,7 +207,6 @@ class ConversationOptions(SamplingOptions, total=False):
 
     evidence: Callable[[Any], Any] | None
     evidence_tools: Sequence[str] | None
-    question: Callable[[Any], str] | None
 
 
 def checked_keys(value: object, needed: Sequence[str]) -> Mapping[str, Any]:

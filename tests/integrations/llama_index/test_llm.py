@@ -237,7 +237,7 @@ def test_an_agents_second_question_knows_the_first_ones_evidence(make, prm):
         return await agent.run("And now?", memory=memory)
 
     output = asyncio.run(main())
-    assert ranking_of(output).question == "And now?"
+    assert ranking_of(output).question == f"{QUESTION}\n\nAnd now?"
     assert documents_in(prm) == ["1: P weighs 40 kg.", "2: Label: Z 5 mg."]
     assert not any("medprm" in str(message) for asked, _ in llm.llm.asked for message in asked)
 
@@ -410,7 +410,7 @@ def test_chat_engines(make, prm, engine):
     assert documents_in(prm)[0].startswith("1: Label: give 5 mg.")
     assert f"Question: {QUESTION}" in prm.engine.calls[-1][0]
     assert str(chat.chat("And now?")) == GOOD
-    assert "Question: And now?" in prm.engine.calls[-1][0]
+    assert f"Question: {QUESTION}\n\nAnd now?" in prm.engine.calls[-1][0]
     assert "".join(build().stream_chat(QUESTION).response_gen) == GOOD
 
     async def main():
@@ -426,7 +426,7 @@ def test_simple_chat_engine(make, prm):
     chat = SimpleChatEngine.from_defaults(llm=make())
     assert str(chat.chat(QUESTION)) == GOOD
     assert str(asyncio.run(chat.achat("And now?"))) == GOOD
-    assert "Question: And now?" in prm.engine.calls[-1][0]
+    assert f"Question: {QUESTION}\n\nAnd now?" in prm.engine.calls[-1][0]
 
 
 # --- failures, usage, settings ---
