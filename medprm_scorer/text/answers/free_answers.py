@@ -75,8 +75,14 @@ _THING_IS = re.compile(
     re.IGNORECASE,
 )
 _ASKS_DIAGNOSIS = re.compile(
-    r"diagnos|disease|disorder|condition|syndrome|explain|cause|what does|suffer|erkrankung|krankheit|maladie"
-    r"|enfermedad|病|疾|診断|诊断|تشخيص",
+    r"diagnos|disease|disorder|syndrome|suffer|erkrankung|krankheit|maladie|enfermedad|病|疾|診断|诊断|تشخيص",
+    re.IGNORECASE,
+)
+_ASKS_ELSE = re.compile(
+    r"treat|therap|drug|dose|dosage|dosing|medic(?:ation|ine)|antibiotic|vaccin|manage|next step|work-?up|which test"
+    r"|(?:imaging|laboratory|blood|diagnostic) (?:test|study|studies)|investigat|prevent|prognos|mechanism|complication"
+    r"|risk factor|organism|pathogen|how (?:much|many|long|often|should|do|does|is|are)|behandl|therapie|dosis"
+    r"|traitement|tratamiento|治疗|治療|用量|علاج",
     re.IGNORECASE,
 )
 _DENIED = re.compile(words(DENIED), re.IGNORECASE)
@@ -128,12 +134,15 @@ def concluded(text: str, question: str | None) -> Value | None:
 
     Args:
         text: The chain without markup.
-        question: Its question: a diagnosis is no answer to one that asks for something else. None if it is not known.
+        question: Its question: a diagnosis is no answer to one that plainly asks for something else. None if it is not
+            known.
     """
     spans = list(sentences(text))
     last_two = spans[-2][0] if len(spans) > 1 else 0
     last = spans[-1][0] if spans else 0
-    asked = question is None or _ASKS_DIAGNOSIS.search(question) is not None
+    # its last sentence asks; what stands before it may name a treatment and a disease alike
+    asks = question[[*sentences(question)][-1][0] :] if question and question.strip() else ""
+    asked = _ASKS_DIAGNOSIS.search(asks) is not None or _ASKS_ELSE.search(asks) is None
     forms = [(_DIAGNOSIS_LINE, 0), (_DIAGNOSIS_IS, last_two)] if asked else []
     for form, since in [*forms, (_THING_IS, last)]:
         for found in reversed(list(form.finditer(text, since))):
