@@ -139,7 +139,6 @@ class ChatMedPRM(UnstreamedChatModel, ConversationSettings):
             documents=tool_documents(messages, self.evidence_tools),
             evidence=self.evidence and partial(self.evidence, messages),
             read=document_texts,
-            select=True,
         )
 
     def _sample(self, messages: list[BaseMessage], config: RunnableConfig, **kwargs: Any) -> AIMessage:

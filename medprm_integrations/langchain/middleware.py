@@ -111,7 +111,6 @@ class MedPRMMiddleware(AgentMiddleware):
             documents=tool_documents(messages, settings.evidence_tools, ignored=names),  # where own answers come back
             evidence=settings.evidence and partial(settings.evidence, request),
             read=document_texts,
-            select=True,
         )
 
 

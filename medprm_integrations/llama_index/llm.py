@@ -131,7 +131,6 @@ class MedPRMLLM(UnstreamedLLM, ConversationSettings):
             documents=[*context, *tool_documents(messages, self._calls_in, self.evidence_tools)],
             evidence=self.evidence and partial(self.evidence, messages),
             read=document_texts,
-            select=True,
         )
 
     def _candidate(self, response: ChatResponse, *, react: bool) -> Sample | None:

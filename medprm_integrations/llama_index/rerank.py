@@ -152,6 +152,7 @@ class MedPRMRerank(PromptMixin, BaseNodePostprocessor, SamplingSettings):
             source=self.llm,
             usage=total_usage,
             documents=asked.documents,
+            scores=[node.score for node in asked.others],
         )
 
     @contextmanager

@@ -41,6 +41,8 @@ from medprm_scorer.scorer import MedPRM
 
 dispatcher = instrument.get_dispatcher(__name__)  # type: ignore[attr-defined]  # imported there, and public
 
+Scores = Sequence[float | None]
+
 EMPTY = "Empty Response"
 """What LlamaIndex's synthesizers answer when nothing was retrieved."""
 
@@ -130,7 +132,7 @@ class MedPRMSynthesizer(BaseSynthesizer):
             text_chunks: The documents' texts.
             response_kwargs: Values for the user's own template.
         """
-        choice = self._choose(query_str, text_chunks, response_kwargs)
+        choice = self._choose(query_str, text_chunks, (), response_kwargs)
         return cast("RESPONSE_TEXT_TYPE", self._answer(choice, _pieces))
 
     @override
@@ -138,7 +140,7 @@ class MedPRMSynthesizer(BaseSynthesizer):
         self, query_str: str, text_chunks: Sequence[str], **response_kwargs: Any
     ) -> RESPONSE_TEXT_TYPE:
         """`get_response`, awaited."""
-        choice = await self._achoose(query_str, text_chunks, response_kwargs)
+        choice = await self._achoose(query_str, text_chunks, (), response_kwargs)
         return cast("RESPONSE_TEXT_TYPE", self._answer(choice, _apieces))
 
     @override
@@ -163,7 +165,7 @@ class MedPRMSynthesizer(BaseSynthesizer):
             Exception: Every sample failed: the first one's error.
         """
         with self._reported(query) as report:
-            choice = self._choose(_question(query), _documents(nodes), response_kwargs) if nodes else None
+            choice = self._choose(_question(query), *_documents(nodes), response_kwargs) if nodes else None
             return report(_response(self._answer(choice, _pieces), choice, nodes, additional_source_nodes))
 
     @override
@@ -176,7 +178,7 @@ class MedPRMSynthesizer(BaseSynthesizer):
     ) -> RESPONSE_TYPE:
         """`synthesize`, with samples as tasks and the event loop left free."""
         with self._reported(query) as report:
-            choice = await self._achoose(_question(query), _documents(nodes), response_kwargs) if nodes else None
+            choice = await self._achoose(_question(query), *_documents(nodes), response_kwargs) if nodes else None
             return report(_response(self._answer(choice, _apieces), choice, nodes, additional_source_nodes))
 
     @contextmanager
@@ -193,13 +195,17 @@ class MedPRMSynthesizer(BaseSynthesizer):
 
             yield report
 
-    def _choose(self, question: str, documents: Sequence[str], values: dict[str, Any]) -> Choice[Any]:
-        return choose(self.settings, self._job(question, documents, values, is_async=False))
+    def _choose(self, question: str, documents: Sequence[str], scores: Scores, values: dict[str, Any]) -> Choice[Any]:
+        return choose(self.settings, self._job(question, documents, scores, values, is_async=False))
 
-    async def _achoose(self, question: str, documents: Sequence[str], values: dict[str, Any]) -> Choice[Any]:
-        return await achoose(self.settings, self._job(question, documents, values, is_async=True))
+    async def _achoose(
+        self, question: str, documents: Sequence[str], scores: Scores, values: dict[str, Any]
+    ) -> Choice[Any]:
+        return await achoose(self.settings, self._job(question, documents, scores, values, is_async=True))
 
-    def _job(self, question: str, documents: Sequence[str], values: dict[str, Any], *, is_async: bool) -> Job[Drawn]:
+    def _job(
+        self, question: str, documents: Sequence[str], scores: Scores, values: dict[str, Any], *, is_async: bool
+    ) -> Job[Drawn]:
         values = prompt_values(question, documents, values)
         judged = self.settings.asked(question, lambda: Asked(without_feedback(question))).text
         return Job(
@@ -209,6 +215,7 @@ class MedPRMSynthesizer(BaseSynthesizer):
             source=self._llm,
             usage=total_usage,
             documents=documents,
+            scores=scores,
         )
 
     def _answer(self, choice: Choice[Any] | None, pieces: Callable[[str], Any]) -> Any:
@@ -238,8 +245,10 @@ def _question(query: str | QueryBundle) -> str:
     return query if isinstance(query, str) else query.query_str
 
 
-def _documents(nodes: Sequence[NodeWithScore]) -> list[str]:
-    return texts([node for node in with_scores(nodes) if not is_chain(node)], MetadataMode.LLM)
+def _documents(nodes: Sequence[NodeWithScore]) -> tuple[list[str], list[float | None]]:
+    """The texts of the nodes that are no chains, and their scores."""
+    documents = [node for node in with_scores(nodes) if not is_chain(node)]
+    return texts(documents, MetadataMode.LLM), [node.score for node in documents]
 
 
 def _pieces(text: str) -> Generator[str, None, None]:

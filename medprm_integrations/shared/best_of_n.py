@@ -17,7 +17,7 @@ from medprm_integrations.shared.concurrency import arun_all, never, run_all
 from medprm_integrations.shared.evidence import Evidence, agathered, gathered, within_budget
 from medprm_integrations.shared.ranking_metadata import RankingMetadata, ranking_metadata
 from medprm_integrations.shared.settings import DEFAULT_CONCURRENCY, ChoiceSettings, SamplingSettings
-from medprm_integrations.shared.user_warnings import warn_of_failures, warn_of_identical, warn_of_unread
+from medprm_integrations.shared.user_warnings import unread, warn_of_failures, warn_of_identical, warn_of_unread
 from medprm_scorer.errors import InputError
 from medprm_scorer.preparation import make_request
 from medprm_scorer.results.models import Ranking, RankRequest
@@ -43,7 +43,7 @@ class Job(Generic[Value]):
         evidence: The user's function for more documents, which come first.
         read: From what that function gives to texts.
         cautions: What to know of the question.
-        select: Of more documents than the reward model reads, take the first that fit and pass over the others.
+        scores: Their scores of retrieval, by which those are chosen that the reward model reads; none: in order.
 
     Raises:
         InputError: The question is blank or no text; nothing has been paid for yet.
@@ -58,7 +58,7 @@ class Job(Generic[Value]):
     evidence: Callable[[], Any] | None = None
     read: Callable[[object], list[str]] = field(default=cast("Any", list))
     cautions: tuple[str, ...] = ()
-    select: bool = False
+    scores: Sequence[float | None] = ()
     given: list[str] | None = field(default=None, init=False)
     """What the user's function gave, once it was asked."""
 
@@ -69,7 +69,8 @@ class Job(Generic[Value]):
     def found(self, settings: ChoiceSettings) -> Evidence:
         """What the candidates are checked against."""
         texts = [*(self.given or ()), *self.documents]
-        return within_budget(texts, settings.prm.count_tokens) if self.select else Evidence(tuple(texts))
+        scores = [*[None] * len(self.given or ()), *self.scores] if self.scores else []
+        return within_budget(texts, settings.prm.count_tokens, scores=scores)
 
 
 @dataclass(frozen=True, repr=False)
@@ -295,9 +296,13 @@ def _reported(
             found = evidence[place] if evidence else Evidence(tuple(request.documents))
             given = result.documents_given + found.left_out
             more = [*(cautions[place] if cautions else ()), *result.cautions]
-            result = result.model_copy(update={"documents_given": given, "cautions": more})
-            if not result.documents_used and found.nothing_fits(settings.prm.count_tokens):
-                warn_of_unread(result.documents_given)
+            if found.left_out:
+                more.append(unread(result.documents_used, given))
+            read = [found.places[place] for place in result.documents_read] if found.places else result.documents_read
+            changed = {"documents_given": given, "documents_read": read, "cautions": more}
+            result = result.model_copy(update=changed)
+            if 0 < result.documents_used < given or found.nothing_fits(settings.prm.count_tokens):
+                warn_of_unread(result.documents_used, given)
             if result.cautions:
                 logger.warning("A ranking of %d candidates: %s", len(result.chains), " ".join(result.cautions))
             if settings.on_ranking is not None:

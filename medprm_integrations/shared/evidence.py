@@ -3,7 +3,8 @@
 The reward model was trained to read some 3,072 tokens of documents, so that there may be more than it reads.
 """
 
-from collections.abc import Callable, Iterable, Mapping
+import math
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from inspect import isawaitable
 from typing import Any
@@ -21,10 +22,12 @@ class Evidence:
     Args:
         texts: The texts, in the order given.
         left_out: How many more there were that did not fit.
+        places: Where each text stood among those given, from 0; None if these are all.
     """
 
     texts: tuple[str, ...] = field(repr=False)
     left_out: int = 0
+    places: tuple[int, ...] | None = field(default=None, repr=False)
 
     def nothing_fits(self, count_tokens: Callable[[str], int], budget: int = DOCUMENT_TOKEN_BUDGET) -> bool:
         """Whether there are documents and `MedPRM.rank` reads none of them, since already the first is too long.
@@ -37,36 +40,51 @@ class Evidence:
 
 
 def within_budget(
-    texts: Iterable[str], count_tokens: Callable[[str], int], budget: int = DOCUMENT_TOKEN_BUDGET
+    texts: Iterable[str],
+    count_tokens: Callable[[str], int],
+    budget: int = DOCUMENT_TOKEN_BUDGET,
+    scores: Sequence[float | None] = (),
 ) -> Evidence:
-    """Take whole texts, in order, while they fit; one that does not fit is passed over and smaller ones may follow.
+    """Take whole texts while they fit; one that does not fit is passed over and smaller ones may follow.
 
-    For an agent's tool results, newest first: a huge one must not cost all the others. (`MedPRM.rank` ends the list at
+    By score, the highest first, where the texts have scores; else in order. What is taken stays in the order given. A
+    huge text must not cost all the others. (`MedPRM.rank` ends the list at
     the first document that does not fit, as in training; what is returned here fits it whole.) Blank texts and repeats
     are dropped without being counted, since an agent often retrieves the same document twice.
 
     Args:
-        texts: Most wanted first.
+        texts: Without scores, the most wanted first.
         count_tokens: `MedPRM.count_tokens`.
         budget: Most tokens; each text costs its tokens and one more, as in training.
+        scores: For each text its score of retrieval, or None; those without come after those with one.
 
     Example:
         >>> evidence = within_budget(["a b c", "d e", "a b c", "f"], lambda text: len(text.split()), budget=6)
         >>> evidence, evidence.texts
         (Evidence(left_out=1), ('a b c', 'f'))
     """
-    kept: list[str] = []
+    given = list(texts)
+    ranked = sorted(range(len(given)), key=lambda place: _by_score(scores[place] if place < len(scores) else None))
+    kept: list[int] = []
+    seen: set[str] = set()
     left_out = 0
-    for text in dict.fromkeys(texts):
-        if not text.strip():
+    for place in ranked:
+        text = given[place]
+        if not text.strip() or text in seen:
             continue
+        seen.add(text)
         cost = count_tokens(text) + 1
         if cost <= budget:
             budget -= cost
-            kept.append(text)
+            kept.append(place)
         else:
             left_out += 1
-    return Evidence(tuple(kept), left_out)
+    kept.sort()
+    return Evidence(tuple(given[place] for place in kept), left_out, tuple(kept))
+
+
+def _by_score(score: float | None) -> float:
+    return math.inf if score is None or math.isnan(score) else -score
 
 
 def gathered(evidence: Callable[[], Any] | None, read: Callable[[object], list[str]]) -> list[str]:

@@ -18,7 +18,7 @@ class SamplesFailedWarning(UserWarning):
 
 
 class DocumentsLeftOutWarning(UserWarning):
-    """There were documents, and the reward model read none of them."""
+    """There were documents that the reward model did not read: some of them, or all."""
 
 
 class UnknownToolWarning(UserWarning):
@@ -52,14 +52,27 @@ def warn_of_identical(texts: Sequence[str], source: object) -> None:
         )
 
 
-def warn_of_unread(count: int) -> None:
-    """Warn that none of so many documents was read."""
-    were = "the only document was not read: it" if count == 1 else f"none of {count} documents was read: the first"
-    warnings.warn(
-        f"{were} exceeds the model's budget of {DOCUMENT_TOKEN_BUDGET:,} tokens; split documents smaller",
-        DocumentsLeftOutWarning,
-        stacklevel=2,
-    )
+def unread(used: int, given: int) -> str:
+    """That the reward model read some of the documents, or none, in one sentence.
+
+    Example:
+        >>> unread(2, 5)
+        '2 of 5 documents were read: the others exceed the budget of 3,072 tokens.'
+    """
+    read = f"{used} of {given} documents were read: the others exceed" if used else f"None of the {given} documents was"
+    return f"{read}{'' if used else ' read: each exceeds'} the budget of {DOCUMENT_TOKEN_BUDGET:,} tokens."
+
+
+def warn_of_unread(used: int, given: int) -> None:
+    """Warn that some of the documents were not read, or none was."""
+    if used:
+        said = f"{used} of {given} documents were read: the others exceed"
+    elif given == 1:
+        said = "the only document was not read: it exceeds"
+    else:
+        said = f"none of {given} documents was read: the first exceeds"
+    budget = f"the model's budget of {DOCUMENT_TOKEN_BUDGET:,} tokens"
+    warnings.warn(f"{said} {budget}; split documents smaller", DocumentsLeftOutWarning, stacklevel=2)
 
 
 def warn_of_unknown_tools(names: Sequence[str] | None, known: Collection[str], source: object) -> None:

@@ -241,7 +241,7 @@ def test_documents_of_which_none_was_read(prm, way):
 
 
 def test_the_reranker_tells_of_documents_of_which_none_was_read(prm):
-    for documents, warned in (([Document(HUGE), "small"], True), (["small", HUGE], False), ([], False)):
+    for documents, warned in (([Document(HUGE), "small"], True), (["small", HUGE], True), ([], False)):
         with warnings.catch_warnings(record=True) as caught:
             warnings.simplefilter("always")
             MedPRMReranker(prm=prm).batch([{**REQUEST, "documents": documents}, REQUEST])

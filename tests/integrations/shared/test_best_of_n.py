@@ -121,10 +121,12 @@ def test_a_ranking_counts_what_never_reached_it(prm, texts, given, used):
     settings = SamplingSettings(prm=prm, n=1)
     with warnings.catch_warnings(record=True) as caught:
         warnings.simplefilter("always")
-        choice = choose(settings, job(settings, GOOD, documents=texts, select=True))
+        choice = choose(settings, job(settings, GOOD, documents=texts))
     assert (choice.ranking.documents_given, choice.ranking.documents_used) == (given, used)
-    assert [type(one.message) for one in caught] == ([DocumentsLeftOutWarning] if given and not used else [])
+    assert [type(one.message) for one in caught] == ([DocumentsLeftOutWarning] if used < given else [])
     assert choice.note["documents_left_out"] == given - used
+    assert choice.ranking.documents_read == [place for place, text in enumerate(texts) if len(text) < 9]
+    assert any("3,072" in caution for caution in choice.ranking.cautions) == (used < given)
 
 
 def test_documents_of_which_none_is_read_are_warned_of(demo):
@@ -133,7 +135,7 @@ def test_documents_of_which_none_is_read_are_warned_of(demo):
     for prm, documents, warned in (
         (demo, [huge, small, small], True),
         (demo, [huge], True),
-        (demo, [small, huge], False),
+        (demo, [small, huge], True),
         (demo, [], False),
         (bare, [small], False),
     ):

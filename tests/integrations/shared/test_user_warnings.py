@@ -60,12 +60,17 @@ def test_some_failures_are_named_by_their_kinds_and_never_by_their_texts():
 
 
 @pytest.mark.parametrize(
-    ("count", "subject"), [(3, "none of 3 documents was read: the first"), (1, "the only document was not read: it")]
+    ("used", "given", "said"),
+    [
+        (0, 3, "none of 3 documents was read: the first exceeds"),
+        (0, 1, "the only document was not read: it exceeds"),
+        (2, 5, "2 of 5 documents were read: the others exceed"),
+    ],
 )
-def test_unread_documents(count, subject):
+def test_unread_documents(used, given, said):
     with pytest.warns(user_warnings.DocumentsLeftOutWarning) as caught:
-        warn_of_unread(count)
-    assert str(caught[0].message) == f"{subject} exceeds the model's budget of 3,072 tokens; split documents smaller"
+        warn_of_unread(used, given)
+    assert str(caught[0].message) == f"{said} the model's budget of 3,072 tokens; split documents smaller"
 
 
 def test_names_that_no_tool_has_are_warned_of_once():
