@@ -65,7 +65,7 @@ def _world_texts() -> list[str]:
     rng = random.Random(0)
     texts = [
         *SYSTEM_PROMPTS.values(),
-        *POLICY_PROMPTS.values(),
+        *(POLICY_PROMPTS[kind] for kind in ("options", "open")),
         "system",
         "user",
         "assistant",

@@ -12,7 +12,7 @@ from llama_index.core.base.llms.types import ChatMessage
 from llama_index.core.prompts import BasePromptTemplate, ChatPromptTemplate
 
 from medprm_scorer.errors import InputError
-from medprm_scorer.text.policy import policy_messages
+from medprm_scorer.text.policy import ENDINGS, STEPWISE, kind_of_answer, policy_messages
 from medprm_scorer.text.prompts import DOCUMENT_TOKEN_BUDGET, document_block
 
 TEMPLATE = "text_qa_template"
@@ -23,11 +23,12 @@ _QUESTION = "query_str"
 _DOCUMENTS = ("context_str", "documents")
 
 
-def policy_template(kind: str = "options") -> ChatPromptTemplate:
+def policy_template(kind: str | None = None) -> ChatPromptTemplate:
     """The default prompt: for a chat model, the messages of `medprm_scorer.policy_messages`.
 
     Args:
-        kind: `options` (the answer is an option's letter) or `open` (a diagnosis in words).
+        kind: `options` (the answer is an option's letter), `open` (a diagnosis in words) or `free` (any short answer);
+            None takes `options` for a question with options, else `free`.
 
     Raises:
         InputError: The kind is unknown.
@@ -39,17 +40,19 @@ def policy_template(kind: str = "options") -> ChatPromptTemplate:
         'Document 1: Fever is common.\\n\\nQuestion: Which? (A) … (B) …'
     """
     system, user = policy_messages("{query_str}", (), kind)
+    content = system["content"] if kind else STEPWISE  # whose ending is filled in with the question
     messages = [
-        ChatMessage(role=system["role"], content=system["content"]),
+        ChatMessage(role=system["role"], content=content),
         ChatMessage(role=user["role"], content="{documents}" + user["content"]),
     ]
     return ChatPromptTemplate(message_templates=messages)
 
 
 def prompt_values(question: str, documents: Sequence[str], more: dict[str, Any] | None = None) -> dict[str, Any]:
-    """What a template may use: `query_str`, `context_str` (numbered documents) and `documents`.
+    """What a template may use: `query_str`, `context_str` (numbered documents), `documents` and `ending`.
 
     `documents` is `context_str` and a blank line, or "" without documents: it can stand right before what follows.
+    `ending` says how the answer to this question is to end.
 
     Args:
         question: The question.
@@ -57,7 +60,9 @@ def prompt_values(question: str, documents: Sequence[str], more: dict[str, Any] 
         more: Values for the user's own template.
     """
     block = document_block(documents)
-    return {**(more or {}), "query_str": question, "context_str": block.removesuffix("\n\n"), "documents": block}
+    ending = ENDINGS[kind_of_answer(question)]
+    values = {"query_str": question, "context_str": block.removesuffix("\n\n"), "documents": block, "ending": ending}
+    return {**(more or {}), **values}
 
 
 def checked_template(template: object) -> BasePromptTemplate:

@@ -21,10 +21,10 @@ def obedient_chain(kind, steps):
     if kind == "options":
         ending = re.search(r"the answer is \(option letter\)", prompt)[0].replace("option letter", "B")
         return "\n".join(lines)[:-1] + f", so {ending}"
-    return "\n".join([*lines, re.search(r"## Final Diagnosis: .*", prompt)[0]])
+    return "\n".join([*lines, re.search(r"such as ((?:## Final Diagnosis|Final answer): .*)", prompt)[1]])
 
 
-@pytest.mark.parametrize(("kind", "answer"), [("options", "B"), ("open", "common cold")])
+@pytest.mark.parametrize(("kind", "answer"), [("options", "B"), ("open", "common cold"), ("free", "5 mg once daily")])
 @pytest.mark.parametrize("steps", range(3, 10))
 def test_a_policy_that_obeys_is_read_step_by_step_and_votes(kind, answer, steps):
     chain = obedient_chain(kind, steps)
@@ -35,10 +35,17 @@ def test_a_policy_that_obeys_is_read_step_by_step_and_votes(kind, answer, steps)
 
 
 def test_the_prompts_ask_for_the_steps_that_are_kept():
-    assert set(POLICY_PROMPTS) == {"options", "open"}
+    assert set(POLICY_PROMPTS) == {"options", "open", "free"}
     for prompt in POLICY_PROMPTS.values():
         assert re.findall(r"(\d+) to (\d+) steps", prompt) == [(str(PAPER_RULES.min_steps), str(PAPER_RULES.max_steps))]
         assert not re.search(r"[{}]", prompt)
+
+
+def test_the_kind_follows_from_the_question():
+    system, _ = policy_messages("Which?\n\n(A) CT\n(B) MRI")
+    assert system["content"] == POLICY_PROMPTS["options"]
+    system, _ = policy_messages("Which test comes first in a patient with chest pain?")
+    assert system["content"] == POLICY_PROMPTS["free"]
 
 
 def test_prompts_cannot_be_changed():
@@ -46,7 +53,7 @@ def test_prompts_cannot_be_changed():
         POLICY_PROMPTS["open"] = "x"
 
 
-@given(texts.filter(str.strip), st.lists(texts, max_size=4), st.sampled_from(["options", "open"]))
+@given(texts.filter(str.strip), st.lists(texts, max_size=4), st.sampled_from(sorted(POLICY_PROMPTS)))
 def test_the_policy_reads_what_the_reward_model_reads(question, documents, kind):
     system, user = policy_messages(question, documents, kind)
     assert system == {"role": "system", "content": POLICY_PROMPTS[kind]}
@@ -69,10 +76,10 @@ def test_without_documents():
 
 def test_callers_cannot_share_a_message():
     policy_messages("Which?")[0]["content"] = "x"
-    assert policy_messages("Which?")[0]["content"] == POLICY_PROMPTS["options"]
+    assert policy_messages("Which?")[0]["content"] == POLICY_PROMPTS["free"]
 
 
-@pytest.mark.parametrize("kind", ["Options", "", None, 1, ["open"], {"open": 1}])
+@pytest.mark.parametrize("kind", ["Options", "", 1, ["open"], {"open": 1}])
 def test_unknown_kind_lists_the_known(kind):
     with pytest.raises(InputError, match="options, open"):
         policy_messages("Which?", kind=kind)

@@ -6,9 +6,16 @@ import pytest
 from llama_index.core.base.llms.types import CompletionResponse, LLMMetadata
 from llama_index.core.embeddings import MockEmbedding
 from llama_index.core.llms import CustomLLM
+from llama_index.core.schema import NodeWithScore, TextNode
 from pydantic import PrivateAttr
 
-from medprm_integrations.llama_index import EmbeddingAnswerGroups, LLMAnswerGroups, LLMAnswerReader
+from medprm_integrations.llama_index import (
+    EmbeddingAnswerGroups,
+    LLMAnswerGroups,
+    LLMAnswerReader,
+    MedPRMSynthesizer,
+    policy_template,
+)
 from medprm_integrations.shared.equal_answers import AnswerModelFailedWarning
 
 CHAINS = [
@@ -69,3 +76,21 @@ def test_the_reader_asks_for_unread_chains_only(demo):
     ranking = demo.rank(question, chains, answer=LLMAnswerReader(llm))
     assert sorted(vote.answer for vote in ranking.votes) == ["A", "B"]
     assert llm._calls == 1
+
+
+def test_the_default_prompt_asks_for_what_the_question_has(demo):
+    """A letter where there are options, a short answer where there are none; a kind of one's own comes first."""
+    asked, nodes = [], [NodeWithScore(node=TextNode(text="CT before MRI."))]
+
+    class Listening(JsonLLM):
+        def complete(self, prompt, formatted=False, **kwargs):
+            asked.append(prompt)
+            return CompletionResponse(text="Step 1: So.\nFinal answer: CT")
+
+    synthesizer = MedPRMSynthesizer(prm=demo, llm=Listening(reply=""), n=1)
+    synthesizer.synthesize("Which test? (A) CT (B) MRI", nodes)
+    synthesizer.synthesize("Which test comes first?", nodes)
+    with_kind = MedPRMSynthesizer(prm=demo, llm=Listening(reply=""), n=1, text_qa_template=policy_template("open"))
+    with_kind.synthesize("Which test comes first?", nodes)
+    assert ["option letter" in prompt for prompt in asked] == [True, False, False]
+    assert ["Final answer:" in prompt for prompt in asked] == [False, True, False]
