@@ -21,7 +21,10 @@ from medprm_scorer.text.tagged import tagged_pieces
 _SEVERAL = "a request file holds one request"
 
 # Left out of a request in silence, these would cost the evidence that the rewards rest on
-MEANT_DOCUMENTS = ("document", "docs", "doc", "related_docs", "context", "contexts", "passages")
+MEANT_DOCUMENTS = (
+    *("document", "docs", "doc", "related_docs", "source_documents", "retrieved_documents", "sources", "chunks"),
+    *("context", "contexts", "passages", "evidence", "knowledge"),
+)
 
 
 def parse_request(record: object) -> RankRequest:

@@ -14,8 +14,10 @@ from medprm_integrations.langchain.convert import answer_of, document_texts, que
 from medprm_integrations.langchain.messages import as_message, total_usage, with_ranking
 from medprm_integrations.langchain.packed_runnable import PackedRunnable
 from medprm_integrations.langchain.sampler import is_interrupt, sampler, sampling_config
+from medprm_integrations.langchain.wrapped_models import refuse_nested
 from medprm_integrations.shared.best_of_n import Choice, Job, achoose_all, choose_all, new_rounds
 from medprm_integrations.shared.concurrency import arun_all, run_all
+from medprm_integrations.shared.questions import Asked
 from medprm_integrations.shared.settings import SamplingSettings, checked_keys
 from medprm_scorer.text.policy import policy_messages
 from medprm_scorer.text.prompts import document_block
@@ -46,7 +48,8 @@ class MedPRMBestOfN(PackedRunnable[BestOfNInput, AIMessage], SamplingSettings):
         prompt: Makes the messages from the input, in which `documents` is one text with numbered documents; None takes
             `medprm_scorer.policy_messages`, which asks for steps as the reward model reads them.
         settings: Those of `SamplingSettings`: `prm`, `n`, `strategy`, `aggregate`, `agree`, `rules`, `answer`,
-            `options`, `group`, `max_concurrency`, `on_ranking`.
+            `options`, `group`, `max_concurrency`, `on_ranking`, `keep`,
+            `question`.
 
     Example:
         >>> from medprm_scorer import MedPRM
@@ -69,6 +72,7 @@ class MedPRMBestOfN(PackedRunnable[BestOfNInput, AIMessage], SamplingSettings):
     def _is_runnable(cls, llm: Any) -> Any:
         if not isinstance(llm, Runnable):
             raise ValueError(f"llm must be a chat model, a text model or a chain, not {type(llm).__name__}")
+        refuse_nested(llm)
         return llm
 
     @override
@@ -114,9 +118,10 @@ class MedPRMBestOfN(PackedRunnable[BestOfNInput, AIMessage], SamplingSettings):
         """What is asked, and the messages or the prompt's input."""
         given = checked_keys(value, ("question",))
         question, documents = question_text(given["question"]), document_texts(given.get("documents"))
+        judged = self.asked(given, lambda: Asked(question)).text
         job = Job[AIMessage](
-            question=question,
-            rounds=new_rounds(self, question, answer_of),
+            question=judged,
+            rounds=new_rounds(self, judged, answer_of),
             source=self.llm,
             usage=total_usage,
             documents=documents,

@@ -5,7 +5,7 @@ from collections.abc import Callable, Sequence
 from functools import partial
 from hashlib import sha256
 from operator import itemgetter
-from typing import Any
+from typing import Any, ClassVar
 
 from langchain_core.language_models import BaseChatModel
 from langchain_core.messages import AIMessage, BaseMessage
@@ -23,17 +23,18 @@ from typing_extensions import override
 
 from medprm_integrations.langchain.convert import (
     answer_of,
+    asked_in,
     document_texts,
     known_tools,
-    last_question,
     structured_answer,
     tool_documents,
 )
 from medprm_integrations.langchain.messages import as_message, total_usage, with_ranking
 from medprm_integrations.langchain.sampler import NO_CALLBACKS, is_interrupt, sampler
 from medprm_integrations.langchain.unstreamed_model import UnstreamedChatModel
+from medprm_integrations.langchain.wrapped_models import bound_arguments, chat_model_in
 from medprm_integrations.shared.best_of_n import Choice, Job, achoose, choose, new_rounds
-from medprm_integrations.shared.ranking_metadata import KEY
+from medprm_integrations.shared.ranking_metadata import KEY, is_ranked
 from medprm_integrations.shared.settings import OF_A_CALL, OF_THE_MODEL, ConversationSettings
 from medprm_integrations.shared.user_warnings import warn_of_unknown_tools
 from medprm_scorer.text.sample_rounds import Sample
@@ -51,15 +52,18 @@ class ChatMedPRM(UnstreamedChatModel, ConversationSettings):
     (`SamplesFailedWarning`), and so is evidence of which nothing could be read (`DocumentsLeftOutWarning`). Callbacks
     see the usage of the n runs below, and none for the run of this model itself, so that nothing is counted twice.
 
-    The question is the last human message; the evidence is what tools have brought to the conversation, the newest
-    first within the reward model's budget for documents.
+    The question is what the human messages say, put together with a caution if there are several, from the last that
+    brings options of its own; summaries are no questions. The evidence is what tools have brought to the conversation,
+    the newest first within the reward model's budget for documents.
 
     Args:
-        llm: The chat model to sample from, with a temperature above 0; `llm.bind(…)` of one is fine too. Its samples
+        llm: The chat model to sample from, with a temperature above 0; also its `with_retry()` (each sample is tried
+            again by itself), `with_fallbacks()`, `bind(…)`, configurable fields, or `init_chat_model()`. Its samples
             come from no cache. Settings of sampling (`temperature`, `max_tokens`, `stop` and the like) that are given
             here are bound to it.
         settings: Those of `ConversationSettings`: `prm`, `n`, `strategy`, `aggregate`, `agree`, `rules`, `evidence`,
-            `evidence_tools`, `question`, `answer`, `options`, `group`, `answer_field`, `max_concurrency`, `on_ranking`.
+            `evidence_tools`, `question`, `answer`, `options`, `group`, `answer_field`, `max_concurrency`, `on_ranking`,
+            `keep`.
 
     Example:
         >>> from medprm_scorer import MedPRM
@@ -72,6 +76,10 @@ class ChatMedPRM(UnstreamedChatModel, ConversationSettings):
 
     llm: Runnable[Any, Any] = Field(repr=False, exclude=True)
 
+    samples_itself: ClassVar[bool] = True
+
+    _chat: BaseChatModel = PrivateAttr()
+    """The model that is sampled from, without what is wrapped around it."""
     _sampler: Runnable[Any, Any] = PrivateAttr()
     _final: Runnable[Any, Any] | None = PrivateAttr(default=None)
     """With structured output: parses an answer, or finds it invalid."""
@@ -80,7 +88,7 @@ class ChatMedPRM(UnstreamedChatModel, ConversationSettings):
     @classmethod
     def _bind_sampling(cls, values: Any) -> Any:
         """Settings of sampling are bound to the llm, as by a chat model; those of its making cannot be."""
-        if not isinstance(values, dict) or not isinstance(values.get("llm"), BaseChatModel | RunnableBinding):
+        if not isinstance(values, dict) or not isinstance(values.get("llm"), Runnable):
             return values
         kept = {name: value for name, value in values.items() if name not in OF_THE_MODEL}
         late = [name for name in values if name in OF_THE_MODEL and name not in OF_A_CALL]
@@ -93,15 +101,13 @@ class ChatMedPRM(UnstreamedChatModel, ConversationSettings):
     @field_validator("llm", mode="before")
     @classmethod
     def _is_chat_model(cls, llm: Any) -> Any:
-        inner = llm.bound if isinstance(llm, RunnableBinding) else llm
-        if not isinstance(inner, BaseChatModel):
-            raise ValueError(f"llm must be a chat model, not {type(inner).__name__}: for a chain, take MedPRMBestOfN")
+        chat_model_in(llm)
         return llm
 
     @override
     def model_post_init(self, context: Any, /) -> None:
         super().model_post_init(context)
-        self._sampler = sampler(self.llm)
+        self._chat, self._sampler = chat_model_in(self.llm), sampler(self.llm)
 
     # --- sample, score, select ---
 
@@ -120,12 +126,13 @@ class ChatMedPRM(UnstreamedChatModel, ConversationSettings):
         return self._reported(await achoose(self, job, is_interrupt))
 
     def _job(self, messages: list[BaseMessage], kwargs: dict[str, Any], ask: Callable[[], Any]) -> Job[AIMessage]:
-        bound = {**_bound(self.llm), **kwargs}
+        bound = {**bound_arguments(self.llm), **kwargs}
         probe = self._final is None and bool(bound.get("tools") or bound.get("functions"))
-        question = last_question(messages) if self.question is None else self.question(messages)
+        asked = self.asked(messages, partial(asked_in, messages))
         return Job(
-            question=question,
-            rounds=new_rounds(self, question, self._candidate, probe=probe),
+            question=asked.text,
+            cautions=asked.cautions,
+            rounds=new_rounds(self, asked.text, self._candidate, probe=probe),
             ask=ask,
             source=self.llm,
             usage=total_usage,
@@ -177,7 +184,7 @@ class ChatMedPRM(UnstreamedChatModel, ConversationSettings):
         if note is None:
             return message
         metadata = dict(message.response_metadata)
-        if "chains" not in note:
+        if not is_ranked(note):
             del metadata[KEY]
         return message.model_copy(update={"response_metadata": metadata, "usage_metadata": note["usage"]})
 
@@ -228,12 +235,6 @@ class ChatMedPRM(UnstreamedChatModel, ConversationSettings):
     # --- what it says of itself ---
 
     @property
-    def _chat(self) -> BaseChatModel:
-        inner = self.llm.bound if isinstance(self.llm, RunnableBinding) else self.llm
-        assert isinstance(inner, BaseChatModel)  # validated
-        return inner
-
-    @property
     def model_name(self) -> str:
         """The name of the model that is sampled from."""
         for attribute in ("model_name", "model"):
@@ -250,7 +251,7 @@ class ChatMedPRM(UnstreamedChatModel, ConversationSettings):
     @override
     def _identifying_params(self) -> dict[str, Any]:
         """What tells this model from others: for traces, and for caches of its answers."""
-        bound = _bound(self.llm)
+        bound = bound_arguments(self.llm)
         functions = [
             f"{f.__module__}.{f.__qualname__}" if hasattr(f, "__qualname__") else type(f).__name__
             for f in (self.evidence, self.question)
@@ -263,7 +264,7 @@ class ChatMedPRM(UnstreamedChatModel, ConversationSettings):
             "model_name": self.model_name,
             "reward_model": self.prm.engine.name,
             "functions": functions,
-            **self.model_dump(include={"n", "strategy", "aggregate", "agree", "evidence_tools"}),
+            **self.model_dump(include={"n", "strategy", "aggregate", "agree", "evidence_tools", "keep"}),
         }
 
     @override
@@ -277,11 +278,6 @@ class ChatMedPRM(UnstreamedChatModel, ConversationSettings):
     def get_token_ids(self, text: str) -> list[int]:
         """As the model that is sampled from counts tokens."""
         return self._chat.get_token_ids(text)
-
-
-def _bound(llm: Runnable[Any, Any]) -> dict[str, Any]:
-    """What a model is always called with."""
-    return dict(llm.kwargs) if isinstance(llm, RunnableBinding) else {}
 
 
 def _call_kwargs(stop: Any, kwargs: dict[str, Any]) -> dict[str, Any]:

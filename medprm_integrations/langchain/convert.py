@@ -9,7 +9,7 @@ from langchain_core.outputs import ChatGeneration, ChatResult, Generation, LLMRe
 from langchain_core.prompt_values import PromptValue
 
 from medprm_integrations.shared import evidence
-from medprm_integrations.shared.evidence import last_text
+from medprm_integrations.shared.questions import Asked, put_together
 from medprm_integrations.shared.structured import structured_sample
 from medprm_integrations.shared.truncation import is_cut_off
 from medprm_scorer.errors import InputError
@@ -20,7 +20,7 @@ def question_text(question: object) -> str:
     """The text of a question.
 
     Args:
-        question: A text, a message, a prompt, or a conversation, of which the last human message counts.
+        question: A text, a message, a prompt, or a conversation, of which the human messages count.
 
     Raises:
         InputError: It is something else, or a conversation in which nobody says anything.
@@ -32,19 +32,23 @@ def question_text(question: object) -> str:
     if isinstance(question, PromptValue):
         question = question.to_messages()
     if isinstance(question, Sequence) and question and all(isinstance(one, BaseMessage) for one in question):
-        return last_question(question)
+        return asked_in(question).text
     raise InputError(f"the question must be a text, a message or a prompt, not {type(question).__name__}")
 
 
-def last_question(messages: Sequence[BaseMessage]) -> str:
-    """The text of the last human message that has one; without any, of the last message that no model or tool wrote.
+def asked_in(messages: Sequence[BaseMessage]) -> Asked:
+    """The question of a conversation: the human messages; without any, the last message that no model or tool wrote.
+
+    Summaries that take the place of older messages (`SummarizationMiddleware`) are no questions.
 
     Raises:
         InputError: There is no such message.
     """
-    human = [str(message.text) for message in messages if isinstance(message, HumanMessage)]
-    others = [str(message.text) for message in messages if not isinstance(message, AIMessage | ToolMessage)]
-    return last_text(human, others)
+    human = [message for message in messages if isinstance(message, HumanMessage)]
+    others = [m for m in messages if not isinstance(m, AIMessage | ToolMessage | HumanMessage)]
+    summaries = [message for message in human if message.additional_kwargs.get("lc_source") == "summarization"]
+    said = [message for message in human if message not in summaries]
+    return put_together(*([str(message.text) for message in group] for group in (said, others, summaries)))
 
 
 def sample_of(value: object, place: int = 0) -> Sample:
@@ -157,8 +161,8 @@ def known_tools(tools: Iterable[Any]) -> list[str]:
     """The names of tools in the forms that `bind_tools` takes; those whose form has no name are left out.
 
     Example:
-        >>> known_tools([last_question, {"type": "function", "function": {"name": "search"}}, {"type": "web_search"}])
-        ['last_question', 'search']
+        >>> known_tools([asked_in, {"type": "function", "function": {"name": "search"}}, {"type": "web_search"}])
+        ['asked_in', 'search']
     """
     names = []
     for tool in tools:

@@ -16,18 +16,21 @@ def ranking_of(message: object) -> Ranking:
     """The ranking by which a message was chosen.
 
     Beside the ranking, `message.response_metadata["medprm"]` holds what `RankingMetadata` says, such as `cautions`.
+    What the ranking does not have depends on `keep`: by default the texts of the losing chains, with `figures` also the
+    question and the answers. They are "" then, and a ranking that `on_ranking` gets has them. The winner's text is
+    that of the message as it is now; of a structured answer that came as a call of a tool, it is "".
 
     Args:
         message: What `MedPRMBestOfN`, `ChatMedPRM`, `MedPRMOutputParser` or an agent with `MedPRMMiddleware` answered.
             Of an agent's state, that is `state["messages"][-1]`.
 
     Raises:
-        InputError: It is no message, or one that was not chosen, such as one that calls tools.
+        InputError: It is no message, one that was not chosen, such as one that calls tools, or `keep` is `none`.
     """
     if not isinstance(message, BaseMessage):
         kind = type(message).__name__
         raise InputError(f"ranking_of takes a message, not {kind}: give the message: state['messages'][-1]")
-    return read_ranking(message.response_metadata.get(KEY), "message")
+    return read_ranking(message.response_metadata.get(KEY), "message", text=str(message.text))
 
 
 def as_message(output: object) -> AIMessage:

@@ -8,15 +8,16 @@ from langchain_core.messages import AIMessage, BaseMessage
 from typing_extensions import Unpack
 
 from medprm_integrations.langchain.convert import (
+    asked_in,
     document_texts,
     known_tools,
-    last_question,
     sample_of,
     structured_answer,
     tool_documents,
 )
 from medprm_integrations.langchain.messages import total_usage, with_ranking
 from medprm_integrations.langchain.sampler import is_interrupt, sampler
+from medprm_integrations.langchain.wrapped_models import refuse_nested
 from medprm_integrations.shared.best_of_n import Choice, Job, achoose, choose, new_rounds
 from medprm_integrations.shared.settings import ConversationOptions, ConversationSettings
 from medprm_integrations.shared.user_warnings import warn_of_unknown_tools
@@ -53,10 +54,12 @@ class MedPRMMiddleware(AgentMiddleware):
     Args:
         prm: The reward model.
         settings: Those of `ConversationSettings`: `n`, `strategy`, `aggregate`, `agree`, `rules`, `evidence`,
-            `evidence_tools`, `question`, `answer`, `options`, `group`, `answer_field`, `max_concurrency`, `on_ranking`.
+            `evidence_tools`, `question`, `answer`, `options`, `group`, `answer_field`, `max_concurrency`, `on_ranking`,
+            `keep`.
 
     Raises:
-        ValueError: A setting is unknown, out of its range or of the wrong kind.
+        ValueError: A setting is unknown, out of its range or of the wrong kind; in the agent's run, its model is a
+            `ChatMedPRM`, which would sample each of the n samples n times.
     """
 
     def __init__(self, *, prm: MedPRM, **settings: Unpack[ConversationOptions]) -> None:
@@ -93,13 +96,15 @@ class MedPRMMiddleware(AgentMiddleware):
 
     def _job(self, request: Any, handler: Callable[[Any], Any]) -> Job[Any]:
         settings, messages = self.settings, _messages(request)
+        refuse_nested(request.model)
         warn_of_unknown_tools(settings.evidence_tools, _known_tools(request), self)
         names = _schema_names(request.response_format)
         read = partial(_candidate, structured=request.response_format is not None, names=names, settings=settings)
-        question = last_question(messages) if settings.question is None else settings.question(request)
+        asked = settings.asked(request, partial(asked_in, messages))
         return Job(
-            question=question,
-            rounds=new_rounds(settings, question, read, probe=True),
+            question=asked.text,
+            cautions=asked.cautions,
+            rounds=new_rounds(settings, asked.text, read, probe=True),
             ask=partial(handler, request.override(model=sampler(request.model))),
             source=request.model,
             usage=lambda responses: total_usage(map(_answer, responses)),

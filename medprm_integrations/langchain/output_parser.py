@@ -14,7 +14,7 @@ from typing_extensions import override
 from medprm_integrations.langchain.convert import document_texts, question_text, samples_of
 from medprm_integrations.langchain.messages import as_message, total_usage, with_ranking
 from medprm_integrations.shared.best_of_n import Choice, arank_all, only, rank_all, request_of
-from medprm_integrations.shared.ranking_metadata import ranking_metadata
+from medprm_integrations.shared.ranking_metadata import Keep, ranking_metadata
 from medprm_integrations.shared.settings import ChoiceSettings
 from medprm_integrations.shared.user_warnings import warn_of_identical
 from medprm_scorer.results.models import Ranking, RankRequest
@@ -35,6 +35,7 @@ class MedPRMOutputParser(BaseGenerationOutputParser[AIMessage], ChoiceSettings):
     Args:
         question: The question; a text, a message or a prompt.
         documents: What the answers are checked against.
+        keep: What of the ranking goes into the message, as in `SamplingSettings`.
         settings: Those of `ChoiceSettings`: `prm`, `strategy`, `aggregate`, `answer`, `options`, `group`, `on_ranking`.
 
     Example:
@@ -48,6 +49,7 @@ class MedPRMOutputParser(BaseGenerationOutputParser[AIMessage], ChoiceSettings):
 
     question: str | BaseMessage | PromptValue | None = Field(default=None, repr=False, exclude=True)
     documents: Sequence[str | Document] = Field(default=(), repr=False, exclude=True)
+    keep: Keep = "winner"
 
     @property
     @override
@@ -94,7 +96,7 @@ class MedPRMOutputParser(BaseGenerationOutputParser[AIMessage], ChoiceSettings):
 
     def _best(self, result: list[Generation], ranking: Ranking) -> AIMessage:
         message, usage = _message(result[ranking.best.index]), total_usage([_message(result[0])])
-        return with_ranking(message, Choice(message, ranking_metadata(ranking, usage=usage), ranking))
+        return with_ranking(message, Choice(message, ranking_metadata(ranking, usage=usage, keep=self.keep), ranking))
 
 
 def _message(generation: Generation) -> AIMessage:

@@ -4,7 +4,9 @@ import sys
 from typing import Any
 
 from langchain_core.language_models import BaseLanguageModel
-from langchain_core.runnables import Runnable, RunnableBinding, RunnableConfig
+from langchain_core.runnables import Runnable, RunnableConfig, RunnableWithFallbacks
+from langchain_core.runnables.base import RunnableBindingBase
+from langchain_core.runnables.configurable import DynamicRunnable
 
 TAG_NOSTREAM = "nostream"
 """LangGraph's tag for models whose tokens do not belong in `stream_mode="messages"` (`langgraph.constants`)."""
@@ -16,11 +18,17 @@ NO_CALLBACKS: RunnableConfig = {"callbacks": []}
 def sampler(llm: Runnable[Any, Any]) -> Runnable[Any, Any]:
     """A copy of a language model whose answers are drawn anew each time and are not streamed.
 
-    The copy shares the original's clients. With a binding it is the model inside that is copied; a chain is left as it
-    is, and the tag that `sampling_config` gives keeps its samples out of LangGraph's stream.
+    The copy shares the original's clients. Of a binding, a retry or fallbacks the models inside are copied. A chain is
+    left as it is, and the tag that `sampling_config` gives keeps its samples out of LangGraph's stream.
     """
-    if isinstance(llm, RunnableBinding):
+    if isinstance(llm, RunnableBindingBase):
         return llm.model_copy(update={"bound": sampler(llm.bound)})
+    if isinstance(llm, RunnableWithFallbacks):
+        return llm.model_copy(
+            update={"runnable": sampler(llm.runnable), "fallbacks": list(map(sampler, llm.fallbacks))}
+        )
+    if isinstance(llm, DynamicRunnable):
+        return llm.model_copy(update={"default": sampler(llm.default)})
     if not isinstance(llm, BaseLanguageModel):
         return llm
     update: dict[str, Any] = {"cache": False, "tags": [*(llm.tags or []), TAG_NOSTREAM]}

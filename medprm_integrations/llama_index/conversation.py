@@ -11,7 +11,7 @@ from llama_index.core.agent.react.output_parser import ReActOutputParser
 from llama_index.core.agent.react.types import ResponseReasoningStep
 from llama_index.core.base.llms.types import ChatMessage, MessageRole
 
-from medprm_integrations.shared.evidence import last_text
+from medprm_integrations.shared.questions import Asked, put_together, without_feedback
 from medprm_scorer.text.steps import split_steps
 
 _TOOLS = (MessageRole.TOOL, MessageRole.FUNCTION)
@@ -21,16 +21,22 @@ _ACTION_INPUT = "Action Input:"
 _OBSERVATION = "Observation:"
 
 
-def last_question(messages: Sequence[ChatMessage]) -> str:
-    """The text of the last user's message that has one; without any, of the last that no model or tool wrote.
+def asked_in(messages: Sequence[ChatMessage], query: str | None = None) -> Asked:
+    """The question of a conversation: what the user said; without any, the last message that no model or tool wrote.
+
+    Args:
+        messages: The conversation, oldest first.
+        query: What the last of the user's messages asks, where a template puts more into it.
 
     Raises:
         InputError: There is no such message.
     """
     observed = {id(message) for message, _, _ in _tool_results(messages, lambda _: {})}
     asked = [one for one in messages if one.role not in (*_TOOLS, *_MODELS) and id(one) not in observed]
-    users = [text_of(message) for message in asked if message.role == MessageRole.USER]
-    return last_text(users, map(text_of, asked))
+    users = [without_feedback(text_of(message)) for message in asked if message.role == MessageRole.USER]
+    if query is not None:
+        users = [*users[:-1], without_feedback(query)]
+    return put_together(users, map(text_of, asked))
 
 
 def tool_documents(

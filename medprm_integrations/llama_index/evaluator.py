@@ -1,6 +1,6 @@
 """`MedPRMEvaluator`: is an answer valid, and if not, at which step?"""
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from numbers import Real
 from typing import Any, cast
 
@@ -12,6 +12,7 @@ from typing_extensions import override
 
 from medprm_integrations.llama_index.nodes import is_chain, texts
 from medprm_integrations.shared.best_of_n import arank_all, rank_all, request_of
+from medprm_integrations.shared.questions import without_feedback
 from medprm_integrations.shared.settings import ChoiceSettings
 from medprm_integrations.shared.structured import structured_sample
 from medprm_scorer.aggregate import Aggregate
@@ -33,6 +34,7 @@ class MedPRMEvaluator(BaseEvaluator):
         prm: The reward model.
         aggregate: How step rewards become the score.
         threshold: The lowest score that passes, in [0, 1]; from 0.5 on, the model would call a step valid.
+        question: From the query to the question that is judged; the default leaves out what `RetryQueryEngine` adds.
 
     Raises:
         InputError: The aggregate is unknown, the threshold is no number from 0 to 1, or the prm is no `MedPRM`.
@@ -45,13 +47,20 @@ class MedPRMEvaluator(BaseEvaluator):
         (True, True)
     """
 
-    def __init__(self, *, prm: MedPRM, aggregate: Aggregate = "min", threshold: float = 0.5) -> None:
+    def __init__(
+        self,
+        *,
+        prm: MedPRM,
+        aggregate: Aggregate = "min",
+        threshold: float = 0.5,
+        question: Callable[[str], str] = without_feedback,
+    ) -> None:
         if isinstance(threshold, bool) or not isinstance(cast("object", threshold), Real):
             raise InputError(f"the threshold must be a number from 0 to 1, not {type(threshold).__name__}")
         if not 0.0 <= threshold <= 1.0:
             raise InputError("the threshold must be a number from 0 to 1")
         self.settings = ChoiceSettings(prm=prm, aggregate=aggregate)
-        self.prm, self.threshold = prm, threshold
+        self.prm, self.threshold, self.question = prm, threshold, question
 
     def __repr__(self) -> str:
         return f"{type(self).__name__}(aggregate={self.settings.aggregate!r}, threshold={self.threshold})"
@@ -123,7 +132,7 @@ class MedPRMEvaluator(BaseEvaluator):
                 raise InputError(f"the {name} must be a text, not {type(value).__name__}")
         if isinstance(contexts, str):
             raise InputError("contexts must be a list of texts")
-        return request_of(self.settings, cast("str", query), [sample], contexts or ())
+        return request_of(self.settings, self.question(cast("str", query)), [sample], contexts or ())
 
     def _result(self, request: RankRequest, ranking: Ranking | Exception) -> EvaluationResult:
         (answer,) = request.candidates

@@ -10,7 +10,7 @@ from llama_index.core.llms.llm import ToolSelection
 from pydantic import model_validator
 from typing_extensions import override
 
-from medprm_integrations.llama_index.conversation import is_react, last_question, react_answer, tool_documents
+from medprm_integrations.llama_index.conversation import asked_in, is_react, react_answer, tool_documents
 from medprm_integrations.llama_index.nodes import document_texts
 from medprm_integrations.llama_index.prompts import Filled, PromptMessages, PromptText, context_documents
 from medprm_integrations.llama_index.responses import sharing, total_usage, with_ranking
@@ -40,7 +40,8 @@ class MedPRMLLM(UnstreamedLLM, ConversationSettings):
     handed on as it is, and where tools may be called only one is drawn first; only answers to the user are sampled and
     selected. Of a `ReActAgent`'s turns, it is those that answer. The stream has one piece, the winner.
 
-    The question is the last user's message, or the `query_str` of the prompt template. The evidence is what the
+    The question is what the user's messages say (of the last, the `query_str` of the prompt template), put together
+    with a caution if there are several, from the last that brings options of its own. The evidence is what the
     template was given as context, then what tools have brought to the conversation, the newest first, within the reward
     model's budget for documents.
 
@@ -57,7 +58,7 @@ class MedPRMLLM(UnstreamedLLM, ConversationSettings):
     Args:
         llm: The model to sample from, with a temperature above 0.
         settings: Those of `ConversationSettings`: `prm`, `n`, `strategy`, `aggregate`, `agree`, `rules`, `evidence`,
-            `evidence_tools`, `question`, `answer`, `options`, `group`, `max_concurrency`, `on_ranking`.
+            `evidence_tools`, `question`, `answer`, `options`, `group`, `max_concurrency`, `on_ranking`, `keep`.
 
     Example:
         >>> from medprm_scorer import MedPRM
@@ -118,11 +119,12 @@ class MedPRMLLM(UnstreamedLLM, ConversationSettings):
         *,
         probe: bool = False,
     ) -> Job[Any]:
-        question = filled.question or last_question(messages) if self.question is None else self.question(messages)
+        asked = self.asked(messages, partial(asked_in, messages, filled.question))
         context = context_documents(filled.context, self.prm.count_tokens)
         return Job(
-            question=question,
-            rounds=new_rounds(self, question, read, probe=probe),
+            question=asked.text,
+            cautions=asked.cautions,
+            rounds=new_rounds(self, asked.text, read, probe=probe),
             ask=ask,
             source=self.llm,
             usage=total_usage,

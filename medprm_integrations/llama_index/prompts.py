@@ -11,6 +11,7 @@ from typing import Any
 from llama_index.core.base.llms.types import ChatMessage
 from llama_index.core.prompts import BasePromptTemplate, ChatPromptTemplate
 
+from medprm_scorer.errors import InputError
 from medprm_scorer.text.policy import policy_messages
 from medprm_scorer.text.prompts import DOCUMENT_TOKEN_BUDGET, document_block
 
@@ -19,6 +20,7 @@ TEMPLATE = "text_qa_template"
 
 _CONTEXTS = ("context_str", "context_msg")
 _QUESTION = "query_str"
+_DOCUMENTS = ("context_str", "documents")
 
 
 def policy_template(kind: str = "options") -> ChatPromptTemplate:
@@ -58,9 +60,39 @@ def prompt_values(question: str, documents: Sequence[str], more: dict[str, Any] 
     return {**(more or {}), "query_str": question, "context_str": block.removesuffix("\n\n"), "documents": block}
 
 
+def checked_template(template: object) -> BasePromptTemplate:
+    """A template in which the question and the documents have a place; others would be sent as they are, and paid for.
+
+    Raises:
+        InputError: It is no template, or has no `query_str`, or neither `context_str` nor `documents`.
+
+    Example:
+        >>> from llama_index.core.prompts import PromptTemplate
+        >>> checked_template(PromptTemplate("Context: {context} Question: {query_str}"))
+        Traceback (most recent call last):
+        medprm_scorer.errors.InputError: text_qa_template has no {context_str}: name its variables so, or give them in \
+template_var_mappings
+    """
+    if not isinstance(template, BasePromptTemplate):
+        kind = type(template).__name__
+        raise InputError(f"text_qa_template must be a prompt template, such as PromptTemplate(text), not {kind}")
+    known = {*template.template_vars, *template.kwargs}
+    mappings = template.template_var_mappings or {}
+    named = {ours for ours in (_QUESTION, *_DOCUMENTS) if mappings.get(ours, ours) in known}
+    named |= set(template.function_mappings or ())
+    missing = [] if _QUESTION in named else [_QUESTION]
+    missing += [] if named & set(_DOCUMENTS) else [_DOCUMENTS[0]]
+    if missing:
+        what = " and no ".join(f"{{{name}}}" for name in missing)
+        raise InputError(
+            f"text_qa_template has no {what}: name its variables so, or give them in template_var_mappings"
+        )
+    return template
+
+
 def replaced(prompts: dict[str, BasePromptTemplate], default: BasePromptTemplate) -> BasePromptTemplate:
-    """The template among updated prompts, or the present one."""
-    return prompts.get(TEMPLATE, default)
+    """The template among updated prompts, or the present one; checked as in `checked_template`."""
+    return checked_template(prompts.get(TEMPLATE, default))
 
 
 @dataclass(frozen=True, repr=False)

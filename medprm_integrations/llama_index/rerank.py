@@ -16,7 +16,7 @@ from pydantic import Field, field_validator
 from typing_extensions import override
 
 from medprm_integrations.llama_index.nodes import chain_node, copied, is_chain, noted, texts, with_scores
-from medprm_integrations.llama_index.prompts import TEMPLATE, policy_template, prompt_values, replaced
+from medprm_integrations.llama_index.prompts import TEMPLATE, checked_template, policy_template, prompt_values, replaced
 from medprm_integrations.llama_index.responses import sharing, total_usage
 from medprm_integrations.llama_index.sampler import Response, asking, sample_of
 from medprm_integrations.llama_index.unstreamed_llm import language_model
@@ -31,6 +31,7 @@ from medprm_integrations.shared.best_of_n import (
     rank_all,
     request_of,
 )
+from medprm_integrations.shared.questions import Asked, without_feedback
 from medprm_integrations.shared.ranking_metadata import KEY, ranking_metadata
 from medprm_integrations.shared.settings import SamplingSettings
 from medprm_scorer.errors import InputError
@@ -65,7 +66,7 @@ class MedPRMRerank(PromptMixin, BaseNodePostprocessor, SamplingSettings):
         text_qa_template: What the `llm` is asked, with `query_str` and `context_str` (numbered documents); the default
             asks for steps as the reward model reads them. `get_prompts` and `update_prompts` know it by this name.
         settings: Those of `SamplingSettings`: `prm`, `n`, `strategy`, `aggregate`, `agree`, `rules`, `answer`,
-            `options`, `group`, `max_concurrency`, `on_ranking`.
+            `options`, `group`, `max_concurrency`, `on_ranking`, `keep`, `question`.
 
     Example:
         >>> from medprm_scorer import MedPRM
@@ -86,6 +87,11 @@ class MedPRMRerank(PromptMixin, BaseNodePostprocessor, SamplingSettings):
     @classmethod
     def _is_language_model(cls, llm: Any) -> Any:
         return None if llm is None else language_model(llm)
+
+    @field_validator(TEMPLATE, mode="before")
+    @classmethod
+    def _is_template(cls, template: Any) -> Any:
+        return checked_template(template)
 
     @override
     def __deepcopy__(self, memo: dict[int, Any] | None = None) -> "MedPRMRerank":
@@ -140,8 +146,8 @@ class MedPRMRerank(PromptMixin, BaseNodePostprocessor, SamplingSettings):
             )
         values = prompt_values(asked.question, texts(asked.others, MetadataMode.LLM))
         return Job(
-            question=asked.question,
-            rounds=new_rounds(self, asked.question, sample_of),
+            question=asked.judged(self),
+            rounds=new_rounds(self, asked.judged(self), sample_of),
             ask=asking(self.llm, self.text_qa_template, values, None, is_async=is_async),
             source=self.llm,
             usage=total_usage,
@@ -173,7 +179,7 @@ class MedPRMRerank(PromptMixin, BaseNodePostprocessor, SamplingSettings):
         best: list[NodeWithScore] = []
         for chain in self._best(ranking):
             node = asked.chains[chain.index]
-            notes: dict[str, Any] = {} if best else {KEY: ranking_metadata(ranking)}
+            notes: dict[str, Any] = {} if best else {KEY: ranking_metadata(ranking, keep=self.keep)}
             if self.keep_retrieval_score:
                 notes["retrieval_score"] = node.score
             best.append(NodeWithScore(node=noted(node.node, notes), score=chain.reward(ranking.aggregate)))
@@ -209,8 +215,11 @@ class _Asked:
         self.query, self.question, self.nodes = query, query.query_str, with_scores(nodes)
         self.chains = [node for node in self.nodes if is_chain(node)]
         self.others = [node for node in self.nodes if not is_chain(node)]
-        self.documents = texts(self.others, MetadataMode.EMBED)
+        self.documents = texts(self.others, MetadataMode.LLM)  # as the sampler reads them
+
+    def judged(self, settings: SamplingSettings) -> str:
+        return settings.asked(self.query, lambda: Asked(without_feedback(self.question))).text
 
     def request(self, settings: SamplingSettings) -> RankRequest:
         chains = [Sample(text) for text in texts(self.chains, MetadataMode.NONE)]
-        return request_of(settings, self.question, chains, self.documents)
+        return request_of(settings, self.judged(settings), chains, self.documents)

@@ -4,6 +4,7 @@ from collections.abc import Iterable, Mapping
 from typing import Any, TypeVar
 
 from llama_index.core.base.llms.types import ChatResponse, CompletionResponse
+from llama_index.core.schema import BaseNode, MetadataMode, NodeWithScore
 from pydantic import BaseModel
 
 from medprm_integrations.shared.ranking_metadata import KEY, RankingMetadata, read_ranking
@@ -27,7 +28,10 @@ def ranking_of(answer: object) -> Ranking:
     """The ranking by which an answer was chosen.
 
     Where the ranking stands (`additional_kwargs["medprm"]` of a `MedPRMLLM`'s response, `metadata["medprm"]` of a
-    synthesizer's response or of a node) there is also what `RankingMetadata` says, such as `cautions`.
+    synthesizer's response or of a node) there is also what `RankingMetadata` says, such as `cautions`. What the ranking
+    does not have depends on `keep`: by default the texts of the losing chains, with `figures` also the question and the
+    answers. They are "" then, and a ranking that `on_ranking` gets has them. The winner's text is that of the answer as
+    it is now; "" for an object of `output_cls`, and for a stream that was not read to its end.
 
     Args:
         answer: The response of a query engine with `MedPRMSynthesizer` or `MedPRMRerank`; a response of a `MedPRMLLM`
@@ -42,7 +46,7 @@ def ranking_of(answer: object) -> Ranking:
     for holder in (answer, *(nodes or ())):
         found = _kept(holder)
         if found is not None:
-            return read_ranking(found, type(holder).__name__)
+            return read_ranking(found, type(holder).__name__, text=_text_of(holder))
     kind = type(answer).__name__
     return read_ranking(None, kind) if nodes is None else read_ranking(None, kind, TEXT_ONLY)
 
@@ -54,6 +58,15 @@ def _kept(holder: object) -> object:
         if isinstance(found, Mapping) and KEY in found:
             return found[KEY]
     return None
+
+
+def _text_of(holder: Any) -> str:
+    """The text of what holds a ranking: of a node, of an engine's or a model's response, or of an agent's output."""
+    if isinstance(holder, BaseNode | NodeWithScore):
+        return holder.get_content(metadata_mode=MetadataMode.NONE)
+    inner = getattr(holder, "message", None) or getattr(holder, "response", None)
+    outer = (getattr(holder, name, None) for name in ("text", "response_txt"))
+    return next((found for found in (inner, getattr(inner, "content", None), *outer) if isinstance(found, str)), "")
 
 
 def total_usage(samples: Iterable[object]) -> dict[str, int] | None:

@@ -27,13 +27,14 @@ from llama_index.core.types import RESPONSE_TEXT_TYPE
 from pydantic import BaseModel
 from typing_extensions import Unpack, override
 
-from medprm_integrations.llama_index.nodes import is_chain, texts
-from medprm_integrations.llama_index.prompts import TEMPLATE, policy_template, prompt_values, replaced
+from medprm_integrations.llama_index.nodes import is_chain, texts, with_scores
+from medprm_integrations.llama_index.prompts import TEMPLATE, checked_template, policy_template, prompt_values, replaced
 from medprm_integrations.llama_index.responses import sharing, total_usage
 from medprm_integrations.llama_index.sampler import Response as Drawn
 from medprm_integrations.llama_index.sampler import asking, sample_of
 from medprm_integrations.llama_index.unstreamed_llm import language_model, response_text
 from medprm_integrations.shared.best_of_n import Choice, Job, achoose, choose, new_rounds
+from medprm_integrations.shared.questions import Asked, without_feedback
 from medprm_integrations.shared.ranking_metadata import KEY
 from medprm_integrations.shared.settings import SamplingOptions, SamplingSettings
 from medprm_scorer.scorer import MedPRM
@@ -66,7 +67,7 @@ class MedPRMSynthesizer(BaseSynthesizer):
         output_cls: Give answers of this class.
         callback_manager: As in LlamaIndex.
         settings: Those of `SamplingSettings`: `n`, `strategy`, `aggregate`, `agree`, `rules`, `answer`, `options`,
-            `group`, `answer_field`, `max_concurrency`, `on_ranking`.
+            `group`, `answer_field`, `max_concurrency`, `on_ranking`, `keep`, `question`.
 
     Raises:
         ValueError: A setting is unknown, out of its range or of the wrong kind, or the `llm` is a `MedPRMLLM`.
@@ -100,7 +101,9 @@ class MedPRMSynthesizer(BaseSynthesizer):
             llm = llm.llm
         llm = language_model(llm)
         super().__init__(llm=llm, callback_manager=callback_manager, streaming=streaming, output_cls=output_cls)
-        self._template: BasePromptTemplate = text_qa_template or policy_template()
+        self._template: BasePromptTemplate = checked_template(
+            policy_template() if text_qa_template is None else text_qa_template
+        )
 
     def __repr__(self) -> str:
         return f"{type(self).__name__}({self.settings!r})"
@@ -198,9 +201,10 @@ class MedPRMSynthesizer(BaseSynthesizer):
 
     def _job(self, question: str, documents: Sequence[str], values: dict[str, Any], *, is_async: bool) -> Job[Drawn]:
         values = prompt_values(question, documents, values)
+        judged = self.settings.asked(question, lambda: Asked(without_feedback(question))).text
         return Job(
-            question=question,
-            rounds=new_rounds(self.settings, question, partial(sample_of, answer_field=self.settings.answer_field)),
+            question=judged,
+            rounds=new_rounds(self.settings, judged, partial(sample_of, answer_field=self.settings.answer_field)),
             ask=asking(self._llm, self._template, values, self._output_cls, is_async=is_async),
             source=self._llm,
             usage=total_usage,
@@ -235,7 +239,7 @@ def _question(query: str | QueryBundle) -> str:
 
 
 def _documents(nodes: Sequence[NodeWithScore]) -> list[str]:
-    return texts([node for node in nodes if not is_chain(node)], MetadataMode.LLM)
+    return texts([node for node in with_scores(nodes) if not is_chain(node)], MetadataMode.LLM)
 
 
 def _pieces(text: str) -> Generator[str, None, None]:

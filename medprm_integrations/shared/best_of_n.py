@@ -42,6 +42,7 @@ class Job(Generic[Value]):
         documents: Texts of the documents that are there already.
         evidence: The user's function for more documents, which come first.
         read: From what that function gives to texts.
+        cautions: What to know of the question.
         select: Of more documents than the reward model reads, take the first that fit and pass over the others.
 
     Raises:
@@ -56,15 +57,18 @@ class Job(Generic[Value]):
     documents: Sequence[str] = ()
     evidence: Callable[[], Any] | None = None
     read: Callable[[object], list[str]] = field(default=cast("Any", list))
+    cautions: tuple[str, ...] = ()
     select: bool = False
+    given: list[str] | None = field(default=None, init=False)
+    """What the user's function gave, once it was asked."""
 
     def __post_init__(self) -> None:
         if not isinstance(self.question, str) or not self.question.strip():
             raise InputError("the question must be a text that is not blank")
 
-    def found(self, given: list[str], settings: ChoiceSettings) -> Evidence:
+    def found(self, settings: ChoiceSettings) -> Evidence:
         """What the candidates are checked against."""
-        texts = [*given, *self.documents]
+        texts = [*(self.given or ()), *self.documents]
         return within_budget(texts, settings.prm.count_tokens) if self.select else Evidence(tuple(texts))
 
 
@@ -97,7 +101,11 @@ def new_rounds(
         question: The question, whose options the answers are read by.
         read: A sample as a candidate, as in `SampleRounds`.
         probe: Draw one first, which may be a call of tools.
+
+    Raises:
+        InputError: A setting was assigned a wrong value.
     """
+    settings.check()
     answer = partial(settings.prm.read_answer, question=question, answer=settings.answer, options=settings.options)
     return SampleRounds(settings.n, read, rules=settings.rules, agree=settings.agree, answer=answer, probe=probe)
 
@@ -140,10 +148,19 @@ def choose_all(
     """
     limit = settings.max_concurrency or limit or DEFAULT_CONCURRENCY
     while turns := _next_round(jobs):
+        for job in _without_evidence(turns):
+            job.given = gathered(job.evidence, job.read)
         _take_in(turns, run_all([job.ask for job, count in turns for _ in range(count)], limit, stops))
     ready = _with_candidates(jobs)
-    evidence = [job.found(gathered(job.evidence, job.read), settings) for job in ready]
-    return _choices(jobs, rank_all(settings, _requests(settings, ready, evidence), evidence))
+    for job in ready:
+        if job.given is None:
+            job.given = gathered(job.evidence, job.read)
+    evidence = [job.found(settings) for job in ready]
+    return _choices(
+        settings,
+        jobs,
+        rank_all(settings, _requests(settings, ready, evidence), evidence, [job.cautions for job in ready]),
+    )
 
 
 async def achoose_all(
@@ -155,14 +172,26 @@ async def achoose_all(
     """`choose_all`, with samples as tasks and the event loop left free."""
     limit = settings.max_concurrency or limit or DEFAULT_CONCURRENCY
     while turns := _next_round(jobs):
+        for job in _without_evidence(turns):
+            job.given = await agathered(job.evidence, job.read)
         _take_in(turns, await arun_all([job.ask for job, count in turns for _ in range(count)], limit, stops))
     ready = _with_candidates(jobs)
-    evidence = [job.found(await agathered(job.evidence, job.read), settings) for job in ready]
-    return _choices(jobs, await arank_all(settings, _requests(settings, ready, evidence), evidence))
+    for job in ready:
+        if job.given is None:
+            job.given = await agathered(job.evidence, job.read)
+    evidence = [job.found(settings) for job in ready]
+    return _choices(
+        settings,
+        jobs,
+        await arank_all(settings, _requests(settings, ready, evidence), evidence, [job.cautions for job in ready]),
+    )
 
 
 def rank_all(
-    settings: ChoiceSettings, requests: Sequence[RankRequest | Exception], evidence: Sequence[Evidence] | None = None
+    settings: ChoiceSettings,
+    requests: Sequence[RankRequest | Exception],
+    evidence: Sequence[Evidence] | None = None,
+    cautions: Sequence[Sequence[str]] | None = None,
 ) -> list[Ranking | Exception]:
     """Rank candidates with one call of the reward model, and tell the user what there is to know of each ranking.
 
@@ -170,19 +199,23 @@ def rank_all(
         settings: How the winners are chosen.
         requests: The questions with their candidates; an exception, of an input that is none, comes back in its place.
         evidence: Where the requests' documents come from; None if they are all that there were.
+        cautions: More to know of each request.
     """
     good = [request for request in requests if isinstance(request, RankRequest)]
     results = settings.prm.rank_batch(good, **settings.choice) if good else []
-    return _reported(settings, requests, evidence, results)
+    return _reported(settings, requests, evidence, cautions, results)
 
 
 async def arank_all(
-    settings: ChoiceSettings, requests: Sequence[RankRequest | Exception], evidence: Sequence[Evidence] | None = None
+    settings: ChoiceSettings,
+    requests: Sequence[RankRequest | Exception],
+    evidence: Sequence[Evidence] | None = None,
+    cautions: Sequence[Sequence[str]] | None = None,
 ) -> list[Ranking | Exception]:
     """`rank_all`, with the event loop left free."""
     good = [request for request in requests if isinstance(request, RankRequest)]
     results = await settings.prm.arank_batch(good, **settings.choice) if good else []
-    return _reported(settings, requests, evidence, results)
+    return _reported(settings, requests, evidence, cautions, results)
 
 
 def only(results: Sequence[Result | Exception]) -> Result:
@@ -196,6 +229,14 @@ def only(results: Sequence[Result | Exception]) -> Result:
 def _next_round(jobs: Sequence[Job[Value] | Exception]) -> list[tuple[Job[Value], int]]:
     """The jobs that need more samples, and how many."""
     return [(job, count) for job in jobs if isinstance(job, Job) and (count := job.rounds.to_draw())]
+
+
+def _without_evidence(turns: Sequence[tuple[Job[Value], int]]) -> list[Job[Value]]:
+    """The jobs whose evidence is to be gathered now: before samples are paid for, but after one that may call tools.
+
+    A function that fails so costs no more than that one sample; a turn that calls tools needs no evidence.
+    """
+    return [job for job, _ in turns if job.given is None and not (job.rounds.probe and not job.rounds.drawn)]
 
 
 def _take_in(turns: Sequence[tuple[Job[Value], int]], outcomes: Iterable[Value | Exception]) -> None:
@@ -242,6 +283,7 @@ def _reported(
     settings: ChoiceSettings,
     requests: Sequence[RankRequest | Exception],
     evidence: Sequence[Evidence] | None,
+    cautions: Sequence[Sequence[str]] | None,
     results: Iterable[Ranking | Exception],
 ) -> list[Ranking | Exception]:
     """The rankings as the user gets them: with all documents counted, and with a warning, a log record and a call."""
@@ -251,7 +293,9 @@ def _reported(
         result = request if isinstance(request, Exception) else next(ranked)
         if isinstance(result, Ranking) and isinstance(request, RankRequest):
             found = evidence[place] if evidence else Evidence(tuple(request.documents))
-            result = result.model_copy(update={"documents_given": result.documents_given + found.left_out})
+            given = result.documents_given + found.left_out
+            more = [*(cautions[place] if cautions else ()), *result.cautions]
+            result = result.model_copy(update={"documents_given": given, "cautions": more})
             if not result.documents_used and found.nothing_fits(settings.prm.count_tokens):
                 warn_of_unread(result.documents_given)
             if result.cautions:
@@ -263,20 +307,24 @@ def _reported(
 
 
 def _choices(
-    jobs: Sequence[Job[Value] | Exception], rankings: Sequence[Ranking | Exception]
+    settings: SamplingSettings, jobs: Sequence[Job[Value] | Exception], rankings: Sequence[Ranking | Exception]
 ) -> list[Choice[Value] | Exception]:
     ranked = iter(rankings)
     return [
-        job if isinstance(job, Exception) else _choice(job, next(ranked) if job.rounds.values else None) for job in jobs
+        job if isinstance(job, Exception) else _choice(settings, job, next(ranked) if job.rounds.values else None)
+        for job in jobs
     ]
 
 
-def _choice(job: Job[Value], ranking: Ranking | Exception | None) -> Choice[Value] | Exception:
+def _choice(
+    settings: SamplingSettings, job: Job[Value], ranking: Ranking | Exception | None
+) -> Choice[Value] | Exception:
     if isinstance(ranking, Exception):
         return ranking
     rounds, usage = job.rounds, job.usage(job.rounds.all_values)
     if ranking is not None:
-        return Choice(rounds.values[ranking.best.index], ranking_metadata(ranking, rounds, usage), ranking)
+        note = ranking_metadata(ranking, rounds, usage, settings.keep)
+        return Choice(rounds.values[ranking.best.index], note, ranking)
     try:
         rounds.check()
     except Exception as error:  # noqa: BLE001 - it is the first sample's

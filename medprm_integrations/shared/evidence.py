@@ -8,6 +8,8 @@ from dataclasses import dataclass, field
 from inspect import isawaitable
 from typing import Any
 
+from pydantic import BaseModel
+
 from medprm_scorer.errors import InputError
 from medprm_scorer.text.prompts import DOCUMENT_TOKEN_BUDGET
 
@@ -115,7 +117,7 @@ def document_texts(documents: object, content: Callable[[Any], object], kind: st
     """
     if documents is None:
         return []
-    if isinstance(documents, str | Mapping) or not isinstance(documents, Iterable):
+    if isinstance(documents, str | Mapping | BaseModel) or not isinstance(documents, Iterable):
         raise InputError(f"documents must be a list of texts or {kind}s")
     texts = []
     for place, document in enumerate(documents):
@@ -124,23 +126,3 @@ def document_texts(documents: object, content: Callable[[Any], object], kind: st
             raise InputError(f"document {place} must be a text or a {kind}, not {type(document).__name__}")
         texts.append(text)
     return texts
-
-
-def last_text(*groups: Iterable[str]) -> str:
-    """The question of a conversation: the last text that is not blank, of the first group that has one.
-
-    Args:
-        groups: What the user said, oldest first; then what nobody else said, such as system messages.
-
-    Raises:
-        InputError: All are blank.
-
-    Example:
-        >>> last_text(["Which dose?", " "], ["Be brief."])
-        'Which dose?'
-    """
-    for group in groups:
-        for text in reversed(list(group)):
-            if text.strip():
-                return text
-    raise InputError("there is no question: no message of a user has any text")

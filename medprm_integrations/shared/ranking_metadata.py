@@ -1,24 +1,44 @@
-"""The ranking by which an answer was chosen, as it travels in the metadata of the answer."""
+"""The ranking by which an answer was chosen, as it travels in the metadata of the answer.
+
+Metadata go into messages, checkpoints, indexes and traces, where a text stays that was edited out of the answer
+itself. So what is kept of a ranking is a setting (`Keep`), and the winner's text is read back from the answer.
+"""
 
 from collections.abc import Mapping
-from typing import Any
+from typing import Any, Literal
 
 from medprm_scorer.errors import InputError
-from medprm_scorer.results.models import Ranking
+from medprm_scorer.results.models import Ranking, ScoredChain
 from medprm_scorer.text.sample_rounds import SampleRounds
+from medprm_scorer.text.steps import SPLIT_RULES, split_steps
 
 KEY = "medprm"
 """Where the ranking stands in an answer's metadata."""
+
+Keep = Literal["all", "winner", "figures", "none"]
+"""What of a ranking goes into the metadata of an answer, from the most to the least.
+
+- `all`      everything, with the texts and steps of all chains.
+- `winner`   no text of a chain. Figures, cautions, the question, and the answers that got votes, if they are short.
+- `figures`  no text from outside at all: rewards, counts, weights of votes, cautions.
+- `none`     only the cautions and the tokens used.
+"""
+
+LONGEST_ANSWER = 80
+"""Characters of an answer that `winner` keeps: some words, and never a chain of thought that came as an answer."""
+
+_FLAGS = ("declined", "truncated", "split_by", "error")
 
 
 class RankingMetadata(dict[str, Any]):
     """A ranking as plain data, since answers are written to JSON and checkpoints. Its `repr` shows no text.
 
-    The keys are those of `Ranking`, such as `cautions`, and four more: `usage` (tokens of all samples together,
-    `input_tokens`, `output_tokens` and `total_tokens`, or None), `samples_failed` (their call raised an error),
-    `samples_dropped` (they called a tool, broke the schema or the rules of sampling, or came when there were enough)
-    and `documents_left_out` (how many of the documents that were at hand the reward model did not read:
-    `documents_given` less `documents_used`).
+    The keys are those of `Ranking`, such as `cautions`, as far as `keep` lets them in (`Keep`), and four more: `usage`
+    (tokens of all samples together, `input_tokens`, `output_tokens` and `total_tokens`, or None), `samples_failed`
+    (their call raised an error), `samples_dropped` (they called a tool, broke the schema or the rules of sampling, or
+    came when there were enough) and `documents_left_out` (how many of the documents that were at hand the reward model
+    did not read: `documents_given` less `documents_used`). `best` has the winner's `index` alone, which is the first of
+    the `chains`. Without texts, a chain has its `step_rewards`.
     """
 
     def __repr__(self) -> str:
@@ -27,7 +47,10 @@ class RankingMetadata(dict[str, Any]):
 
 
 def ranking_metadata(
-    ranking: Ranking, rounds: SampleRounds[Any] | None = None, usage: Mapping[str, Any] | None = None
+    ranking: Ranking,
+    rounds: SampleRounds[Any] | None = None,
+    usage: Mapping[str, Any] | None = None,
+    keep: Keep = "winner",
 ) -> RankingMetadata:
     """A ranking, and how its candidates were drawn.
 
@@ -35,11 +58,15 @@ def ranking_metadata(
         ranking: The ranking.
         rounds: Where the candidates come from; None if they were given.
         usage: Tokens of all samples together.
+        keep: What of it.
     """
+    if keep == "none":
+        return RankingMetadata(cautions=list(ranking.cautions), usage=usage)
     failed = len(rounds.errors) if rounds else 0
     return RankingMetadata(
         {
-            **ranking.model_dump(mode="json"),
+            **_kept(ranking, keep),
+            "best": {"index": ranking.best.index},
             "usage": usage,
             "samples_failed": failed,
             "samples_dropped": rounds.drawn - failed - len(rounds.values) if rounds else 0,
@@ -48,17 +75,69 @@ def ranking_metadata(
     )
 
 
-def read_ranking(found: object, what: str, why: str = "it was not chosen among samples") -> Ranking:
-    """The ranking that was kept as `RankingMetadata`, perhaps read back from JSON.
+def is_ranked(note: Mapping[str, Any]) -> bool:
+    """Whether metadata are of an answer that was chosen, whatever was kept of the ranking."""
+    return "cautions" in note
+
+
+def read_ranking(
+    found: object, what: str, why: str = "it was not chosen among samples", text: str | None = None
+) -> Ranking:
+    """The ranking that was kept as `RankingMetadata`, perhaps read back from JSON; texts that were not kept are "".
 
     Args:
         found: What stands under `KEY`.
         what: What it was found in, for the error.
         why: Why there may be none, for the error.
+        text: The answer as it is now, which is the winner's text where none was kept.
 
     Raises:
         InputError: There is no ranking.
     """
     if not isinstance(found, dict) or "chains" not in found:
+        if isinstance(found, dict) and is_ranked(found):
+            why = "keep='none' leaves only the cautions; give on_ranking, or keep='winner'"
         raise InputError(f"this {what} holds no ranking: {why}")
-    return Ranking.model_validate(found)
+    chains = [_chain(kept, "" if place else text or "") for place, kept in enumerate(found["chains"])]
+    votes = [{"answer": "", **vote} for vote in found["votes"]]
+    return Ranking.model_validate(
+        {"answer": None, "question": "", **found, "best": chains[0], "chains": chains, "votes": votes}
+    )
+
+
+def _kept(ranking: Ranking, keep: Keep) -> dict[str, Any]:
+    if keep == "all":
+        return ranking.model_dump(mode="json", exclude={"best"})
+    named = keep == "winner"
+    fields = ranking.model_dump(mode="json", exclude={"best", "chains", *(() if named else ("question", "id"))})
+    fields["answer"] = _short(ranking.answer) if named else None
+    for vote in fields["votes"]:
+        answer = vote.pop("answer")
+        if named:
+            vote["answer"] = _short(answer) or f"(an answer of {len(answer):,} characters)"
+    return {**fields, "chains": [_figures(chain, named) for chain in ranking.chains]}
+
+
+def _figures(chain: ScoredChain, named: bool) -> dict[str, Any]:
+    """What there is to know of a chain but for its text."""
+    found = {"index": chain.index, "step_rewards": chain.step_rewards}
+    found |= {name: value for name in _FLAGS if (value := getattr(chain, name))}
+    if named and (answer := _short(chain.answer)):
+        found["answer"] = answer
+    return found
+
+
+def _short(answer: str | None) -> str | None:
+    return answer if answer is not None and len(answer) <= LONGEST_ANSWER else None
+
+
+def _chain(kept: Mapping[str, Any], text: str) -> ScoredChain:
+    """A chain of the metadata; the texts of its steps come from the text, if it still has as many."""
+    if "step_rewards" not in kept:
+        return ScoredChain.model_validate(kept)
+    rewards, rule = kept["step_rewards"], kept.get("split_by")
+    steps = split_steps(text, rule if rule in SPLIT_RULES else "auto").steps
+    texts = steps if len(steps) == len(rewards) else [""] * len(rewards)
+    return ScoredChain.model_validate(
+        {**kept, "text": text, "steps": [{"text": t, "reward": r} for t, r in zip(texts, rewards, strict=True)]}
+    )

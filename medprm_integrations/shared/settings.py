@@ -3,9 +3,11 @@
 from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from typing import Annotated, Any, NoReturn
 
-from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, model_validator
-from typing_extensions import TypedDict
+from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, ValidationError, model_validator
+from typing_extensions import Self, TypedDict
 
+from medprm_integrations.shared.questions import Asked
+from medprm_integrations.shared.ranking_metadata import Keep
 from medprm_scorer.aggregate import Aggregate
 from medprm_scorer.errors import InputError
 from medprm_scorer.request_parsing import MEANT_DOCUMENTS
@@ -112,10 +114,16 @@ class SamplingSettings(ChoiceSettings):
         n: How many samples are wanted.
         max_concurrency: Most calls of the language model at once; None takes that of LangChain's run configuration
             where there is one, else 8.
-        agree: Draw no more once so many samples give the same answer; None draws all n.
+        agree: Draw no more once so many samples give the same answer, from 2 to n; None draws all n.
         rules: Keep only chains with so many steps and draw more for those that are missing: `SamplingRules()` has the
             paper's 3 to 9 steps and 1.25 times as many draws. None draws n and keeps all.
         answer_field: Name of the field that holds the answer in structured output; None finds it by its name.
+        keep: What of a ranking goes into the metadata of the answer, and so into checkpoints and traces: `winner` (no
+            text of a losing chain), `all`, `figures` or `none`, as `ranking_metadata.Keep` says. `on_ranking` always
+            gets all.
+        question: Your own function to the question that is judged, from what the class is given: the input
+            (`MedPRMBestOfN`), the messages, the `ModelRequest` (middleware), the query (LlamaIndex). None takes what
+            was asked; in a conversation the user's turns, put together as in `questions.put_together`.
     """
 
     n: Annotated[int, Field(ge=1, le=1024, strict=True)] = DEFAULT_N  # so that a slip does not become a bill
@@ -123,6 +131,31 @@ class SamplingSettings(ChoiceSettings):
     agree: Annotated[int, Field(ge=2, strict=True)] | None = None
     rules: SamplingRules | None = None
     answer_field: str | None = None
+    keep: Keep = "winner"
+    question: Callable[[Any], str] | None = Field(default=None, repr=False, exclude=True)
+
+    @model_validator(mode="after")
+    def _can_agree(self) -> Self:
+        if self.agree is not None and self.agree > self.n:
+            raise ValueError(f"agree must be at most n: {self.agree} of {self.n} samples cannot agree")
+        return self
+
+    def asked(self, given: Any, default: Callable[[], Asked]) -> Asked:
+        """The question that is judged: as the user's function says, or the default."""
+        return default() if self.question is None else Asked(self.question(given))
+
+    def check(self) -> None:
+        """Look again at what may have been assigned since the object was made, before anything is paid for.
+
+        Raises:
+            InputError: A setting is out of its range or of the wrong kind.
+        """
+        try:
+            SamplingSettings(**{name: getattr(self, name) for name in SamplingSettings.model_fields})
+        except ValidationError as error:
+            first = error.errors(include_input=False, include_url=False)[0]
+            name = ".".join(map(str, first["loc"]))
+            raise InputError(f"{name}: {first['msg']}" if name else first["msg"]) from None
 
     @model_validator(mode="before")
     @classmethod
@@ -145,12 +178,10 @@ class ConversationSettings(SamplingSettings):
             before those of the tools; async is fine where it is used async.
         evidence_tools: Names of the tools whose results are evidence; None for all, an empty list for none. The newest
             results come first within the reward model's budget for documents.
-        question: Your own function from the same to the question; None takes what the user said last.
     """
 
     evidence: Callable[[Any], Any] | None = Field(default=None, repr=False, exclude=True)
     evidence_tools: Annotated[Sequence[str], BeforeValidator(tool_names)] | None = None
-    question: Callable[[Any], str] | None = Field(default=None, repr=False, exclude=True)
 
 
 class SamplingOptions(TypedDict, total=False):
@@ -167,6 +198,8 @@ class SamplingOptions(TypedDict, total=False):
     agree: int | None
     rules: SamplingRules | None
     answer_field: str | None
+    keep: Keep
+    question: Callable[[Any], str] | None
 
 
 class ConversationOptions(SamplingOptions, total=False):
@@ -174,7 +207,6 @@ class ConversationOptions(SamplingOptions, total=False):
 
     evidence: Callable[[Any], Any] | None
     evidence_tools: Sequence[str] | None
-    question: Callable[[Any], str] | None
 
 
 def checked_keys(value: object, needed: Sequence[str]) -> Mapping[str, Any]:

@@ -74,6 +74,9 @@ def evaluate(
     file without them needs --model or --url, which compute them (the same command resumes), or --no-rewards.
     """
     sizes, rules = _numbers(n), _rules(stop)
+    which.refuse_unused()
+    if rescore and which.named is None:
+        raise InputError("--rescore needs --model or --url: what is to score the file again")
     check_in("evaluate", file)
     journal = journal or file.with_name(f"{file.name}.rewards.sqlite3")
     outputs = {"--journal": journal, "--html": html, "--plot": plot, "--per-question": per_question, "--scored": scored}
@@ -122,8 +125,10 @@ def evaluate(
         screen.print(to_rich(found, ascii_only=is_ascii_only(screen), official=official))
     if html is not None:
         from medprm_scorer.evaluation.page import to_html
+        from medprm_scorer.evaluation.whole_file import whole_file
 
-        html.write_text(to_html(found), encoding="utf-8", errors="replace")
+        with whole_file(html) as page:
+            page.write(to_html(found).encode("utf-8", errors="replace"))
     if plot is not None:
         from medprm_scorer.evaluation.plots import save_scaling_plot
 

@@ -73,6 +73,16 @@ class ModelOptions:
         if self.named is None:
             raise InputError(f"{command} needs --model {RELEASED_MODEL}, a folder, demo, or --url")
 
+    def refuse_unused(self) -> None:
+        """Refuse options that say how a model works when none is named: they would change nothing.
+
+        Raises:
+            InputError: One was given.
+        """
+        given = [name for name, value in asdict(self).items() if value is not None]
+        if self.named is None and given:
+            raise InputError(f"--{given[0].replace('_', '-')} changes nothing without --model or --url")
+
     def load(self) -> "MedPRM":
         """Load the model, or reach the server; the demo model if none is named.
 

@@ -158,6 +158,8 @@ def evaluate(
     plan = plan or Plan()
     if prm is None and plan.selection.documents != "given":
         raise InputError("the documents matter to a model only: name one that computes the rewards")
+    if prm is None and plan.rescore:
+        raise InputError("a file can be scored again by a model only: name one")
     if prm is not None and not plan.rewards:
         raise InputError("name a model, or leave rewards out, but not both")
     if scored is not None and not plan.rewards:
@@ -238,6 +240,8 @@ class _Run:
             return None
         if isinstance(self.source, StoredRewards) and question.only_min and set(self.plan.aggregates) != {"min"}:
             raise InputError("the file holds PRM_min_score alone: chain rewards can be by the aggregate min only")
+        if isinstance(self.source, ComputedRewards):
+            self.source.open()  # what goes wrong here is not the record's fault
         try:
             return self.source.rewards(question)
         except MedPRMError as error:

@@ -246,7 +246,8 @@ def _title(evaluation: Evaluation, aggregate: str | None) -> str:
 def _origin(known: Provenance) -> list[str]:
     """Lines under a figure, which may be passed on alone: of which file and which version it is."""
     file = f"{_shortened(one_line(known.file), _TITLE_WIDTH)}, SHA-256 {one_line(known.sha256)[:16]}…"
-    settings = [f"{one_line(name)} {_shortened(one_line(value), 24)}" for name, value in known.settings.items()]
+    depends = ({} if known.revision is None else {"revision": known.revision}) | known.settings
+    settings = [f"{one_line(name)} {_shortened(one_line(value), 24)}" for name, value in depends.items()]
     made = f"medprm {one_line(known.versions.get('medprm', '?'))}, {one_line(known.date)}"
     return [file, ", ".join([*settings, made])]
 

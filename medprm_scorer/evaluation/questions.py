@@ -152,12 +152,14 @@ class Questions:
         with file_bar(self._path, what, self._progress) as bar:
             for record in read_records(self._path):
                 if self._selection.has(record.value.get("data_source")):
-                    if count == self._selection.limit:
-                        return
                     count += 1
                     yield record.place, self._parse(record.place, record.value)
+                    if count == self._selection.limit:
+                        return
                 bar.set_postfix_str(f"{count:,} questions", refresh=False)
                 bar.update(record.end - bar.n)
+        if self._selection.sources and not count:
+            raise InputError(f"{self._path}: no question has a data source that was asked for")
 
     def _parse(self, place: int, record: Mapping[str, Any]) -> Question | InputError:
         if is_error_only(record):

@@ -88,8 +88,6 @@ def summary(evaluation: Evaluation) -> list[str]:
             f"{_count(total.open_ended, 'question')} left out: it is not known of every candidate whether it is right "
             "(open-ended, or without a correct answer)."
         )
-    if not total.questions:
-        lines.append("There is nothing to compare: no question has a judged answer.")
     if evaluation.repeated:
         lines.append(
             f"{_count(evaluation.repeated, 'question')} repeated: intervals and tests count each as a new question."
@@ -111,8 +109,8 @@ def summary(evaluation: Evaluation) -> list[str]:
         )
     if evaluation.documents_left_out:
         lines.append(
-            f"{_count(evaluation.documents_left_out, 'question')} with more documents than the model reads: the last "
-            "ones were left out."
+            f"{_count(evaluation.documents_left_out, 'question')} with documents that the model did not read: they did "
+            "not fit, or its system prompt takes none."
         )
     fewer = [(n, count) for n, count in sorted(total.fewer.items()) if count]
     if fewer:

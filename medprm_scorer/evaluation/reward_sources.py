@@ -17,6 +17,8 @@ class StoredRewards:
 
     def __init__(self) -> None:
         self.made_with: dict[str, Any] = {}
+        """What the rewards were computed with; empty if the file does not say."""
+        self._seen = False
 
     def rewards(self, question: LabelledQuestion) -> StepRewards:
         """The stored step rewards.
@@ -29,13 +31,11 @@ class StoredRewards:
                 "the file holds no rewards for it: name a model that computes them (--model, or --url for a server), "
                 "or leave rewards out (--no-rewards)"
             )
-        if question.made_with is not None:
-            run = {
-                key: value for key, value in question.made_with.items() if key in ("model", "system", "steps", "dtype")
-            }
-            if self.made_with and run != self.made_with:
-                raise InputError("its rewards were computed with another model or other settings than those before it")
-            self.made_with = run
+        made_with = question.made_with or {}
+        run = {key: value for key, value in made_with.items() if key in ("model", "system", "steps", "dtype")}
+        if self._seen and run != self.made_with:
+            raise InputError("its rewards were computed with another model or other settings than those before it")
+        self.made_with, self._seen = run, True
         return question.rewards
 
 
@@ -69,12 +69,18 @@ class ComputedRewards:
         """What the rewards depend on beside the texts."""
         return self._prm.settings if self._prm else {}
 
+    def open(self) -> MedPRM:
+        """The scorer; the first call loads it and opens the journal."""
+        if self._prm is None:
+            prm = self._given if isinstance(self._given, MedPRM) else self._given()
+            if self._path is not None:
+                self._journal = Journal(self._path, {"holds": "step rewards", **prm.settings})
+            self._prm = prm
+        return self._prm
+
     def rewards(self, question: LabelledQuestion) -> StepRewards:
         """The step rewards of a question's candidates, from the journal if they are there."""
-        if self._prm is None:
-            self._prm = self._given if isinstance(self._given, MedPRM) else self._given()
-            if self._path is not None:
-                self._journal = Journal(self._path, {"holds": "step rewards", **self._prm.settings})
+        prm = self.open()
         request = question.request
         texts = request.model_dump(include={"question", "documents", "candidates", "tagged"})
         key = hashlib.sha256(json.dumps(texts, sort_keys=True).encode()).hexdigest()
@@ -83,7 +89,7 @@ class ComputedRewards:
         self.kept += known is not None
         self.without_documents += not request.documents
         if known is None:
-            known = _score(self._prm, question)
+            known = _score(prm, question)
             if self._journal is not None:
                 self._journal.add(key, known)
         self.documents_left_out += known["documents_left_out"]

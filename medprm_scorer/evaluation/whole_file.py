@@ -24,7 +24,7 @@ def whole_file(path: str | Path) -> Iterator[BufferedWriter]:
         ...     Path(folder, "out.txt").read_text()
         'all of it'
     """
-    part = Path(f"{path}.part")
+    part = Path(f"{path}.{os.getpid()}.part")  # two runs at once do not write into one file
     try:
         with part.open("wb") as file:
             yield file

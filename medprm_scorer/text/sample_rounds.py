@@ -159,7 +159,7 @@ class SampleRounds(Generic[Value]):
     ) -> None:
         _check_count("n", n)
         self.wanted, self.rules = n, rules
-        self._read, self._agree, self._answer, self._probe = read, agree, answer, probe
+        self._read, self._agree, self._answer, self.probe = read, agree, answer, probe
         self.rounds = 0
         """How often samples were asked for."""
         self.values: list[Value] = []
@@ -195,7 +195,7 @@ class SampleRounds(Generic[Value]):
         """How many samples to ask for next, all at once; 0 when drawing is over."""
         if self._ended:
             return 0
-        if self._probe and not self.rounds:
+        if self.probe and not self.rounds:
             return 1
         missing = self.wanted - (self.drawn if self.rules is None else len(self.values))
         if self._agree is not None:
@@ -207,7 +207,7 @@ class SampleRounds(Generic[Value]):
         self.rounds += 1
         for outcome in outcomes:
             self._take(outcome)
-        probed = self._probe and self.rounds == 1
+        probed = self.probe and self.rounds == 1
         self._ended = not outcomes or self._spent() or (probed and bool(self.no_candidates))
 
     def _spent(self) -> bool:
@@ -215,7 +215,7 @@ class SampleRounds(Generic[Value]):
         if self.rules is None:
             return False
         if self._agree is None:
-            return self.rounds - self._probe >= self.rules.rounds
+            return self.rounds - self.probe >= self.rules.rounds
         return self.drawn >= self.rules.rounds * self.rules.to_draw(self.wanted)
 
     def check(self) -> None:

@@ -3,6 +3,8 @@
 import json
 import math
 import random
+import subprocess
+import sys
 from collections import Counter, defaultdict
 from pathlib import Path
 
@@ -273,6 +275,84 @@ def test_a_mix_of_two_models_results_is_refused(demo, tmp_path):
     (tmp_path / "both.jsonl").write_bytes(one.read_bytes() + two.read_bytes())
     with pytest.raises(InputError, match="record 4: its rewards were computed with another model"):
         evaluate(tmp_path / "both.jsonl", plan=Plan([1], how=QUICK))
+
+
+def test_a_mix_with_rewards_of_unknown_origin_is_refused(demo, tmp_path):
+    file, one = tmp_path / "a.jsonl", tmp_path / "b.jsonl"
+    file.write_text("".join(json.dumps(r) + "\n" for r in own_records(4)))
+    score_file(file, one, cheap_prm(demo, CheapEngine()), progress=False)
+    unknown = json.dumps(own_records(1)[0] | {"step_rewards": [[0.5]] * 5}).encode() + b"\n"
+    for both, place in ((one.read_bytes() + unknown, 4), (unknown + one.read_bytes(), 1)):
+        (tmp_path / "both.jsonl").write_bytes(both)
+        with pytest.raises(InputError, match=f"record {place}: its rewards were computed with another model"):
+            evaluate(tmp_path / "both.jsonl", plan=Plan([1], how=QUICK))
+
+
+def test_an_option_that_would_change_nothing_is_refused(records, tmp_path, capsys):
+    file = tmp_path / "file.json"
+    file.write_text(json.dumps(records[:26]))
+    for option, says in (
+        (["--rescore"], "--rescore needs --model or --url"),
+        (["--system", "outcome"], "--system changes nothing without --model or --url"),
+        (["--steps", "whole"], "--steps changes nothing without --model or --url"),
+    ):
+        assert cli.main(["evaluate", str(file), *option]) == 2
+        assert says in capsys.readouterr().err
+    with pytest.raises(InputError, match="by a model only"):
+        evaluate(file, plan=Plan([1], how=QUICK, rescore=True))
+
+
+def test_a_failure_of_the_model_is_not_blamed_on_a_record(tmp_path):
+    file = tmp_path / "file.jsonl"
+    file.write_text(json.dumps(own_records(1)[0]) + "\n")
+
+    def load() -> MedPRM:
+        raise InputError("no such model")
+
+    with pytest.raises(InputError, match=r"^no such model$"):
+        evaluate(file, load, plan=Plan([1], how=QUICK))
+
+
+def test_a_pattern_that_no_source_matches_is_an_error(records, tmp_path):
+    file = tmp_path / "file.json"
+    file.write_text(json.dumps(records[:26]))
+    with pytest.raises(InputError, match="no question has a data source that was asked for"):
+        evaluate(file, plan=Plan([1], how=QUICK, selection=Selection(sources=("no_such_*",))))
+
+
+def test_nothing_is_read_beyond_the_limit(tmp_path):
+    file = tmp_path / "file.jsonl"
+    file.write_text("".join(json.dumps(r) + "\n" for r in own_records(2)) + "{broken")
+    found = evaluate(file, plan=Plan([1], how=QUICK, rewards=False, selection=Selection(limit=2)))
+    assert found.total.questions + found.total.open_ended == 2
+
+
+def test_a_file_with_the_name_of_a_half_written_one_is_left_alone(records, tmp_path):
+    file = tmp_path / "scored.json.part"
+    file.write_text(json.dumps(records[:26]))
+    before = file.read_bytes()
+    evaluate(file, plan=Plan([1], how=QUICK), scored=tmp_path / "scored.json")
+    assert file.read_bytes() == before
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["scored.json", "scored.json.part"]
+
+
+@pytest.mark.skipif(sys.platform == "win32", reason="no such limit there")
+def test_a_full_disk_leaves_the_earlier_page(records, tmp_path):
+    file, page = tmp_path / "file.json", tmp_path / "page.html"
+    file.write_text(json.dumps(records[:26]))
+    assert cli.main(["evaluate", str(file), "--n", "1", "--resamples", "20", "--html", str(page)]) == 0
+    before = page.read_bytes()
+    code = (
+        "import resource, signal, sys\nsignal.signal(signal.SIGXFSZ, signal.SIG_IGN)\n"
+        "resource.setrlimit(resource.RLIMIT_FSIZE, (1000, 1000))\n"
+        "from medprm_scorer import cli\nsys.exit(cli.main(sys.argv[1:]))"
+    )
+    command = [sys.executable, "-c", code, "evaluate", str(file), "--n", "1", "--resamples", "20", "--html", str(page)]
+    ran = subprocess.run(command, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE, text=True, timeout=300)
+    assert ran.returncode == 1
+    assert f"cannot write {page}" in ran.stderr
+    assert page.read_bytes() == before
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["file.json", "page.html"]
 
 
 def test_one_row_per_question(demo, tmp_path):

@@ -366,7 +366,7 @@ def test_documents_that_were_not_read_are_said(tmp_path, demo, capsys):
     file.write_text(json.dumps(record) + "\n" + json.dumps({**record, "documents": ["Give 5 mg."], "question": "Or?"}))
     assert evaluate(file, demo).documents_left_out == 1
     _, out, _ = run_cli(capsys, file, "--model", "demo")
-    assert "1 question with more documents than the model reads" in out
+    assert "1 question with documents that the model did not read" in out
 
 
 def test_no_file_is_overwritten(tmp_path, capsys):

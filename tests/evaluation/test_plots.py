@@ -171,6 +171,7 @@ def test_a_figure_that_is_passed_on_says_what_it_is_of():
     figure = scaling_figure(traced_evaluation())
     assert "med_prm_test.json, SHA-256 abababababababab…" in figure.get_supxlabel()
     assert "medprm 0.1.0, 2026-11-26" in figure.get_supxlabel()
+    assert "revision 1a2b3c4" in figure.get_supxlabel()
     assert "rewards by dmis-lab/" in figure.axes[0].get_title(loc="left")
 
 

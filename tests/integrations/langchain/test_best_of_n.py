@@ -210,10 +210,10 @@ def test_identical_samples_warn_once(make):
 def test_a_cache_does_not_make_copies(make):
     set_llm_cache(InMemoryCache())
     try:
-        best = make()
+        best = make(keep="all")
         for _ in range(2):
             assert len({chain.text for chain in ranking_of(best.invoke(REQUEST)).chains}) == 3
-        bound = MedPRMBestOfN(llm=best.llm.bind(stop=["X"]), prm=best.prm, n=3)
+        bound = MedPRMBestOfN(llm=best.llm.bind(stop=["X"]), prm=best.prm, n=3, keep="all")
         assert len({chain.text for chain in ranking_of(bound.invoke(REQUEST)).chains}) == 3
         assert best.llm.cache is None
     finally:

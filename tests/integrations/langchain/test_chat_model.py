@@ -314,7 +314,7 @@ def test_caches(make):
     cache = InMemoryCache()
     set_llm_cache(cache)
     try:
-        chat = make()
+        chat = make(keep="all")
         assert len({chain.text for chain in ranking_of(chat.invoke(QUESTION)).chains}) == 3
         again = chat.invoke(QUESTION)  # the winner itself may be kept: it is one answer to one question
         assert (again.text, len(chat.llm.asked)) == (GOOD, 3)

@@ -307,7 +307,7 @@ def test_threads_keep_the_agents_context(make):
 def test_a_cache_does_not_make_copies(make):
     set_llm_cache(InMemoryCache())
     try:
-        app, llm, _ = make(BAD, GOOD, WORSE)
+        app, llm, _ = make(BAD, GOOD, WORSE, keep="all")
         assert len({chain.text for chain in ranking_of(run(app, "invoke")["messages"][-1]).chains}) == 3
         assert llm.cache is None
         assert llm.tags is None

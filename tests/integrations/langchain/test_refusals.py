@@ -275,7 +275,7 @@ def test_some_failed_samples_are_told_of_without_their_texts(prm, way):
 def test_on_ranking_is_called_with_each_ranking(prm):
     seen = []
     llm = ScriptedChat(answers=[BAD, GOOD, WORSE])
-    chat = ChatMedPRM(llm=llm, prm=prm, n=3, on_ranking=seen.append)
+    chat = ChatMedPRM(llm=llm, prm=prm, n=3, on_ranking=seen.append, keep="all")
     messages = [chat.invoke(QUESTION), asyncio.run(chat.ainvoke(QUESTION))]
     assert seen == [ranking_of(message) for message in messages]
     turn = ChatMedPRM(llm=ScriptedChat(answers=[call()]), prm=prm, n=3, on_ranking=seen.append)

@@ -44,7 +44,7 @@ def cut_off(text, **reason):
 
 def ways(prm, *answers, n=None, **options):
     """Each class that samples, asked for the winner."""
-    given = {"prm": prm, "n": n or len(answers), "max_concurrency": 1, **options}
+    given = {"prm": prm, "n": n or len(answers), "max_concurrency": 1, "keep": "all", **options}
     agent = {"messages": [("human", QUESTION)]}
     return {
         "best_of_n": lambda: MedPRMBestOfN(llm=ScriptedChat(answers=answers), **given).invoke({"question": QUESTION}),

@@ -237,7 +237,7 @@ def test_an_agents_second_question_knows_the_first_ones_evidence(make, prm):
         return await agent.run("And now?", memory=memory)
 
     output = asyncio.run(main())
-    assert ranking_of(output).question == "And now?"
+    assert ranking_of(output).question == f"{QUESTION}\n\nAnd now?"
     assert documents_in(prm) == ["1: P weighs 40 kg.", "2: Label: Z 5 mg."]
     assert not any("medprm" in str(message) for asked, _ in llm.llm.asked for message in asked)
 
@@ -275,12 +275,12 @@ def test_react_turns_of_other_forms(make, prm):
         (GOOD, GOOD),
         ("Thought: It is a virus [0.7].\nAnswer: (B)", "It is a virus [0.7].\nAnswer: (B)"),
     ):
-        response = make(text, n=1).chat([system, *ASKED])
+        response = make(text, n=1, keep="all").chat([system, *ASKED])
         assert response.message.content == text
         assert ranking_of(response).best.text == judged
     assert ranking_of(response).answer == "B"
     # in a plain chat, and from a user, the same words are nothing special
-    assert ranking_of(make(ACTION, GOOD, n=2).chat([ChatMessage(ACTION), *ASKED])).chains[1].text == ACTION
+    assert ranking_of(make(ACTION, GOOD, n=2, keep="all").chat([ChatMessage(ACTION), *ASKED])).chains[1].text == ACTION
 
 
 def test_a_workflow_of_your_own(make):
@@ -410,7 +410,7 @@ def test_chat_engines(make, prm, engine):
     assert documents_in(prm)[0].startswith("1: Label: give 5 mg.")
     assert f"Question: {QUESTION}" in prm.engine.calls[-1][0]
     assert str(chat.chat("And now?")) == GOOD
-    assert "Question: And now?" in prm.engine.calls[-1][0]
+    assert f"Question: {QUESTION}\n\nAnd now?" in prm.engine.calls[-1][0]
     assert "".join(build().stream_chat(QUESTION).response_gen) == GOOD
 
     async def main():
@@ -426,7 +426,7 @@ def test_simple_chat_engine(make, prm):
     chat = SimpleChatEngine.from_defaults(llm=make())
     assert str(chat.chat(QUESTION)) == GOOD
     assert str(asyncio.run(chat.achat("And now?"))) == GOOD
-    assert "Question: And now?" in prm.engine.calls[-1][0]
+    assert f"Question: {QUESTION}\n\nAnd now?" in prm.engine.calls[-1][0]
 
 
 # --- failures, usage, settings ---

@@ -171,7 +171,7 @@ def check(demo, responses):
 def test_thirty_two_queries_at_once_are_each_right_and_packed(demo, monkeypatch):
     calls, real = [], demo.engine._batcher._serve
     monkeypatch.setattr(demo.engine._batcher, "_serve", lambda prompts: calls.append(len(prompts)) or real(prompts))
-    synthesizer = MedPRMSynthesizer(prm=demo, llm=answering(), n=2)
+    synthesizer = MedPRMSynthesizer(prm=demo, llm=answering(), n=2, keep="all")
     one = RetrieverQueryEngine(Fixed([document(LABEL)]), response_synthesizer=synthesizer)
 
     async def main():
@@ -184,7 +184,7 @@ def test_thirty_two_queries_at_once_are_each_right_and_packed(demo, monkeypatch)
 
 
 def test_queries_from_many_threads_are_each_right(demo):
-    synthesizer = MedPRMSynthesizer(prm=demo, llm=answering(), n=2)
+    synthesizer = MedPRMSynthesizer(prm=demo, llm=answering(), n=2, keep="all")
     one = RetrieverQueryEngine(Fixed([document(LABEL)]), response_synthesizer=synthesizer)
     with ThreadPoolExecutor(8) as pool:
         check(demo, list(pool.map(one.query, queries(16))))

@@ -196,7 +196,7 @@ def test_with_nothing_to_judge_the_error_says_what_to_do(make, how):
 
 
 @ways
-def test_documents_are_read_as_for_embedding_and_chains_bare(make, prm, how):
+def test_documents_are_read_as_by_a_language_model_and_chains_bare(make, prm, how):
     doc = document(LABEL, drug="Zoravine", page=7)
     doc.node.excluded_embed_metadata_keys = ["page"]
     doc.node.excluded_llm_metadata_keys = ["drug"]
@@ -204,11 +204,11 @@ def test_documents_are_read_as_for_embedding_and_chains_bare(make, prm, how):
     node.metadata["source"] = "policy"
     run(make(), [doc, node], how)
     shown = prm.engine.calls[-1][0]
-    assert "drug: Zoravine" in shown
-    assert "page" not in shown
+    assert "page: 7" in shown
+    assert "drug" not in shown
     assert "policy" not in shown
     run(make(GOOD, n=1), [doc], how)
-    assert "drug: Zoravine" in prm.engine.calls[-1][0]
+    assert "page: 7" in prm.engine.calls[-1][0]
 
 
 @ways

@@ -49,7 +49,7 @@ class Cutting(ScriptedLLM):
 
 def ways(prm, *answers, n=None, **options):
     """The metadata of each class that samples."""
-    given = {"prm": prm, "n": n or len(answers), "max_concurrency": 1, **options}
+    given = {"prm": prm, "n": n or len(answers), "max_concurrency": 1, "keep": "all", **options}
 
     def llm():
         return Cutting(answers=answers)
@@ -72,10 +72,10 @@ each = pytest.mark.parametrize("way", ["llm", "rerank", "synthesizer", "async"])
 @each
 def test_a_sample_that_was_cut_off_cannot_win_over_one_that_was_not(prm, way):
     note = ways(prm, CUT, BAD)[way]()
-    assert note["best"]["text"] == BAD
+    assert note["chains"][0]["text"] == BAD
     assert {chain["text"]: chain["truncated"] for chain in note["chains"]} == {CUT: True, BAD: False}
     assert any("cut off" in caution for caution in note["cautions"])
-    assert ways(prm, CUT, CUT + " x [0.1]")[way]()["best"]["text"] == CUT
+    assert ways(prm, CUT, CUT + " x [0.1]")[way]()["chains"][0]["text"] == CUT
 
 
 @each
@@ -125,7 +125,7 @@ def out(letter, reward):
 @pytest.mark.parametrize("how", ["sync", "async"])
 def test_a_list_of_steps_in_structured_output_votes_step_by_step(prm, how):
     llm = Structured(answers=[out("A", 0.9), out("A", 0.8), out("B", 0.95), out("B", 0.1)])
-    synthesizer = MedPRMSynthesizer(prm=prm, llm=llm, n=4, output_cls=Out)
+    synthesizer = MedPRMSynthesizer(prm=prm, llm=llm, n=4, output_cls=Out, keep="all")
     if how == "sync":
         response = synthesizer.synthesize(QUESTION, NODES)
     else:

@@ -2,7 +2,7 @@
 
 import pytest
 
-from medprm_integrations.shared.evidence import Evidence, document_texts, last_text, within_budget
+from medprm_integrations.shared.evidence import Evidence, document_texts, within_budget
 from medprm_scorer import InputError
 
 
@@ -32,13 +32,6 @@ def test_what_is_no_list_of_documents_is_refused():
             document_texts(bad, lambda one: one, "node")
     with pytest.raises(InputError, match="document 1 must be a text or a node, not int"):
         document_texts(["secret", 5], lambda one: one, "node")
-
-
-def test_the_question_is_what_was_said_last():
-    assert last_text(["old", "new", " "], ["system"]) == "new"
-    assert last_text([], ["system", ""]) == "system"
-    with pytest.raises(InputError, match="no question"):
-        last_text(["", "\n"], [])
 
 
 def test_nothing_fits_only_where_something_was_there():

@@ -1,0 +1,62 @@
+"""Chat models inside what LangChain wraps around them: bindings, retries, fallbacks, configurable fields."""
+
+from typing import Any
+
+from langchain_core.language_models import BaseChatModel
+from langchain_core.runnables import Runnable, RunnableWithFallbacks
+from langchain_core.runnables.base import RunnableBindingBase
+from langchain_core.runnables.configurable import DynamicRunnable
+
+
+def inside(llm: object) -> object:
+    """What all wrappers are around: of fallbacks the first model, of configurable ones the default."""
+    while True:
+        if isinstance(llm, RunnableBindingBase):
+            llm = llm.bound
+        elif isinstance(llm, RunnableWithFallbacks):
+            llm = llm.runnable
+        elif isinstance(llm, DynamicRunnable):
+            llm = llm.default
+        else:
+            return llm
+
+
+def chat_model_in(llm: object) -> BaseChatModel:
+    """The chat model that says how tools are bound, answers structured and tokens counted.
+
+    Args:
+        llm: A chat model, `with_retry()`, `with_fallbacks()`, `bind(…)` or configurable fields of one, or what
+            `init_chat_model()` gives.
+
+    Raises:
+        ValueError: There is none, or it is one that samples itself.
+    """
+    found = inside(llm)
+    if type(found).__name__ == "_ConfigurableModel":  # langchain's own, which makes a model for each call
+        try:
+            found = inside(found._model())  # type: ignore[attr-defined]
+        except Exception as error:
+            raise ValueError("llm must have a default model: init_chat_model(model, …)") from error
+    if not isinstance(found, BaseChatModel):
+        raise ValueError(f"llm must be a chat model, not {type(found).__name__}: for a chain, take MedPRMBestOfN")
+    refuse_nested(found)
+    return found
+
+
+def refuse_nested(llm: object) -> None:
+    """Refuse a model that samples n answers itself, so that n · n would be paid for.
+
+    Raises:
+        ValueError: It is one.
+    """
+    if getattr(type(inside(llm)), "samples_itself", False):
+        raise ValueError("llm must be a model to sample from, and not a ChatMedPRM, which samples itself")
+
+
+def bound_arguments(llm: Runnable[Any, Any]) -> dict[str, Any]:
+    """What a model is always called with, by the bindings around it."""
+    arguments: dict[str, Any] = {}
+    while isinstance(llm, RunnableBindingBase):
+        arguments = {**llm.kwargs, **arguments}
+        llm = llm.bound
+    return arguments

@@ -1,0 +1,107 @@
+"""The question that answers are judged by: in a conversation, what the user said, and not the last words alone.
+
+"Are you sure?" is no question by itself. So the user's turns are put together, from the last that brings options of its
+own, within bounds.
+"""
+
+from collections.abc import Iterable
+from dataclasses import dataclass
+
+from medprm_scorer.errors import InputError
+from medprm_scorer.text.answers.options import find_options
+
+MOST_TURNS = 8
+MOST_CHARACTERS = 4_000
+"""Bounds of what is put together: the first turn, and as many of the newest as fit. The last turn is always whole."""
+
+_BAD_ANSWER = "Here is a previous bad answer.\n"
+_RULE = "\n----------------\n" + _BAD_ANSWER
+_NOW = "Now answer the question.\n"
+"""What LlamaIndex's `FeedbackQueryTransformation` writes around a question that is asked again."""
+
+
+@dataclass(frozen=True, repr=False)
+class Asked:
+    """A question, and what to know of it.
+
+    Args:
+        text: The question.
+        cautions: Sentences for the ranking.
+    """
+
+    text: str
+    cautions: tuple[str, ...] = ()
+
+
+def put_together(turns: Iterable[str], others: Iterable[str] = (), summaries: Iterable[str] = ()) -> Asked:
+    r"""The question of a conversation.
+
+    Args:
+        turns: What the user said, oldest first.
+        others: What nobody else said, such as system messages: the last is taken if the user said nothing.
+        summaries: Summaries of what the user said before: the last is taken if there is nothing else.
+
+    Raises:
+        InputError: All are blank.
+
+    Example:
+        >>> put_together(["Which dose?\n(A) 5 mg\n(B) 9 mg", "Are you sure?"]).text
+        'Which dose?\n(A) 5 mg\n(B) 9 mg\n\nAre you sure?'
+        >>> put_together(["Which dose?", " "]).cautions
+        ()
+    """
+    said = [turn for turn in turns if turn.strip()]
+    if not said:
+        return _instead(others, summaries)
+    start = max((place for place, turn in enumerate(said) if _has_options(turn)), default=0)
+    kept = _within_bounds(said[start:])
+    if len(kept) == 1:
+        return Asked(kept[0])
+    return Asked(
+        "\n\n".join(kept), (f"The question was put together of {len(kept)} messages of the user in the conversation.",)
+    )
+
+
+def without_feedback(query: str) -> str:
+    r"""A query without the bad answer and the feedback that LlamaIndex's retry engines put into it.
+
+    Example:
+        >>> without_feedback("Here is a previous bad answer.\nStep 1: 9 mg.\nNow answer the question.\nWhich dose?")
+        'Which dose?'
+        >>> without_feedback("Which dose?\n----------------\nHere is a previous bad answer.\n9 mg")
+        'Which dose?'
+    """
+    if query.startswith(_BAD_ANSWER):
+        query = query.rpartition(_NOW)[2]
+    return query.partition(_RULE)[0]
+
+
+def _has_options(turn: str) -> bool:
+    return "\n" in turn.strip() and find_options(turn) is not None
+
+
+def _within_bounds(turns: list[str]) -> list[str]:
+    """The first turn and the newest; where they do not fit, without the first."""
+    first, *others = turns
+    if not others:
+        return turns
+    left, newest = MOST_CHARACTERS - len(first), [others[-1]]
+    left -= len(others[-1])
+    if left < 0:
+        return newest
+    for turn in reversed(others[:-1]):
+        left -= len(turn)
+        if left < 0 or len(newest) == MOST_TURNS - 1:
+            break
+        newest.append(turn)
+    return [first, *reversed(newest)]
+
+
+def _instead(others: Iterable[str], summaries: Iterable[str]) -> Asked:
+    for text in reversed(list(others)):
+        if text.strip():
+            return Asked(text)
+    for text in reversed(list(summaries)):
+        if text.strip():
+            return Asked(text, ("The question is no more in the conversation: a summary of it was judged instead.",))
+    raise InputError("there is no question: no message of a user has any text")
