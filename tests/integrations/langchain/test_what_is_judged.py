@@ -19,7 +19,7 @@ from medprm_integrations.langchain import (
     ranking_of,
 )
 from medprm_scorer import SamplingRules, ScoringError
-from tests.support.langchain_scripts import BAD, GOOD, QUESTION, SECRET, ScriptedChat, call, reading_prm
+from tests.support.langchain_scripts import BAD, GOOD, QUESTION, SECRET, WORSE, ScriptedChat, call, reading_prm
 
 CUT = "Step 1: The label says 5 mg [0.95]."
 LONG = "Step 1: x [0.9].\nStep 2: y [0.9].\nStep 3: The answer is (A) [0.9]"
@@ -31,6 +31,9 @@ class Out(BaseModel):
     steps: list[str]
     final_answer: str
     confidence: float = 0.5
+
+
+SILENT = [f"Step 1: The label says 5 mg [0.9].\nStep 2: So {n} it is [0.9]" for n in range(3)]
 
 
 @pytest.fixture
@@ -180,3 +183,10 @@ def test_on_ranking_of_each_class(prm):
         ways(prm, GOOD, BAD, on_ranking=seen.append)[way]()
     MedPRMReranker(prm=prm, on_ranking=seen.append).invoke({"question": QUESTION, "candidates": [GOOD]})
     assert [ranking.best.text for ranking in seen] == [GOOD] * 5
+
+
+@each
+def test_a_lone_voter_does_not_win_over_better_silent_chains(prm, way):
+    message = ways(prm, *SILENT, WORSE)[way]()
+    assert message.text in SILENT
+    assert any("no vote was taken" in caution for caution in message.response_metadata["medprm"]["cautions"])

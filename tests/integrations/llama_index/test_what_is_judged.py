@@ -14,6 +14,7 @@ from tests.support.llama_index_scripts import (
     GOOD,
     QUESTION,
     SECRET,
+    WORSE,
     ScriptedLLM,
     document,
     reading_prm,
@@ -146,3 +147,11 @@ def test_an_evaluator_judges_the_steps_of_an_object(prm):
     )
     assert result.score == pytest.approx(0.9)
     assert "Step 1 of 2" in result.feedback
+
+
+@each
+def test_a_lone_voter_does_not_win_over_better_silent_chains(prm, way):
+    silent = [f"Step 1: The label says 5 mg [0.9].\nStep 2: So {n} it is [0.9]" for n in range(3)]
+    note = ways(prm, *silent, WORSE)[way]()
+    assert note["chains"][0]["text"] in silent
+    assert any("no vote was taken" in caution for caution in note["cautions"])
