@@ -33,7 +33,7 @@ class Out(BaseModel):
     confidence: float = 0.5
 
 
-SILENT = [f"Step 1: The label says 5 mg [0.9].\nStep 2: So {n} it is [0.9]" for n in range(3)]
+SILENT = [f"Step 1: The label was read [0.9].\nStep 2: That is all, {n} [0.9]" for n in range(3)]
 
 
 @pytest.fixture

@@ -151,7 +151,7 @@ def test_an_evaluator_judges_the_steps_of_an_object(prm):
 
 @each
 def test_a_lone_voter_does_not_win_over_better_silent_chains(prm, way):
-    silent = [f"Step 1: The label says 5 mg [0.9].\nStep 2: So {n} it is [0.9]" for n in range(3)]
+    silent = [f"Step 1: The label was read [0.9].\nStep 2: That is all, {n} [0.9]" for n in range(3)]
     note = ways(prm, *silent, WORSE)[way]()
     assert note["chains"][0]["text"] in silent
     assert any("no vote was taken" in caution for caution in note["cautions"])
