@@ -184,10 +184,19 @@ def evaluate(
             exports.append(stack.enter_context(scored_file(scored)))
         for question in questions:
             outcome = run.take(question)
-            if outcome is not None:
-                for export in exports:
-                    export(outcome)
+            if outcome is None:
+                continue
+            if outcome.chosen is not None:
+                questions.judged(_right(outcome.chosen, outcome.rewards))
+            for export in exports:
+                export(outcome)
     return run.result(path, model, revision)
+
+
+def _right(chosen: Winners, rewards: StepRewards | None) -> dict[str, float]:
+    """Which ways of choosing were right on a question, for the progress bar."""
+    voted = {"majority vote": float(chosen.majority_right)}
+    return voted if rewards is None else {"weighted vote": float(chosen.weighted_right), **voted}
 
 
 class _Run:

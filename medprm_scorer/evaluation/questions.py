@@ -10,7 +10,7 @@ import numpy as np
 
 from medprm_scorer.errors import InputError, check_choice
 from medprm_scorer.evaluation.labelled_records import LabelledQuestion, is_error_only, parse_labelled
-from medprm_scorer.files.progress import file_bar
+from medprm_scorer.files.progress import QuestionProgress
 from medprm_scorer.files.records import read_records
 from medprm_scorer.text.answers.callers_functions import AnswerFunction
 
@@ -103,6 +103,15 @@ class Questions:
     ) -> None:
         self._path, self._selection, self._answer, self._progress = path, selection, answer, progress
         self._shuffled: dict[int, list[str]] = {}
+        self._right: Mapping[str, float] | None = None
+
+    def judged(self, right: Mapping[str, float]) -> None:
+        """Say of the latest question which ways of choosing were right, for the progress bar.
+
+        Args:
+            right: By the name of each way, 1 if it was right and 0 if not; the same names for every question.
+        """
+        self._right = right
 
     def check(self) -> Checked:
         """Read the whole file once: a bad record must not show after hours of scoring.
@@ -149,15 +158,16 @@ class Questions:
 
     def _read(self, what: str) -> Iterator[tuple[int, Question | InputError]]:
         count = 0
-        with file_bar(self._path, what, self._progress) as bar:
+        with QuestionProgress(self._path, what, self._progress) as progress:
             for record in read_records(self._path):
-                if self._selection.has(record.value.get("data_source")):
-                    count += 1
-                    yield record.place, self._parse(record.place, record.value)
-                    if count == self._selection.limit:
-                        return
-                bar.set_postfix_str(f"{count:,} questions", refresh=False)
-                bar.update(record.end - bar.n)
+                if not self._selection.has(record.value.get("data_source")):
+                    continue
+                count += 1
+                self._right = None
+                yield record.place, self._parse(record.place, record.value)
+                progress.advance(record.end, self._right)
+                if count == self._selection.limit:
+                    return
         if self._selection.sources and not count:
             raise InputError(f"{self._path}: no question has a data source that was asked for")
 

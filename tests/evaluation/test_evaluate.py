@@ -577,3 +577,12 @@ def test_rewards_of_one_dtype_are_not_those_of_another(demo, tmp_path):
     assert (demo.settings["dtype"], half.settings["dtype"]) == ("float32", "bfloat16")
     assert evaluate(path, half, journal=journal).kept == 0
     assert evaluate(path, half, journal=journal).kept == 1
+
+
+def test_progress_counts_questions_and_shows_the_accuracy_so_far(tmp_path, capsys):
+    question = {"question": "Which? (A) x (B) y", "candidates": ["The answer is (A)", "The answer is (B)"]}
+    rows = [{**question, "correct_answer": letter, "step_rewards": [[0.9], [0.2]]} for letter in "AB"]
+    file = tmp_path / "two.jsonl"
+    file.write_text("\n".join(map(json.dumps, rows)))
+    evaluate(file, progress=True)
+    assert "2 questions, weighted vote 50.0%, majority vote 50.0%" in capsys.readouterr().err
