@@ -6,11 +6,10 @@ from collections.abc import Hashable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from pydantic import ValidationError
-
 from medprm_scorer.aggregate import FAVOURS_FEW_STEPS
 from medprm_scorer.encoding import EncodedChain, EncodedPrefix, EncodedPrompt, PromptEncoder
 from medprm_scorer.errors import InputError, NothingScoredError, QuestionTooLongError, ScoringError, check_choice
+from medprm_scorer.request_parsing import Candidate, check_request
 from medprm_scorer.results.facts import cautions
 from medprm_scorer.results.models import Ranking, RankRequest, ScoredChain, ScoredStep, TaggedSolution, Vote
 from medprm_scorer.selection import Scored, check_settings, select
@@ -25,9 +24,6 @@ from medprm_scorer.text.answers.callers_functions import (
 from medprm_scorer.text.steps import SPLIT_RULES, Steps, split_steps
 from medprm_scorer.text.steps.balance import split_cautions
 from medprm_scorer.text.tagged import tagged_pieces
-
-Candidate = str | Sequence[str]
-"""A whole chain of thought, or its steps."""
 
 
 @dataclass(frozen=True)
@@ -356,68 +352,6 @@ def _given_answers(request: RankRequest) -> Sequence[str | None]:
             f"answers must have one entry for each of the {count} candidates, and has {len(request.answers)}"
         )
     return request.answers
-
-
-def make_request(
-    question: str,
-    candidates: Sequence[Candidate],
-    documents: Sequence[str],
-    *,
-    id: str | int | None = None,
-    options: Options | None = None,
-    answers: Sequence[str | None] | None = None,
-    truncated: Sequence[int] = (),
-) -> RankRequest:
-    """A request from what a caller passed.
-
-    Raises:
-        InputError: Something has the wrong type; the message names it.
-    """
-    check_request(question, candidates, documents)
-    try:
-        return RankRequest(
-            question=question,
-            candidates=[candidate if isinstance(candidate, str) else list(candidate) for candidate in candidates],
-            documents=list(documents),
-            id=id,
-            options=options if options is None else dict(options) if isinstance(options, Mapping) else list(options),
-            answers=None if answers is None else list(answers),
-            truncated=list(truncated),
-        )
-    except (TypeError, ValidationError) as error:
-        place = error.errors()[0]["loc"][0] if isinstance(error, ValidationError) else "answers, options or truncated"
-        raise InputError(f"{place}: {_EXPECTED.get(str(place), 'wrong type')}") from None
-
-
-_EXPECTED = {
-    "id": "the id must be a text or a whole number",
-    "options": "expected a dict of letters and texts, or a list of texts",
-    "answers": "expected a text or None for each candidate",
-    "truncated": "expected a list of places of candidates",
-}
-
-
-def check_request(question: object, candidates: object, documents: object) -> None:
-    """Refuse what is not a question with candidates and documents.
-
-    Raises:
-        InputError: Naming the first thing that is wrong, and its place.
-    """
-    if not isinstance(question, str) or not question.strip():
-        raise InputError("the question must be a text that is not blank")
-    if isinstance(candidates, str) or not isinstance(candidates, Sequence):
-        raise InputError("candidates must be a list of texts, or of lists of steps")
-    if not candidates:
-        raise InputError("there are no candidates: give at least one")
-    for index, candidate in enumerate(candidates):
-        steps = [candidate] if isinstance(candidate, str) else candidate
-        if not isinstance(steps, Sequence) or not all(isinstance(step, str) for step in steps):
-            raise InputError(f"candidate {index} must be a text or a list of steps")
-    if isinstance(documents, str) or not isinstance(documents, Sequence):
-        raise InputError("documents must be a list of texts")
-    for index, document in enumerate(documents):
-        if not isinstance(document, str):
-            raise InputError(f"document {index} must be a text")
 
 
 def check_rewards(rewards: Sequence[Sequence[float]], steps: Sequence[int]) -> None:

@@ -1,4 +1,4 @@
-"""From request files to `RankRequest`: the package's own form, and records of the released test set.
+"""From a caller's arguments or a request file to `RankRequest`: the own form, and records of the released test set.
 
 Own form: `{"question": …, "candidates": […], "documents": […], "id": …}`, the last two optional. Released test set
 (`dmis-lab/llama-3.1-medprm-reward-test-set`): `question`, `related_docs`, `solutions`, `question_id`. In both,
@@ -9,12 +9,15 @@ and are left alone. Messages name the key and what was expected, never what stoo
 import json
 import string
 import sys
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+from pydantic import ValidationError
+
 from medprm_scorer.errors import InputError
 from medprm_scorer.results.models import RankRequest, TaggedSolution
+from medprm_scorer.text.answers import Options
 from medprm_scorer.text.sanitize import valid_unicode
 from medprm_scorer.text.tagged import tagged_pieces
 
@@ -25,6 +28,71 @@ MEANT_DOCUMENTS = (
     *("document", "docs", "doc", "related_docs", "source_documents", "retrieved_documents", "sources", "chunks"),
     *("context", "contexts", "passages", "evidence", "knowledge"),
 )
+
+Candidate = str | Sequence[str]
+"""A whole chain of thought, or its steps."""
+
+
+def make_request(
+    question: str,
+    candidates: Sequence[Candidate],
+    documents: Sequence[str],
+    *,
+    id: str | int | None = None,
+    options: Options | None = None,
+    answers: Sequence[str | None] | None = None,
+    truncated: Sequence[int] = (),
+) -> RankRequest:
+    """A request from what a caller passed.
+
+    Raises:
+        InputError: Something has the wrong type; the message names it.
+    """
+    check_request(question, candidates, documents)
+    try:
+        return RankRequest(
+            question=question,
+            candidates=[candidate if isinstance(candidate, str) else list(candidate) for candidate in candidates],
+            documents=list(documents),
+            id=id,
+            options=options if options is None else dict(options) if isinstance(options, Mapping) else list(options),
+            answers=None if answers is None else list(answers),
+            truncated=list(truncated),
+        )
+    except (TypeError, ValidationError) as error:
+        place = error.errors()[0]["loc"][0] if isinstance(error, ValidationError) else "answers, options or truncated"
+        raise InputError(f"{place}: {_EXPECTED.get(str(place), 'wrong type')}") from None
+
+
+_EXPECTED = {
+    "id": "the id must be a text or a whole number",
+    "options": "expected a dict of letters and texts, or a list of texts",
+    "answers": "expected a text or None for each candidate",
+    "truncated": "expected a list of places of candidates",
+}
+
+
+def check_request(question: object, candidates: object, documents: object) -> None:
+    """Refuse what is not a question with candidates and documents.
+
+    Raises:
+        InputError: Naming the first thing that is wrong, and its place.
+    """
+    if not isinstance(question, str) or not question.strip():
+        raise InputError("the question must be a text that is not blank")
+    if isinstance(candidates, str) or not isinstance(candidates, Sequence):
+        raise InputError("candidates must be a list of texts, or of lists of steps")
+    if not candidates:
+        raise InputError("there are no candidates: give at least one")
+    for index, candidate in enumerate(candidates):
+        steps = [candidate] if isinstance(candidate, str) else candidate
+        if not isinstance(steps, Sequence) or not all(isinstance(step, str) for step in steps):
+            raise InputError(f"candidate {index} must be a text or a list of steps")
+    if isinstance(documents, str) or not isinstance(documents, Sequence):
+        raise InputError("documents must be a list of texts")
+    for index, document in enumerate(documents):
+        if not isinstance(document, str):
+            raise InputError(f"document {index} must be a text")
 
 
 def parse_request(record: object) -> RankRequest:

@@ -14,8 +14,8 @@ from medprm_scorer.batches import Entry, Pipeline, encoded_of, finish_batch
 from medprm_scorer.encoding import EncodedPrompt, PromptEncoder, load_tokenizer
 from medprm_scorer.engine import Dtype, EndpointName, Engine, Quantization
 from medprm_scorer.errors import InputError, MedPRMError, ModelError
-from medprm_scorer.preparation import Candidate, Choice, RequestEncoder, make_request
-from medprm_scorer.request_parsing import parse_request
+from medprm_scorer.preparation import Choice, RequestEncoder
+from medprm_scorer.request_parsing import Candidate, make_request, parse_request
 from medprm_scorer.results.models import Ranking, RankRequest, ScoredChain
 from medprm_scorer.selection import Strategy
 from medprm_scorer.session import Session

@@ -5,7 +5,8 @@ from collections.abc import Sequence
 from types import TracebackType
 
 from medprm_scorer.engine import Engine, open_session
-from medprm_scorer.preparation import Candidate, RequestEncoder, make_request
+from medprm_scorer.preparation import RequestEncoder
+from medprm_scorer.request_parsing import Candidate, make_request
 from medprm_scorer.results.models import ScoredChain
 
 
