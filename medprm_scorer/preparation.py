@@ -74,7 +74,7 @@ class EncodedRequest:
     @property
     def tokens(self) -> int:
         """Tokens that the engine is to run, before it shares what candidates have in common."""
-        return len(self.prompt.prefix) + sum(len(chain.ids) for chain in self.prompt.chains)
+        return self.prompt.tokens
 
     def scored(self, rewards: list[list[float]]) -> list[ScoredChain]:
         """The chains with the rewards that the engine gave.
@@ -162,7 +162,7 @@ class EncodedRequest:
             documents_given=len(self.request.documents),
             documents_read=list(range(self.prefix.documents_used)),
             prompt_tokens=sum(len(prompt.prefix) + self.tail + len(chain.ids) for chain in prompt.chains),
-            unique_tokens=len(prompt.prefix) + sum(len(chain.ids) for chain in set(prompt.chains)),
+            unique_tokens=prompt.unique_tokens,
             seconds=seconds,
         )
         found = [*cautions(ranking, choice.strategy), *self._about_steps(choice.aggregate)]
