@@ -19,9 +19,9 @@ from rich.console import Console
 from benchmarks.speed_parts import SpeedBench, SpeedPlan
 from benchmarks.speed_report import other_lines, to_markdown
 from examples.formulary.evaluate import fill
-from medprm_scorer.bench.measure import CLOCKS
-from medprm_scorer.bench.report import to_rich
-from medprm_scorer.bench.workload import SHAPES
+from medprm_scorer.cli.benchmark.measure import CLOCKS
+from medprm_scorer.cli.benchmark.report import to_rich
+from medprm_scorer.cli.benchmark.workload import SHAPES
 from medprm_scorer.cli.terminal import be_quiet
 
 MARKS = ("<!-- figures: written by benchmarks/speed.py -->", "<!-- end of benchmarks/speed.py -->")

@@ -11,9 +11,9 @@ import torch
 from transformers import DynamicCache
 
 from medprm_scorer import MedPRM, RankRequest
-from medprm_scorer.bench.baselines import card
-from medprm_scorer.bench.measure import Bench, BenchPlan, prompt_tokens
-from medprm_scorer.bench.workload import STEPS, make_model, make_scorer
+from medprm_scorer.cli.benchmark.baselines import card
+from medprm_scorer.cli.benchmark.measure import Bench, BenchPlan, prompt_tokens
+from medprm_scorer.cli.benchmark.workload import STEPS, make_model, make_scorer
 from medprm_scorer.local.reference import PlainEngine
 
 

@@ -2,7 +2,7 @@
 
 from typing import Any
 
-from medprm_scorer.bench.report import COLUMNS, cells, machine_lines
+from medprm_scorer.cli.benchmark.report import COLUMNS, cells, machine_lines
 
 
 def to_markdown(found: dict[str, Any]) -> str:

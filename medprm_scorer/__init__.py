@@ -15,12 +15,13 @@ if TYPE_CHECKING:
     from medprm_scorer.evaluation.evaluate import Plan, evaluate
     from medprm_scorer.evaluation.results import Evaluation
     from medprm_scorer.results.models import Ranking, RankRequest, ScoredChain, ScoredStep, Vote
+    from medprm_scorer.sampling.sample_chains import Samples, asample_chains, sample_chains
+    from medprm_scorer.sampling.sample_rounds import SamplingRules
+    from medprm_scorer.sampling.stopping import Confident, should_stop
     from medprm_scorer.scorer import MedPRM
     from medprm_scorer.selection import STRATEGIES
-    from medprm_scorer.stopping import Confident, should_stop
     from medprm_scorer.text.answers import DECLINED, extract_answer, normalize_answer, read_answer
-    from medprm_scorer.text.policy import Samples, asample_chains, policy_messages, sample_chains
-    from medprm_scorer.text.sample_rounds import SamplingRules
+    from medprm_scorer.text.policy import policy_messages
     from medprm_scorer.text.steps import SPLIT_RULES
 
 __version__ = "0.1.0"
@@ -62,7 +63,7 @@ __all__ = [
 __getattr__, __dir__ = lazy(
     __name__,
     {
-        "medprm_scorer.stopping": "Confident should_stop",
+        "medprm_scorer.sampling.stopping": "Confident should_stop",
         "medprm_scorer.text.answers": "DECLINED extract_answer normalize_answer read_answer",
         "medprm_scorer.text.steps": "SPLIT_RULES",
         "medprm_scorer.selection": "STRATEGIES",
@@ -73,7 +74,8 @@ __getattr__, __dir__ = lazy(
         "medprm_scorer.evaluation.results": "Evaluation",
         "medprm_scorer.results.models": "RankRequest Ranking ScoredChain ScoredStep Vote",
         "medprm_scorer.scorer": "MedPRM",
-        "medprm_scorer.text.policy": "Samples asample_chains policy_messages sample_chains",
-        "medprm_scorer.text.sample_rounds": "SamplingRules",
+        "medprm_scorer.text.policy": "policy_messages",
+        "medprm_scorer.sampling.sample_chains": "Samples asample_chains sample_chains",
+        "medprm_scorer.sampling.sample_rounds": "SamplingRules",
     },
 )

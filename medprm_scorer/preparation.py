@@ -9,9 +9,9 @@ from typing import Any
 from medprm_scorer.aggregate import FAVOURS_FEW_STEPS
 from medprm_scorer.encoding import EncodedChain, EncodedPrefix, EncodedPrompt, PromptEncoder
 from medprm_scorer.errors import InputError, NothingScoredError, QuestionTooLongError, ScoringError, check_choice
-from medprm_scorer.request_parsing import Candidate, check_request
 from medprm_scorer.results.facts import cautions
 from medprm_scorer.results.models import Ranking, RankRequest, ScoredChain, ScoredStep, TaggedSolution, Vote
+from medprm_scorer.results.request_parsing import Candidate, check_request
 from medprm_scorer.selection import Scored, check_settings, select
 from medprm_scorer.text.answers import Options, Reading, normalize_answer, read, read_given
 from medprm_scorer.text.answers.callers_functions import (

@@ -15,8 +15,8 @@ from medprm_scorer.encoding import EncodedPrompt, PromptEncoder, load_tokenizer
 from medprm_scorer.engine import Dtype, EndpointName, Engine, Quantization
 from medprm_scorer.errors import InputError, MedPRMError, ModelError
 from medprm_scorer.preparation import Choice, RequestEncoder
-from medprm_scorer.request_parsing import Candidate, make_request, parse_request
 from medprm_scorer.results.models import Ranking, RankRequest, ScoredChain
+from medprm_scorer.results.request_parsing import Candidate, make_request, parse_request
 from medprm_scorer.selection import Strategy
 from medprm_scorer.session import Session
 from medprm_scorer.text.answers import Options

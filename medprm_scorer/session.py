@@ -6,8 +6,8 @@ from types import TracebackType
 
 from medprm_scorer.engine import Engine, open_session
 from medprm_scorer.preparation import RequestEncoder
-from medprm_scorer.request_parsing import Candidate, make_request
 from medprm_scorer.results.models import ScoredChain
+from medprm_scorer.results.request_parsing import Candidate, make_request
 
 
 class Session:

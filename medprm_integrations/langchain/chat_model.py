@@ -37,7 +37,7 @@ from medprm_integrations.shared.best_of_n import Choice, Job, achoose, choose, n
 from medprm_integrations.shared.ranking_metadata import KEY, is_ranked
 from medprm_integrations.shared.settings import OF_A_CALL, OF_THE_MODEL, ConversationSettings
 from medprm_integrations.shared.user_warnings import warn_of_unknown_tools
-from medprm_scorer.text.sample_rounds import Sample
+from medprm_scorer.sampling.sample_rounds import Sample
 
 
 class ChatMedPRM(UnstreamedChatModel, ConversationSettings):

@@ -22,8 +22,8 @@ from medprm_integrations.shared.best_of_n import Choice, Job, achoose, choose, n
 from medprm_integrations.shared.settings import ConversationOptions, ConversationSettings
 from medprm_integrations.shared.user_warnings import warn_of_unknown_tools
 from medprm_scorer.lazy_imports import missing
+from medprm_scorer.sampling.sample_rounds import Sample
 from medprm_scorer.scorer import MedPRM
-from medprm_scorer.text.sample_rounds import Sample
 
 try:
     from langchain.agents.middleware import AgentMiddleware, ModelResponse

@@ -18,8 +18,8 @@ from medprm_integrations.shared.structured import structured_sample
 from medprm_scorer.aggregate import Aggregate
 from medprm_scorer.errors import InputError, NothingScoredError
 from medprm_scorer.results.models import Ranking, RankRequest, ScoredChain
+from medprm_scorer.sampling.sample_rounds import Sample
 from medprm_scorer.scorer import MedPRM
-from medprm_scorer.text.sample_rounds import Sample
 
 
 class MedPRMEvaluator(BaseEvaluator):

@@ -19,7 +19,7 @@ from medprm_integrations.llama_index.unstreamed_llm import UnstreamedLLM, langua
 from medprm_integrations.shared.best_of_n import Choice, Job, achoose, choose, new_rounds
 from medprm_integrations.shared.settings import ConversationSettings
 from medprm_integrations.shared.user_warnings import warn_of_unknown_tools
-from medprm_scorer.text.sample_rounds import Sample
+from medprm_scorer.sampling.sample_rounds import Sample
 
 _INHERITED = (
     "callback_manager",

@@ -36,7 +36,7 @@ from medprm_integrations.shared.ranking_metadata import KEY, ranking_metadata
 from medprm_integrations.shared.settings import SamplingSettings
 from medprm_scorer.errors import InputError
 from medprm_scorer.results.models import Ranking, RankRequest, ScoredChain
-from medprm_scorer.text.sample_rounds import Sample
+from medprm_scorer.sampling.sample_rounds import Sample
 
 dispatcher = instrument.get_dispatcher(__name__)  # type: ignore[attr-defined]  # imported there, and public
 

@@ -19,9 +19,9 @@ from medprm_integrations.shared.ranking_metadata import RankingMetadata, ranking
 from medprm_integrations.shared.settings import DEFAULT_CONCURRENCY, ChoiceSettings, SamplingSettings
 from medprm_integrations.shared.user_warnings import unread, warn_of_failures, warn_of_identical, warn_of_unread
 from medprm_scorer.errors import InputError
-from medprm_scorer.request_parsing import make_request
 from medprm_scorer.results.models import Ranking, RankRequest
-from medprm_scorer.text.sample_rounds import Sample, SampleRounds
+from medprm_scorer.results.request_parsing import make_request
+from medprm_scorer.sampling.sample_rounds import Sample, SampleRounds
 
 Value = TypeVar("Value")
 Result = TypeVar("Result")

@@ -9,7 +9,7 @@ from typing import Any, Literal
 
 from medprm_scorer.errors import InputError
 from medprm_scorer.results.models import Ranking, ScoredChain
-from medprm_scorer.text.sample_rounds import SampleRounds
+from medprm_scorer.sampling.sample_rounds import SampleRounds
 from medprm_scorer.text.steps import SPLIT_RULES, split_steps
 
 KEY = "medprm"

@@ -10,13 +10,13 @@ from medprm_integrations.shared.questions import Asked
 from medprm_integrations.shared.ranking_metadata import Keep
 from medprm_scorer.aggregate import Aggregate
 from medprm_scorer.errors import InputError
-from medprm_scorer.request_parsing import MEANT_DOCUMENTS
 from medprm_scorer.results.models import Ranking
+from medprm_scorer.results.request_parsing import MEANT_DOCUMENTS
+from medprm_scorer.sampling.sample_rounds import SamplingRules
 from medprm_scorer.scorer import MedPRM
 from medprm_scorer.selection import Strategy
 from medprm_scorer.text.answers import Options
 from medprm_scorer.text.answers.callers_functions import AnswerFunction, GroupFunction
-from medprm_scorer.text.sample_rounds import SamplingRules
 
 DEFAULT_N = 8
 """Samples of one question; the paper's curves are steep up to about here."""

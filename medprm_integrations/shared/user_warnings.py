@@ -5,8 +5,8 @@ from collections.abc import Collection, Hashable, Sequence
 from typing import Any
 from weakref import finalize
 
+from medprm_scorer.sampling.sample_rounds import SampleRounds
 from medprm_scorer.text.prompts import DOCUMENT_TOKEN_BUDGET
-from medprm_scorer.text.sample_rounds import SampleRounds
 
 
 class IdenticalSamplesWarning(UserWarning):

@@ -17,8 +17,8 @@ from medprm_scorer.aggregate import Aggregate
 from medprm_scorer.bulk.request_lines import RequestLine, decode_line
 from medprm_scorer.bulk.result_file import result_line
 from medprm_scorer.errors import InputError, MedPRMError, NothingScoredError
-from medprm_scorer.request_parsing import parse_request, request_id
 from medprm_scorer.results.models import Ranking, RankRequest
+from medprm_scorer.results.request_parsing import parse_request, request_id
 from medprm_scorer.scorer import MedPRM
 from medprm_scorer.selection import Strategy, check_settings
 

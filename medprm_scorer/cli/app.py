@@ -130,7 +130,7 @@ def rank(
     test set. Each candidate is a chain of thought or a list of its steps.
     """
     check_settings(strategy, aggregate)
-    from medprm_scorer.request_parsing import read_request
+    from medprm_scorer.results.request_parsing import read_request
 
     asked = read_request(request)
     check_out("--html", html)

@@ -22,9 +22,9 @@ def bench(
     python -m benchmarks.speed, in the sources.
     """
     be_quiet()
-    from medprm_scorer.bench.measure import Bench, BenchPlan
-    from medprm_scorer.bench.report import to_rich
-    from medprm_scorer.bench.workload import SHAPES
+    from medprm_scorer.cli.benchmark.measure import Bench, BenchPlan
+    from medprm_scorer.cli.benchmark.report import to_rich
+    from medprm_scorer.cli.benchmark.workload import SHAPES
     from medprm_scorer.errors import check_choice
     from medprm_scorer.local.loading import choose_device, choose_dtype
 

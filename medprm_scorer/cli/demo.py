@@ -18,9 +18,9 @@ from rich.rule import Rule
 from rich.text import Text
 
 from medprm_scorer.errors import ModelError
-from medprm_scorer.request_parsing import parse_request
 from medprm_scorer.results.facts import majority_answer
 from medprm_scorer.results.models import RankRequest
+from medprm_scorer.results.request_parsing import parse_request
 from medprm_scorer.results.terminal import losing_to_rich, to_rich
 from medprm_scorer.text.answers import normalize_answer
 from medprm_scorer.text.prompts import RELEASED_MODEL

@@ -9,7 +9,7 @@ from medprm_scorer.aggregate import AGGREGATES
 from medprm_scorer.cli.options import ModelOptions, takes_model
 from medprm_scorer.cli.terminal import be_quiet, check_in, check_out, console, is_ascii_only, write_json
 from medprm_scorer.errors import InputError
-from medprm_scorer.stopping import Rule, parse_rule
+from medprm_scorer.sampling.stopping import Rule, parse_rule
 
 _MOST = 10_000  # candidates of one question
 _RULES = "agree=2,agree=3,agree=5,confident=0.8,confident=0.9,confident=0.95,confident=0.99"

@@ -30,8 +30,8 @@ from medprm_scorer.evaluation.stopping_table import StoppingTally
 from medprm_scorer.evaluation.subset_accuracy import draw_subsets, expected_accuracy
 from medprm_scorer.evaluation.table import Resampling, Tally, average_result, columns, source_result
 from medprm_scorer.files.records import file_digest
+from medprm_scorer.sampling.stopping import Rule
 from medprm_scorer.scorer import MedPRM
-from medprm_scorer.stopping import Rule
 from medprm_scorer.text.answers.callers_functions import AnswerFunction
 
 DISAGREEMENTS_KEPT = 100

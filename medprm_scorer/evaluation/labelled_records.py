@@ -28,8 +28,8 @@ from dataclasses import dataclass
 from typing import Any
 
 from medprm_scorer.errors import InputError
-from medprm_scorer.request_parsing import json_kind, parse_request
 from medprm_scorer.results.models import RankRequest
+from medprm_scorer.results.request_parsing import json_kind, parse_request
 from medprm_scorer.text.answers import DECLINED, normalize_answer, read
 from medprm_scorer.text.answers.callers_functions import AnswerFunction, read_with
 from medprm_scorer.text.sanitize import valid_unicode

@@ -2,8 +2,8 @@
 
 The candidates of a question are taken as the samples that a sampler would have drawn, in random orders. In each order a
 rule stops after some of them, and the weighted vote among these decides; all orders count alike. The rules are those of
-`medprm_scorer.stopping`, the vote is that of `medprm_scorer.selection`: what is too close to tell with plain sums is
-asked of these one by one, so that the counts are theirs exactly.
+`medprm_scorer.sampling.stopping`, the vote is that of `medprm_scorer.selection`. What is too close to tell with plain
+sums is asked of these one by one, so that the counts are theirs exactly.
 """
 
 import math
@@ -14,14 +14,14 @@ import numpy as np
 import numpy.typing as npt
 
 from medprm_scorer.evaluation.choices import Candidates, answer_keys, weighted_vote
-from medprm_scorer.stopping import Agree, Confident, Rule, should_stop
+from medprm_scorer.sampling.stopping import Agree, Confident, Rule, should_stop
 
 Floats = npt.NDArray[np.float64]
 Ints = npt.NDArray[np.intp]
 Flags = npt.NDArray[np.bool_]
 
 _NEAR = 1e-9  # sums and probabilities this close go to the plain functions; rounding stays far below it
-_MOST_TERMS = 500  # of the continued fraction, as in `medprm_scorer.stopping`
+_MOST_TERMS = 500  # of the continued fraction, as in `medprm_scorer.sampling.stopping`
 _log_gamma = np.frompyfunc(math.lgamma, 1, 1)
 
 
@@ -247,7 +247,7 @@ class _Prefixes:
 
 
 def probabilities_of_staying_ahead(leader: Floats, second: Floats) -> Floats:
-    """`medprm_scorer.stopping.probability_of_staying_ahead` for many pairs at once.
+    """`medprm_scorer.sampling.stopping.probability_of_staying_ahead` for many pairs at once.
 
     Args:
         leader: Weights of the leading answers, at least 0.

@@ -10,7 +10,7 @@ from medprm_scorer.evaluation.choices import Candidates
 from medprm_scorer.evaluation.results import Comparison, Interval, Stopping, StoppingRow
 from medprm_scorer.evaluation.stopping import Stops, draw_orders, simulate
 from medprm_scorer.evaluation.table import Resampling
-from medprm_scorer.stopping import Rule
+from medprm_scorer.sampling.stopping import Rule
 
 Floats = npt.NDArray[np.float64]
 

@@ -12,7 +12,7 @@ from medprm_scorer.bulk import request_lines
 from medprm_scorer.bulk.request_lines import decode_line, read_request_lines
 from medprm_scorer.errors import InputError
 from medprm_scorer.files import records
-from medprm_scorer.request_parsing import request_id
+from medprm_scorer.results.request_parsing import request_id
 from tests.support.properties import examples
 
 

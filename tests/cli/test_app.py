@@ -14,8 +14,8 @@ import pytest
 from medprm_scorer.aggregate import AGGREGATES
 from medprm_scorer.cli import app as cli
 from medprm_scorer.errors import InputError, MedPRMError, ModelError, ScoringError
-from medprm_scorer.request_parsing import parse_request
 from medprm_scorer.results.models import Ranking
+from medprm_scorer.results.request_parsing import parse_request
 from medprm_scorer.selection import STRATEGIES
 from medprm_scorer.text.prompts import RELEASED_MODEL
 from tests.support.example_rankings import example_ranking

@@ -8,7 +8,7 @@ from hypothesis import strategies as st
 
 from medprm_scorer.errors import InputError
 from medprm_scorer.evaluation.labelled_records import LabelledQuestion, is_error_only, parse_labelled
-from medprm_scorer.request_parsing import parse_request
+from medprm_scorer.results.request_parsing import parse_request
 from medprm_scorer.text.answers import normalize_answer
 
 SECRET = "Mrs Example born 1950"

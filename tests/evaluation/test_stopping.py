@@ -8,7 +8,7 @@ from hypothesis import strategies as st
 from medprm_scorer.evaluation import stopping
 from medprm_scorer.evaluation.choices import Candidates, weighted_vote
 from medprm_scorer.evaluation.stopping import draw_orders, probabilities_of_staying_ahead, simulate
-from medprm_scorer.stopping import Agree, Confident, probability_of_staying_ahead, should_stop
+from medprm_scorer.sampling.stopping import Agree, Confident, probability_of_staying_ahead, should_stop
 from medprm_scorer.text.answers import DECLINED
 from tests.support.plain_stopping import simulate_plain
 

@@ -16,7 +16,7 @@ from medprm_scorer.evaluation.report_tables import sheets
 from medprm_scorer.evaluation.stopping import Stops
 from medprm_scorer.evaluation.stopping_table import stopping_result
 from medprm_scorer.evaluation.table import Resampling
-from medprm_scorer.stopping import Agree, Confident
+from medprm_scorer.sampling.stopping import Agree, Confident
 from tests.evaluation.test_stopping import made_up
 from tests.support.evaluations import example_evaluation, example_stopping
 

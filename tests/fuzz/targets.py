@@ -22,9 +22,9 @@ from medprm_scorer.evaluation.journal import Journal
 from medprm_scorer.evaluation.labelled_records import is_error_only, parse_labelled
 from medprm_scorer.files.records import read_records
 from medprm_scorer.local.token_tree import TokenTree
-from medprm_scorer.request_parsing import parse_request, read_request
 from medprm_scorer.results.models import Ranking, ScoredChain, ScoredStep
 from medprm_scorer.results.page import to_html
+from medprm_scorer.results.request_parsing import parse_request, read_request
 from medprm_scorer.results.terminal import to_text
 from medprm_scorer.text.answers import extract_answer, normalize_answer
 from medprm_scorer.text.reasoning import strip_reasoning

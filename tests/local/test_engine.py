@@ -11,7 +11,7 @@ import transformers
 from torch.utils.flop_counter import FlopCounterMode
 from transformers import LlamaConfig
 
-from medprm_scorer.bench.baselines import useful_flops
+from medprm_scorer.cli.benchmark.baselines import useful_flops
 from medprm_scorer.encoding import EncodedChain, EncodedPrompt
 from medprm_scorer.errors import InputError, ModelError, ScoringError
 from medprm_scorer.local.attention import ATTENTIONS, Row, mask_attention

@@ -3,7 +3,7 @@
 from collections.abc import Sequence
 
 from medprm_scorer.evaluation.choices import Candidates, answer_keys, winners
-from medprm_scorer.stopping import Rule, should_stop
+from medprm_scorer.sampling.stopping import Rule, should_stop
 
 
 def simulate_plain(

@@ -5,10 +5,10 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from medprm_scorer.errors import InputError
+from medprm_scorer.sampling.sample_rounds import PAPER_RULES, keeps
 from medprm_scorer.text.answers import extract_answer
 from medprm_scorer.text.policy import POLICY_PROMPTS, policy_messages
 from medprm_scorer.text.prompts import user_prefix
-from medprm_scorer.text.sample_rounds import PAPER_RULES, keeps
 from medprm_scorer.text.steps import split_steps
 from tests.support.hostile import texts
 

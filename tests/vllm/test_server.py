@@ -12,7 +12,7 @@ import torch
 
 from medprm_scorer import MedPRM
 from medprm_scorer.local.loading import DEMO_MODEL
-from medprm_scorer.request_parsing import read_request
+from medprm_scorer.results.request_parsing import read_request
 from tests.support.llama3 import TAG_ID, random_llama, real_tokenizer
 from tests.support.vllm_server import vllm_server
 from tests.test_exactness import requests

@@ -15,7 +15,7 @@ from medprm_integrations.shared.evidence import Evidence
 from medprm_integrations.shared.settings import SamplingSettings
 from medprm_integrations.shared.user_warnings import DocumentsLeftOutWarning
 from medprm_scorer import InputError, MedPRM, ScoringError
-from medprm_scorer.text.sample_rounds import Sample
+from medprm_scorer.sampling.sample_rounds import Sample
 from tests.support.reading import BAD, GOOD, QUESTION, reading_prm
 
 

@@ -15,8 +15,8 @@ from medprm_integrations.shared.settings import (
     tool_names,
 )
 from medprm_scorer import InputError, MedPRM, ModelError
-from medprm_scorer.request_parsing import MEANT_DOCUMENTS
-from medprm_scorer.text.sample_rounds import SamplingRules
+from medprm_scorer.results.request_parsing import MEANT_DOCUMENTS
+from medprm_scorer.sampling.sample_rounds import SamplingRules
 
 
 @pytest.mark.parametrize(

@@ -15,7 +15,7 @@ from medprm_integrations.shared.user_warnings import (
     warn_of_unknown_tools,
     warn_of_unread,
 )
-from medprm_scorer.text.sample_rounds import SampleRounds
+from medprm_scorer.sampling.sample_rounds import SampleRounds
 
 
 class Source:

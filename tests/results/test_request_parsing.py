@@ -7,8 +7,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from medprm_scorer.errors import InputError
-from medprm_scorer.request_parsing import parse_request, read_request
 from medprm_scorer.results.models import RankRequest
+from medprm_scorer.results.request_parsing import parse_request, read_request
 from medprm_scorer.text.answers import extract_answer
 from medprm_scorer.text.steps import split_steps
 from tests.support.properties import examples

@@ -10,8 +10,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from medprm_scorer.errors import InputError, ScoringError
-from medprm_scorer.text.policy import Samples, asample_chains, sample_chains
-from medprm_scorer.text.sample_rounds import PAPER_RULES, SamplingRules, keeps
+from medprm_scorer.sampling.sample_chains import Samples, asample_chains, sample_chains
+from medprm_scorer.sampling.sample_rounds import PAPER_RULES, SamplingRules, keeps
 from medprm_scorer.text.steps import split_steps
 from tests.support.hostile import texts
 from tests.support.properties import examples

@@ -8,7 +8,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from medprm_scorer.errors import InputError
-from medprm_scorer.stopping import Agree, Confident, parse_rule, probability_of_staying_ahead, should_stop
+from medprm_scorer.sampling.stopping import Agree, Confident, parse_rule, probability_of_staying_ahead, should_stop
 
 WEIGHTS = st.floats(0.0, 500.0)
 

@@ -11,10 +11,10 @@ from rich.console import Console
 from benchmarks.speed_parts import SpeedBench, SpeedPlan
 from benchmarks.speed_report import to_markdown
 from medprm_scorer import cli
-from medprm_scorer.bench.baselines import card, padded, useful_flops
-from medprm_scorer.bench.measure import prompt_tokens
-from medprm_scorer.bench.report import cells, to_rich
-from medprm_scorer.bench.workload import SHAPES, STEPS, Requests, make_model, make_scorer
+from medprm_scorer.cli.benchmark.baselines import card, padded, useful_flops
+from medprm_scorer.cli.benchmark.measure import prompt_tokens
+from medprm_scorer.cli.benchmark.report import cells, to_rich
+from medprm_scorer.cli.benchmark.workload import SHAPES, STEPS, Requests, make_model, make_scorer
 from medprm_scorer.local.memory import PeakMemory, batch_tokens, bytes_per_token, free_memory, is_out_of_memory
 from medprm_scorer.local.reward_head import RewardHead
 from tests.local.test_engine import count_tokens

@@ -15,8 +15,8 @@ from typing import Any
 import torch
 from transformers import __version__ as transformers_version
 
-from medprm_scorer.bench.baselines import PADDED_ROWS, Watch, card, matrix_rate, padded, useful_flops
-from medprm_scorer.bench.workload import Requests, make_model, make_scorer
+from medprm_scorer.cli.benchmark.baselines import PADDED_ROWS, Watch, card, matrix_rate, padded, useful_flops
+from medprm_scorer.cli.benchmark.workload import Requests, make_model, make_scorer
 from medprm_scorer.encoding import EncodedPrompt
 from medprm_scorer.local.memory import PeakMemory
 from medprm_scorer.local.reward_head import RewardHead

@@ -5,8 +5,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from medprm_scorer.errors import InputError, MedPRMError, ScoringError
+from medprm_scorer.sampling.sample_rounds import Sample, SampleRounds, SamplingRules, keeps
 from medprm_scorer.text.answers import extract_answer
-from medprm_scorer.text.sample_rounds import Sample, SampleRounds, SamplingRules, keeps
 
 
 def drawn(*outcomes, n=None, **options):
