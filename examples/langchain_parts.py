@@ -21,7 +21,7 @@ from examples.serving import serve
 try:
     from langchain_openai import ChatOpenAI
 
-    from examples.formulary.search import FormularySearch
+    from examples.formulary.search_tool import FormularySearch
 except ModuleNotFoundError as error:
     raise SystemExit(f"the examples need {error.name}: pip install '.[examples]'") from None
 

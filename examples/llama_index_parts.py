@@ -21,7 +21,7 @@ from examples.serving import serve
 try:
     from llama_index.llms.openai_like import OpenAILike
 
-    from examples.formulary.search import FormularySearch as FormularySearch
+    from examples.formulary.search_tool import FormularySearch as FormularySearch
 except ModuleNotFoundError as error:
     raise SystemExit(f"the examples need {error.name}: pip install '.[examples]'") from None
 

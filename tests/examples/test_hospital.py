@@ -6,7 +6,7 @@ import pytest
 
 from examples.formulary.hospital import Hospital
 from examples.formulary.names import CONDITIONS, DRUGS
-from examples.formulary.search import FormularySearch
+from examples.formulary.search_tool import FormularySearch
 
 HOSPITALS = [Hospital(seed) for seed in range(3)]
 

@@ -73,7 +73,7 @@ def test_the_server_is_announced_before_it_starts(monkeypatch, capsys):
 @pytest.mark.parametrize("package", ["langchain_openai", "rank_bm25"])
 def test_a_missing_package_is_one_line(package, monkeypatch):
     monkeypatch.setitem(sys.modules, package, None)
-    for name in ("examples.formulary.search", "examples.langchain_parts"):
+    for name in ("examples.formulary.search_tool", "examples.langchain_parts"):
         monkeypatch.delitem(sys.modules, name)
     with pytest.raises(SystemExit) as ended:
         runpy.run_module("examples.langchain_agent")

@@ -46,7 +46,7 @@ def test_an_example_runs(example, llm, monkeypatch, capsys):
 @pytest.mark.parametrize("package", ["llama_index.llms.openai_like", "rank_bm25"])
 def test_a_missing_package_is_one_line(package, monkeypatch):
     monkeypatch.setitem(sys.modules, package, None)
-    for name in ("examples.formulary.search", "examples.llama_index_parts"):
+    for name in ("examples.formulary.search_tool", "examples.llama_index_parts"):
         monkeypatch.delitem(sys.modules, name)
     with pytest.raises(SystemExit) as ended:
         runpy.run_module("examples.llama_index_agent")
