@@ -33,8 +33,9 @@ from pathlib import Path
 from rich.console import Console
 from rich.table import Table
 
+from examples.formulary.chains import Chain
 from examples.formulary.evaluate import CANDIDATES, held_out
-from examples.formulary.world import Chain, Question
+from examples.formulary.world import Question
 from medprm_scorer import MedPRM
 from medprm_scorer.selection import Scored, select
 from medprm_scorer.text.steps import split_steps

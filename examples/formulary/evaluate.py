@@ -19,17 +19,9 @@ import numpy as np
 from tqdm import tqdm
 
 from examples.formulary.calibration import expected_calibration_error, reliability
+from examples.formulary.chains import CITING_STAGES, ERROR_KINDS, RIVALS, STAGES, Chain, draw_policy, make_chain
 from examples.formulary.reliability_plot import reliability_figure
-from examples.formulary.world import (
-    CITING_STAGES,
-    ERROR_KINDS,
-    STAGES,
-    Chain,
-    Question,
-    draw_policy,
-    make_chain,
-    make_question,
-)
+from examples.formulary.world import Question, make_question
 from medprm_scorer import MedPRM, ScoredChain
 from medprm_scorer.evaluation.plots import save_figure
 from medprm_scorer.selection import Scored, select
@@ -110,22 +102,29 @@ class StepRewards:
         self.bad: dict[str, Rewards] = defaultdict(list)
         self.all: list[tuple[float, bool]] = []
 
-    def add(self, question: int, chain: Chain, scored: ScoredChain) -> None:
-        """Take in one chain."""
+    def add(self, number: int, question: Question, chain: Chain, scored: ScoredChain) -> None:
+        """Take in one chain of the question with this number."""
         for step, reward in zip(chain.steps, scored.step_rewards, strict=True):
             self.all.append((reward, step.valid))
             if len(step.stages) == 1:
-                (self.good if step.valid else self.bad)[step.stages[0]].append((question, reward))
+                told = self.good if step.valid else self.bad
+                told[step.stages[0]].append((number, reward))
                 for kind in step.errors:
-                    self.bad[kind].append((question, reward))
+                    self.bad[kind].append((number, reward))
+                for kind in ERROR_KINDS[step.stages[0]]:
+                    if step.valid and RIVALS.get(kind, question.kind) == question.kind:
+                        self.good[kind].append((number, reward))
                 if step.stages[0] in CITING_STAGES:
-                    (self.good if step.valid else self.bad)["citing"].append((question, reward))
+                    told["citing"].append((number, reward))
 
     def table(self) -> dict[str, Figure]:
-        """AUROC by stage, by kind of error against the valid steps of its stage, and over all steps that cite."""
+        """AUROC by stage, by kind of error against the valid steps of its stage, and over all steps that cite.
+
+        Steps that follow a rival document are held against valid steps of questions that have such a rival.
+        """
         rows = {stage: auroc(self.good[stage], self.bad[stage]) for stage in STAGES}
-        for stage, kinds in ERROR_KINDS.items():
-            rows.update({kind: auroc(self.good[stage], self.bad[kind]) for kind in kinds})
+        for kinds in ERROR_KINDS.values():
+            rows.update({kind: auroc(self.good[kind], self.bad[kind]) for kind in kinds})
         return rows | {"citing": auroc(self.good["citing"], self.bad["citing"])}
 
 
@@ -145,7 +144,7 @@ def evaluate(prm: MedPRM, questions: int, names: str, settings: Sequence[str] = 
             seconds.append(time.perf_counter() - begun)
             for chain, result in zip(chains, scored, strict=True):
                 assert result.answer in (chain.answer, None)  # None: its letter is not that of the dose it names
-                rewards.add(number, chain, result)
+                rewards.add(number, question, chain, result)
             for choice, hit in choose(chains, scored, question.answer).items():
                 picks[choice].append(hit)
         values, valid = zip(*rewards.all, strict=True)

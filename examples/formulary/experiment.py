@@ -20,7 +20,7 @@ import torch
 from tqdm import tqdm
 
 from examples.formulary.evaluate import fill
-from examples.formulary.habits import habits
+from examples.formulary.habits import habit_of
 from examples.formulary.sample import POLICY, PolicyModel
 from examples.formulary.world import Question, make_question
 from medprm_scorer import MedPRM, sample_chains
@@ -72,8 +72,7 @@ def _drawn(journal: Journal, number: int) -> dict[str, Any]:
 
 def source(question: Question) -> str:
     """The policy's habit on a question, by which the results are told apart."""
-    found = habits(question)
-    return "several habits" if len(found) > 1 else found[0].replace("_", " ") if found else "no habit"
+    return (habit_of(question) or "no habit").replace("_", " ")
 
 
 def write_requests(folder: Path, journal: Journal, questions: int, setting: str) -> Path:

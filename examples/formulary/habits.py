@@ -2,32 +2,31 @@
 
 A solver whose errors are drawn afresh in every sample is cured by majority vote. This one has habits and keeps to them
 in most of its samples, as a language model does that has learnt something wrongly: there, majority vote chooses the
-wrong answer. What a habit hangs on stands next to where the mistake is made, so that a small model can learn it.
+wrong answer. Every habit follows a document that does not count, to the letter: the words of such a chain are those of
+a right one, and only the documents tell.
 """
 
-from examples.formulary.names import COMORBIDITIES, DRUGS
-from examples.formulary.world import Policy, Question
+from examples.formulary.chains import RIVALS, Policy
+from examples.formulary.names import FORMS
+from examples.formulary.world import Question
 
-_STRENGTH = 0.8  # how often a habit is followed
-_SLIPS = 0.06  # rate of every other error, per stage
-_HIGH = 600  # mg per day; a limit from here on is not taken seriously
+_STRENGTH = 0.85  # how often a habit is followed
+_SLIPS = 0.01  # rate of every other error, per stage
 
 
-def habits(question: Question) -> list[str]:
-    """The errors that the policy model makes again and again on this question.
+def habit_of(question: Question) -> str | None:
+    """The error that the policy model makes again and again on this question, if any.
 
-    It takes every fourth comorbidity for harmless, reads the dose of every eighth drug from another label, and forgets
-    high limits.
+    It prefers older guidelines and labels, overlooks notices, takes ml for mg, and reads the label of the formulation
+    that comes first in `FORMS`, whichever the patient takes.
     """
-    drug = question.alternative if question.comorbidity == question.exception else question.first
-    found = {
-        "overlooked_exception": COMORBIDITIES.index(question.comorbidity) % 4 == 0,
-        "misread_dose": DRUGS.index(drug) % 8 == 0,
-        "forgotten_limit": question.labels[drug].limit >= _HIGH,
-    }
-    return [kind for kind, has in found.items() if has]
+    found = next((error for error, kind in RIVALS.items() if kind == question.kind), None)
+    if found == "wrong_formulation" and question.rival_form and question.form:
+        return found if FORMS.index(question.rival_form) < FORMS.index(question.form) else None
+    return found
 
 
 def habit(question: Question) -> Policy:
     """The solver that the policy model learns to be on this question."""
-    return Policy(rate=_SLIPS, traps=dict.fromkeys(habits(question), _STRENGTH))
+    found = habit_of(question)
+    return Policy(rate=_SLIPS, traps={found: _STRENGTH} if found else {})

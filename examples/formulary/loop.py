@@ -9,29 +9,30 @@ from pathlib import Path
 import torch
 from transformers import LlamaForCausalLM, PreTrainedTokenizerBase
 
-LEARNING_RATE, WARM_UP, WEIGHT_DECAY = 1.5e-3, 100, 0.02
+WARM_UP, WEIGHT_DECAY = 30, 0.02
 SAVE_SECONDS = 120.0
 
 Losses = tuple[torch.Tensor, Mapping[str, float], int]
 """What is to become small, what is shown of it, and how many tokens it took."""
 
 
-def rate(step: int, steps: int) -> float:
+def _factor(step: int, steps: int) -> float:
     """The learning rate's factor: linear warm-up, then a half cosine down to 2 %."""
     if step < WARM_UP:
         return (step + 1) / WARM_UP
     return 0.02 + 0.98 * 0.5 * (1 + math.cos(math.pi * min(1.0, (step - WARM_UP) / (steps - WARM_UP))))
 
 
-def read_arguments(description: str, out: str, steps: int) -> argparse.Namespace:
-    """The options of a training command: `out`, `steps` and `seed`, with these defaults."""
+def make_parser(description: str, out: str, steps: int, rate: float) -> argparse.ArgumentParser:
+    """The options of a training command: `out`, `steps`, `rate` and `seed`, with these defaults."""
     parser = argparse.ArgumentParser(
         description=description.splitlines()[0], formatter_class=argparse.ArgumentDefaultsHelpFormatter
     )
     parser.add_argument("--out", type=Path, default=Path(out), help="folder for checkpoints and the model")
     parser.add_argument("--steps", type=int, default=steps, help="steps in all, those before a checkpoint included")
+    parser.add_argument("--rate", type=float, default=rate, help="the highest learning rate")
     parser.add_argument("--seed", type=int, default=0, help="of the weights and the questions")
-    return parser.parse_args()
+    return parser
 
 
 def run(
@@ -41,8 +42,11 @@ def run(
     out: Path,
     steps: int,
     seed: int,
+    learning_rate: float,
 ) -> None:
     """Train for so many steps and write the model in bfloat16, with its tokenizer, to `out/model`.
+
+    Matrix products are taken in bfloat16, which is about 1.7 times as fast on a CPU that knows it.
 
     Args:
         model: Starts from its own weights, or from the checkpoint in `out` if there is one.
@@ -51,9 +55,10 @@ def run(
         out: Folder for checkpoints and the model.
         steps: Steps in all, those before a checkpoint included.
         seed: Of all that is drawn.
+        learning_rate: The highest, after the warm-up.
     """
     out.mkdir(parents=True, exist_ok=True)
-    optimizer = torch.optim.AdamW(model.parameters(), lr=LEARNING_RATE, betas=(0.9, 0.98), weight_decay=WEIGHT_DECAY)
+    optimizer = torch.optim.AdamW(model.parameters(), lr=learning_rate, betas=(0.9, 0.98), weight_decay=WEIGHT_DECAY)
     checkpoint, done, tokens, spent = out / "checkpoint.pt", 0, 0, 0.0
     if checkpoint.exists():
         state = torch.load(checkpoint, weights_only=True)
@@ -65,15 +70,16 @@ def run(
     for step in range(done, steps):
         torch.manual_seed(seed * 1_000_003 + step)
         for group in optimizer.param_groups:
-            group["lr"] = LEARNING_RATE * rate(step, steps)
-        loss, shown, used = losses(step)
+            group["lr"] = learning_rate * _factor(step, steps)
+        with torch.autocast("cpu", torch.bfloat16):
+            loss, shown, used = losses(step)
         optimizer.zero_grad(set_to_none=True)
         loss.backward()
         torch.nn.utils.clip_grad_norm_(model.parameters(), 1.0)
         optimizer.step()
         tokens += used
         now = time.monotonic()
-        if step % 20 == 0:
+        if step % 10 == 0:
             parts = " ".join(f"{name} {value:.3f}" for name, value in shown.items())
             print(f"step {step} tokens {tokens / 1e6:.2f}M {spent + now - begun:.0f}s {parts}", flush=True)
         if now - saved > SAVE_SECONDS or step == steps - 1:

@@ -12,7 +12,7 @@ import torch
 from transformers import LlamaConfig, LlamaForCausalLM, PreTrainedTokenizerBase
 from transformers.models.llama.modeling_llama import LlamaAttention, LlamaMLP
 
-from examples.formulary.names import COMORBIDITIES, CONDITIONS, DRUGS
+from examples.formulary.names import COMORBIDITIES, CONDITIONS, DRUGS, YEARS
 
 HIDDEN, LAYERS, HEADS, KV_HEADS, HEAD_DIM, INTERMEDIATE = 256, 4, 4, 2, 64, 640
 ROPE_THETA = 10_000_000.0
@@ -29,6 +29,8 @@ _MIDDLE = range(4, 8)  # those that tell a step from the next
 _NEARNESS = 2.8
 _AVERSION = 2.0
 _SHARPNESS = 2.0
+_CONTEXT = 1.4  # sharpness of what stands further before: it decides only where the tokens next to it are the same
+_NEWER = (6.0, 2.5)  # of keys and queries: how much a newer year is preferred
 _SMALL = 0.2  # keeps units that are always on from swamping the others when training moves their outputs
 
 
@@ -73,6 +75,10 @@ def _identities(tokenizer: PreTrainedTokenizerBase) -> torch.Tensor:
     scale = torch.stack([angle.cos(), angle.sin(), (4 * angle).cos(), (4 * angle).sin()], -1) / 2**0.5
     name = torch.nn.functional.normalize(torch.randn(1000, WIDTH - 4), dim=-1)
     identity[ids] = torch.cat([_MAGNITUDE**0.5 * scale, (1 - _MAGNITUDE) ** 0.5 * name], -1)
+    years = tokenizer.convert_tokens_to_ids([f"Ġ{year}" for year in YEARS])
+    newness = torch.linspace(0.3, 0.75, len(YEARS))
+    rest = torch.nn.functional.normalize(identity[years, :-1], dim=-1) * (1 - newness[:, None] ** 2) ** 0.5
+    identity[years] = torch.cat([rest, newness[:, None]], -1)
     return _LENGTH * identity
 
 
@@ -105,6 +111,7 @@ def _write_by_hand(model: LlamaForCausalLM, identity: torch.Tensor) -> None:
             if group == 0:
                 _compare(second.self_attn.q_proj.weight, 1, now, sketch)  # what stood there in my place?
     _look_away(second.self_attn, 1)  # a token always stands in its own place
+    write_context(model)
     for head, target in ((0, NEXT), (1, _HERE), (2, NEXT)):
         _copy(second.self_attn, head, target, parts_before=5)
     _measure_distance(second.mlp, 0, TOKEN, _HERE, _HERE_DIFFERS, gain=0.06)
@@ -112,6 +119,26 @@ def _write_by_hand(model: LlamaForCausalLM, identity: torch.Tensor) -> None:
         for head in range(2):
             _look_around(layer.self_attn, head)
     _fetch(model.model.layers[2].self_attn, 0, _HERE_DIFFERS, _FOUND)
+
+
+def write_context(model: LlamaForCausalLM) -> None:
+    """Make the heads that look up the same place weigh what stands further before it, for places that are else alike.
+
+    Two guidelines may name the same exception, and two labels the same drug. Then the place counts that has the same
+    token four before it, and among years there the newest.
+
+    Args:
+        model: Of the shape and with the divided residual stream of `build_model`; changed in place.
+    """
+    attention = model.model.layers[1].self_attn
+    sketch = _CONTEXT * torch.linalg.qr(torch.randn(len(_SLOW), WIDTH)).Q
+    key, query = attention.k_proj.weight, attention.q_proj.weight
+    _compare(key, 0, BACK_4, sketch)
+    _compare(query, 0, BACK_3, sketch)
+    _compare(query, 1, BACK_4, sketch)
+    key[_SLOW[1], BACK_4.stop - 1] += _NEWER[0]
+    for head in (0, 1):
+        query[head * HEAD_DIM + _SLOW[1], _CONSTANT] += _NEWER[1]
 
 
 def _look_back(attention: LlamaAttention, head: int, places: int) -> None:

@@ -5,6 +5,8 @@ look-up in a document is one hop.
 """
 
 import itertools
+import random
+from collections.abc import Collection, Sequence
 
 DRUGS = tuple(
     stem + ending
@@ -26,6 +28,8 @@ COMORBIDITIES = tuple(
     )
 )
 LETTERS = ("A", "B", "C", "D")
+FORMS = ("tablets", "syrup", "drops")
+YEARS = tuple(range(2016, 2026))
 
 DOSES = tuple(range(2, 10))  # mg per kg
 WEIGHTS = tuple(range(20, 100, 10))  # kg; ages are drawn from the same pool, so that one can be misread for the other
@@ -35,3 +39,9 @@ LIMITS = tuple(range(20, 910, 10))  # mg
 def is_reserved(condition: str, drug: str) -> bool:
     """Whether this pair of names, one in six, is kept out of training, for held-out questions of unseen pairs."""
     return (CONDITIONS.index(condition) + DRUGS.index(drug)) % 6 == 0
+
+
+def near(rng: random.Random, name: str, like: str, pool: Sequence[str], taken: Collection[str]) -> str:
+    """Half of the time a name with the first letters of another one, in the place of `name`."""
+    alike = [one for one in pool if one[:3] == like[:3] and one not in (like, *taken)]
+    return rng.choice(alike) if alike and rng.random() < 0.5 else name

@@ -63,7 +63,7 @@ def hidden_states(model: LlamaForCausalLM, rows: Rows) -> tuple[torch.Tensor, to
 def next_token_loss(hidden: torch.Tensor, targets: torch.Tensor, head: torch.Tensor) -> torch.Tensor:
     """Mean cross-entropy, in nats, at the places whose target is not `IGNORE`."""
     spoken = targets != IGNORE
-    return torch.nn.functional.cross_entropy(hidden[spoken] @ head.T, targets[spoken])
+    return torch.nn.functional.cross_entropy((hidden[spoken] @ head.T).float(), targets[spoken])
 
 
 def reading_loss(prefix: torch.Tensor, rows: Rows, head: torch.Tensor) -> torch.Tensor:

@@ -46,5 +46,5 @@ class FormularySearch:
         The small models read a guideline worse where it is the very first text that they are shown.
         """
         guidelines = self._guidelines.find(query, 2)
-        labels = [label for guideline in guidelines for label in self._labels.find(guideline, 2)]
+        labels = [label for guideline in guidelines for label in self._labels.find(guideline, 4)]
         return list(dict.fromkeys([*labels, *guidelines]))

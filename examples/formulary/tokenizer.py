@@ -7,14 +7,15 @@ from collections.abc import Iterable
 from tokenizers import AddedToken, Regex, Tokenizer, decoders, models, pre_tokenizers, processors
 from transformers import PreTrainedTokenizerFast
 
-from examples.formulary.names import COMORBIDITIES, CONDITIONS, DRUGS, LETTERS
-from examples.formulary.world import Policy, make_chain, make_question
+from examples.formulary.chains import Policy, make_chain
+from examples.formulary.names import COMORBIDITIES, CONDITIONS, DRUGS, FORMS, LETTERS, YEARS
+from examples.formulary.world import make_question
 from medprm_scorer.text.policy import POLICY_PROMPTS
 from medprm_scorer.text.prompts import NEGATIVE_LABEL, POSITIVE_LABEL, STEP_TAG, SYSTEM_PROMPTS, user_prefix
 
 SPECIALS = ("<|begin_of_text|>", "<|start_header_id|>", "<|end_header_id|>", "<|eot_id|>", "<|pad|>")
-# words with the space before them, numbers of up to three digits likewise, marks one by one, line ends together
-SPLIT = r" ?\p{L}+| ?\p{N}{1,3}| ?[^\s\p{L}\p{N}]|\s*[\r\n]+|\s+(?!\S)|\s+"
+# words with the space before them, numbers of up to four digits likewise, marks one by one, line ends together
+SPLIT = r" ?\p{L}+| ?\p{N}{1,4}| ?[^\s\p{L}\p{N}]|\s*[\r\n]+|\s+(?!\S)|\s+"
 CHAT_TEMPLATE = (
     "{{ '<|begin_of_text|>' }}{% for message in messages %}"
     "{{ '<|start_header_id|>' + message['role'] + '<|end_header_id|>\n\n' + message['content'] | trim + '<|eot_id|>' }}"
@@ -72,8 +73,8 @@ def _world_texts() -> list[str]:
         POSITIVE_LABEL,
         NEGATIVE_LABEL,
     ]
-    texts += [f" {number}" for number in range(1000)]
-    texts += [f" {name}" for name in (*DRUGS, *CONDITIONS, *COMORBIDITIES, *LETTERS)]
+    texts += [f" {number}" for number in (*range(1000), *YEARS)]
+    texts += [f" {name}" for name in (*DRUGS, *CONDITIONS, *COMORBIDITIES, *LETTERS, *FORMS)]
     for _ in range(200):
         question = make_question(rng)
         chain = make_chain(question, rng, Policy())

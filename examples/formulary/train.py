@@ -12,15 +12,19 @@ import torch
 from torch.nn import functional as F
 
 from examples.formulary import loop
+from examples.formulary.chains import Chain, Policy, draw_policy, make_chain
 from examples.formulary.model import build_model
 from examples.formulary.rows import IGNORE, Rows, hidden_states, next_token_loss, reading_loss
+from examples.formulary.start import start_model
 from examples.formulary.tokenizer import build_tokenizer
-from examples.formulary.world import Chain, Policy, Question, draw_policy, make_chain, make_question
+from examples.formulary.world import Question, make_question
 from medprm_scorer.encoding import EncodedChain, PromptEncoder
 
-QUESTIONS, CHAINS = 8, 8
-PREFIX_LENGTH, CHAIN_LENGTH = 228, 100
+QUESTIONS, CHAINS = 6, 6
+PREFIX_LENGTH, CHAIN_LENGTH = 304, 106
 WITHHELD = 0.08  # share of questions whose documents are withheld, so that the model learns to be unsure without them
+LAYOUTS = {"Step {}: {}": 4, "{}. {}": 2, "{}) {}": 1, "{1}": 2}
+"""How steps look once the package has split a chain, with shares: labelled, numbered, bare (bullets, paragraphs)."""
 CHAIN_LM, PREFIX_LM = 0.5, 0.1  # weights of the language-model losses beside the tag loss
 
 
@@ -42,7 +46,9 @@ class Batch(Rows):
             question, documents, chains = draw(rng)
             self.put_prefix(row, encoder.prefix(question.text, documents).ids)
             for place, chain in enumerate(chains, row * CHAINS):
-                encoded = encoder.chain(chain.text.split("\n"))
+                (layout,) = rng.choices(list(LAYOUTS), list(LAYOUTS.values()))
+                steps = [layout.format(number, step.text) for number, step in enumerate(chain.steps, 1)]
+                encoded = encoder.chain(steps)
                 self.put_chain(place, encoded.ids)
                 self._put_targets(place, encoded, [step.valid for step in chain.steps], bool(documents))
 
@@ -56,11 +62,11 @@ class Batch(Rows):
             start = tag + 1
 
 
-def train(out: Path, steps: int, seed: int) -> None:
+def train(out: Path, steps: int, seed: int, start: Path | None = None, learning_rate: float = 4e-4) -> None:
     """Train the reward model for so many steps; see `loop.run`."""
     tokenizer = build_tokenizer()
     encoder = PromptEncoder(tokenizer, "auto")
-    model = build_model(tokenizer, seed)
+    model = start_model(tokenizer, start, seed) if start else build_model(tokenizer, seed)
     label_ids = [encoder.positive_id, encoder.negative_id]
 
     def losses(step: int) -> loop.Losses:
@@ -68,14 +74,16 @@ def train(out: Path, steps: int, seed: int) -> None:
         prefix, chain = hidden_states(model, batch)
         head = model.lm_head.weight
         at_tag = batch.label != IGNORE
-        tag = F.cross_entropy(chain[at_tag] @ head[label_ids].T, batch.label[at_tag])
+        tag = F.cross_entropy((chain[at_tag] @ head[label_ids].T).float(), batch.label[at_tag])
         spoken, read = next_token_loss(chain, batch.next_token, head), reading_loss(prefix, batch, head)
         shown = {"tag": tag.item(), "chain": spoken.item(), "prefix": read.item()}
         return tag + CHAIN_LM * spoken + PREFIX_LM * read, shown, batch.tokens
 
-    loop.run(model, tokenizer, losses, out, steps, seed)
+    loop.run(model, tokenizer, losses, out, steps, seed, learning_rate)
 
 
 if __name__ == "__main__":
-    arguments = loop.read_arguments(__doc__, out="runs/demo", steps=1000)
-    train(arguments.out, arguments.steps, arguments.seed)
+    parser = loop.make_parser(__doc__, out="runs/demo", steps=450, rate=4e-4)
+    parser.add_argument("--start", type=Path, help="folder of a trained model to go on from; from scratch if left out")
+    arguments = parser.parse_args()
+    train(arguments.out, arguments.steps, arguments.seed, arguments.start, arguments.rate)

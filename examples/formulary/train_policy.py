@@ -8,19 +8,19 @@ import random
 from pathlib import Path
 
 import torch
-from transformers import AutoModelForCausalLM, AutoTokenizer, LlamaForCausalLM, PreTrainedTokenizerBase
+from transformers import PreTrainedTokenizerBase
 
 from examples.formulary import loop
-from examples.formulary.model import build_model
 from examples.formulary.option_head import write_option_head
 from examples.formulary.rows import Rows, hidden_states, next_token_loss, reading_loss
+from examples.formulary.start import start_model
 from examples.formulary.tokenizer import build_tokenizer
 from examples.formulary.turns import TOOL, TOOL_SCHEMA, Message, call_text, draw_turn
 from examples.formulary.world import make_question
 from medprm_scorer.local.loading import DEMO_MODEL
 
-QUESTIONS, CHAINS = 20, 2  # a habit is learnt over many questions
-PREFIX_LENGTH, CHAIN_LENGTH = 340, 100
+QUESTIONS, CHAINS = 16, 2  # a habit is learnt over many questions
+PREFIX_LENGTH, CHAIN_LENGTH = 410, 104
 READING = 0.1  # weight of the language-model loss on prompts
 
 CHAT_TEMPLATE = """\
@@ -64,30 +64,10 @@ RESPONSE_TEMPLATE = {
 
 def policy_tokenizer() -> PreTrainedTokenizerBase:
     """The demo tokenizer with the words of tool calls, and a chat template that knows tools."""
-    words = [" tool", f"Tool: {TOOL}", call_text(make_question(random.Random(0)))]
+    words = [" tool", f"Tool: {TOOL}", call_text(make_question(random.Random(0), kind="plain"))]
     tokenizer = build_tokenizer(words, CHAT_TEMPLATE)
     tokenizer.response_template = RESPONSE_TEMPLATE
     return tokenizer
-
-
-def start_model(tokenizer: PreTrainedTokenizerBase, seed: int) -> LlamaForCausalLM:
-    """The demo reward model's weights; words that it does not know keep the initial weights of `build_model`."""
-    model = build_model(tokenizer, seed)
-    demo, known = (
-        AutoModelForCausalLM.from_pretrained(DEMO_MODEL, dtype=torch.float32),
-        AutoTokenizer.from_pretrained(DEMO_MODEL),
-    )
-    weights = demo.state_dict()
-    vocabulary = {token: place for token, place in tokenizer.get_vocab().items() if token in known.get_vocab()}
-    there = torch.tensor(list(vocabulary.values()))
-    here = torch.tensor(known.convert_tokens_to_ids(list(vocabulary)))
-    for name in ("model.embed_tokens.weight", "lm_head.weight"):
-        rows = model.state_dict()[name].clone()
-        rows[there] = weights[name][here]
-        weights[name] = rows
-    model.load_state_dict(weights)
-    write_option_head(model, tokenizer)
-    return model
 
 
 def encode_prompt(tokenizer: PreTrainedTokenizerBase, messages: list[Message], tools: bool) -> list[int]:
@@ -112,10 +92,11 @@ class Batch(Rows):
                 self.next_token[place, : len(spoken) + 1] = torch.tensor([*spoken, tokenizer.eos_token_id])
 
 
-def train(out: Path, steps: int, seed: int) -> None:
+def train(out: Path, steps: int, seed: int, start: Path = DEMO_MODEL, learning_rate: float = 1e-3) -> None:
     """Train the policy model for so many steps; see `loop.run`."""
     tokenizer = policy_tokenizer()
-    model = start_model(tokenizer, seed)
+    model = start_model(tokenizer, start, seed)
+    write_option_head(model, tokenizer)
     model.generation_config.update(do_sample=True, temperature=1.0, pad_token_id=tokenizer.pad_token_id)
 
     def losses(step: int) -> loop.Losses:
@@ -125,9 +106,11 @@ def train(out: Path, steps: int, seed: int) -> None:
         spoken, read = next_token_loss(chain, batch.next_token, head), reading_loss(prefix, batch, head)
         return spoken + READING * read, {"chain": spoken.item(), "prefix": read.item()}, batch.tokens
 
-    loop.run(model, tokenizer, losses, out, steps, seed)
+    loop.run(model, tokenizer, losses, out, steps, seed, learning_rate)
 
 
 if __name__ == "__main__":
-    arguments = loop.read_arguments(__doc__, out="runs/policy", steps=500)
-    train(arguments.out, arguments.steps, arguments.seed)
+    parser = loop.make_parser(__doc__, out="runs/policy", steps=500, rate=1e-3)
+    parser.add_argument("--start", type=Path, default=DEMO_MODEL, help="folder of the model to go on from")
+    arguments = parser.parse_args()
+    train(arguments.out, arguments.steps, arguments.seed, arguments.start, arguments.rate)

@@ -11,8 +11,9 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
+from examples.formulary.chains import make_chain
 from examples.formulary.habits import habit
-from examples.formulary.world import Question, make_chain, make_question
+from examples.formulary.world import Question, make_question
 from medprm_scorer.text.policy import policy_messages
 from medprm_scorer.text.prompts import document_block
 
@@ -30,7 +31,7 @@ TOOL_SCHEMA = {
     },
 }
 
-_SHARES = {"retrieved": 0.62, "call": 0.08, "found": 0.2, "checked": 0.1}
+_SHARES = {"retrieved": 0.5, "call": 0.08, "found": 0.34, "checked": 0.08}
 _PLAIN = 0.2  # share of conversations without the system prompt
 
 Message = dict[str, Any]

@@ -5,39 +5,61 @@ needs and which drug replaces it in a comorbidity; labels give each drug's dose 
 answer takes five hops: guideline, choice, label, product, limit. Since the facts are new each time, they can only be
 read in the documents, never known by heart.
 
-The four options are always the uncapped and the capped dose of the two drugs that the right guideline names, so the
-options alone do not tell which drug, number or limit is right. A wrong step uses the same words as a right one.
-
-What a step must compare stands close together and the outcome is said aloud ("holds", "exceeds"), so that a small model
-can check it where it stands.
+Most questions hold a rival: a document that is as good as the right one in its words, and does not count. Of two
+guidelines or labels the newer counts, a later notice replaces a guideline's exception, a label counts for its own
+formulation and in mg only. Which of the two a solver has followed can only be seen in the documents. The four options
+are always the uncapped and the capped dose by the right numbers and by the rival ones, so they do not tell either.
 """
 
 import random
 from collections.abc import Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import TypeVar
 
-from examples.formulary.names import COMORBIDITIES, CONDITIONS, DOSES, DRUGS, LETTERS, LIMITS, WEIGHTS, is_reserved
+from examples.formulary.names import (
+    COMORBIDITIES,
+    CONDITIONS,
+    DOSES,
+    DRUGS,
+    FORMS,
+    LETTERS,
+    LIMITS,
+    WEIGHTS,
+    YEARS,
+    is_reserved,
+    near,
+)
 
-STAGES = ("guideline", "choice", "label", "product", "limit")
-CITING_STAGES = ("guideline", "label")  # these steps cite a document: without it they cannot be checked
-ERROR_KINDS = {
-    "guideline": ("wrong_drug", "wrong_exception"),
-    "choice": ("overlooked_exception", "misread_patient"),
-    "label": ("misread_dose", "misread_limit"),
-    "product": ("misread_weight", "arithmetic_slip"),
-    "limit": ("forgotten_limit", "wrong_letter"),
+KINDS = {
+    "plain": 6,
+    "shared exception": 3,
+    "old guideline": 2,
+    "notice": 2,
+    "old label": 2,
+    "formulation": 4,
+    "two units": 2,
 }
-_LEADS = {
-    "guideline": ("The guideline says", "By the guideline,"),
-    "choice": ("The patient has", "This patient has"),
-    "label": ("The label says", "By the label,"),
-    "product": ("The patient weighs", "This patient weighs"),
-    "limit": ("With", "Taking"),
-}
-_Value = TypeVar("_Value", int, str)
-_STRAY = 0.15  # share of misreadings that are of nothing in the documents
-_INCONSEQUENT = 0.3  # share of wrong decisions whose comparison is right: what follows from it is not done
+"""What is hard about a question, with how often: two guidelines that name the same exception; an outdated guideline of
+the same condition; a notice with a later exception; an outdated label; a label for another formulation; a label in ml
+beside mg. A plain question has a guideline of another condition only, as they all have but those with an old one."""
+
+_LABEL_KINDS = ("old label", "formulation", "two units")
+_YEARS_APART = 3
+_DATED = 0.25  # share of documents with a date that decides nothing
+_Name = TypeVar("_Name", int, str)
+
+
+@dataclass(frozen=True)
+class Guideline:
+    """Which drug a condition needs, and which one replaces it in a comorbidity."""
+
+    first: str
+    exception: str
+    alternative: str
+
+    def drug(self, comorbidity: str) -> str:
+        """The drug for a patient with this comorbidity."""
+        return self.alternative if comorbidity == self.exception else self.first
 
 
 @dataclass(frozen=True)
@@ -50,246 +72,235 @@ class Label:
 
 @dataclass(frozen=True)
 class Question:
-    """One formulary question with its documents and everything that is true in it."""
+    """One formulary question with its documents and everything that is true in it.
 
+    Args:
+        kind: What is hard about it, one of `KINDS`.
+        text: The question with its options.
+        documents: In no order.
+        answer: The right option's letter.
+        condition: The patient's.
+        guideline: What counts for this condition, a notice taken in.
+        outdated: What counted before, where an old guideline or the guideline without its notice is there too.
+        other: The guideline of another condition; where there is none, the outdated one.
+        comorbidity: The patient's.
+        age: In years.
+        weight: In kg.
+        form: The formulation that the patient takes, where it matters.
+        labels: The labels that count, by drug.
+        rival_form: The formulation of the rival label, where it is for another.
+        rival: The numbers that do not count for the right drug: outdated, of another formulation, or in ml.
+        options: In mg.
+    """
+
+    kind: str
     text: str
     documents: tuple[str, ...]
     answer: str
     condition: str
-    first: str
-    exception: str
-    alternative: str
-    other_exception: str
-    distractor: str
+    guideline: Guideline
+    outdated: Guideline | None
+    other: Guideline
     comorbidity: str
     age: int
     weight: int
+    form: str | None
+    rival_form: str | None
     labels: dict[str, Label]
+    rival: Label | None
     options: tuple[int, ...]
 
-
-@dataclass(frozen=True)
-class Step:
-    """One step of a chain: its words, the stages it covers and the errors made in it (none: the step is valid)."""
-
-    text: str
-    stages: tuple[str, ...]
-    errors: tuple[str, ...]
-
     @property
-    def valid(self) -> bool:
-        """Whether the step is right, given the documents, the question and the steps before it."""
-        return not self.errors
+    def right_drug(self) -> str:
+        """The drug that the patient needs."""
+        return self.guideline.drug(self.comorbidity)
 
 
-@dataclass(frozen=True)
-class Chain:
-    """A chain of thought with labelled steps; `answer` is the letter that it ends with."""
+@dataclass
+class _Draft:
+    """The guidelines of a question while it is drawn: what counts, what stands in the documents, and for whom."""
 
-    steps: tuple[Step, ...]
-    answer: str
-
-    @property
-    def text(self) -> str:
-        """The chain as a policy would write it, one step to a line."""
-        return "\n".join(f"Step {number}: {step.text}" for number, step in enumerate(self.steps, 1))
-
-
-@dataclass(frozen=True)
-class Policy:
-    """How a solver goes wrong: `rate` per stage, and stages with a rate of their own (`traps`)."""
-
-    rate: float = 0.25
-    traps: dict[str, float] = field(default_factory=dict)
-    merged: float = 0.25  # share of chains that write guideline and choice as one step
-
-    def errs(self, rng: random.Random, kinds: tuple[str, ...]) -> str | None:
-        """Draw the error of one stage among its kinds, or None."""
-        for kind in kinds:
-            if kind in self.traps and rng.random() < self.traps[kind]:
-                return kind
-        if rng.random() < self.rate:
-            return rng.choice(kinds)
-        return None
+    guideline: Guideline
+    other: Guideline
+    comorbidities: dict[str, float]
+    rival_drug: str | None = None
+    outdated: Guideline | None = None
+    texts: list[str] = field(default_factory=list)
 
 
-def make_question(rng: random.Random, names: str = "seen") -> Question:
+def make_question(rng: random.Random, names: str = "seen", kind: str | None = None) -> Question:
     """Draw one question.
 
     Args:
         rng: Source of chance.
         names: `seen` draws only (condition, drug) pairs that training may use; `reserved` gives the right guideline
             pairs that it never uses.
+        kind: One of `KINDS`; drawn where left out.
     """
-    want = names == "reserved"
+    kind = kind or rng.choices(list(KINDS), list(KINDS.values()))[0]
     while True:
-        condition, other_condition = rng.sample(CONDITIONS, 2)
-        first, alternative, distractor, unlabelled = rng.sample(DRUGS, 4)
-        pairs = (
-            (condition, first),
-            (condition, alternative),
-            (other_condition, distractor),
-            (other_condition, unlabelled),
-        )
-        if (all if want else any)(is_reserved(*pair) for pair in pairs[:2]) != want:
-            continue
-        if not want and any(is_reserved(*pair) for pair in pairs):
-            continue
-        weight, age = rng.sample(WEIGHTS, 2)
-        doses = rng.sample(DOSES, 3)
-        labels = {
-            drug: Label(dose, _draw_limit(rng, dose * weight))
-            for drug, dose in zip((first, alternative, distractor), doses, strict=True)
-        }
-        options = [
-            amount for drug in (first, alternative) for amount in (labels[drug].dose * weight, labels[drug].limit)
-        ]
-        if len(set(options)) == 4 and len({label.limit for label in labels.values()}) == 3:
+        condition = rng.choice(CONDITIONS)
+        first, alternative, *more = rng.sample(DRUGS, 4 if kind != "notice" else 5)
+        more[0] = near(rng, more[0], first, DRUGS, (alternative, *more[1:]))
+        pairs = [(condition, first), (condition, alternative)]
+        if names == "reserved":
+            if all(is_reserved(*pair) for pair in pairs):
+                break
+        elif not any(is_reserved(condition, drug) for drug in (first, alternative, *more)):
             break
-    exception, other_exception, third = rng.sample(COMORBIDITIES, 3)
-    # as often the other guideline's exception as the right one: seeing the patient's own must not betray a right step
-    comorbidity = rng.choices((exception, other_exception, third), (0.45, 0.45, 0.1))[0]
+    other_condition = rng.choice([name for name in CONDITIONS if name != condition])
+    other_condition = near(rng, other_condition, condition, CONDITIONS, ())
+    draft = _draft(rng, kind, (condition, other_condition), (first, alternative, *more))
+    comorbidity = rng.choices(list(draft.comorbidities), list(draft.comorbidities.values()))[0]
+    form, other_form = rng.sample(FORMS, 2) if kind == "formulation" else (None, None)
+    drug = draft.guideline.drug(comorbidity)
+    rival_drug = _rival_drug(draft, kind, drug, comorbidity)
+    drugs = sorted({d for g in (draft.guideline, draft.other, draft.outdated) if g for d in (g.first, g.alternative)})
+    while True:
+        weight, age = rng.sample(WEIGHTS, 2)
+        labels = {one: _draw_label(rng, weight) for one in drugs}
+        rival = _draw_label(rng, weight) if kind in _LABEL_KINDS else None
+        sources = (labels[drug], rival or labels[rival_drug])
+        options = [amount for label in sources for amount in (label.dose * weight, label.limit)]
+        if len(set(options)) == 4 and sources[0].dose != sources[1].dose:
+            break
     rng.shuffle(options)
-    documents = [
-        guideline_text(condition, first, exception, alternative),
-        guideline_text(other_condition, distractor, other_exception, unlabelled),
-        *(label_text(drug, label) for drug, label in labels.items()),
-    ]
-    rng.shuffle(documents)
-    right = labels[alternative if comorbidity == exception else first]
+    texts = [*draft.texts]
+    for one, label in labels.items():
+        where = f"in {form} " if form else ""
+        if one != drug or rival is None:
+            texts.append(label_text(one, label, where or _maybe_dated(rng, "in")))
+        elif kind == "old label":
+            old, new = two_years(rng)
+            texts += [label_text(one, label, f"in {new} "), label_text(one, rival, f"in {old} ")]
+        elif kind == "formulation":
+            texts += [label_text(one, label, where), label_text(one, rival, f"in {other_form} ")]
+        else:
+            texts.append(two_units_text(one, label, rival, mg_first=rng.random() < 0.5))
+    rng.shuffle(texts)
+    right = labels[drug]
     return Question(
-        text=question_text(condition, comorbidity, age, weight, options),
-        documents=tuple(documents),
+        kind=kind,
+        text=question_text(condition, comorbidity, age, weight, options, form),
+        documents=tuple(texts),
         answer=LETTERS[options.index(min(right.dose * weight, right.limit))],
         condition=condition,
-        first=first,
-        exception=exception,
-        alternative=alternative,
-        other_exception=other_exception,
-        distractor=distractor,
+        guideline=draft.guideline,
+        outdated=draft.outdated,
+        other=draft.other,
         comorbidity=comorbidity,
         age=age,
         weight=weight,
+        form=form,
+        rival_form=other_form,
         labels=labels,
+        rival=rival,
         options=tuple(options),
     )
 
 
-def guideline_text(condition: str, first: str, exception: str, alternative: str) -> str:
-    """The document that says which drug a condition needs."""
-    return f"Guideline: in {condition} use {first} unless {exception} then {alternative}."
+def _draft(rng: random.Random, kind: str, conditions: tuple[str, str], drugs: tuple[str, ...]) -> _Draft:
+    """The guidelines of a question. Patients have the rival's exception as often as the right one.
+
+    So seeing the patient's own comorbidity in a step does not betray that the step is right.
+    """
+    exception, other_exception, third = rng.sample(COMORBIDITIES, 3)
+    first, alternative, other_first, other_alternative, *_ = drugs
+    if kind == "shared exception":
+        other_exception = exception
+    guideline = Guideline(first, exception, alternative)
+    other = Guideline(other_first, other_exception, other_alternative)
+    patients = {exception: 0.45, other_exception: 0.45, third: 0.1}
+    if kind == "old guideline":
+        old, new = two_years(rng)
+        texts = [
+            guideline_text(conditions[0], guideline, f"from {new} "),
+            guideline_text(conditions[0], other, f"from {old} "),
+        ]
+        return _Draft(guideline, other, patients, outdated=other, texts=texts)
+    if kind == "notice":
+        later = replace(guideline, exception=third, alternative=drugs[4])
+        texts = [
+            guideline_text(conditions[0], guideline),
+            guideline_text(conditions[1], other),
+            notice_text(later, rng.choice(YEARS)),
+        ]
+        return _Draft(later, other, {exception: 0.5, third: 0.5}, outdated=guideline, texts=texts)
+    texts = [
+        guideline_text(conditions[0], guideline, _maybe_dated(rng, "from")),
+        guideline_text(conditions[1], other, _maybe_dated(rng, "from")),
+    ]
+    return _Draft(guideline, other, patients, texts=texts)
 
 
-def label_text(drug: str, label: Label) -> str:
-    """The document that says how a drug is dosed."""
-    return f"Label: dose {drug} at {label.dose} mg per kg, limit {drug} to {label.limit} mg."
+def _rival_drug(draft: _Draft, kind: str, drug: str, comorbidity: str) -> str:
+    """The drug that a solver takes who follows the rival guideline; without one, who decides the other way."""
+    if draft.outdated:
+        return draft.outdated.drug(comorbidity)
+    if kind == "shared exception":
+        return draft.other.drug(comorbidity)
+    return draft.guideline.first if drug == draft.guideline.alternative else draft.guideline.alternative
 
 
-def question_text(condition: str, comorbidity: str, age: int, weight: int, options: Sequence[int]) -> str:
+def guideline_text(condition: str, guideline: Guideline, date: str = "") -> str:
+    """The document that says which drug a condition needs; `date` is empty or like `from 2024 `."""
+    return f"Guideline: {date}in {condition} {guideline_words(guideline)}."
+
+
+def notice_text(later: Guideline, year: int) -> str:
+    """The document that replaces a guideline's exception."""
+    return f"Notice: in {year} {guideline_words(later)}."
+
+
+def guideline_words(guideline: Guideline) -> str:
+    """What guidelines, notices and steps say alike."""
+    return f"use {guideline.first} unless {guideline.exception} then {guideline.alternative}"
+
+
+def label_text(drug: str, label: Label, where: str = "") -> str:
+    """The document that says how a drug is dosed; `where` is empty or like `in 2024 ` or `in syrup `."""
+    return f"Label: {label_words(drug, label, where)}."
+
+
+def label_words(drug: str, label: Label, where: str = "") -> str:
+    """What labels and steps say alike."""
+    return f"{where}dose {drug} at {label.dose} mg per kg, {where}limit {drug} to {label.limit} mg"
+
+
+def two_units_text(drug: str, in_mg: Label, in_ml: Label, mg_first: bool) -> str:
+    """A label that gives the dose in mg and in ml."""
+    parts = [
+        f"in {unit} dose {drug} at {label.dose} per kg, in {unit} limit {drug} to {label.limit}"
+        for unit, label in (("mg", in_mg), ("ml", in_ml))
+    ]
+    return f"Label: {', '.join(parts if mg_first else parts[::-1])}."
+
+
+def question_text(
+    condition: str, comorbidity: str, age: int, weight: int, options: Sequence[int], form: str | None = None
+) -> str:
     """The question, with its options in mg."""
     listed = "\n".join(f"({letter}) {amount} mg" for letter, amount in zip(LETTERS, options, strict=True))
+    takes = f" The patient takes {form}." if form else ""
     return (
         f"A patient aged {age} years comes with {condition}. The patient has {comorbidity}. "
-        f"The patient weighs {weight} kg. Which daily dose is right?\n\n{listed}"
+        f"The patient weighs {weight} kg.{takes} Which daily dose is right?\n\n{listed}"
     )
 
 
-def _draw_limit(rng: random.Random, dose: int) -> int:
-    """A limit that caps the dose half of the time and never equals it."""
+def _draw_label(rng: random.Random, weight: int) -> Label:
+    """A label whose limit caps the dose half of the time and never equals it."""
+    amount = weight * (dose := rng.choice(DOSES))
     if rng.random() < 0.5:
-        return rng.choice([limit for limit in LIMITS if limit < dose])
-    return rng.choice([limit for limit in LIMITS if dose < limit <= 2 * dose])
+        return Label(dose, rng.choice([limit for limit in LIMITS if limit < amount]))
+    return Label(dose, rng.choice([limit for limit in LIMITS if amount < limit <= 2 * amount]))
 
 
-def make_chain(question: Question, rng: random.Random, policy: Policy) -> Chain:
-    """Solve the question as a fallible solver would; each step is labelled by its own validity.
-
-    A step that follows faithfully from a wrong earlier step is valid: the chain's min reward carries the error on.
-    """
-    q = question
-    lead = {stage: rng.choice(_LEADS[stage]) for stage in STAGES}
-    written: list[Step] = []
-
-    def write(stage: str, text: str, error: str | None) -> None:
-        written.append(Step(f"{lead[stage]} {text}.", (stage,), (error,) if error else ()))
-
-    first, exception, alternative = q.first, q.exception, q.alternative
-    error = policy.errs(rng, ERROR_KINDS["guideline"])
-    if error == "wrong_drug":
-        first, alternative = rng.choice(
-            ((q.distractor, q.alternative), (q.first, q.distractor), (q.alternative, q.first))
-        )
-    elif error == "wrong_exception":
-        exception = _misread(rng, q.exception, (q.other_exception,), COMORBIDITIES)
-    write("guideline", f"in {q.condition} use {first} unless {exception} then {alternative}", error)
-
-    comorbidity = q.comorbidity
-    error = policy.errs(rng, ERROR_KINDS["choice"])
-    if error == "misread_patient":
-        comorbidity = _misread(rng, q.comorbidity, (q.exception, q.other_exception), COMORBIDITIES)
-    holds, follows = _decide(rng, comorbidity == exception, error == "overlooked_exception")
-    drug, rule = (alternative, f"{exception} then") if follows else (first, f"{q.condition} use")
-    verdict = "holds" if holds else "fails"
-    write("choice", f"{comorbidity} against {exception} {verdict}, so given {rule} {drug}", error)
-
-    dose, limit = q.labels[drug].dose, q.labels[drug].limit
-    error = policy.errs(rng, ERROR_KINDS["label"])
-    if error:
-        others = [other for other in (q.first, q.alternative, q.distractor) if other != drug]
-        # mostly the other drug of the right guideline, whose numbers lead to the options too
-        weights = [1 if other == q.distractor else 4 for other in others]
-        other = q.labels[rng.choices(others, weights)[0]]
-        if error == "misread_dose":
-            dose = _misread(rng, dose, (other.dose,), DOSES)
-        else:
-            limit = _misread(rng, limit, (other.limit,), LIMITS)
-    write("label", f"dose {drug} at {dose} mg per kg, limit {drug} to {limit} mg", error)
-
-    weight = q.weight
-    error = policy.errs(rng, ERROR_KINDS["product"])
-    if error == "misread_weight":
-        weight = q.age if rng.random() < 0.7 else rng.choice([w for w in WEIGHTS if w != q.weight])
-    product = dose * weight
-    if error == "arithmetic_slip":
-        near = {(dose + 1) * weight, (dose - 1) * weight, dose * (weight + 10), dose * (weight - 10), product + 100}
-        product = rng.choice(sorted(n for n in near if 10 < n < 1000 and n != product))
-    write("product", f"{weight} kg, so {dose} times {weight} is {product} mg", error)
-
-    error = policy.errs(rng, ERROR_KINDS["limit"])
-    if error == "forgotten_limit" and product == limit:
-        error = None
-    exceeds, follows = _decide(rng, product > limit, error == "forgotten_limit")
-    amount = limit if follows else product
-    if amount in q.options and error != "wrong_letter":
-        letter = LETTERS[q.options.index(amount)]
-    else:
-        letter = rng.choice([x for x, option in zip(LETTERS, q.options, strict=True) if option != amount])
-        error = error if error == "forgotten_limit" else "wrong_letter"
-    verdict = "exceeds" if exceeds else "fits"
-    write("limit", f"{product} against {limit} {verdict}, so at {amount} the answer is ({letter}) {amount} mg", error)
-
-    if rng.random() < policy.merged:
-        one, two, *rest = written
-        joined = f"{one.text[:-1]}; {two.text[0].lower()}{two.text[1:]}"
-        written = [Step(joined, one.stages + two.stages, one.errors + two.errors), *rest]
-    return Chain(tuple(written), letter)
+def two_years(rng: random.Random) -> tuple[int, int]:
+    """An older and a newer year, far enough apart to tell."""
+    old = rng.choice(YEARS[:-_YEARS_APART])
+    return old, rng.choice([year for year in YEARS if year >= old + _YEARS_APART])
 
 
-def _misread(rng: random.Random, right: _Value, near: Sequence[_Value], pool: Sequence[_Value]) -> _Value:
-    """A value other than the right one: mostly one that stands nearby, now and then any of the pool."""
-    choices = [value for value in (pool if rng.random() < _STRAY else near) if value != right]
-    return rng.choice(choices)
-
-
-def _decide(rng: random.Random, truth: bool, wrong: bool) -> tuple[bool, bool]:
-    """What a comparison is said to show, and what is then done; a wrong decision errs in one of the two."""
-    if not wrong:
-        return truth, truth
-    said = truth if rng.random() < _INCONSEQUENT else not truth
-    return said, not truth
-
-
-def draw_policy(rng: random.Random) -> Policy:
-    """A solver as sampled policies are: few slips of chance, and on each question one error made again and again."""
-    kinds = [kind for kinds in ERROR_KINDS.values() for kind in kinds]
-    return Policy(rate=0.08, traps={rng.choice(kinds): rng.uniform(0.2, 0.9), rng.choice(kinds): rng.uniform(0.0, 0.4)})
+def _maybe_dated(rng: random.Random, word: str) -> str:
+    return f"{word} {rng.choice(YEARS)} " if rng.random() < _DATED else ""

@@ -9,30 +9,40 @@ import torch
 from transformers import AutoModelForCausalLM, AutoTokenizer
 
 from examples.formulary import loop, sample, train, train_policy
+from examples.formulary.chains import ERROR_KINDS, RIVALS, STAGES, Policy, draw_policy, make_chain
 from examples.formulary.evaluate import auroc, held_out, interval
-from examples.formulary.habits import habit
+from examples.formulary.habits import habit, habit_of
 from examples.formulary.model import build_model
-from examples.formulary.names import COMORBIDITIES, CONDITIONS, DRUGS, is_reserved
+from examples.formulary.names import COMORBIDITIES, CONDITIONS, DRUGS, FORMS, LETTERS, YEARS, is_reserved
 from examples.formulary.sample import PolicyModel
 from examples.formulary.tokenizer import build_tokenizer
-from examples.formulary.world import ERROR_KINDS, STAGES, Policy, draw_policy, make_chain, make_question
+from examples.formulary.world import KINDS, make_question
 from medprm_scorer.encoding import PromptEncoder
 from medprm_scorer.text.answers import extract_answer
 from medprm_scorer.text.policy import policy_messages
 from medprm_scorer.text.steps import split_steps
 
-QUESTIONS = [make_question(random.Random(n), "reserved" if n % 3 == 0 else "seen") for n in range(150)]
+QUESTIONS = [make_question(random.Random(n), "reserved" if n % 3 == 0 else "seen") for n in range(210)]
 
 
-def facts(documents) -> dict[str, dict]:
-    """The facts read back from the documents' text alone."""
-    text = "\n".join(documents)
-    return {
-        "guideline": {c: (f, e, a) for c, f, e, a in re.findall(r"in (\w+) use (\w+) unless (\w+) then (\w+)\.", text)},
-        "label": {
-            d: (int(x), int(y)) for d, x, y in re.findall(r"dose (\w+) at (\d+) mg per kg, limit \w+ to (\d+)", text)
-        },
-    }
+def facts(question) -> dict[str, dict]:
+    """The facts that count, read back from the texts alone: of several documents on one thing the newest."""
+    form = re.search(r"The patient takes (\w+)\.", question.text)
+    known: dict[str, dict] = {"guideline": {}, "notice": {}, "label": {}}
+    dated = sorted(question.documents, key=lambda text: int((re.search(r"(?:in|from) (\d{4}) ", text) or [0, 0])[1]))
+    for text in dated:
+        if match := re.search(r"in (\w+) use (\w+) unless (\w+) then (\w+)\.", text):
+            known["notice" if text.startswith("Notice") else "guideline"][match[1]] = match.groups()[1:]
+        if match := re.search(r"in mg dose (\w+) at (\d+) per kg, in mg limit \w+ to (\d+)", text):
+            known["label"][match[1]] = (int(match[2]), int(match[3]))
+        if match := re.search(r"(?:in (\w+) )?dose (\w+) at (\d+) mg per kg, (?:in \w+ )?limit \w+ to (\d+)", text):
+            if form is None or match[1] == form[1]:
+                known["label"][match[2]] = (int(match[3]), int(match[4]))
+    for notice in known["notice"].values():
+        for condition, guideline in known["guideline"].items():
+            if guideline[0] == notice[0]:
+                known["guideline"][condition] = notice
+    return known
 
 
 def patient(text: str) -> tuple[str, str, int, dict[str, int]]:
@@ -45,16 +55,36 @@ def patient(text: str) -> tuple[str, str, int, dict[str, int]]:
 
 def test_the_right_answer_follows_from_the_texts():
     for question in QUESTIONS:
-        known, (condition, comorbidity, weight, options) = facts(question.documents), patient(question.text)
+        known, (condition, comorbidity, weight, options) = facts(question), patient(question.text)
         first, exception, alternative = known["guideline"][condition]
         dose, limit = known["label"][alternative if comorbidity == exception else first]
         assert options[question.answer] == min(dose * weight, limit)
         assert len(set(options.values())) == 4
 
 
+@pytest.mark.parametrize("kind", KINDS)
+def test_following_the_rival_document_leads_to_another_option(kind):
+    """Without a word that tells: the chain of a rival ends as surely in one of the options as the right one."""
+    errors = [error for error, of in RIVALS.items() if of == kind]
+    for number in range(60):
+        rng = random.Random(f"rival-{number}")
+        question = make_question(rng, kind=kind)
+        right = make_chain(question, rng, Policy(rate=0.0))
+        assert right.answer == question.answer
+        for error in errors:
+            wrong = make_chain(question, rng, Policy(rate=0.0, traps={error: 1.0}))
+            assert [kind for step in wrong.steps for kind in step.errors] == [error]
+            assert wrong.answer in LETTERS
+
+
+def test_documents_come_in_no_order():
+    first = Counter(question.documents[0].split(":")[0] for question in QUESTIONS)
+    assert min(first["Guideline"], first["Label"]) > 30
+
+
 def check(step: str, question, before: dict) -> bool:
     """Whether a single-stage step is right, judged from the texts by other code than the one that wrote it."""
-    known, (condition, comorbidity, weight, options) = facts(question.documents), patient(question.text)
+    known, (condition, comorbidity, weight, options) = facts(question), patient(question.text)
     if match := re.search(r"in (\w+) use (\w+) unless (\w+) then (\w+)\.", step):
         before["guideline"] = match.groups()[1:]
         return known["guideline"].get(match[1]) == match.groups()[1:] and match[1] == condition
@@ -63,7 +93,7 @@ def check(step: str, question, before: dict) -> bool:
         same = match[1] == exception
         rule = ("holds", exception, "then", alternative) if same else ("fails", condition, "use", first)
         return match[1] == comorbidity and match[2] == exception and match.groups()[2:] == rule
-    if match := re.search(r"dose (\w+) at (\d+) mg per kg, limit \w+ to (\d+) mg\.", step):
+    if match := re.search(r"dose (\w+) at (\d+) mg per kg, (?:in \w+ )?limit \w+ to (\d+) mg\.", step):
         return known["label"][match[1]] == (int(match[2]), int(match[3]))
     if match := re.search(r"weighs (\d+) kg, so (\d+) times (\d+) is (\d+) mg\.", step):
         w, d, again, product = map(int, match.groups())
@@ -78,7 +108,7 @@ def test_labels_agree_with_a_second_judge():
     rng = random.Random(3)
     counted = Counter()
     for question in QUESTIONS:
-        for _ in range(8):
+        for _ in range(16):
             chain = make_chain(question, rng, Policy(rate=0.35, merged=0.0))
             before: dict = {}
             for step in chain.steps:
@@ -95,7 +125,7 @@ def test_wording_does_not_tell_a_wrong_step():
     """
     rng = random.Random(4)
     worded: dict[str, dict[bool, Counter]] = defaultdict(lambda: {True: Counter(), False: Counter()})
-    names = "|".join((*DRUGS, *CONDITIONS, *COMORBIDITIES))
+    names = "|".join((*DRUGS, *CONDITIONS, *COMORBIDITIES, *FORMS))
     for _ in range(3000):
         question = make_question(rng)
         for step in make_chain(question, rng, Policy(merged=0.0)).steps:
@@ -124,12 +154,10 @@ def test_chains_split_into_their_steps_and_answers():
 def test_reserved_names_are_never_trained_on():
     for number in range(300):
         question, _, _ = train.draw(random.Random(f"0-{number}"))
-        assert not is_reserved(question.condition, question.first)
-        assert not is_reserved(question.condition, question.alternative)
+        assert not [drug for drug in question.labels if is_reserved(question.condition, drug)]
     for number in range(50):
         question, _ = held_out(number, "reserved")
-        assert is_reserved(question.condition, question.first)
-        assert is_reserved(question.condition, question.alternative)
+        assert is_reserved(question.condition, question.guideline.first)
 
 
 def test_held_out_questions_are_not_training_questions():
@@ -139,7 +167,7 @@ def test_held_out_questions_are_not_training_questions():
 
 def test_names_and_numbers_are_one_token_and_everything_else_survives():
     tokenizer = build_tokenizer()
-    for word in (*DRUGS, *CONDITIONS, *COMORBIDITIES, "0", "999"):
+    for word in (*DRUGS, *CONDITIONS, *COMORBIDITIES, *FORMS, *YEARS, "0", "999"):
         assert len(tokenizer(f" {word}", add_special_tokens=False)["input_ids"]) == 1
     for text in ("Ünïcode 糖尿病 ки 1234567\x00\n\n  x", " ", "{}<|eot|>"):
         assert tokenizer.decode(tokenizer(text, add_special_tokens=False)["input_ids"]) == text
@@ -240,13 +268,13 @@ def test_packed_samples_differ_and_follow_the_seed(untrained_policy, monkeypatch
 
 
 def test_habits_make_majority_vote_fail():
-    """On most questions with a habit the samples share the error; on the others the majority is right."""
+    """On questions with a habit the samples share the error; on the others the majority is right."""
     rng = random.Random(8)
     right = defaultdict(list)
     for question in QUESTIONS:
-        policy = habit(question)
-        answers = Counter(make_chain(question, rng, policy).answer for _ in range(31))
-        right[bool(policy.traps)].append(answers.most_common(1)[0][0] == question.answer)
-    assert len(right[True]) > 40
-    assert sum(right[True]) / len(right[True]) < 0.4
-    assert sum(right[False]) / len(right[False]) > 0.95
+        answers = Counter(make_chain(question, rng, habit(question)).answer for _ in range(31))
+        right[habit_of(question)].append(answers.most_common(1)[0][0] == question.answer)
+    assert set(right) == {None, *RIVALS}
+    for name, hits in right.items():
+        assert len(hits) >= 8
+        assert sum(hits) / len(hits) > 0.95 if name is None else sum(hits) / len(hits) < 0.2

@@ -16,18 +16,22 @@ def solve(case_text: str, documents: list[str]) -> str:
     condition, comorbidity, weight = re.search(
         r"with (\w+)\. The patient has (\w+)\. The patient weighs (\d+) kg", case_text
     ).groups()
-    text = "\n".join(documents)
-    first, exception, other = re.search(rf"in {condition} use (\w+) unless (\w+) then (\w+)\.", text).groups()
+    year = re.compile(r"(?:in|from) (\d{4}) ")
+    dated = sorted(documents, key=lambda text: int((year.search(text) or [0, 0])[1]))
+    text = "\n".join(year.sub("", document) for document in dated)  # the newest last
+    *_, (first, exception, other) = re.findall(rf"in {condition} use (\w+) unless (\w+) then (\w+)\.", text)
     drug = other if comorbidity == exception else first
-    dose, limit = re.search(rf"dose {drug} at (\d+) mg per kg, limit {drug} to (\d+) mg", text).groups()
+    *_, (dose, limit) = re.findall(rf"(?<!ml )dose {drug} at (\d+) [^.]*(?<!ml )limit {drug} to (\d+)", text)
     amount = min(int(dose) * int(weight), int(limit))
     return {int(n): letter for letter, n in re.findall(r"\((\w)\) (\d+) mg", case_text)}[amount]
 
 
 @pytest.mark.parametrize("hospital", HOSPITALS)
-def test_every_condition_and_every_drug_has_one_document(hospital):
-    assert len(set(hospital.guidelines)) == len(CONDITIONS)
-    assert len(set(hospital.labels)) == len(DRUGS)
+def test_every_condition_and_every_drug_has_a_document_some_an_outdated_one_too(hospital):
+    for documents, names, word in ((hospital.guidelines, CONDITIONS, "in"), (hospital.labels, DRUGS, "dose")):
+        held = [sum(f"{word} {name} " in document for document in documents) for name in names]
+        assert set(held) == {1, 2}
+        assert len(set(documents)) == sum(held)
 
 
 @pytest.mark.parametrize("hospital", HOSPITALS)
@@ -37,7 +41,7 @@ def test_the_search_finds_all_that_a_case_needs(hospital):
         case = hospital.case(number)
         found = search.find(case.text)
         assert set(found) <= {*hospital.guidelines, *hospital.labels}
-        assert len(found) == len(set(found)) <= 6
+        assert len(found) == len(set(found)) <= 10
         assert solve(case.text, found) == case.answer
 
 

@@ -12,7 +12,7 @@ import torch
 from transformers import AutoModelForCausalLM, AutoTokenizer, pipeline
 
 from examples.formulary import turns
-from examples.formulary.habits import habits
+from examples.formulary.habits import habit_of
 from examples.formulary.sample import POLICY, PolicyModel
 from examples.formulary.train_policy import policy_tokenizer
 from examples.formulary.world import make_question
@@ -82,7 +82,7 @@ def test_it_is_right_often_and_wrong_by_habit(drawn):
     right = defaultdict(list)
     for question, samples in zip(QUESTIONS, drawn, strict=True):
         votes = Counter(extract_answer(text) for text in samples)
-        right[bool(habits(question))].append(votes[question.answer] / SAMPLES)
+        right[bool(habit_of(question))].append(votes[question.answer] / SAMPLES)
     assert len(right[True]) >= 5
     assert sum(right[False]) / len(right[False]) > 0.6
     assert sum(right[True]) / len(right[True]) < 0.5

@@ -16,7 +16,8 @@ from langchain_core.prompts import ChatPromptTemplate
 from langchain_core.runnables import ConfigurableField, RunnableLambda, RunnableParallel, RunnablePassthrough
 from pydantic import ValidationError
 
-from examples.formulary.world import Policy, make_chain, make_question
+from examples.formulary.chains import Policy, make_chain
+from examples.formulary.world import make_question
 from medprm_integrations.langchain import MedPRMOutputParser, MedPRMReranker, ranking_of
 from medprm_scorer import InputError, ModelError, Ranking, ScoringError
 from tests.support.langchain_scripts import BAD, GOOD, QUESTION, SECRET, WORSE, Recorder, ScriptedChat, reading_prm
