@@ -35,9 +35,9 @@ def facts(question) -> dict[str, dict]:
             known["notice" if text.startswith("Notice") else "guideline"][match[1]] = match.groups()[1:]
         if match := re.search(r"in mg dose (\w+) at (\d+) per kg, in mg limit \w+ to (\d+)", text):
             known["label"][match[1]] = (int(match[2]), int(match[3]))
-        if match := re.search(r"(?:in (\w+) )?dose (\w+) at (\d+) mg per kg, (?:in \w+ )?limit \w+ to (\d+)", text):
-            if form is None or match[1] == form[1]:
-                known["label"][match[2]] = (int(match[3]), int(match[4]))
+        match = re.search(r"(?:in (\w+) )?dose (\w+) at (\d+) mg per kg, (?:in \w+ )?limit \w+ to (\d+)", text)
+        if match and (form is None or match[1] == form[1]):
+            known["label"][match[2]] = (int(match[3]), int(match[4]))
     for notice in known["notice"].values():
         for condition, guideline in known["guideline"].items():
             if guideline[0] == notice[0]:
