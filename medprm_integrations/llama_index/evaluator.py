@@ -12,12 +12,13 @@ from typing_extensions import override
 
 from medprm_integrations.llama_index.nodes import is_chain, texts
 from medprm_integrations.shared.best_of_n import arank_all, rank_all, request_of
+from medprm_integrations.shared.feedback import feedback
 from medprm_integrations.shared.questions import without_feedback
 from medprm_integrations.shared.settings import ChoiceSettings
 from medprm_integrations.shared.structured import structured_sample
 from medprm_scorer.aggregate import Aggregate
 from medprm_scorer.errors import InputError, NothingScoredError
-from medprm_scorer.results.models import Ranking, RankRequest, ScoredChain
+from medprm_scorer.results.models import Ranking, RankRequest
 from medprm_scorer.sampling.sample_rounds import Sample
 from medprm_scorer.scorer import MedPRM
 
@@ -143,27 +144,12 @@ class MedPRMEvaluator(BaseEvaluator):
         }
         if isinstance(ranking, NothingScoredError):
             reason = str(ranking)
-            feedback = f"The response could not be judged: {reason}"
-            return EvaluationResult(
-                **judged, passing=False, feedback=feedback, invalid_result=True, invalid_reason=reason
-            )
+            said = f"The response could not be judged: {reason}"
+            return EvaluationResult(**judged, passing=False, feedback=said, invalid_result=True, invalid_reason=reason)
         if isinstance(ranking, Exception):
             raise ranking
         score = ranking.best.reward(ranking.aggregate)
-        feedback = _feedback(ranking.best, read=ranking.documents_used > 0)
-        return EvaluationResult(**judged, passing=score >= self.threshold, feedback=feedback, score=score)
-
-
-def _feedback(chain: ScoredChain, *, read: bool) -> str:
-    """What the rewards say; `read` tells whether they rest on documents."""
-    rewards = chain.step_rewards
-    place = rewards.index(min(rewards))
-    listed = ", ".join(f"{reward:.2f}" for reward in rewards)
-    weakest = f"Step {place + 1} of {len(rewards)} is the weakest, with a reward of {rewards[place]:.2f}"
-    return (
-        f"{'' if read else 'Judged without documents. '}{weakest}: {chain.steps[place].text}\n"
-        f"Rewards of all steps, in order: {listed}."
-    )
+        return EvaluationResult(**judged, passing=score >= self.threshold, feedback=feedback(ranking), score=score)
 
 
 def _parts(response: Any) -> tuple[Any, list[str] | None]:
