@@ -5,7 +5,7 @@ from functools import partial
 from typing import Any, cast
 
 from langchain_core.messages import AIMessage, BaseMessage, SystemMessage
-from typing_extensions import Never, Unpack
+from typing_extensions import Self, Unpack
 
 from medprm_integrations.langchain.conversation import asked_in, known_tools, not_given, tool_documents
 from medprm_integrations.langchain.convert import sample_of, structured_answer
@@ -30,7 +30,20 @@ except ImportError as error:
     raise missing("MedPRMMiddleware", "langchain", "langchain", error) from error
 
 
-class MedPRMMiddleware(AgentMiddleware):
+class _NotAnObject:
+    """What `create_agent` finds when it is given the class: an attribute that says so."""
+
+    def __get__(self, *_: object) -> Any:
+        raise TypeError("middleware takes an object, not the class: middleware=[MedPRMMiddleware(prm=…)]")
+
+
+class _Kind(type(AgentMiddleware)):  # type: ignore[misc] # whatever that is
+    """The class of the middleware's class, in which `create_agent` looks if the class is given."""
+
+    wrap_tool_call = _NotAnObject()
+
+
+class MedPRMMiddleware(AgentMiddleware, metaclass=_Kind):
     """For `create_agent`: samples the agent's final answers n times and goes on with the one that is selected.
 
     Each turn of the model is drawn once. If it calls tools it goes through untouched, and costs nothing more. If it is
@@ -64,10 +77,16 @@ class MedPRMMiddleware(AgentMiddleware):
             `ChatMedPRM`, which would sample each of the n samples n times.
     """
 
-    def __init__(self, *values: Never, prm: MedPRM, **settings: Unpack[ConversationOptions]) -> None:
+    def __new__(cls, *values: object, **_: object) -> Self:
+        """Refuse settings without a name, in words that a user can act on."""
+        if values:
+            raise TypeError("MedPRMMiddleware takes its settings by name: MedPRMMiddleware(prm=…, n=…)")
+        return super().__new__(cls)
+
+    def __init__(self, *, prm: MedPRM, **settings: Unpack[ConversationOptions]) -> None:
         super().__init__()
         settings["evidence"] = cast("Any", evidence_function(settings.get("evidence")))
-        self.settings = ConversationSettings(*values, prm=prm, **settings)
+        self.settings = ConversationSettings(prm=prm, **settings)
         self.prm = prm
 
     def __repr__(self) -> str:
