@@ -10,6 +10,7 @@ from pydantic import BaseModel
 from typing_extensions import override
 
 from medprm_integrations.llama_index.events import announce
+from medprm_integrations.llama_index.mistakes import check_function
 from medprm_integrations.llama_index.nodes import (
     IsEvidence,
     document_texts,
@@ -68,6 +69,8 @@ class MedPRMEvaluator(BaseEvaluator):
         on_ranking: Callable[[Ranking], None] | None = None,
         is_evidence: IsEvidence | None = None,
     ) -> None:
+        check_function("question", question)
+        check_function("is_evidence", is_evidence)
         if isinstance(threshold, bool) or not isinstance(cast("object", threshold), Real):
             raise InputError(f"the threshold must be a number from 0 to 1, not {type(threshold).__name__}")
         if not 0.0 <= threshold <= 1.0:
@@ -149,6 +152,11 @@ class MedPRMEvaluator(BaseEvaluator):
         """A response's answer, the documents that it rests on, and their scores."""
         if response is None:
             return None, None, []
+        if not hasattr(response, "source_nodes"):
+            raise InputError(
+                f"the response must be a query engine's Response, not {type(response).__name__}: for a text, "
+                "call evaluate"
+            )
         nodes = evidence_among(with_scores(response.source_nodes), rule=self.is_evidence)
         return response.response, evidence_texts(nodes), [node.score for node in nodes]
 

@@ -5,11 +5,12 @@ sub-questions or into queries of a search, titles, keywords, summaries, evaluati
 without tools that has no documents to answer from. It is told by these signs, in this order.
 
 1. The kind that LlamaIndex gives to a prompt template (`PromptType`), such as `single_select`.
-2. What a template is filled in with: names that only helpers use, such as `chat_history` in a template; or a context
-   without a question.
+2. What a template is filled in with: names that only helpers use, such as `context_list`; or a context without a
+   question (`query_str`).
 3. The prompt's beginning, where it is one of LlamaIndex's own.
 
-All other calls are answers, since a sample too many costs money, and an answer that nobody judged may cost more.
+All other calls are answers, also those of helper prompts that you wrote yourself: a sample too many costs money, and an
+answer that nobody judged may cost more. Tell them apart with `is_answer=`.
 """
 
 from collections.abc import Sequence
@@ -30,15 +31,16 @@ _ANSWER_KINDS = frozenset(
 )
 
 _HELPER_VALUES = frozenset(
-    (
-        "chat_history context_list tools_str num_choices max_outputs num_queries num_questions num_questions_per_chunk "
-        "max_keywords keywords max_knowledge_triplets prev_reasoning feedback schema schema_str info_str dialect"
-    ).split()
+    {
+        *("context_list", "tools_str", "num_choices", "max_outputs", "num_queries"),
+        *("max_keywords", "max_knowledge_triplets", "prev_reasoning"),
+    }
 )
 
 _BEGINNINGS = (
     "Given the following conversation between a user and an AI assistant and a follow up question",
     "Given a conversation (between Human and Assistant) and a follow up message",
+    "Here is the original query:\n",
     "Some choices are given below",
     "Given a user question, and a list of tools",
     "You are a helpful assistant that generates multiple search queries",

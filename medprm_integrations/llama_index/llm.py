@@ -9,7 +9,7 @@ from llama_index.core.llms.function_calling import FunctionCallingLLM
 from llama_index.core.llms.llm import ToolSelection
 from llama_index.core.tools import QueryEngineTool
 from pydantic import PrivateAttr, model_validator
-from typing_extensions import override
+from typing_extensions import Self, override
 
 from medprm_integrations.llama_index.conversation import (
     asked_in,
@@ -21,6 +21,7 @@ from medprm_integrations.llama_index.conversation import (
 )
 from medprm_integrations.llama_index.events import announce
 from medprm_integrations.llama_index.helper_calls import is_answer
+from medprm_integrations.llama_index.mistakes import check_can_be_made
 from medprm_integrations.llama_index.nodes import document_texts, is_sub_answer
 from medprm_integrations.llama_index.prompts import Filled, PromptMessages, PromptText, context_documents
 from medprm_integrations.llama_index.responses import sharing, total_usage, with_ranking
@@ -100,6 +101,12 @@ class MedPRMLLM(UnstreamedLLM, ConversationSettings):
     @override
     def __deepcopy__(self, memo: dict[int, Any] | None = None) -> "MedPRMLLM":
         return super().__deepcopy__(sharing(memo, self.llm, self.callback_manager))
+
+    @classmethod
+    @override
+    def from_dict(cls, data: dict[str, Any], **kwargs: Any) -> Self:
+        check_can_be_made(cls, kwargs)
+        return super().from_dict(data, **kwargs)
 
     @classmethod
     @override

@@ -146,8 +146,10 @@ def with_scores(nodes: Iterable[BaseNode | NodeWithScore]) -> list[NodeWithScore
     """The nodes, each as a `NodeWithScore`.
 
     Raises:
-        InputError: One of them is no node.
+        InputError: They are no list, or one of them is no node.
     """
+    if isinstance(nodes, str | BaseNode | NodeWithScore):
+        raise InputError("nodes must be a list of nodes")
     wrapped = []
     for place, node in enumerate(nodes):
         if isinstance(node, BaseNode):

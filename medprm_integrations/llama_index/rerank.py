@@ -13,9 +13,10 @@ from llama_index.core.prompts import BasePromptTemplate
 from llama_index.core.prompts.mixin import PromptMixin
 from llama_index.core.schema import MetadataMode, NodeWithScore, QueryBundle
 from pydantic import Field, ValidationInfo, field_validator
-from typing_extensions import override
+from typing_extensions import Self, override
 
 from medprm_integrations.llama_index.events import announce
+from medprm_integrations.llama_index.mistakes import check_can_be_made
 from medprm_integrations.llama_index.nodes import (
     IsEvidence,
     chain_text,
@@ -127,6 +128,12 @@ class MedPRMRerank(PromptMixin, BaseNodePostprocessor, SamplingSettings):
     @override
     def __deepcopy__(self, memo: dict[int, Any] | None = None) -> "MedPRMRerank":
         return super().__deepcopy__(sharing(memo, self.llm, self.callback_manager))
+
+    @classmethod
+    @override
+    def from_dict(cls, data: dict[str, Any], **kwargs: Any) -> Self:
+        check_can_be_made(cls, kwargs)
+        return super().from_dict(data, **kwargs)
 
     @classmethod
     @override

@@ -29,6 +29,7 @@ from pydantic import BaseModel
 from typing_extensions import Unpack, override
 
 from medprm_integrations.llama_index.events import announce
+from medprm_integrations.llama_index.mistakes import check_function, refuse_settings_of_others
 from medprm_integrations.llama_index.nodes import (
     IsEvidence,
     evidence_among,
@@ -56,6 +57,7 @@ from medprm_integrations.shared.prompt_context import NOT_GIVEN
 from medprm_integrations.shared.questions import Asked, without_feedback
 from medprm_integrations.shared.ranking_metadata import KEY
 from medprm_integrations.shared.settings import SamplingOptions, SamplingSettings
+from medprm_scorer.errors import InputError
 from medprm_scorer.scorer import MedPRM
 
 dispatcher = instrument.get_dispatcher(__name__)  # type: ignore[attr-defined]  # imported there, and public
@@ -127,13 +129,17 @@ class MedPRMSynthesizer(BaseSynthesizer):
         callback_manager: CallbackManager | None = None,
         **settings: Unpack[SamplingOptions],
     ) -> None:
-        self.settings = SamplingSettings(prm=prm, **settings)
-        self.prm = prm
+        check_function("is_evidence", is_evidence)
+        if output_cls is not None and not (isinstance(output_cls, type) and issubclass(output_cls, BaseModel)):
+            raise InputError("output_cls must be a pydantic class")
         llm = Settings.llm if llm is None else llm
         if isinstance(llm, StructuredLLM):
             output_cls = output_cls or llm.output_cls
             llm = llm.llm
         llm = language_model(llm)
+        refuse_settings_of_others(settings, llm)
+        self.settings = SamplingSettings(prm=prm, **settings)
+        self.prm = prm
         super().__init__(llm=llm, callback_manager=callback_manager, streaming=streaming, output_cls=output_cls)
         given = {TEMPLATE: text_qa_template, REFINE: refine_template}
         defaults = {TEMPLATE: policy_template, REFINE: refining_template}
