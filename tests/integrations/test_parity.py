@@ -12,14 +12,13 @@ from medprm_integrations.langchain import (
     MedPRMMiddleware,
     MedPRMOutputParser,
     MedPRMReranker,
-    events,
 )
 from medprm_integrations.langchain import MedPRMEvaluator as LangChainEvaluator
 from medprm_integrations.llama_index import MedPRMEvaluator, MedPRMLLM, MedPRMRerank, MedPRMSynthesizer
 from medprm_integrations.shared import best_of_n, concurrency, evidence
 
 CLASSES: list[Any] = [
-    *(LangChainEvaluator, events),
+    LangChainEvaluator,
     *(ChatMedPRM, MedPRMBestOfN, MedPRMMiddleware, MedPRMOutputParser, MedPRMReranker),
     *(MedPRMEvaluator, MedPRMLLM, MedPRMRerank, MedPRMSynthesizer),
     *(medprm_scorer.MedPRM, medprm_scorer, best_of_n, concurrency, evidence),

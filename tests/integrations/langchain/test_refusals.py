@@ -188,7 +188,7 @@ def test_a_class_in_place_of_an_object(given, cls):
     if "llm" in CLASSES[cls]:
         with pytest.raises(ValidationError, match=r"llm must be an object, not the class: llm=ScriptedChat\(…\)"):
             cls(**{**given(cls), "llm": ScriptedChat})
-    with pytest.raises(ValidationError, match=r"prm must be a MedPRM \(MedPRM.from_pretrained\(...\)\), not type"):
+    with pytest.raises(ValidationError, match=r"prm must be .*MedPRM.from_pretrained\("):
         cls(**{**given(cls), "prm": MedPRM})
 
 
