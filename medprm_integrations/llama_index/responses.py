@@ -39,7 +39,8 @@ def ranking_of(answer: object) -> Ranking:
 
     Args:
         answer: The response of a query engine with `MedPRMSynthesizer` or `MedPRMRerank`; a response of a `MedPRMLLM`
-            itself, or what an agent with one answered; or the first node that `MedPRMRerank` gave. Chat engines,
+            itself, or what an agent with one answered; the first node that `MedPRMRerank` gave; or what a chat engine
+            answered that asks such a query engine (`CondenseQuestionChatEngine`). Other chat engines,
             query engines with other synthesizers, a `RouterQueryEngine` that combines several answers and a
             `MultiStepQueryEngine` keep only an answer's text: `on_ranking=` is the way to the ranking there.
 
@@ -47,10 +48,12 @@ def ranking_of(answer: object) -> Ranking:
         InputError: There is no ranking: the answer was not chosen, such as one that calls tools, or it was not kept.
     """
     nodes = getattr(answer, "source_nodes", None)
-    for holder in (answer, *(nodes or ())):
+    asked = [getattr(source, "raw_output", None) for source in getattr(answer, "sources", None) or ()]
+    for holder in (answer, *asked, *(nodes or ())):
         found = _kept(holder)
         if found is not None:
-            return read_ranking(found, type(holder).__name__, text=_text_of(holder))
+            text = _text_of(answer if holder in asked else holder)
+            return read_ranking(found, type(holder).__name__, text=text)
     kind = type(answer).__name__
     return read_ranking(None, kind) if nodes is None else read_ranking(None, kind, TEXT_ONLY)
 
