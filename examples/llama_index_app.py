@@ -86,8 +86,9 @@ class Desk:
     def __init__(
         self, llm: LLM, folder: Path, prm: MedPRM, person: Callable[[str, list[str]], str], n: int = 8
     ) -> None:
-        documents = SimpleDirectoryReader(folder, required_exts=[".txt"]).load_data()
-        splitter = SentenceSplitter(chunk_size=256, chunk_overlap=0, include_metadata=False)
+        # without metadata, as this small policy model has only seen bare documents
+        documents = SimpleDirectoryReader(folder, required_exts=[".txt"], file_metadata=lambda _: {}).load_data()
+        splitter = SentenceSplitter(chunk_size=32, chunk_overlap=0)  # paragraph by paragraph; of prose take 256
         retriever = WordRetriever(splitter.get_nodes_from_documents(documents))
         engine = RetrieverQueryEngine(retriever, MedPRMSynthesizer(prm=prm, llm=llm, n=n))
         self._person, self._memory = person, ChatMemoryBuffer.from_defaults(llm=llm)
