@@ -8,11 +8,12 @@ gives is left unread, and its thread ends with it.
 """
 
 import asyncio
+import math
 import time
 from collections.abc import Callable, Generator, Sequence
 from contextlib import suppress
 from contextvars import copy_context
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from functools import partial
 from queue import Empty, SimpleQueue
 from threading import Thread
@@ -34,14 +35,14 @@ class _Work(Generic[Value]):
         call: What is to be called; of a sample it is the adapter's, and awaited in tasks.
         number: The sample's number; None for judging, which always blocks.
         release: Called once when it has ended.
-        expires: When the sample counts as failed; None for never.
+        begun: When it was begun.
     """
 
     job: Job[Value]
     call: Callable[[], Any]
     number: int | None
     release: Callable[[], object]
-    expires: float | None = None
+    begun: float = field(default_factory=time.monotonic)
 
 
 @dataclass(frozen=True, repr=False)
@@ -77,6 +78,9 @@ class _Wait:
 
 
 _Ended = tuple[_Work[Value], Any]
+
+_LATE = 2.0  # times as long as the slowest sample before
+_SHORTEST_PATIENCE = 1.0  # seconds
 
 
 def draw_samples(
@@ -235,7 +239,8 @@ class _Plan(Generic[Value]):
         self._judgings = {id(job): Judging(settings, job) for job in jobs}
         self._open = list(self._judgings.values())
         self._running: set[_Work[Value]] = set()
-        self._late: list[_Work[Value]] = []
+        self._failed: list[_Work[Value]] = []
+        self._longest: dict[int, float] = {}  # seconds of a sample, by job
         self._begun: dict[int, float] = {}
         self._deadline = None if settings.deadline is None else time.monotonic() + settings.deadline
 
@@ -259,9 +264,9 @@ class _Plan(Generic[Value]):
                 self._expire()
                 gone = [work for work in self._running if work.number is not None and work.job.drawing.stopped]
                 self._running.difference_update(gone)
-                if gone or self._late:
-                    yield _Drop(gone + self._late)
-                self._late.clear()
+                if gone or self._failed:
+                    yield _Drop(gone + self._failed)
+                self._failed.clear()
                 self._open = [judging for judging in self._open if not judging.is_done()]
         finally:
             self._settings.calls_in_flight.forget(self._wake)
@@ -280,10 +285,8 @@ class _Plan(Generic[Value]):
                     job.given = yield _Gather(job)
                 if not self._settings.calls_in_flight.take(self._limit, self._wake):
                     return works, True
-                now = time.monotonic()
-                self._begun.setdefault(id(job), now)
-                expires = None if self._settings.timeout is None else now + self._settings.timeout
-                works.append(_Work(job, job.ask, drawing.start(), self._settings.calls_in_flight.release, expires))
+                works.append(_Work(job, job.ask, drawing.start(), self._settings.calls_in_flight.release))
+                self._begun.setdefault(id(job), works[-1].begun)
         return works, False
 
     def _next_judging(self) -> Generator[Any, Any, list[_Work[Value]]]:
@@ -313,27 +316,47 @@ class _Plan(Generic[Value]):
             if isinstance(outcome, Exception) and self._stops(outcome):
                 raise outcome
             judging.add(work.number, outcome)
+            longest = self._longest.get(id(work.job), 0.0)
+            self._longest[id(work.job)] = max(longest, time.monotonic() - work.begun)
         if work.job.drawing.stopped is not None:
             self._note_end(work.job)
 
     def _seconds(self) -> float | None:
         """How long nothing happens by itself."""
-        times = [work.expires for work in self._running if work.expires is not None]
+        times = [when for work in self._running if (when := self._patience(work)) is not None]
         if self._deadline is not None and any(one.job.drawing.stopped is None for one in self._open):
             times.append(self._deadline)
         return max(0.0, min(times) - time.monotonic()) if times else None
 
     def _expire(self) -> None:
-        """Fail the samples that took too long, and end everything at the deadline."""
+        """Fail the samples that took too long, ask for others beside those that are late, and heed the deadline."""
         now = time.monotonic()
-        for work in [work for work in self._running if work.expires is not None and work.expires <= now]:
-            self._running.discard(work)
-            self._late.append(work)
-            self._take_in(work, TimeoutError(f"the sample took longer than {self._settings.timeout:g} s"))
+        for work in [work for work in self._running if (self._patience(work) or math.inf) <= now]:
+            if self._settings.timeout is not None and work.begun + self._settings.timeout <= now:
+                self._running.discard(work)
+                self._failed.append(work)
+                self._take_in(work, TimeoutError(f"the sample took longer than {self._settings.timeout:g} s"))
+            elif work.number is not None:
+                work.job.drawing.late.add(work.number)
         if self._deadline is not None and self._deadline <= now:
             for judging in self._open:
                 judging.job.drawing.end("deadline")
                 self._note_end(judging.job)
+
+    def _patience(self, work: _Work[Value]) -> float | None:
+        """When something is to be done about work that runs; None for never.
+
+        A sample fails after the user's `timeout`. Where few are waited for, one that takes twice as long as any before
+        is late, and another is asked for beside it.
+        """
+        if work.number is None:
+            return None
+        drawing, limits = work.job.drawing, []
+        if self._settings.timeout is not None:
+            limits.append(self._settings.timeout)
+        if drawing.stop is not None and work.number not in drawing.late and id(work.job) in self._longest:
+            limits.append(max(_LATE * self._longest[id(work.job)], _SHORTEST_PATIENCE))
+        return work.begun + min(limits) if limits else None
 
     def _note_end(self, job: Job[Value]) -> None:
         if id(job) in self._begun:

@@ -162,7 +162,7 @@ class SamplingSettings(ChoiceSettings):
 
     n: Annotated[int, Field(ge=1, le=1024, strict=True)] = DEFAULT_N  # so that a slip does not become a bill
     max_concurrency: Annotated[int, Field(ge=1, strict=True)] | None = None
-    stop: Annotated[Confident | Agree | None, BeforeValidator(stopping_rule)] = None
+    stop: Annotated[Confident | Agree | Literal["confident", "agree"] | None, BeforeValidator(stopping_rule)] = None
     agree: Annotated[int, Field(ge=2, strict=True)] | None = None
     rules: SamplingRules | None = None
     timeout: Annotated[float, Field(gt=0, allow_inf_nan=False)] | None = None
@@ -193,7 +193,7 @@ class SamplingSettings(ChoiceSettings):
     @property
     def rule(self) -> Rule | None:
         """When fewer than n samples are enough."""
-        return self.stop if self.agree is None else Agree(self.agree)
+        return given_rule(self.stop) if self.agree is None else Agree(self.agree)
 
     @property
     def calls_in_flight(self) -> CallsInFlight:

@@ -111,6 +111,8 @@ class Drawing(Generic[Value]):
         """How many samples were asked for."""
         self.running: set[int] = set()
         """The numbers of those that have not come back."""
+        self.late: set[int] = set()
+        """The numbers of those that take so long that another may come before."""
         self.cancelled = 0
         """How many were still running when there were enough."""
         self.tokens_spent = 0
@@ -196,7 +198,7 @@ class Drawing(Generic[Value]):
             enough = max(self._more, self.limits.quorum - len(self._evidence)) - self.unjudged
             if self.rules is not None:
                 enough = self.rules.to_draw(max(0, enough))
-            more = min(more, enough - len(self.running))
+            more = min(more, enough - len(self.running - self.late))
         return more
 
     def _affordable(self) -> int:
