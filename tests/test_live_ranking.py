@@ -16,6 +16,10 @@ SILENT = "Step 1: Who knows [0.6]."
 CHAINS = [GOOD, BAD, WORSE, DECLINES, SILENT, " ", GOOD.replace("(A)", "(C)")]
 
 
+def asked(prm):
+    return len(prm.engine.calls)
+
+
 def figures(ranking):
     return ranking.model_copy(update={"seconds": 0.0})
 
@@ -55,17 +59,17 @@ def test_the_ranking_is_that_of_rank_whatever_the_order(drawn, data, strategy, g
                     truncated=[place for place, number in enumerate(numbers) if truncated[number]],
                 )
         assert len(said) == len(drawn)
-        calls = len(prm.engine.calls)
+        calls = asked(prm)
         try:
             expected = plain()
         except ScoringError:
             with pytest.raises(ScoringError, match="no candidate could be scored"):
                 live.ranking()
             return
-        after = len(prm.engine.calls)
+        after = asked(prm)
         assert after == calls + 1
         assert figures(live.ranking()) == figures(expected)
-        assert len(prm.engine.calls) == after  # nothing is scored again
+        assert asked(prm) == after  # nothing is scored again
 
 
 def test_with_the_local_engine_the_rewards_agree_with_the_plain_way(demo):
@@ -97,9 +101,9 @@ def test_what_candidates_say_is_what_the_vote_weighs():
     with prm.live(QUESTION, strategy="majority_vote") as live:
         assert live.add([GOOD, SILENT]) == [("a", 1.0), (None, 0.6)]
     with prm.live(QUESTION, scores=False) as live:
-        calls = len(prm.engine.calls)
+        calls = asked(prm)
         assert live.add([GOOD, " "]) == [("a", None), (None, None)]
-        assert len(prm.engine.calls) == calls
+        assert asked(prm) == calls
         assert live.ranking().best.reward() == 0.9
 
 
