@@ -17,8 +17,9 @@ from medprm_integrations.langchain.packed_runnable import PackedRunnable
 from medprm_integrations.langchain.retrieved import document_scores, document_texts
 from medprm_integrations.langchain.sampler import is_interrupt, sampler, sampling_config
 from medprm_integrations.langchain.wrapped_models import given_object, refuse_nested
-from medprm_integrations.shared.best_of_n import Choice, Job, achoose_all, choose_all, new_rounds
+from medprm_integrations.shared.best_of_n import Choice, achoose_all, choose_all
 from medprm_integrations.shared.concurrency import arun_all, run_all
+from medprm_integrations.shared.jobs import Job, new_drawing
 from medprm_integrations.shared.settings import SamplingSettings, checked_keys
 from medprm_scorer.text.policy import policy_messages
 from medprm_scorer.text.prompts import document_block
@@ -127,7 +128,7 @@ class MedPRMBestOfN(PackedRunnable[BestOfNInput, AIMessage], SamplingSettings):
         job = Job[AIMessage](
             question=judged.text,
             cautions=judged.cautions,
-            rounds=new_rounds(self, judged.text, answer_of),
+            drawing=new_drawing(self, answer_of),
             source=self.llm,
             usage=total_usage,
             documents=documents,

@@ -8,16 +8,17 @@ from typing_extensions import TypedDict
 
 from medprm_integrations.langchain.convert import asked_about, messages_in, sample_of
 from medprm_integrations.langchain.retrieved import evidence_within_budget
-from medprm_integrations.shared.best_of_n import arank_all, rank_all, request_of
 from medprm_integrations.shared.evidence import Evidence
 from medprm_integrations.shared.feedback import feedback
+from medprm_integrations.shared.jobs import request_of
 from medprm_integrations.shared.questions import Asked
+from medprm_integrations.shared.ranking import arank_all, rank_all
 from medprm_integrations.shared.settings import ChoiceSettings
 from medprm_integrations.shared.structured import structured_sample
 from medprm_scorer.aggregate import Aggregate
 from medprm_scorer.errors import InputError, NothingScoredError
 from medprm_scorer.results.models import Ranking, RankRequest
-from medprm_scorer.sampling.sample_rounds import Sample
+from medprm_scorer.sampling.rules import Sample
 from medprm_scorer.scorer import MedPRM
 from medprm_scorer.text.steps.records import record_of
 

@@ -8,7 +8,7 @@ such a text with `Error: `.
 """
 
 import re
-from collections.abc import Callable, Container, Iterable, Sequence
+from collections.abc import Callable, Container, Sequence
 
 from llama_index.core.agent.react.output_parser import ReActOutputParser
 from llama_index.core.agent.react.types import ResponseReasoningStep
@@ -47,7 +47,7 @@ def asked_in(messages: Sequence[ChatMessage], query: str | None = None) -> Asked
 def tool_documents(
     messages: Sequence[ChatMessage],
     calls: Callable[[ChatMessage], dict[str, str]],
-    tools: Iterable[str] | None = None,
+    tools: Container[str] | None = None,
     start: int = 0,
     writing: Container[str] = (),
 ) -> list[str]:

@@ -27,11 +27,13 @@ from medprm_integrations.llama_index.prompts import Filled, PromptMessages, Prom
 from medprm_integrations.llama_index.responses import sharing, total_usage, with_ranking
 from medprm_integrations.llama_index.sampler import sample_of
 from medprm_integrations.llama_index.unstreamed_llm import UnstreamedLLM, language_model
-from medprm_integrations.shared.best_of_n import Choice, Job, achoose, choose, new_rounds
+from medprm_integrations.shared.best_of_n import Choice, achoose, choose
+from medprm_integrations.shared.jobs import Job, new_drawing
 from medprm_integrations.shared.prompt_context import NOT_GIVEN, holds_documents
 from medprm_integrations.shared.settings import ConversationSettings
 from medprm_integrations.shared.user_warnings import warn_of_unknown_tools
-from medprm_scorer.sampling.sample_rounds import Sample, SampleRounds
+from medprm_scorer.sampling.drawing import Drawing
+from medprm_scorer.sampling.rules import Sample
 
 _INHERITED = (
     "callback_manager",
@@ -156,7 +158,7 @@ class MedPRMLLM(UnstreamedLLM, ConversationSettings):
         return Job(
             question=asked.text,
             cautions=(*asked.cautions, *self._not_given(messages, filled, documents)),
-            rounds=new_rounds(self, asked.text, read, probe=probe),
+            drawing=new_drawing(self, read, probe=probe),
             ask=ask,
             source=self.llm,
             usage=total_usage,
@@ -168,8 +170,8 @@ class MedPRMLLM(UnstreamedLLM, ConversationSettings):
     def _untouched(self, messages: Sequence[ChatMessage], ask: Callable[[], Any]) -> Job[Any]:
         """A call that goes through once: its response is no candidate, as one that calls tools is none."""
         question = next((text for text in map(text_of, messages) if text.strip()), "-")
-        rounds: SampleRounds[Any] = SampleRounds(1, lambda _: None, probe=True)
-        return Job(question=question, rounds=rounds, ask=ask, source=self.llm, usage=total_usage)
+        drawing: Drawing[Any] = Drawing(1, lambda _: None, probe=True)
+        return Job(question=question, drawing=drawing, ask=ask, source=self.llm, usage=total_usage)
 
     def _not_given(self, messages: Sequence[ChatMessage], filled: Filled, documents: Sequence[str]) -> tuple[str, ...]:
         """The caution that the language model reads something, and the reward model nothing."""

@@ -36,28 +36,20 @@ from medprm_integrations.llama_index.prompts import (
     refining_template,
     replaced,
 )
-from medprm_integrations.llama_index.responses import sharing, total_usage
+from medprm_integrations.llama_index.responses import sharing
 from medprm_integrations.llama_index.sampler import Response, sample_of
 from medprm_integrations.llama_index.unstreamed_llm import language_model
-from medprm_integrations.llama_index.window import asking_within_window
-from medprm_integrations.shared.best_of_n import (
-    Choice,
-    Job,
-    achoose,
-    arank_all,
-    choose,
-    new_rounds,
-    only,
-    rank_all,
-    request_of,
-)
+from medprm_integrations.llama_index.window import PartsBefore, asking_within_window
+from medprm_integrations.shared.best_of_n import Choice, achoose, choose, only
 from medprm_integrations.shared.evidence import Evidence, within_budget
+from medprm_integrations.shared.jobs import Job, new_drawing, request_of
 from medprm_integrations.shared.questions import Asked, without_feedback
+from medprm_integrations.shared.ranking import arank_all, rank_all
 from medprm_integrations.shared.ranking_metadata import KEY, ranking_metadata
 from medprm_integrations.shared.settings import SamplingSettings
 from medprm_scorer.errors import InputError
 from medprm_scorer.results.models import Ranking, RankRequest, ScoredChain
-from medprm_scorer.sampling.sample_rounds import Sample
+from medprm_scorer.sampling.rules import Sample
 
 dispatcher = instrument.get_dispatcher(__name__)  # type: ignore[attr-defined]  # imported there, and public
 
@@ -184,22 +176,22 @@ class MedPRMRerank(PromptMixin, BaseNodePostprocessor, SamplingSettings):
                 "chains from; make some, or give MedPRMRerank an llm"
             )
         templates = {name: getattr(self, name) for name in TEMPLATES}
-        usage: list[Response] = []
+        before = PartsBefore()
         ask = asking_within_window(
             self.llm,
             templates,
             asked.question,
             texts(asked.others, MetadataMode.LLM),
             is_async=is_async,
-            on_part=usage.append,
+            before=before,
         )
         return Job(
             question=asked.judged.text,
             cautions=asked.judged.cautions,
-            rounds=new_rounds(self, asked.judged.text, sample_of),
+            drawing=new_drawing(self, sample_of),
             ask=ask,
             source=self.llm,
-            usage=lambda values: total_usage([*usage, *values]),
+            usage=before.usage,
             documents=asked.documents,
             scores=asked.scores,
         )

@@ -47,12 +47,13 @@ from medprm_integrations.llama_index.prompts import (
     refining_template,
     replaced,
 )
-from medprm_integrations.llama_index.responses import sharing, total_usage
+from medprm_integrations.llama_index.responses import sharing
 from medprm_integrations.llama_index.sampler import Response as Drawn
 from medprm_integrations.llama_index.sampler import sample_of
 from medprm_integrations.llama_index.unstreamed_llm import language_model, response_text
-from medprm_integrations.llama_index.window import asking_within_window
-from medprm_integrations.shared.best_of_n import Choice, Job, achoose, choose, new_rounds
+from medprm_integrations.llama_index.window import PartsBefore, asking_within_window
+from medprm_integrations.shared.best_of_n import Choice, achoose, choose
+from medprm_integrations.shared.jobs import Job, new_drawing
 from medprm_integrations.shared.prompt_context import NOT_GIVEN
 from medprm_integrations.shared.questions import Asked, without_feedback
 from medprm_integrations.shared.ranking_metadata import KEY
@@ -260,11 +261,11 @@ class MedPRMSynthesizer(BaseSynthesizer):
 
     def _job(self, asked: "_Asked", values: dict[str, Any], *, is_async: bool) -> Job[Drawn]:
         judged = self.settings.asked(asked.question, lambda: Asked(without_feedback(asked.question)))
-        refined: list[Drawn] = []
+        before = PartsBefore()
         return Job(
             question=judged.text,
             cautions=(*judged.cautions, *asked.cautions),
-            rounds=new_rounds(self.settings, judged.text, partial(sample_of, answer_field=self.settings.answer_field)),
+            drawing=new_drawing(self.settings, partial(sample_of, answer_field=self.settings.answer_field)),
             ask=asking_within_window(
                 self._llm,
                 self._templates,
@@ -274,10 +275,10 @@ class MedPRMSynthesizer(BaseSynthesizer):
                 is_async=is_async,
                 more=values,
                 helper=self._prompt_helper,
-                on_part=refined.append,
+                before=before,
             ),
             source=self._llm,
-            usage=lambda drawn: total_usage([*refined, *drawn]),
+            usage=before.usage,
             documents=asked.documents,
             scores=[node.score for node in asked.evidence],
         )

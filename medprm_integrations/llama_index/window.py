@@ -5,7 +5,7 @@ into as few prompts as they need (`PromptHelper.repack`), and each sample is ref
 """
 
 import inspect
-from collections.abc import Awaitable, Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import Any
 
 from llama_index.core.base.llms.types import ChatResponse, CompletionResponse
@@ -16,10 +16,26 @@ from llama_index.core.prompts.prompt_utils import get_biggest_prompt
 from pydantic import BaseModel
 
 from medprm_integrations.llama_index.prompts import REFINE, TEMPLATE, prompt_values
+from medprm_integrations.llama_index.responses import total_usage
 from medprm_integrations.llama_index.sampler import Response, asking
 from medprm_integrations.llama_index.unstreamed_llm import response_text
 from medprm_scorer.errors import InputError
 from medprm_scorer.text.prompts import document_block
+
+
+class PartsBefore:
+    """What a sample said of the first documents before it was refined, so that its tokens are counted, too."""
+
+    def __init__(self) -> None:
+        self._parts: dict[int, list[Response]] = {}
+
+    def keep(self, sample: Response, parts: list[Response]) -> None:
+        """Note what came before a sample, which must live as long as this."""
+        self._parts[id(sample)] = parts
+
+    def usage(self, samples: Iterable[Response]) -> dict[str, int] | None:
+        """As `total_usage`, with what came before."""
+        return total_usage(part for one in samples for part in (*self._parts.get(id(one), ()), one))
 
 
 def asking_within_window(
@@ -32,7 +48,7 @@ def asking_within_window(
     is_async: bool,
     more: dict[str, Any] | None = None,
     helper: PromptHelper | None = None,
-    on_part: Callable[[Response], Any] = lambda _: None,
+    before: PartsBefore | None = None,
 ) -> Callable[[], Any]:
     """How to ask for one sample.
 
@@ -45,7 +61,7 @@ def asking_within_window(
         is_async: Ask with `await`.
         more: Values for the user's own templates.
         helper: Whose counts of tokens are used; None takes one by the model's metadata.
-        on_part: Called with each answer that is refined afterwards, such as to count its tokens.
+        before: Is told what a sample said before it was refined.
 
     Raises:
         InputError: The window has no room for any document; nothing was asked.
@@ -58,24 +74,28 @@ def asking_within_window(
 
     def ask(part: str, so_far: Response | None) -> Any:
         known = {**fixed, "context_str": part, "context_msg": part, "documents": f"{part}\n\n"}
-        if so_far is None:
-            return asking(llm, templates[TEMPLATE], known, output_cls, is_async=is_async)()
-        on_part(so_far)
-        known["existing_answer"] = _text(so_far)
-        return asking(llm, templates[REFINE], known, output_cls, is_async=is_async)()
+        if so_far is not None:
+            known["existing_answer"] = _text(so_far)
+        template = templates[TEMPLATE if so_far is None else REFINE]
+        return asking(llm, template, known, output_cls, is_async=is_async)()
 
-    def refined() -> Any:
-        answer = None
-        for part in parts:
-            answer = ask(part, answer)
-        return answer
+    def last(answers: list[Response]) -> Response:
+        *parts, sample = answers
+        if before is not None:
+            before.keep(sample, parts)
+        return sample
 
-    async def arefined() -> Any:
-        answer = None
+    def refined() -> Response:
+        answers: list[Response] = []
         for part in parts:
-            pending: Awaitable[Any] = ask(part, answer)
-            answer = await pending
-        return answer
+            answers.append(ask(part, answers[-1] if answers else None))
+        return last(answers)
+
+    async def arefined() -> Response:
+        answers: list[Response] = []
+        for part in parts:
+            answers.append(await ask(part, answers[-1] if answers else None))
+        return last(answers)
 
     return arefined if is_async else refined
 

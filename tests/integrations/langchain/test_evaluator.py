@@ -14,7 +14,6 @@ from langchain_core.messages import AIMessage, HumanMessage
 from pydantic import BaseModel
 
 from medprm_integrations.langchain import MedPRMEvaluator
-from medprm_integrations.llama_index import MedPRMEvaluator as LlamaIndexEvaluator
 from medprm_scorer import InputError
 from tests.support.langchain_scripts import BAD, GOOD, QUESTION, SECRET, reading_prm
 from tests.support.reading import documents_in
@@ -41,10 +40,9 @@ def both(evaluator, **given):
     return found
 
 
-def test_the_comment_is_that_of_llama_index(prm):
+def test_the_comment_names_the_weakest_step(prm):
     found = both(MedPRMEvaluator(prm=prm), inputs=QUESTION, outputs=BAD, context=DOCUMENTS)
-    same = LlamaIndexEvaluator(prm=prm).evaluate(QUESTION, BAD, DOCUMENTS)
-    assert found == {"key": "medprm", "score": same.score, "comment": same.feedback}
+    assert set(found) == {"key", "score", "comment"}
     assert found["comment"].startswith("Step 1 of 2 is the weakest, with a reward of 0.20: Step 1: Guess 9 mg")
     assert found["score"] == pytest.approx(0.2)
     json.dumps(found)
