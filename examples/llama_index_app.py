@@ -88,7 +88,8 @@ class Desk:
     ) -> None:
         # without metadata, as this small policy model has only seen bare documents
         documents = SimpleDirectoryReader(folder, required_exts=[".txt"], file_metadata=lambda _: {}).load_data()
-        splitter = SentenceSplitter(chunk_size=32, chunk_overlap=0)  # paragraph by paragraph; of prose take 256
+        # paragraph by paragraph; of ordinary prose take 256 tokens, and leave the metadata in
+        splitter = SentenceSplitter(chunk_size=32, chunk_overlap=0, include_metadata=False)
         retriever = WordRetriever(splitter.get_nodes_from_documents(documents))
         engine = RetrieverQueryEngine(retriever, MedPRMSynthesizer(prm=prm, llm=llm, n=n))
         self._person, self._memory = person, ChatMemoryBuffer.from_defaults(llm=llm)

@@ -4,7 +4,7 @@ from collections.abc import Mapping
 from typing import Any
 
 import llama_index.core.instrumentation as instrument
-from llama_index.core.instrumentation.events import BaseEvent  # type: ignore[attr-defined]  # imported there, and public
+from llama_index.core.instrumentation.events import BaseEvent
 
 from medprm_integrations.shared.ranking_metadata import ranking_metadata
 from medprm_scorer.results.models import Ranking

@@ -5,7 +5,7 @@ Evidence is what no language model wrote: no chain, no draft, no answer to a sub
 
 import re
 from collections.abc import Callable, Iterable, Sequence
-from typing import Any, TypeVar
+from typing import Any, TypeVar, cast
 
 from llama_index.core.schema import BaseNode, MetadataMode, NodeWithScore, TextNode
 
@@ -148,7 +148,7 @@ def with_scores(nodes: Iterable[BaseNode | NodeWithScore]) -> list[NodeWithScore
     Raises:
         InputError: They are no list, or one of them is no node.
     """
-    if isinstance(nodes, str | BaseNode | NodeWithScore):
+    if isinstance(cast("object", nodes), str | BaseNode | NodeWithScore):
         raise InputError("nodes must be a list of nodes")
     wrapped = []
     for place, node in enumerate(nodes):

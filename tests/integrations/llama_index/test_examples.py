@@ -144,7 +144,7 @@ def test_the_application_asks_a_person_only_where_there_is_doubt(tmp_path):
     assert answer == "Ask the pharmacy."
     (doubtful,) = asked
     assert doubtful == (BAD, ["the reward is 0.20"])
-    assert f"{FIRST}\n\nAnd at 10 kg?" in prm.engine.calls[-1][0]
+    assert f"{FIRST}\n\nAnd at 10 kg?" in prm.engine.calls[-1][0]  # type: ignore[attr-defined]
     assert "Every chain has a step below 0.5: do not rely on this answer." in cautions
     scripted.answers = [GOOD]
     desk.ask("Sure?")

@@ -15,8 +15,14 @@ def synthesizer(**options):
 
 
 MISTAKES = {
-    "arguments without names": (lambda: MedPRMRerank(PRM, MODEL), r"by name: MedPRMRerank\(prm=…\)"),
-    "arguments without names, llm": (lambda: MedPRMLLM(PRM, MODEL), r"by name: MedPRMLLM\(prm=…\)"),
+    "arguments without names": (
+        lambda: MedPRMRerank(PRM, MODEL),  # type: ignore[call-arg]
+        r"by name: MedPRMRerank\(prm=…\)",
+    ),
+    "arguments without names, llm": (
+        lambda: MedPRMLLM(PRM, MODEL),  # type: ignore[call-arg]
+        r"by name: MedPRMLLM\(prm=…\)",
+    ),
     "a class as the llm": (lambda: synthesizer(llm=MockLLM), r"not the class: make one, MockLLM\(\.\.\.\)"),
     "a class as the llm, rerank": (lambda: MedPRMRerank(prm=PRM, llm=MockLLM), "not the class: make one, MockLLM"),
     "a setting of the llm": (lambda: synthesizer(temperature=1), "unknown setting 'temperature': set it on llm"),

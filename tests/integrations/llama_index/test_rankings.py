@@ -162,6 +162,6 @@ def test_an_answer_that_was_edited_is_nowhere_else(prm, how):
     assert "[REDACTED]" in ranking_of(response).best.text
     drafts = MedPRMRerank(prm=prm, llm=ScriptedLLM(answers=[BAD, SECRET_ANSWER]), n=2)
     (draft, *_) = drafts.postprocess_nodes(nodes, query_str=QUESTION)
-    draft.node.set_content(draft.node.text.replace(SECRET, "[REDACTED]"))
+    draft.node.set_content(draft.text.replace(SECRET, "[REDACTED]"))
     assert SECRET not in draft.to_json()
     assert "[REDACTED]" in ranking_of(draft).best.text
