@@ -255,7 +255,7 @@ def test_a_handoff_is_no_evidence(prm):
     first = FunctionAgent(
         name="first",
         description="sends on",
-        llm=ScriptedLLM(answers=[call("handoff", "1", to_agent="second", reason="dosing")]),
+        llm=MedPRMLLM(llm=ScriptedLLM(answers=[call("handoff", "1", to_agent="second", reason="dosing")]), prm=prm),
         can_handoff_to=["second"],
         streaming=False,
     )
