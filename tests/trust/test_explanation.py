@@ -8,6 +8,7 @@ import pytest
 from medprm_scorer import Explanation, InputError, MedPRM, Ranking, ScoringError
 from medprm_scorer.encoding import EncodedChain, EncodedPrompt
 from medprm_scorer.errors import NothingScoredError
+from medprm_scorer.local.loading import DEMO_MODEL
 from medprm_scorer.local.token_tree import TokenTree
 from medprm_scorer.trust.effects import log_odds
 from medprm_scorer.trust.shared_prompt import joined, unique_tokens
@@ -163,6 +164,26 @@ def test_what_is_counted_is_what_the_local_engine_runs(prm):
     assert found.cost.unique_tokens == sum(map(unique_tokens, asked))
     assert found.cost.unique_tokens <= run <= found.cost.unique_tokens + 16 * sum(len(p.chains) for p in asked)
     assert found.cost.unique_tokens < found.cost.prompt_tokens
+
+
+def test_an_explanation_of_five_documents_takes_less_than_64_candidates(prm):
+    record = json.loads((DEMO_MODEL.parent / "formulary_1.json").read_text())
+    question, documents = record["question"], record["documents"]
+    engine = cheap_prm(prm, CheapEngine())
+    chains = [f"{text} So dose number {n}." for n in range(8) for text in record["candidates"]]  # 64, all different
+    ranking = engine.rank(question, chains, documents)
+    assert (len(chains), len(documents)) == (64, 5)
+    found = engine.explain(ranking, documents=documents)
+    assert found.cost.prompts == 12
+    assert found.cost.unique_tokens < ranking.unique_tokens / 2
+
+
+def test_five_long_documents_take_no_more_than_six_prompts_of_all_of_them(prm):
+    documents = [" ".join(f"{word} {place} {n}" for n in range(100)) for place, word in enumerate("abcde")]
+    engine = cheap_prm(prm, CheapEngine())
+    ranking = engine.rank(QUESTION, [GOOD], documents)
+    assert ranking.documents_used == 5
+    assert engine.explain(ranking, documents=documents).cost.unique_tokens <= 6 * ranking.unique_tokens
 
 
 def test_unique_tokens_of_chains_that_begin_with_each_other():
