@@ -376,7 +376,8 @@ class MedPRM:
             noise: Smallest effect that counts, in log-odds.
 
         Returns:
-            The effects, and what they cost. With n documents, 2n + 2 prompts, which share what they begin with.
+            The effects, and what they cost. With n documents, 2n + 2 prompts (two of them: 4), which share what
+            they begin with.
 
         Raises:
             InputError: As in `score`; or the documents are not as many as the ranking was made with.
@@ -388,7 +389,7 @@ class MedPRM:
             >>> step = "Step 1: The label says dose Zoravine at 9 mg per kg, limit Zoravine to 300 mg."
             >>> found = prm.explain("Which dose?", [step], [label, "Guideline: in Fever use Zoravine."])
             >>> found.contradicting(0), found.cost.prompts
-            ([0], 6)
+            ([0], 4)
         """
         question, subjects = self._to_explain(ranking, chain, documents, runner_up)
         method = Method(sentences, shapley, seed, noise)

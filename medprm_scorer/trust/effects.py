@@ -44,7 +44,7 @@ def orders(documents: int, permutations: int, seed: int) -> list[Shown]:
 
     Example:
         >>> orders(3, 2, seed=0)
-        [(0, 2, 1), (1, 2, 0)]
+        [(1, 2, 0), (0, 2, 1)]
     """
     draw = random.Random(seed)
     found: list[Shown] = []
