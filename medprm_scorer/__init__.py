@@ -14,6 +14,7 @@ if TYPE_CHECKING:
     from medprm_scorer.errors import InputError, MedPRMError, ModelError, OutputError, ScoringError
     from medprm_scorer.evaluation.evaluate import Plan, evaluate
     from medprm_scorer.evaluation.results import Evaluation
+    from medprm_scorer.results.explanation import Effect, Explanation, SentenceEffect
     from medprm_scorer.results.models import Ranking, RankRequest, ScoredChain, ScoredStep, Vote
     from medprm_scorer.sampling.rules import SamplingRules
     from medprm_scorer.sampling.sample_chains import Samples, asample_chains, sample_chains
@@ -32,7 +33,9 @@ __all__ = [
     "SPLIT_RULES",
     "STRATEGIES",
     "Confident",
+    "Effect",
     "Evaluation",
+    "Explanation",
     "InputError",
     "MedPRM",
     "MedPRMError",
@@ -47,6 +50,7 @@ __all__ = [
     "ScoredFile",
     "ScoredStep",
     "ScoringError",
+    "SentenceEffect",
     "Vote",
     "__version__",
     "asample_chains",
@@ -72,6 +76,7 @@ __getattr__, __dir__ = lazy(
         "medprm_scorer.errors": "InputError MedPRMError ModelError OutputError ScoringError",
         "medprm_scorer.evaluation.evaluate": "Plan evaluate",
         "medprm_scorer.evaluation.results": "Evaluation",
+        "medprm_scorer.results.explanation": "Effect Explanation SentenceEffect",
         "medprm_scorer.results.models": "RankRequest Ranking ScoredChain ScoredStep Vote",
         "medprm_scorer.scorer": "MedPRM",
         "medprm_scorer.text.policy": "policy_messages",

@@ -4,7 +4,6 @@ import asyncio
 
 import pytest
 from langchain.agents import create_agent
-from langchain.agents.middleware import SummarizationMiddleware
 from langchain_core.messages import AIMessage, HumanMessage, SystemMessage
 from langchain_core.outputs import Generation
 from langchain_core.prompts import ChatPromptTemplate
@@ -18,7 +17,7 @@ from medprm_integrations.langchain import (
     ranking_of,
 )
 from medprm_scorer import InputError
-from tests.support.langchain_scripts import BAD, GOOD, QUESTION, SECRET, WORSE, ScriptedChat, reading_prm
+from tests.support.langchain_scripts import BAD, GOOD, QUESTION, SECRET, WORSE, ScriptedChat, reading_prm, summarizing
 
 TURNS = [HumanMessage(QUESTION), AIMessage(GOOD), HumanMessage("Are you sure?")]
 TOGETHER = f"{QUESTION}\n\nAre you sure?"
@@ -70,8 +69,7 @@ def test_a_summary_is_no_question(prm, way):
 
 def test_after_the_summarization_middleware(prm):
     llm = ScriptedChat(answers=["Earlier the user asked about parking.", BAD, GOOD])
-    summarizing = SummarizationMiddleware(llm, trigger=("messages", 3), keep=("messages", 1))
-    agent = create_agent(llm, [], middleware=[summarizing, MedPRMMiddleware(prm=prm, n=2, max_concurrency=1)])
+    agent = create_agent(llm, [], middleware=[summarizing(llm), MedPRMMiddleware(prm=prm, n=2, max_concurrency=1)])
     messages = [HumanMessage("Where can I park?"), AIMessage("There."), HumanMessage(QUESTION)]
     message = agent.invoke({"messages": messages})["messages"][-1]
     assert (message.text, ranking_of(message).question) == (GOOD, QUESTION)

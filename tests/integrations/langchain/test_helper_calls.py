@@ -11,7 +11,6 @@ from langchain.agents.middleware import (
     LLMToolEmulator,
     LLMToolSelectorMiddleware,
     ModelFallbackMiddleware,
-    SummarizationMiddleware,
 )
 from langchain.agents.structured_output import ToolStrategy
 from langchain_core.callbacks import UsageMetadataCallbackHandler
@@ -22,7 +21,7 @@ from pydantic import BaseModel
 
 from medprm_integrations.langchain import ChatMedPRM, MedPRMMiddleware, MiddlewareOrderWarning, ranking_of
 from medprm_integrations.langchain.helper_calls import BEGINNINGS, fields_in, is_helper_call, schema_fields
-from tests.support.langchain_scripts import BAD, GOOD, QUESTION, ScriptedChat, call, reading_prm
+from tests.support.langchain_scripts import BAD, GOOD, QUESTION, ScriptedChat, call, reading_prm, summarizing
 
 
 @tool
@@ -141,10 +140,7 @@ def test_middleware_that_asks_the_model_for_help(prm, how):
         assert (message.text, ranking_of(message).question.endswith(QUESTION)) == (GOOD, True)
         return len(llm.asked)
 
-    def summarize(chat):
-        return SummarizationMiddleware(chat, trigger=("messages", 3), keep=("messages", 1))
-
-    assert ask(["A summary.", BAD, GOOD], summarize) == 3
+    assert ask(["A summary.", BAD, GOOD], summarizing) == 3
     emulate = [call("search", query="x"), "made up", BAD, GOOD]
     assert ask(emulate, lambda chat: LLMToolEmulator(model=chat)) == 4
     select = call("ToolSelectionResponse", tools=["search"])

@@ -2,6 +2,7 @@
 
 import asyncio
 import json
+from importlib.metadata import version
 
 import pytest
 from langchain.agents import create_agent
@@ -139,6 +140,8 @@ def test_a_guardrail_is_not_undone_by_the_metadata(prm, keep, is_async):
     message = (asyncio.run(agent.ainvoke(asked)) if is_async else agent.invoke(asked))["messages"][-1]
     assert message.text.endswith("Mail [REDACTED_EMAIL]")
     assert MAIL not in message.model_dump_json()
+    if version("langchain").startswith("1.0."):  # whose guardrail drops all metadata
+        return
     if keep != "none":
         assert ranking_of(message).best.text == message.text
         assert ranking_of(message).best.steps[-1].text.endswith("[REDACTED_EMAIL]")
