@@ -23,7 +23,7 @@ from medprm_scorer.cli.benchmark.workload import SHAPES, make_model
 from medprm_scorer.local.loading import DEMO_MODEL
 from medprm_scorer.results.models import ScoredChain
 
-_WORDS = "the patient has renal failure and takes 5 mg of the drug daily so dose interval is doubled".split()
+_WORDS = ["the", "patient", "has", "renal", "failure", "and", "takes", "5", "mg", "of", "drug", "daily", "so", "dose"]
 _QUESTION = "Which dose?\n\n(A) 5 mg\n(B) 9 mg"
 
 
