@@ -14,9 +14,10 @@ if TYPE_CHECKING:
     from medprm_scorer.errors import InputError, MedPRMError, ModelError, OutputError, ScoringError
     from medprm_scorer.evaluation.evaluate import Plan, evaluate
     from medprm_scorer.evaluation.results import Evaluation
+    from medprm_scorer.results.explanation import Effect, Explanation, SentenceEffect
     from medprm_scorer.results.models import Ranking, RankRequest, ScoredChain, ScoredStep, Vote
+    from medprm_scorer.sampling.rules import SamplingRules
     from medprm_scorer.sampling.sample_chains import Samples, asample_chains, sample_chains
-    from medprm_scorer.sampling.sample_rounds import SamplingRules
     from medprm_scorer.sampling.stopping import Confident, should_stop
     from medprm_scorer.scorer import MedPRM
     from medprm_scorer.selection import STRATEGIES
@@ -32,7 +33,9 @@ __all__ = [
     "SPLIT_RULES",
     "STRATEGIES",
     "Confident",
+    "Effect",
     "Evaluation",
+    "Explanation",
     "InputError",
     "MedPRM",
     "MedPRMError",
@@ -47,6 +50,7 @@ __all__ = [
     "ScoredFile",
     "ScoredStep",
     "ScoringError",
+    "SentenceEffect",
     "Vote",
     "__version__",
     "asample_chains",
@@ -72,10 +76,11 @@ __getattr__, __dir__ = lazy(
         "medprm_scorer.errors": "InputError MedPRMError ModelError OutputError ScoringError",
         "medprm_scorer.evaluation.evaluate": "Plan evaluate",
         "medprm_scorer.evaluation.results": "Evaluation",
+        "medprm_scorer.results.explanation": "Effect Explanation SentenceEffect",
         "medprm_scorer.results.models": "RankRequest Ranking ScoredChain ScoredStep Vote",
         "medprm_scorer.scorer": "MedPRM",
         "medprm_scorer.text.policy": "policy_messages",
         "medprm_scorer.sampling.sample_chains": "Samples asample_chains sample_chains",
-        "medprm_scorer.sampling.sample_rounds": "SamplingRules",
+        "medprm_scorer.sampling.rules": "SamplingRules",
     },
 )
