@@ -93,6 +93,7 @@ class MedPRMRerank(PromptMixin, BaseNodePostprocessor, SamplingSettings):
     Example:
         >>> from medprm_scorer import MedPRM
         >>> from llama_index.core.schema import TextNode
+        >>> from medprm_integrations.llama_index import chain_node
         >>> rerank = MedPRMRerank(prm=MedPRM.from_pretrained())
         >>> nodes = [TextNode(text="Label: give 5 mg."), chain_node("Step 1: Give 5 mg. The answer is (A)")]
         >>> (best,) = rerank.postprocess_nodes(nodes, query_str="Which dose?")
