@@ -1,4 +1,4 @@
-"""Every line of SECURITY.md names a guard and a test that exist; what has neither says so in bold or names a command."""
+"""Every line of SECURITY.md names a guard and tests that exist; what has none says so in bold or names a command."""
 
 import ast
 import re
