@@ -297,6 +297,7 @@ class ChatMedPRM(UnstreamedChatModel, ConversationSettings):
             "reward_model": self.prm.engine.name,
             "functions": functions,
             **self.model_dump(include={"n", "strategy", "aggregate", "agree", "evidence_tools", "keep"}),
+            "stop": None if self.rule is None else repr(self.rule),
         }
 
     @override
