@@ -1,4 +1,4 @@
-"""Every line of SECURITY.md names a guard and tests that exist; what has none says so in bold or names a command."""
+"""Every line of SECURITY.md names a guard and a test that exist; where there is none, it says so or names a command."""
 
 import ast
 import re
