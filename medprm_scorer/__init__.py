@@ -12,6 +12,7 @@ if TYPE_CHECKING:
     from medprm_scorer.aggregate import AGGREGATES
     from medprm_scorer.bulk.score_file import ScoredFile, ascore_file, score_file
     from medprm_scorer.errors import InputError, MedPRMError, ModelError, OutputError, ScoringError
+    from medprm_scorer.evaluation.calibrate import calibrate
     from medprm_scorer.evaluation.evaluate import Plan, evaluate
     from medprm_scorer.evaluation.results import Evaluation
     from medprm_scorer.results.models import Ranking, RankRequest, ScoredChain, ScoredStep, Vote
@@ -23,6 +24,9 @@ if TYPE_CHECKING:
     from medprm_scorer.text.answers import DECLINED, extract_answer, normalize_answer, read_answer
     from medprm_scorer.text.policy import policy_messages
     from medprm_scorer.text.steps import SPLIT_RULES
+    from medprm_scorer.trust.calibration import Calibration
+    from medprm_scorer.trust.floors import Floors
+    from medprm_scorer.trust.trust import Trust
 
 __version__ = "0.1.0"
 
@@ -31,8 +35,10 @@ __all__ = [
     "DECLINED",
     "SPLIT_RULES",
     "STRATEGIES",
+    "Calibration",
     "Confident",
     "Evaluation",
+    "Floors",
     "InputError",
     "MedPRM",
     "MedPRMError",
@@ -47,10 +53,12 @@ __all__ = [
     "ScoredFile",
     "ScoredStep",
     "ScoringError",
+    "Trust",
     "Vote",
     "__version__",
     "asample_chains",
     "ascore_file",
+    "calibrate",
     "evaluate",
     "extract_answer",
     "normalize_answer",
@@ -70,6 +78,7 @@ __getattr__, __dir__ = lazy(
         "medprm_scorer.aggregate": "AGGREGATES",
         "medprm_scorer.bulk.score_file": "ScoredFile ascore_file score_file",
         "medprm_scorer.errors": "InputError MedPRMError ModelError OutputError ScoringError",
+        "medprm_scorer.evaluation.calibrate": "calibrate",
         "medprm_scorer.evaluation.evaluate": "Plan evaluate",
         "medprm_scorer.evaluation.results": "Evaluation",
         "medprm_scorer.results.models": "RankRequest Ranking ScoredChain ScoredStep Vote",
@@ -77,5 +86,8 @@ __getattr__, __dir__ = lazy(
         "medprm_scorer.text.policy": "policy_messages",
         "medprm_scorer.sampling.sample_chains": "Samples asample_chains sample_chains",
         "medprm_scorer.sampling.sample_rounds": "SamplingRules",
+        "medprm_scorer.trust.calibration": "Calibration",
+        "medprm_scorer.trust.floors": "Floors",
+        "medprm_scorer.trust.trust": "Trust",
     },
 )

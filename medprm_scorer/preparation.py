@@ -24,6 +24,8 @@ from medprm_scorer.text.answers.callers_functions import (
 from medprm_scorer.text.steps import SPLIT_RULES, Steps, split_steps
 from medprm_scorer.text.steps.balance import split_cautions
 from medprm_scorer.text.tagged import tagged_pieces
+from medprm_scorer.trust.floors import Floors
+from medprm_scorer.trust.trust import Trust
 
 
 @dataclass(frozen=True)
@@ -34,6 +36,7 @@ class Choice:
         strategy: One of `STRATEGIES`.
         aggregate: One of `AGGREGATES`.
         group: Says which answers of a question are equal; None compares them by `normalize_answer`.
+        trust: Says whether the answer is to be trusted; None says nothing.
 
     Raises:
         InputError: The strategy or the aggregate is unknown.
@@ -42,9 +45,46 @@ class Choice:
     strategy: str = "weighted_vote"
     aggregate: str = "min"
     group: GroupFunction | None = None
+    trust: Trust | Floors | None = None
 
     def __post_init__(self) -> None:
         check_settings(self.strategy, self.aggregate)
+
+
+def choose(
+    chains: Sequence[ScoredChain], strategy: str, aggregate: str, keys: Mapping[str, Hashable] | None = None
+) -> dict[str, Any]:
+    """The choice among scored chains, as the fields of a `Ranking` that depend on nothing else.
+
+    Args:
+        chains: Every candidate.
+        strategy: One of `STRATEGIES`.
+        aggregate: One of `AGGREGATES`.
+        keys: By `normalize_answer`, which answers are equal; those that are left out are compared by it.
+    """
+    scored = [
+        Scored(
+            chain.index,
+            None if chain.error else chain.reward(aggregate),
+            chain.answer,
+            declined=chain.declined,
+            truncated=chain.truncated,
+            key=None if chain.answer is None or not keys else keys.get(normalize_answer(chain.answer)),
+        )
+        for chain in chains
+    ]
+    chosen = select(scored, strategy)
+    by_index = {chain.index: chain for chain in chains}
+    ordered = [by_index[index] for index in chosen.order]
+    return {
+        "best": ordered[0],
+        "chains": ordered,
+        "answer": chosen.answer,
+        "declined": chosen.declined,
+        "votes": [Vote(**vars(vote)) for vote in chosen.votes],
+        "strategy": chosen.strategy,
+        "aggregate": aggregate,
+    }
 
 
 @dataclass(frozen=True, repr=False)
@@ -134,29 +174,10 @@ class EncodedRequest:
         if groups is not None:
             answers = self.answers
             keys = dict(zip(answers, checked_labels(groups, len(answers)), strict=True))
-        scored = [
-            Scored(
-                chain.index,
-                None if chain.error else chain.reward(choice.aggregate),
-                chain.answer,
-                declined=chain.declined,
-                truncated=chain.truncated,
-                key=None if chain.answer is None else keys.get(normalize_answer(chain.answer)),
-            )
-            for chain in chains
-        ]
-        chosen = select(scored, choice.strategy)
-        ordered = [chains[index] for index in chosen.order]
         prompt = self.prompt
         ranking = Ranking(
+            **choose(chains, choice.strategy, choice.aggregate, keys),
             id=self.request.id,
-            best=ordered[0],
-            chains=ordered,
-            answer=chosen.answer,
-            declined=chosen.declined,
-            votes=[Vote(**vars(vote)) for vote in chosen.votes],
-            strategy=chosen.strategy,
-            aggregate=choice.aggregate,
             question=self.request.question,
             documents_used=self.prefix.documents_used,
             documents_given=len(self.request.documents),
@@ -170,7 +191,8 @@ class EncodedRequest:
             found.append(f"The answer function failed on {self.unread} of {len(self.chains)} chains.")
         if self.request.options_appended:
             found.append("The options beside the question were appended to it.")
-        return ranking.model_copy(update={"cautions": found})
+        ranking = ranking.model_copy(update={"cautions": found})
+        return ranking if choice.trust is None else choice.trust.judge(ranking)
 
     def _about_steps(self, aggregate: str) -> list[str]:
         """What to know of how the chains were split into steps."""

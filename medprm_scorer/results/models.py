@@ -193,6 +193,8 @@ class Ranking(_Result):
         documents_read: Places of the documents that were read, from 0.
         cautions: What to know before relying on the answer, in sentences without any text from outside; most often
             none. `medprm_scorer.results.facts.cautions` has the list.
+        confidence: Calibrated probability that the answer is right, in [0, 1]; None without a calibration that fits.
+        trusted: Whether the answer is trusted, as `trust=` says; None if nothing was given to judge it.
     """
 
     best: ScoredChain
@@ -211,6 +213,8 @@ class Ranking(_Result):
     declined: bool = False
     documents_read: list[int] = Field(default_factory=list)
     cautions: list[Text] = Field(default_factory=list)
+    confidence: float | None = Field(default=None, ge=0.0, le=1.0, allow_inf_nan=False)
+    trusted: bool | None = None
 
     def _summary(self) -> str:
         return f"best={self.best.index}, {len(self.chains)} candidates, strategy={self.strategy!r}"
