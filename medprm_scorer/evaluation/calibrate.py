@@ -14,7 +14,7 @@ from medprm_scorer.aggregate import Aggregate, aggregate_rewards
 from medprm_scorer.errors import InputError, MedPRMError
 from medprm_scorer.evaluation.choices import answer_keys
 from medprm_scorer.evaluation.labelled_records import LabelledQuestion, StepRewards
-from medprm_scorer.evaluation.questions import Question, Questions, Selection
+from medprm_scorer.evaluation.questions import Questions, Selection
 from medprm_scorer.evaluation.reward_sources import ComputedRewards, StoredRewards
 from medprm_scorer.preparation import choose
 from medprm_scorer.results.models import Ranking, ScoredChain, ScoredStep
@@ -23,7 +23,7 @@ from medprm_scorer.scorer import MedPRM
 from medprm_scorer.selection import Strategy, check_settings
 from medprm_scorer.text.answers import DECLINED, normalize_answer
 from medprm_scorer.text.answers.callers_functions import AnswerFunction
-from medprm_scorer.trust.calibration import Calibration, calibrate_rankings
+from medprm_scorer.trust.calibration import Calibration, calibrate_rankings, check_enough
 
 
 def calibrate(
@@ -87,12 +87,15 @@ def calibrate(
     if prm is None and (rescore or selection.documents != "given"):
         raise InputError("scoring again, and other documents, need a model: name one")
     questions = Questions(path, selection, answer, progress)
-    if prm is not None and questions.check().stored and not rescore:
-        raise InputError(f"{path} holds rewards: leave the model out to use them, or have it scored again (--rescore)")
+    if prm is not None:
+        held = questions.check()
+        check_enough(held.stored + held.missing, risk, delta)  # before hours of scoring
+        if held.stored and not rescore:
+            raise InputError(f"{path} holds rewards: leave the model out to use them, or score it again (--rescore)")
     source = ComputedRewards(prm, journal) if prm is not None else StoredRewards()
-    repeated = _Repeated()
     with closing(source) if isinstance(source, ComputedRewards) else nullcontext():
-        records = list(_records(repeated.new(questions), source, strategy, aggregate, stop))
+        judged = JudgedRankings(questions, source, strategy, aggregate, stop)
+        records = list(judged)
     settings = source.settings if isinstance(source, ComputedRewards) else source.made_with
     found = calibrate_rankings(
         records,
@@ -103,48 +106,68 @@ def calibrate(
         stop=stop.name if stop is not None else None,
         seed=seed,
     )
-    return found.model_copy(update={"repeated": repeated.count})
+    return found.model_copy(update={"repeated": judged.repeated})
 
 
-class _Repeated:
-    """Leaves out questions whose text came before: they are not independent of each other."""
+class JudgedRankings:
+    """One ranking for each judged question, and whether its answer is right.
 
-    def __init__(self) -> None:
-        self.count = 0
+    Questions whose text came before are left out: they are not independent of each other.
+
+    Args:
+        questions: The questions.
+        source: Where their rewards come from.
+        strategy: As in `MedPRM.rank`.
+        aggregate: As in `MedPRM.rank`.
+        stop: As in `calibrate`.
+
+    Attributes:
+        repeated: How many questions were left out so far.
+    """
+
+    def __init__(
+        self,
+        questions: Questions,
+        source: ComputedRewards | StoredRewards,
+        strategy: Strategy = "weighted_vote",
+        aggregate: Aggregate = "min",
+        stop: Rule | None = None,
+    ) -> None:
+        self._questions, self._source = questions, source
+        self._choice = (strategy, aggregate, stop)
         self._seen: set[bytes] = set()
+        self.repeated = 0
 
-    def new(self, questions: Questions) -> Iterator[tuple[Question, LabelledQuestion]]:
-        """The judged questions whose text is new."""
-        for question in questions:
+    def __iter__(self) -> Iterator[tuple[Ranking, bool]]:
+        """The rankings, in the order of the questions.
+
+        Raises:
+            InputError: A record cannot be used, or has no rewards where none are computed.
+        """
+        strategy, aggregate, stop = self._choice
+        for question in self._questions:
             labelled = question.labelled
             if labelled is None or labelled.right is None:
                 continue
             key = hashlib.sha256(labelled.request.question.encode()).digest()[:16]
             if key in self._seen:
-                self.count += 1
-            else:
-                self._seen.add(key)
-                yield question, labelled
+                self.repeated += 1
+                continue
+            self._seen.add(key)
+            used = _documents_used(question.record, labelled)
+            yield judged_ranking(
+                labelled, self._rewards(question.place, labelled), strategy, aggregate, stop=stop, documents=used
+            )
 
-
-def _records(
-    questions: Iterator[tuple[Question, LabelledQuestion]],
-    source: ComputedRewards | StoredRewards,
-    strategy: Strategy,
-    aggregate: Aggregate,
-    stop: Rule | None,
-) -> Iterator[tuple[Ranking, bool]]:
-    for question, labelled in questions:
-        if isinstance(source, ComputedRewards):
-            source.open()  # what goes wrong here is not the record's fault
-        elif labelled.only_min and aggregate != "min":
+    def _rewards(self, place: int, question: LabelledQuestion) -> StepRewards:
+        if isinstance(self._source, ComputedRewards):
+            self._source.open()  # what goes wrong here is not the record's fault
+        elif question.only_min and self._choice[1] != "min":
             raise InputError("the file holds PRM_min_score alone: chain rewards can be by the aggregate min only")
         try:
-            rewards = source.rewards(labelled)
+            return self._source.rewards(question)
         except MedPRMError as error:
-            raise type(error)(f"record {question.place}: {error}") from None
-        used = _documents_used(question.record, labelled)
-        yield judged_ranking(labelled, rewards, strategy, aggregate, stop=stop, documents=used)
+            raise type(error)(f"record {place}: {error}") from None
 
 
 def judged_ranking(

@@ -8,8 +8,8 @@ import numpy as np
 from medprm_scorer.errors import InputError
 from medprm_scorer.results.models import Ranking
 from medprm_scorer.trust.binomial import clopper_pearson, fewest_trials, upper_bound
-from medprm_scorer.trust.features import features
-from medprm_scorer.trust.fit import Judged, fit_curve, tested, thresholds
+from medprm_scorer.trust.features import NAMES, features
+from medprm_scorer.trust.fit import Judged, check_thresholds, fit_curve, thresholds
 from medprm_scorer.trust.probability import Part
 from medprm_scorer.trust.trust import FittedOn, Trust
 
@@ -117,27 +117,21 @@ def calibrate_rankings(
     settings: Mapping[str, str] | None = None,
     stop: str | None = None,
     seed: int = 0,
+    numbers: Sequence[str] = NAMES,
 ) -> Calibration:
-    """Calibrate; arguments and errors as `Trust.fit`."""
-    for name, value in (("risk", risk), ("delta", delta)):
-        number = isinstance(value, int | float) and not isinstance(value, bool)
-        if not number or not 0 < value < 1:
-            raise InputError(f"{name} must be a number above 0 and below 1, such as 0.05")
+    """Calibrate; arguments and errors as `Trust.fit`.
+
+    With `numbers`, only these numbers of a ranking (`features`) enter: with one alone, trust is a threshold on it.
+    """
     seen = _Seen()
     judged = [seen.add(record) for record in records]
-    needed = fewest_trials(risk, delta)
-    if len(judged) - len(judged) // _FIT < needed:
-        raise InputError(
-            f"too few questions for this promise: with risk {risk:g} and delta {delta:g} it takes at least "
-            f"{_total(needed)} questions with known answers ({needed} of them without any error), and there are "
-            f"{len(judged)}; give more, or allow a larger risk or delta"
-        )
+    check_enough(len(judged), risk, delta)
     order = np.random.default_rng(seed).permutation(len(judged)).tolist()
     shuffled = [judged[place] for place in order]
     fitting, testing = shuffled[: len(judged) // _FIT], shuffled[len(judged) // _FIT :]
-    curve = fit_curve(fitting)
-    grid, first = thresholds(fitting, len(testing), risk, delta)
-    found = tested(testing, curve, grid, first, risk, delta)
+    curve = fit_curve(fitting, numbers)
+    grid, first = thresholds(fitting, len(testing), risk, delta, numbers)
+    found = check_thresholds(testing, curve, grid, first, risk, delta)
     chosen = next((row for row in reversed(found) if row.promised), None)
     trust = Trust(
         risk=risk,
@@ -176,6 +170,32 @@ def calibrate_rankings(
         before=reliability([question.before for question in answered], right),
         after=reliability([curve.of(question) for question in answered], right),
     )
+
+
+def check_enough(questions: int, risk: float, delta: float) -> None:
+    """Refuse a promise that so few questions cannot support.
+
+    Raises:
+        InputError: It says how many it takes; or a number is out of its range.
+
+    Example:
+        >>> check_enough(40, risk=0.05, delta=0.1)
+        Traceback (most recent call last):
+        medprm_scorer.errors.InputError: too few questions for this promise: with risk 0.05 and delta 0.1 it takes at \
+least 67 questions with known answers (45 of them without any error), and there are 40; give more, or allow a larger \
+risk or delta
+    """
+    for name, value in (("risk", risk), ("delta", delta)):
+        number = isinstance(value, int | float) and not isinstance(value, bool)
+        if not number or not 0 < value < 1:
+            raise InputError(f"{name} must be a number above 0 and below 1, such as 0.05")
+    needed = fewest_trials(risk, delta)
+    if questions - questions // _FIT < needed:
+        raise InputError(
+            f"too few questions for this promise: with risk {risk:g} and delta {delta:g} it takes at least "
+            f"{_total(needed)} questions with known answers ({needed} of them without any error), and there are "
+            f"{questions}; give more, or allow a larger risk or delta"
+        )
 
 
 def reliability(chances: Sequence[float], right: Sequence[bool]) -> Reliability:

@@ -66,23 +66,25 @@ class Tested:
     promised: bool
 
 
-def fit_curve(questions: Sequence[Judged]) -> Curve:
+def fit_curve(questions: Sequence[Judged], numbers: Sequence[str] = NAMES) -> Curve:
     """Logistic regression with a quadratic penalty on the weights, by Newton's method.
 
     Targets are drawn in from 0 and 1 as by Platt (1999), so that a part without errors does not give certainty.
 
     Args:
         questions: Judged questions; those without an answer play no part.
+        numbers: Which numbers of a ranking enter.
     """
     used = [question for question in questions if question.found is not None]
     right = np.array([question.right for question in used], dtype=np.bool_)
     high, low = (right.sum() + 1.0) / (right.sum() + 2.0), 1.0 / ((~right).sum() + 2.0)
     target = np.where(right, high, low)
-    numbers = np.array([[(question.found or {})[name] for name in NAMES] for question in used]).reshape(-1, len(NAMES))
-    mean, scale = (numbers.mean(0), numbers.std(0)) if used else (np.zeros(len(NAMES)), np.zeros(len(NAMES)))
+    table = np.array([[(question.found or {})[name] for name in numbers] for question in used])
+    table = table.reshape(-1, len(numbers))
+    mean, scale = (table.mean(0), table.std(0)) if used else (np.zeros(len(numbers)), np.zeros(len(numbers)))
     varies = scale > 1e-9
-    names = [name for name, keeps in zip(NAMES, varies, strict=True) if keeps]
-    design = np.column_stack([np.ones(len(used)), (numbers[:, varies] - mean[varies]) / scale[varies]])
+    names = [name for name, keeps in zip(numbers, varies, strict=True) if keeps]
+    design = np.column_stack([np.ones(len(used)), (table[:, varies] - mean[varies]) / scale[varies]])
     penalty = np.diag([1e-6, *[_PENALTY] * len(names)])  # hardly any on the intercept: only so that it is defined
     solved = np.zeros(len(names) + 1)
     for _ in range(_ROUNDS):
@@ -99,7 +101,9 @@ def fit_curve(questions: Sequence[Judged]) -> Curve:
     return Curve(float(solved[0]), weights)
 
 
-def thresholds(questions: Sequence[Judged], calibrated: int, risk: float, delta: float) -> tuple[list[float], int]:
+def thresholds(
+    questions: Sequence[Judged], calibrated: int, risk: float, delta: float, numbers: Sequence[str] = NAMES
+) -> tuple[list[float], int]:
     """The thresholds, in falling order, and the one that is tested first; from the questions of the fit alone.
 
     The first is the one that will most likely pass, by the errors that were made on questions left out of the fit.
@@ -109,10 +113,11 @@ def thresholds(questions: Sequence[Judged], calibrated: int, risk: float, delta:
         calibrated: How many questions the thresholds will be tested on.
         risk: Largest error rate.
         delta: Largest p-value.
+        numbers: Which numbers of a ranking enter.
     """
     chance = np.array([-1.0] * len(questions))
     for fold in range(_FOLDS):
-        curve = fit_curve([q for place, q in enumerate(questions) if place % _FOLDS != fold])
+        curve = fit_curve([q for place, q in enumerate(questions) if place % _FOLDS != fold], numbers)
         for place in range(fold, len(questions), _FOLDS):
             chance[place] = curve.of(questions[place])
     falling = sorted(chance[chance >= 0.0].tolist(), reverse=True)
@@ -128,7 +133,7 @@ def thresholds(questions: Sequence[Judged], calibrated: int, risk: float, delta:
     return grid, int(np.argmax(passes))
 
 
-def tested(
+def check_thresholds(
     questions: Sequence[Judged], curve: Curve, grid: Sequence[float], first: int, risk: float, delta: float
 ) -> list[Tested]:
     """Fixed-sequence testing: from the first threshold downwards, until one fails; the rows of all thresholds.
