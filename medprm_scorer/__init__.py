@@ -15,6 +15,7 @@ if TYPE_CHECKING:
     from medprm_scorer.evaluation.calibrate import calibrate
     from medprm_scorer.evaluation.evaluate import Plan, evaluate
     from medprm_scorer.evaluation.results import Evaluation
+    from medprm_scorer.results.explanation import Effect, Explanation, SentenceEffect
     from medprm_scorer.results.models import Ranking, RankRequest, ScoredChain, ScoredStep, Vote
     from medprm_scorer.sampling.rules import SamplingRules
     from medprm_scorer.sampling.sample_chains import Samples, asample_chains, sample_chains
@@ -37,7 +38,9 @@ __all__ = [
     "STRATEGIES",
     "Calibration",
     "Confident",
+    "Effect",
     "Evaluation",
+    "Explanation",
     "Floors",
     "InputError",
     "MedPRM",
@@ -53,6 +56,7 @@ __all__ = [
     "ScoredFile",
     "ScoredStep",
     "ScoringError",
+    "SentenceEffect",
     "Trust",
     "Vote",
     "__version__",
@@ -81,6 +85,7 @@ __getattr__, __dir__ = lazy(
         "medprm_scorer.evaluation.calibrate": "calibrate",
         "medprm_scorer.evaluation.evaluate": "Plan evaluate",
         "medprm_scorer.evaluation.results": "Evaluation",
+        "medprm_scorer.results.explanation": "Effect Explanation SentenceEffect",
         "medprm_scorer.results.models": "RankRequest Ranking ScoredChain ScoredStep Vote",
         "medprm_scorer.scorer": "MedPRM",
         "medprm_scorer.text.policy": "policy_messages",

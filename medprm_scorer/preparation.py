@@ -4,7 +4,7 @@ import math
 import re
 from collections.abc import Hashable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, Protocol
 
 from medprm_scorer.aggregate import FAVOURS_FEW_STEPS
 from medprm_scorer.encoding import EncodedChain, EncodedPrefix, EncodedPrompt, PromptEncoder
@@ -24,8 +24,14 @@ from medprm_scorer.text.answers.callers_functions import (
 from medprm_scorer.text.steps import SPLIT_RULES, Steps, split_steps
 from medprm_scorer.text.steps.balance import split_cautions
 from medprm_scorer.text.tagged import tagged_pieces
-from medprm_scorer.trust.floors import Floors
-from medprm_scorer.trust.trust import Trust
+
+
+class Judge(Protocol):
+    """Says whether the answer of a ranking is to be trusted."""
+
+    def judge(self, ranking: Ranking) -> Ranking:
+        """The ranking with its `confidence` and `trusted`."""
+        ...
 
 
 @dataclass(frozen=True)
@@ -45,7 +51,7 @@ class Choice:
     strategy: str = "weighted_vote"
     aggregate: str = "min"
     group: GroupFunction | None = None
-    trust: Trust | Floors | None = None
+    trust: Judge | None = None
 
     def __post_init__(self) -> None:
         check_settings(self.strategy, self.aggregate)

@@ -15,6 +15,7 @@ from medprm_scorer.encoding import EncodedPrompt, PromptEncoder, load_tokenizer
 from medprm_scorer.engine import Dtype, EndpointName, Engine, Quantization
 from medprm_scorer.errors import InputError, MedPRMError, ModelError
 from medprm_scorer.preparation import Choice, RequestEncoder
+from medprm_scorer.results.explanation import NOISE, Explanation
 from medprm_scorer.results.models import Ranking, RankRequest, ScoredChain
 from medprm_scorer.results.request_parsing import Candidate, make_request, parse_request
 from medprm_scorer.selection import Strategy
@@ -23,6 +24,7 @@ from medprm_scorer.text.answers import Options
 from medprm_scorer.text.answers.callers_functions import AnswerFunction, GroupFunction
 from medprm_scorer.text.prompts import System
 from medprm_scorer.text.steps.split import SplitRule
+from medprm_scorer.trust.explanation import Method, Subject, aexplain, explain, subjects_of
 from medprm_scorer.trust.given import GivenTrust, given_trust
 
 if TYPE_CHECKING:
@@ -371,6 +373,82 @@ class MedPRM:
         choice = self._choice(strategy, aggregate, group, trust)
         prepare = partial(self._prepare, answer=answer)
         return Pipeline(self.engine, prepare, choice).rank(_each(requests))
+
+    def explain(
+        self,
+        ranking: Ranking | str,
+        chain: Candidate | None = None,
+        documents: Sequence[str] = (),
+        *,
+        runner_up: bool = False,
+        sentences: bool = False,
+        shapley: int = 0,
+        seed: int = 0,
+        noise: float = NOISE,
+    ) -> Explanation:
+        """Say which documents carry each step of a ranking's winner, or of any chain, and which contradict it.
+
+        The chain is scored again without each document, with each alone, and with none. That says what the rewards
+        depend on; it does not make them right.
+
+        Args:
+            ranking: A ranking of this model, whose winner is explained; or a question, with `chain`.
+            chain: With a question: a chain of thought, or its steps.
+            documents: All documents that the ranking was made with, whose texts a ranking does not hold; or those of
+                the question. Only those that fit the budget are read, and have effects.
+            runner_up: Whether to explain the best chain with another answer, too (`Explanation.runner_up`).
+            sentences: Whether to leave out each sentence of the documents that carry or contradict a step most, too.
+            shapley: Random orders for Shapley values, from 0 (none) to 10,000; some 50 are plenty for 5 documents.
+            seed: Of these orders.
+            noise: Smallest effect that counts, in log-odds.
+
+        Returns:
+            The effects, and what they cost. With n documents, 2n + 2 prompts (two of them: 4), which share what
+            they begin with.
+
+        Raises:
+            InputError: As in `score`; or the documents are not as many as the ranking was made with.
+            ScoringError: As in `score`.
+
+        Example:
+            >>> prm = MedPRM.from_pretrained()
+            >>> label = "Label: dose Zoravine at 5 mg per kg, limit Zoravine to 300 mg."
+            >>> step = "Step 1: The label says dose Zoravine at 9 mg per kg, limit Zoravine to 300 mg."
+            >>> found = prm.explain("Which dose?", [step], [label, "Guideline: in Fever use Zoravine."])
+            >>> found.contradicting(0), found.cost.prompts
+            ([0], 4)
+        """
+        question, subjects = self._to_explain(ranking, chain, documents, runner_up)
+        method = Method(sentences, shapley, seed, noise)
+        return explain(self._requests, self.engine, question, subjects, documents, method)
+
+    async def aexplain(
+        self,
+        ranking: Ranking | str,
+        chain: Candidate | None = None,
+        documents: Sequence[str] = (),
+        *,
+        runner_up: bool = False,
+        sentences: bool = False,
+        shapley: int = 0,
+        seed: int = 0,
+        noise: float = NOISE,
+    ) -> Explanation:
+        """`explain`, with the event loop left free while the model runs."""
+        question, subjects = self._to_explain(ranking, chain, documents, runner_up)
+        method = Method(sentences, shapley, seed, noise)
+        return await aexplain(self._requests, self.engine, question, subjects, documents, method)
+
+    def _to_explain(
+        self, ranking: Ranking | str, chain: Candidate | None, documents: Sequence[str], runner_up: bool
+    ) -> tuple[str, list[Subject]]:
+        if isinstance(ranking, Ranking):
+            if chain is not None:
+                raise InputError("a ranking has its chains: give a chain with a question only")
+            return ranking.question, subjects_of(ranking, documents, self._requests.steps, runner_up=runner_up)
+        if chain is None or runner_up:
+            raise InputError("explain takes a ranking, or a question and one chain, which has no runner-up")
+        return ranking, [Subject(chain)]
 
     def session(self, question: str, documents: Sequence[str] = ()) -> Session:
         """Score chains of one question again and again as they grow.

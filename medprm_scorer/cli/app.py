@@ -18,6 +18,7 @@ import typer
 from medprm_scorer.cli.bench import bench
 from medprm_scorer.cli.calibrate import calibrate
 from medprm_scorer.cli.evaluate import evaluate
+from medprm_scorer.cli.explain import explain
 from medprm_scorer.cli.options import Aggregate, ModelOptions, Strategy, takes_model
 from medprm_scorer.cli.score import score
 from medprm_scorer.cli.terminal import be_quiet, check_out, console, is_ascii_only, say, write_json
@@ -98,6 +99,7 @@ def _options(
     del version  # dealt with by its callback
 
 
+app.command()(explain)
 app.command()(score)
 app.command()(evaluate)
 app.command()(calibrate)

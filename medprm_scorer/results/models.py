@@ -19,7 +19,9 @@ from medprm_scorer.text.sanitize import valid_unicode
 Text = Annotated[str, BeforeValidator(lambda value: valid_unicode(value) if isinstance(value, str) else value)]
 
 
-class _Result(BaseModel):
+class Result(BaseModel):
+    """What all of them share: frozen, and no text from outside in `repr` or in the errors of validation."""
+
     model_config = ConfigDict(frozen=True, hide_input_in_errors=True)
 
     def _summary(self) -> str:
@@ -39,7 +41,7 @@ class _Result(BaseModel):
         yield self._summary()
 
 
-class TaggedSolution(_Result):
+class TaggedSolution(Result):
     """The texts of a candidate that already carry step tags, as the released test set stores them.
 
     Args:
@@ -54,7 +56,7 @@ class TaggedSolution(_Result):
         return f"steps={self.steps is not None}, outcome={self.outcome is not None}"
 
 
-class RankRequest(_Result):
+class RankRequest(Result):
     """One question with the answers to choose from.
 
     Args:
@@ -87,7 +89,7 @@ class RankRequest(_Result):
         return f"{len(self.candidates)} candidates, {len(self.documents)} documents"
 
 
-class ScoredStep(_Result):
+class ScoredStep(Result):
     """One step of a chain and its reward.
 
     Args:
@@ -102,7 +104,7 @@ class ScoredStep(_Result):
         return f"reward={self.reward:.4f}"
 
 
-class ScoredChain(_Result):
+class ScoredChain(Result):
     """One candidate with the reward of each of its steps.
 
     Args:
@@ -150,7 +152,7 @@ class ScoredChain(_Result):
         return f"index={self.index}, step_rewards={[round(reward, 4) for reward in self.step_rewards]}"
 
 
-class Vote(_Result):
+class Vote(Result):
     """What one answer received.
 
     Args:
@@ -171,7 +173,7 @@ class Vote(_Result):
         return f"count={self.count}, weight={self.weight:.4f}, share={self.share:.4f}"
 
 
-class Ranking(_Result):
+class Ranking(Result):
     """The candidates of one question, best first, and how the best was chosen.
 
     Args:

@@ -105,7 +105,7 @@ def _values(ranking: "Ranking", documents: Sequence[str]) -> dict[str, Any]:
         "majority_note": majority_note(ranking),
         "trust": trust_note(ranking),
         "costs": costs(ranking),
-        "colours": _colours,
+        "colours": colours,
         "no_answer": no_answer,
         "is_good": is_good,
         "is_scored": is_scored,
@@ -113,7 +113,7 @@ def _values(ranking: "Ranking", documents: Sequence[str]) -> dict[str, Any]:
     }
 
 
-def _colours(reward: float) -> str:
+def colours(reward: float) -> str:
     """The colour of a reward, and black or white for text on it, whichever reads better (WCAG 2 contrast)."""
     low, high, part = (_ORANGE, _GREY, reward * 2) if reward < 0.5 else (_GREY, _BLUE, reward * 2 - 1)
     red, green, blue = (round(start + (end - start) * part) for start, end in zip(low, high, strict=True))

@@ -9,7 +9,7 @@ from rich.console import Console
 from medprm_scorer.errors import InputError
 from medprm_scorer.results.facts import majority_answer
 from medprm_scorer.results.models import Ranking, ScoredChain, ScoredStep
-from medprm_scorer.results.page import _colours, to_html, to_html_fragment
+from medprm_scorer.results.page import colours, to_html, to_html_fragment
 from medprm_scorer.results.terminal import losing_to_rich, to_rich, to_text
 from medprm_scorer.text.sanitize import clean_text
 from tests.support.example_rankings import QUESTION, example_ranking, make_chain, make_ranking
@@ -415,7 +415,7 @@ def _luminance(colour):
 def test_colours_run_from_orange_to_blue_and_their_numbers_are_legible():
     def parse(reward):
         red, green, blue, ink = re.fullmatch(
-            r"--reward: (\d+) (\d+) (\d+); --on: (#000|#fff)", _colours(reward)
+            r"--reward: (\d+) (\d+) (\d+); --on: (#000|#fff)", colours(reward)
         ).groups()
         return (int(red), int(green), int(blue)), ink
 
