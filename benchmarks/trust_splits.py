@@ -23,7 +23,7 @@ from medprm_scorer import MedPRM, Ranking
 from medprm_scorer.evaluation.calibrate import JudgedRankings
 from medprm_scorer.evaluation.questions import Questions, Selection
 from medprm_scorer.evaluation.reward_sources import ComputedRewards, StoredRewards
-from medprm_scorer.trust.calibration import calibrate_rankings
+from medprm_scorer.trust.calibration import chosen_of, divided, fit, judged
 from medprm_scorer.trust.features import NAMES
 
 RISKS = (0.02, 0.05, 0.10)
@@ -32,9 +32,6 @@ WAYS: dict[str, tuple[str, Sequence[str]]] = {  # strategy, and the numbers of a
     "majority's share": ("majority_vote", ("count_share",)),
     "best raw reward": ("best_of_n", ("best",)),
 }
-FIRST = 1_000_000
-"""Number of the first question of the formulary here: far from those of other figures, on which the method was made."""
-
 Record = tuple[Ranking, bool]
 
 
@@ -57,42 +54,38 @@ class Splits:
 
 def run_splits(
     records: Sequence[Record],
-    answered: Sequence[Record],
     risk: float,
     delta: float = 0.1,
     *,
+    numbers: Sequence[str] = NAMES,
     size: int = 300,
     splits: int = 200,
     seed: int = 0,
-    **how: Any,
 ) -> Splits:
     """Calibrate on some of the questions and answer others, again and again.
 
     Args:
-        records: Questions to calibrate on.
-        answered: The same questions, in the same order, as they are to be answered.
+        records: Rankings, and whether each is right.
         risk: Largest error rate.
         delta: Largest probability that the promise fails.
+        numbers: Which numbers of a ranking enter.
         size: Questions to calibrate on, and questions to answer; at most half of all.
         splits: How many splits.
         seed: Of the splits.
-        how: For `calibrate_rankings`.
     """
-    size = min(size, len(records) // 2)
+    questions = [judged(ranking, right) for ranking, right in records]
+    size = min(size, len(questions) // 2)
     draw = np.random.default_rng(seed)
     kept, nothing, covered, wrong = 0, 0, 0, 0
-    for number in range(splits):
-        order = draw.permutation(len(records))
-        found = calibrate_rankings(
-            [records[place] for place in order[:size]], risk=risk, delta=delta, seed=number, **how
-        ).trust
-        judged = [
-            (found.judge(ranking).trusted, right) for ranking, right in (answered[p] for p in order[size:][:size])
-        ]
-        trusted = [right for is_trusted, right in judged if is_trusted]
+    for _ in range(splits):
+        order = draw.permutation(len(questions)).tolist()
+        curve, rows = fit(*divided([questions[place] for place in order[:size]]), risk, delta, numbers)
+        chosen = chosen_of(rows)
+        answered = [questions[place] for place in order[size : 2 * size]]
+        trusted = [one.right for one in answered if chosen is not None and curve.of(one) >= chosen.threshold]
         errors = trusted.count(False)
         kept += errors <= risk * len(trusted)
-        nothing += found.threshold is None
+        nothing += chosen is None
         covered += len(trusted)
         wrong += errors
     return Splits(kept / splits, covered / (splits * size), wrong / covered if covered else None, nothing / splits)
@@ -101,7 +94,7 @@ def run_splits(
 def write_formulary(path: Path, questions: int, candidates: int) -> None:
     """Made-up questions with made-up chains, as `medprm evaluate` reads them."""
     with path.open("w") as lines:
-        for number in range(FIRST, FIRST + questions):
+        for number in range(questions):
             question, chains = held_out(number, "reserved" if number % 2 else "seen")
             record = {
                 "id": number,
@@ -127,7 +120,7 @@ def read(path: Path, journal: Path, prm: Callable[[], MedPRM], documents: Any = 
     return found
 
 
-def table(records: dict[str, list[Record]], answered: dict[str, list[Record]], **how: Any) -> list[str]:
+def table(records: dict[str, list[Record]], **how: Any) -> list[str]:
     """A row for each risk and way."""
     rows = [
         "| risk | trust by | splits with at most that error | mean coverage | error among trusted | nothing trusted |",
@@ -135,7 +128,7 @@ def table(records: dict[str, list[Record]], answered: dict[str, list[Record]], *
     ]
     for risk in RISKS:
         for way, (strategy, numbers) in WAYS.items():
-            found = run_splits(records[strategy], answered[strategy], risk, numbers=numbers, **how)
+            found = run_splits(records[strategy], risk, numbers=numbers, **how)
             error = "-" if found.error is None else f"{found.error:.2%}"
             rows.append(
                 f"| {risk:g} | {way} | {found.kept:.1%} | {found.coverage:.1%} | {error} | {found.nothing:.1%} |"
@@ -152,7 +145,7 @@ def main() -> None:
     parser.add_argument("file", type=Path, nargs="?", help="judged questions; made-up ones if left out")
     parser.add_argument("--model", help="computes rewards that the file lacks; the demo model if left out")
     parser.add_argument("--out", type=Path, default=Path("runs/trust"), help="folder for questions and rewards")
-    parser.add_argument("--questions", type=int, default=2000, help="made-up questions")
+    parser.add_argument("--questions", type=int, default=2400, help="made-up questions")
     parser.add_argument("--candidates", type=int, default=8, help="chains of each made-up question, at most 16")
     parser.add_argument("--splits", type=int, default=200)
     parser.add_argument("--size", type=int, default=300, help="questions to calibrate on, and to answer, in a split")
@@ -169,19 +162,15 @@ def main() -> None:
     if arguments.file is not None:
         records = read(arguments.file, arguments.out / f"{arguments.file.name}.sqlite3", prm)
         print(f"\n{len(records['weighted_vote']):,} questions of {arguments.file.name}\n")
-        print("\n".join(table(records, records, **how)))
+        print("\n".join(table(records, **how)))
         return
     path = arguments.out / "formulary.jsonl"
     write_formulary(path, arguments.questions, arguments.candidates)
     given = read(path, arguments.out / "given.sqlite3", prm)
     withheld = read(path, arguments.out / "withheld.sqlite3", prm, "none")
-    for name, calibrated, answered in (
-        ("with their documents", given, given),
-        ("documents withheld from calibration and answers alike", withheld, withheld),
-        ("calibrated with documents, which are withheld from the answers", given, withheld),
-    ):
-        print(f"\n{len(given['weighted_vote']):,} made-up questions, {name}\n")
-        print("\n".join(table(calibrated, answered, **how)))
+    for name, found in (("with their documents", given), ("with the documents withheld", withheld)):
+        print(f"\n{len(found['weighted_vote']):,} made-up questions, {name}\n")
+        print("\n".join(table(found, **how)))
 
 
 if __name__ == "__main__":

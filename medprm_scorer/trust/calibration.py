@@ -9,7 +9,7 @@ from medprm_scorer.errors import InputError
 from medprm_scorer.results.models import Ranking
 from medprm_scorer.trust.binomial import clopper_pearson, fewest_trials, upper_bound
 from medprm_scorer.trust.features import NAMES, features
-from medprm_scorer.trust.fit import Judged, check_thresholds, fit_curve, thresholds
+from medprm_scorer.trust.fit import Curve, Judged, Tested, check_thresholds, fit_curve, thresholds
 from medprm_scorer.trust.probability import Part
 from medprm_scorer.trust.trust import FittedOn, Trust
 
@@ -117,22 +117,15 @@ def calibrate_rankings(
     settings: Mapping[str, str] | None = None,
     stop: str | None = None,
     seed: int = 0,
-    numbers: Sequence[str] = NAMES,
 ) -> Calibration:
-    """Calibrate; arguments and errors as `Trust.fit`.
-
-    With `numbers`, only these numbers of a ranking (`features`) enter: with one alone, trust is a threshold on it.
-    """
+    """Calibrate; arguments and errors as `Trust.fit`."""
     seen = _Seen()
-    judged = [seen.add(record) for record in records]
-    check_enough(len(judged), risk, delta)
-    order = np.random.default_rng(seed).permutation(len(judged)).tolist()
-    shuffled = [judged[place] for place in order]
-    fitting, testing = shuffled[: len(judged) // _FIT], shuffled[len(judged) // _FIT :]
-    curve = fit_curve(fitting, numbers)
-    grid, first = thresholds(fitting, len(testing), risk, delta, numbers)
-    found = check_thresholds(testing, curve, grid, first, risk, delta)
-    chosen = next((row for row in reversed(found) if row.promised), None)
+    questions = [seen.add(record) for record in records]
+    check_enough(len(questions), risk, delta)
+    order = np.random.default_rng(seed).permutation(len(questions)).tolist()
+    fitting, testing = divided([questions[place] for place in order])
+    curve, found = fit(fitting, testing, risk, delta)
+    chosen = chosen_of(found)
     trust = Trust(
         risk=risk,
         delta=delta,
@@ -149,9 +142,9 @@ def calibrate_rankings(
     right = [question.right for question in answered]
     return Calibration(
         trust=trust,
-        questions=len(judged),
-        unanswered=sum(question.found is None for question in judged),
-        accuracy=sum(question.right for question in judged) / len(judged),
+        questions=len(questions),
+        unanswered=sum(question.found is None for question in questions),
+        accuracy=sum(question.right for question in questions) / len(questions),
         rows=[
             RiskRow(
                 threshold=row.threshold,
@@ -170,6 +163,29 @@ def calibrate_rankings(
         before=reliability([question.before for question in answered], right),
         after=reliability([curve.of(question) for question in answered], right),
     )
+
+
+def divided(questions: Sequence[Judged]) -> tuple[Sequence[Judged], Sequence[Judged]]:
+    """The questions for the probability, and those for the threshold; they must be in random order."""
+    return questions[: len(questions) // _FIT], questions[len(questions) // _FIT :]
+
+
+def fit(
+    fitting: Sequence[Judged], testing: Sequence[Judged], risk: float, delta: float, numbers: Sequence[str] = NAMES
+) -> tuple[Curve, list[Tested]]:
+    """The probability from the first questions, and the thresholds tested on the others.
+
+    With only some of the `numbers` of a ranking (`features`) the others do not enter: with one alone, trust is a
+    threshold on it.
+    """
+    curve = fit_curve(fitting, numbers)
+    grid, first = thresholds(fitting, len(testing), risk, delta, numbers)
+    return curve, check_thresholds(testing, curve, grid, first, risk, delta)
+
+
+def chosen_of(rows: Sequence[Tested]) -> Tested | None:
+    """The lowest threshold that keeps the promise; None if none does."""
+    return next((row for row in reversed(rows) if row.promised), None)
 
 
 def check_enough(questions: int, risk: float, delta: float) -> None:
@@ -227,6 +243,13 @@ def reliability(chances: Sequence[float], right: Sequence[bool]) -> Reliability:
     )
 
 
+def judged(ranking: Ranking, right: bool) -> Judged:
+    """What a calibration looks at of one question."""
+    best = ranking.best.reward(ranking.aggregate)
+    voted = ranking.strategy != "best_of_n" and bool(ranking.votes)
+    return Judged(features(ranking), bool(right), min(1.0, ranking.votes[0].share) if voted else best)
+
+
 class _Seen:
     """How the rankings were made, gathered while they go by."""
 
@@ -250,9 +273,7 @@ class _Seen:
         self._documents.add(ranking.documents_used > 0)
         self._strategies.add(ranking.strategy)
         self._aggregates.add(ranking.aggregate)
-        best = ranking.best.reward(ranking.aggregate)
-        voted = ranking.strategy != "best_of_n" and bool(ranking.votes)
-        return Judged(features(ranking), bool(right), min(1.0, ranking.votes[0].share) if voted else best)
+        return judged(ranking, right)
 
     def fitted_on(self, strategy: str | None, settings: Mapping[str, str] | None, stop: str | None) -> FittedOn:
         """What the calibration holds for."""
