@@ -12,6 +12,7 @@ if TYPE_CHECKING:
     from medprm_scorer.aggregate import AGGREGATES
     from medprm_scorer.bulk.score_file import ScoredFile, ascore_file, score_file
     from medprm_scorer.errors import InputError, MedPRMError, ModelError, OutputError, ScoringError
+    from medprm_scorer.evaluation.calibrate import calibrate
     from medprm_scorer.evaluation.evaluate import Plan, evaluate
     from medprm_scorer.evaluation.results import Evaluation
     from medprm_scorer.results.explanation import Effect, Explanation, SentenceEffect
@@ -24,6 +25,9 @@ if TYPE_CHECKING:
     from medprm_scorer.text.answers import DECLINED, extract_answer, normalize_answer, read_answer
     from medprm_scorer.text.policy import policy_messages
     from medprm_scorer.text.steps import SPLIT_RULES
+    from medprm_scorer.trust.calibration import Calibration
+    from medprm_scorer.trust.floors import Floors
+    from medprm_scorer.trust.trust import Trust
 
 __version__ = "0.1.0"
 
@@ -32,10 +36,12 @@ __all__ = [
     "DECLINED",
     "SPLIT_RULES",
     "STRATEGIES",
+    "Calibration",
     "Confident",
     "Effect",
     "Evaluation",
     "Explanation",
+    "Floors",
     "InputError",
     "MedPRM",
     "MedPRMError",
@@ -51,10 +57,12 @@ __all__ = [
     "ScoredStep",
     "ScoringError",
     "SentenceEffect",
+    "Trust",
     "Vote",
     "__version__",
     "asample_chains",
     "ascore_file",
+    "calibrate",
     "evaluate",
     "extract_answer",
     "normalize_answer",
@@ -74,6 +82,7 @@ __getattr__, __dir__ = lazy(
         "medprm_scorer.aggregate": "AGGREGATES",
         "medprm_scorer.bulk.score_file": "ScoredFile ascore_file score_file",
         "medprm_scorer.errors": "InputError MedPRMError ModelError OutputError ScoringError",
+        "medprm_scorer.evaluation.calibrate": "calibrate",
         "medprm_scorer.evaluation.evaluate": "Plan evaluate",
         "medprm_scorer.evaluation.results": "Evaluation",
         "medprm_scorer.results.explanation": "Effect Explanation SentenceEffect",
@@ -82,5 +91,8 @@ __getattr__, __dir__ = lazy(
         "medprm_scorer.text.policy": "policy_messages",
         "medprm_scorer.sampling.sample_chains": "Samples asample_chains sample_chains",
         "medprm_scorer.sampling.rules": "SamplingRules",
+        "medprm_scorer.trust.calibration": "Calibration",
+        "medprm_scorer.trust.floors": "Floors",
+        "medprm_scorer.trust.trust": "Trust",
     },
 )

@@ -4,7 +4,7 @@ import math
 import re
 from collections.abc import Hashable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, Protocol
 
 from medprm_scorer.aggregate import FAVOURS_FEW_STEPS
 from medprm_scorer.encoding import EncodedChain, EncodedPrefix, EncodedPrompt, PromptEncoder
@@ -26,6 +26,14 @@ from medprm_scorer.text.steps.balance import split_cautions
 from medprm_scorer.text.tagged import tagged_pieces
 
 
+class Judge(Protocol):
+    """Says whether the answer of a ranking is to be trusted."""
+
+    def judge(self, ranking: Ranking) -> Ranking:
+        """The ranking with its `confidence` and `trusted`."""
+        ...
+
+
 @dataclass(frozen=True)
 class Choice:
     """How a winner is chosen.
@@ -34,6 +42,7 @@ class Choice:
         strategy: One of `STRATEGIES`.
         aggregate: One of `AGGREGATES`.
         group: Says which answers of a question are equal; None compares them by `normalize_answer`.
+        trust: Says whether the answer is to be trusted; None says nothing.
 
     Raises:
         InputError: The strategy or the aggregate is unknown.
@@ -42,9 +51,35 @@ class Choice:
     strategy: str = "weighted_vote"
     aggregate: str = "min"
     group: GroupFunction | None = None
+    trust: Judge | None = None
 
     def __post_init__(self) -> None:
         check_settings(self.strategy, self.aggregate)
+
+
+def choose(
+    chains: Sequence[ScoredChain], strategy: str, aggregate: str, labels: Mapping[str, Hashable] | None = None
+) -> dict[str, Any]:
+    """The choice among scored chains, as the fields of a `Ranking` that depend on nothing else.
+
+    Args:
+        chains: Every candidate.
+        strategy: One of `STRATEGIES`.
+        aggregate: One of `AGGREGATES`.
+        labels: As from `labelled`.
+    """
+    chosen = select(voters(chains, aggregate, labels or {}), strategy)
+    by_index = {chain.index: chain for chain in chains}
+    ordered = [by_index[index] for index in chosen.order]
+    return {
+        "best": ordered[0],
+        "chains": ordered,
+        "answer": chosen.answer,
+        "declined": chosen.declined,
+        "votes": [Vote(**vars(vote)) for vote in chosen.votes],
+        "strategy": chosen.strategy,
+        "aggregate": aggregate,
+    }
 
 
 @dataclass(frozen=True, repr=False)
@@ -126,20 +161,11 @@ class EncodedRequest:
         """
         chains = self.scored(rewards)
         answers = self.answers
-        labels = None if groups is None else checked_labels(groups, len(answers))
-        scored = voters(chains, choice.aggregate, labelled(answers, labels))
-        chosen = select(scored, choice.strategy)
-        ordered = [chains[index] for index in chosen.order]
+        labels = labelled(answers, None if groups is None else checked_labels(groups, len(answers)))
         prompt = self.prompt
         ranking = Ranking(
+            **choose(chains, choice.strategy, choice.aggregate, labels),
             id=self.request.id,
-            best=ordered[0],
-            chains=ordered,
-            answer=chosen.answer,
-            declined=chosen.declined,
-            votes=[Vote(**vars(vote)) for vote in chosen.votes],
-            strategy=chosen.strategy,
-            aggregate=choice.aggregate,
             question=self.request.question,
             documents_used=self.prefix.documents_used,
             documents_given=len(self.request.documents),
@@ -153,7 +179,8 @@ class EncodedRequest:
             found.append(f"The answer function failed on {self.unread} of {len(self.chains)} chains.")
         if self.request.options_appended:
             found.append("The options beside the question were appended to it.")
-        return ranking.model_copy(update={"cautions": found})
+        ranking = ranking.model_copy(update={"cautions": found})
+        return ranking if choice.trust is None else choice.trust.judge(ranking)
 
     def _about_steps(self, aggregate: str) -> list[str]:
         """What to know of how the chains were split into steps."""

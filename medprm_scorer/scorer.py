@@ -25,6 +25,7 @@ from medprm_scorer.text.answers.callers_functions import AnswerFunction, GroupFu
 from medprm_scorer.text.prompts import System
 from medprm_scorer.text.steps.split import SplitRule
 from medprm_scorer.trust.explanation import Method, Subject, aexplain, explain, subjects_of
+from medprm_scorer.trust.given import GivenTrust, given_trust
 
 if TYPE_CHECKING:
     import ssl
@@ -41,6 +42,7 @@ class MedPRM:
         encoder: Turns text into token ids for that engine's model.
         steps: How a chain of thought given as one text is split into steps: one of `SPLIT_RULES`.
         answer: Reads the answer from a chain's text; None takes `extract_answer`.
+        trust: Says whether answers are to be trusted: a `Trust`, the path of its file, or `Floors`; None says nothing.
 
     Example:
         >>> prm = MedPRM.from_pretrained()  # the small demo model inside the package
@@ -56,9 +58,13 @@ class MedPRM:
         *,
         steps: SplitRule = "auto",
         answer: AnswerFunction | None = None,
+        trust: GivenTrust = None,
     ) -> None:
         self.engine = engine
         self._requests = RequestEncoder(encoder, engine.max_tokens, steps, answer)
+        self._trust = given_trust(trust)
+        if self._trust is not None:
+            self._trust.check(self.settings)
 
     @classmethod
     def from_pretrained(
@@ -74,6 +80,7 @@ class MedPRM:
         system: System | None = None,
         steps: SplitRule = "auto",
         answer: AnswerFunction | None = None,
+        trust: GivenTrust = None,
     ) -> "MedPRM":
         """Load a reward model.
 
@@ -95,11 +102,14 @@ class MedPRM:
                 that the model was trained on: `rag`, and `auto` for the demo model.
             steps: How one text is split into steps; see `medprm_scorer.text.steps`.
             answer: Your own function from a chain's text to its answer, or None.
+            trust: Says whether answers are to be trusted: what `medprm calibrate` wrote (a path, or a `Trust`), or
+                `Floors`. It fits one model, strategy and aggregate; rankings by others are refused.
 
         Raises:
             ModelError: The model or tokenizer cannot be loaded or used.
             InputError: An option is unknown.
         """
+        trust = given_trust(trust)  # a bad file is refused before gigabytes are loaded
         from medprm_scorer.local.loading import (  # transformers' models: slow to import, and not for servers
             DEMO_MODEL,
             load,
@@ -118,6 +128,7 @@ class MedPRM:
             system=system,
             steps=steps,
             answer=answer,
+            trust=trust,
         )
 
     @classmethod
@@ -131,6 +142,7 @@ class MedPRM:
         system: System = "rag",
         steps: SplitRule = "auto",
         answer: AnswerFunction | None = None,
+        trust: GivenTrust = None,
     ) -> "MedPRM":
         """Wrap a transformers model that is already loaded, on its device and in its dtype.
 
@@ -142,6 +154,7 @@ class MedPRM:
             system: System prompt.
             steps: Rule for steps.
             answer: Function from text to answer, or None.
+            trust: A `Trust`, the path of its file, `Floors`, or None.
 
         Raises:
             ModelError: The tokenizer lacks the tag or the labels as single tokens, the model cannot be used, or it does
@@ -159,7 +172,7 @@ class MedPRM:
         engine = TransformersEngine(
             model.eval(), encoder.positive_id, encoder.negative_id, max_batch_tokens, deterministic=deterministic
         )
-        prm = cls(engine, encoder, steps=steps, answer=answer)
+        prm = cls(engine, encoder, steps=steps, answer=answer, trust=trust)
         engine.check_against_plain(_probe(encoder))
         return prm
 
@@ -181,6 +194,7 @@ class MedPRM:
         system: System = "rag",
         steps: SplitRule = "auto",
         answer: AnswerFunction | None = None,
+        trust: GivenTrust = None,
     ) -> "MedPRM":
         """Have a running vLLM server compute the rewards; `medprm vllm-command` prints how to start one.
 
@@ -203,6 +217,7 @@ class MedPRM:
             system: System prompt, as in `from_pretrained`, like the options after it.
             steps: Rule for steps.
             answer: Function from text to answer, or None.
+            trust: A `Trust`, the path of its file, `Floors`, or None.
 
         Raises:
             ServerError: The server is away, refuses, or no endpoint gives rewards; with its own words.
@@ -228,7 +243,7 @@ class MedPRM:
             endpoint=endpoint,
             cache_salt=cache_salt,
         )
-        return cls(engine, encoder, steps=steps, answer=answer)
+        return cls(engine, encoder, steps=steps, answer=answer, trust=trust)
 
     def __repr__(self) -> str:
         return f"MedPRM({self.engine.name})"
@@ -297,6 +312,7 @@ class MedPRM:
         group: GroupFunction | None = None,
         answers: Sequence[str | None] | None = None,
         truncated: Sequence[int] = (),
+        trust: GivenTrust = None,
     ) -> Ranking:
         """Score the candidates and choose among them.
 
@@ -319,14 +335,17 @@ class MedPRM:
                 in its place reads it from the text.
             truncated: Places of candidates that were cut off before their end, such as by a limit of tokens. They
                 cannot win over one that was not.
+            trust: Says whether the answer is to be trusted, in `ranking.confidence` and `ranking.trusted`: a `Trust`,
+                the path of its file, or `Floors`. None takes the object's own.
 
         Raises:
-            InputError: As in `score`; an unknown strategy or aggregate; your group function failed, or your answer
+            InputError: As in `score`; an unknown strategy or aggregate; a `trust` that was made with another model,
+                strategy or aggregate; your group function failed, or your answer
                 function failed on every chain. (Where it fails on some, these give no answer, and a caution says so.)
             ScoringError: As in `score`.
         """
         begun = time.perf_counter()
-        choice = Choice(strategy, aggregate, group)
+        choice = self._choice(strategy, aggregate, group, trust)
         request = make_request(
             question, candidates, documents, id=id, options=options, answers=answers, truncated=truncated
         )
@@ -343,6 +362,7 @@ class MedPRM:
         aggregate: Aggregate = "min",
         answer: AnswerFunction | None = None,
         group: GroupFunction | None = None,
+        trust: GivenTrust = None,
     ) -> Iterator[Ranking]:
         """Rank many requests, in order, each as soon as it is done.
 
@@ -356,13 +376,15 @@ class MedPRM:
             aggregate: As in `rank`.
             answer: As in `rank`.
             group: As in `rank`; not async.
+            trust: As in `rank`.
 
         Raises:
-            InputError: At once for an unknown strategy or aggregate; when its turn comes for a bad request, naming its
-                place in the input. That ends the iteration: to go on past bad requests, call `rank` for each.
+            InputError: At once for an unknown strategy or aggregate, or a `trust` that does not fit; when its turn
+                comes for a bad request, naming its place in the input. That ends the iteration: to go on past bad
+                requests, call `rank` for each.
             ScoringError: As in `score`, naming the request's place.
         """
-        choice = Choice(strategy, aggregate, group)
+        choice = self._choice(strategy, aggregate, group, trust)
         prepare = partial(self._prepare, answer=answer)
         return Pipeline(self.engine, prepare, choice).rank(_each(requests))
 
@@ -477,6 +499,7 @@ class MedPRM:
         options: Options | None = None,
         group: GroupFunction | None = None,
         scores: bool = True,
+        trust: GivenTrust = None,
     ) -> LiveRanking:
         """Score candidates of one question as they come, and rank them in the end: to stop when there are enough.
 
@@ -489,13 +512,14 @@ class MedPRM:
             options: As in `rank`.
             group: As in `rank`; not async. Asked again whenever there is another answer.
             scores: False only reads what candidates answer as they come, and scores all of them in the end.
+            trust: As in `rank`.
 
         Returns:
             A `LiveRanking`: `add(candidates)` gives what all candidates so far say, as `should_stop` takes it, and
             `ranking()` what `rank` gives for them. It holds memory until it is closed.
 
         Raises:
-            InputError: As in `session`; an unknown strategy or aggregate.
+            InputError: As in `session`; an unknown strategy or aggregate, or a `trust` that does not fit.
 
         Example:
             >>> prm = MedPRM.from_pretrained()
@@ -506,7 +530,7 @@ class MedPRM:
             >>> len(said), len(ranking.chains)
             (2, 2)
         """
-        choice = Choice(strategy, aggregate, group)
+        choice = self._choice(strategy, aggregate, group, trust)
         return LiveRanking(
             self._requests, self.engine, question, documents, choice, answer=answer, options=options, scores=scores
         )
@@ -519,6 +543,7 @@ class MedPRM:
         aggregate: Aggregate = "min",
         answer: AnswerFunction | None = None,
         group: GroupFunction | None = None,
+        trust: GivenTrust = None,
     ) -> list[Ranking | MedPRMError]:
         """Rank several requests with one call of the engine.
 
@@ -531,13 +556,15 @@ class MedPRM:
             aggregate: As in `rank`.
             answer: As in `rank`.
             group: As in `rank`; not async.
+            trust: As in `rank`.
 
         Returns:
             For each request, in order, its ranking, or the `MedPRMError` (not raised) that says why there is none. The
             `seconds` of every ranking are those of the whole call.
 
         Raises:
-            InputError: An unknown strategy or aggregate, or something that is no list of requests.
+            InputError: An unknown strategy or aggregate, a `trust` that does not fit, or something that is no list of
+                requests.
             ScoringError: The engine failed as a whole.
 
         Example:
@@ -547,10 +574,17 @@ class MedPRM:
             ['Ranking', 'NothingScoredError']
         """
         begun = time.perf_counter()
-        choice = Choice(strategy, aggregate, group)
+        choice = self._choice(strategy, aggregate, group, trust)
         batch = self._prepare_batch(requests, answer)
         prompts = [encoded.prompt for encoded in encoded_of(batch)]
         return finish_batch(batch, self.engine.score(prompts) if prompts else [], choice, begun)
+
+    def _choice(self, strategy: str, aggregate: str, group: GroupFunction | None, trust: GivenTrust) -> Choice:
+        judge = self._trust if trust is None else given_trust(trust)
+        choice = Choice(strategy, aggregate, group, judge)
+        if judge is not None:
+            judge.check(self.settings, strategy, aggregate)
+        return choice
 
     def _prepare_batch(
         self, requests: Iterable[RankRequest | Mapping[str, Any]], answer: AnswerFunction | None
@@ -625,10 +659,11 @@ class MedPRM:
         group: GroupFunction | None = None,
         answers: Sequence[str | None] | None = None,
         truncated: Sequence[int] = (),
+        trust: GivenTrust = None,
     ) -> Ranking:
         """`rank`, with the event loop left free."""
         begun = time.perf_counter()
-        choice = Choice(strategy, aggregate, group)
+        choice = self._choice(strategy, aggregate, group, trust)
         request = make_request(
             question, candidates, documents, id=id, options=options, answers=answers, truncated=truncated
         )
@@ -647,10 +682,11 @@ class MedPRM:
         aggregate: Aggregate = "min",
         answer: AnswerFunction | None = None,
         group: GroupFunction | None = None,
+        trust: GivenTrust = None,
     ) -> list[Ranking | MedPRMError]:
         """`rank_batch`, with the event loop left free."""
         begun = time.perf_counter()
-        choice = Choice(strategy, aggregate, group)
+        choice = self._choice(strategy, aggregate, group, trust)
         batch = await asyncio.to_thread(self._prepare_batch, requests, answer)
         prompts = [encoded.prompt for encoded in encoded_of(batch)]
         rewards = await self.engine.ascore(prompts) if prompts else []

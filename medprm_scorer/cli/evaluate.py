@@ -125,7 +125,7 @@ def evaluate(
         screen.print(to_rich(found, ascii_only=is_ascii_only(screen), official=official))
     if html is not None:
         from medprm_scorer.evaluation.page import to_html
-        from medprm_scorer.evaluation.whole_file import whole_file
+        from medprm_scorer.files.whole_file import whole_file
 
         with whole_file(html) as page:
             page.write(to_html(found).encode("utf-8", errors="replace"))

@@ -67,7 +67,7 @@ def scaling_figure(evaluation: Evaluation, aggregate: str | None = None) -> "Fig
     Raises:
         InputError: There is no such aggregate, or matplotlib is missing.
     """
-    figure_type = _figure_type()
+    made = figure_type()
     if aggregate is not None and aggregate not in evaluation.aggregates:
         raise InputError(f"the evaluation has no aggregate {aggregate!r}: choose one of {evaluation.aggregates}")
     others = evaluation.aggregates[1:] if aggregate is None else []
@@ -78,7 +78,7 @@ def scaling_figure(evaluation: Evaluation, aggregate: str | None = None) -> "Fig
     sources = [part for part in evaluation.sources if part.cells] if len(evaluation.sources) > 1 else []
     small += [(source_name(part.source), part, aggregate) for part in sources[:_SOURCES]]
     rows = math.ceil(len(small) / _ACROSS)
-    figure = figure_type(figsize=(8.4, 5.0 + 2.3 * rows), dpi=DPI, layout="constrained", facecolor="white")
+    figure = made(figsize=(8.4, 5.0 + 2.3 * rows), dpi=DPI, layout="constrained", facecolor="white")
     heights = [5.0, 2.3 * rows] if rows else [5.0]
     parts = figure.subfigures(len(heights), 1, height_ratios=heights, squeeze=False)[:, 0]
     axes = parts[0].subplots()
@@ -182,11 +182,16 @@ def check_plot_path(path: str | Path) -> Path:
         raise InputError(f"cannot plot to {path}: there is no folder {path.parent}")
     if path.is_dir():
         raise InputError(f"cannot plot to {path}: it is a folder")
-    _figure_type()
+    figure_type()
     return path
 
 
-def _figure_type() -> "type[Figure]":
+def figure_type() -> "type[Figure]":
+    """The class of figures.
+
+    Raises:
+        InputError: matplotlib is missing.
+    """
     try:
         from matplotlib.figure import Figure
     except ImportError:

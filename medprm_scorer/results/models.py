@@ -200,6 +200,8 @@ class Ranking(Result):
         samples_drawn: How many samples were asked for, with those that failed or were cancelled; None likewise.
         cautions: What to know before relying on the answer, in sentences without any text from outside; most often
             none. `medprm_scorer.results.facts.cautions` has the list.
+        confidence: Calibrated probability that the answer is right, in [0, 1]; None without a calibration that fits.
+        trusted: Whether the answer is trusted, as `trust=` says; None if nothing was given to judge it.
     """
 
     best: ScoredChain
@@ -220,6 +222,8 @@ class Ranking(Result):
     stopped: Stopped | None = None
     samples_drawn: int | None = Field(default=None, ge=0)
     cautions: list[Text] = Field(default_factory=list)
+    confidence: float | None = Field(default=None, ge=0.0, le=1.0, allow_inf_nan=False)
+    trusted: bool | None = None
 
     def _summary(self) -> str:
         return f"best={self.best.index}, {len(self.chains)} candidates, strategy={self.strategy!r}"

@@ -49,6 +49,16 @@ def no_answer(ranking: "Ranking") -> str:
     return "(declines to answer)" if ranking.declined else "(none given)"
 
 
+def trust_note(ranking: "Ranking") -> str | None:
+    """How far the answer is trusted, in one phrase; None if nothing was given to judge it."""
+    if ranking.trusted is None:
+        return None
+    if ranking.confidence is not None:
+        verdict = "trusted" if ranking.trusted else "not trusted"
+        return f"{ranking.confidence:.2f} that the answer is right (calibrated): {verdict}"
+    return "trusted, by floors that are not calibrated" if ranking.trusted else "not trusted"
+
+
 def costs(ranking: "Ranking") -> str:
     """What was read and run, in one line."""
     used, given = ranking.documents_used, ranking.documents_given
@@ -103,6 +113,10 @@ def _winner(ranking: "Ranking", ascii_only: bool) -> RenderableType:
     head.append("\nWinner: ", style="bold")
     head.append(f"candidate [{best.index}], reward ")
     head.append(f"{best.reward(ranking.aggregate):.3f}", style="bold")
+    trust = trust_note(ranking)
+    if trust is not None:
+        head.append("\nConfidence: ", style="bold")
+        head.append(trust)
     for caution in ranking.cautions:
         head.append("\nCaution: ", style=f"bold {_BAD}")
         head.append(caution)

@@ -1,1 +1,1 @@
-"""Whether a ranking's answer may be relied on: calibrated on judged questions, or by plain floors."""
+"""How far to trust an answer, calibrated or by plain floors, and which documents carried it."""

@@ -43,6 +43,31 @@ def render(ranking: Ranking, **options: object) -> str:
     return out.getvalue()
 
 
+# ---------------------------------------------------------------- trust
+
+
+@pytest.mark.parametrize(
+    ("confidence", "trusted", "shown"),
+    [
+        (0.931, True, "0.93 that the answer is right (calibrated): trusted"),
+        (0.5, False, "0.50 that the answer is right (calibrated): not trusted"),
+        (None, True, "trusted, by floors that are not calibrated"),
+        (None, False, "not trusted"),
+    ],
+)
+def test_how_far_an_answer_is_trusted_is_shown(confidence, trusted, shown):
+    ranking = make_ranking([make_chain(0, (0.9, 0.8), "C")]).model_copy(
+        update={"confidence": confidence, "trusted": trusted}
+    )
+    assert f"Confidence: {shown}\n" in str(ranking)
+    assert f"<p>Confidence: {shown}.</p>" in ranking.to_html()
+
+
+def test_without_a_judge_nothing_is_said_of_trust():
+    ranking = make_ranking([make_chain(0, (0.9, 0.8), "C")])
+    assert "Confidence" not in str(ranking) + ranking.to_html()
+
+
 # ---------------------------------------------------------------- cautions
 
 
