@@ -157,7 +157,7 @@ def rank(
         screen = console()
         screen.print(to_rich(ranking, ascii_only=is_ascii_only(screen)))
     if html is not None:
-        from medprm_scorer.evaluation.whole_file import whole_file
+        from medprm_scorer.files.whole_file import whole_file
 
         with whole_file(html) as page:
             page.write(ranking.to_html(asked.documents).encode("utf-8", errors="replace"))
