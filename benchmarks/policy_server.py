@@ -18,11 +18,13 @@ class Reply:
         texts: The choices, one or several.
         seconds: How long it takes.
         status: Of the HTTP answer; an error has no choices.
+        after: Set when it may be said at last; None for at once.
     """
 
     texts: Sequence[str] = ()
     seconds: float = 0.0
     status: int = 200
+    after: threading.Event | None = None
 
 
 @dataclass
@@ -109,6 +111,8 @@ class PolicyServer:
         try:
             gone = asyncio.ensure_future(reader.read(1))  # nothing more is sent: it ends when the client closes
             done, _ = await asyncio.wait({gone}, timeout=reply.seconds)
+            while not done and reply.after is not None and not reply.after.is_set():
+                done, _ = await asyncio.wait({gone}, timeout=0.005)
             gone.cancel()
         finally:
             seen.now -= 1

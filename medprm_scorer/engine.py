@@ -48,7 +48,11 @@ class Engine(Protocol):
 
     name: str
     max_tokens: int
-    fingerprint: str
+
+    @property
+    def fingerprint(self) -> str:
+        """See the class."""
+        ...
 
     def score(self, prompts: Sequence[EncodedPrompt]) -> Rewards:
         """Score every chain of every prompt.
@@ -77,22 +81,29 @@ def open_session(engine: Engine, prefix: Sequence[int]) -> PrefixScorer:
         prefix: Token ids that all chains of the session follow.
     """
     own = getattr(engine, "open_session", None)
-    return own(prefix) if own is not None else _Stateless(engine, tuple(prefix))
+    return own(prefix) if own is not None else StatelessSession(engine, tuple(prefix))
 
 
-class _Stateless:
-    """The session of an engine that has none: every call computes everything."""
+class StatelessSession:
+    """The session of an engine that has none: every call computes everything.
+
+    Args:
+        engine: Any engine.
+        prefix: Token ids that all chains of the session follow.
+    """
 
     def __init__(self, engine: Engine, prefix: tuple[int, ...]) -> None:
         self._engine, self._prefix = engine, prefix
         self._open = True
 
     def score(self, chains: Sequence[EncodedChain]) -> list[list[float]]:
+        """Rewards by chain and step."""
         if not self._open:
             raise InputError("the session is closed: open another one")
         return self._engine.score([EncodedPrompt(self._prefix, tuple(chains))])[0]
 
     def close(self) -> None:
+        """No call is answered after this."""
         self._open = False
 
 

@@ -76,6 +76,7 @@ class MedPRM:
         revision: str | None = None,
         quantization: Quantization | Any = None,
         max_batch_tokens: int | None = None,
+        deterministic: bool = False,
         system: System | None = None,
         steps: SplitRule = "auto",
         answer: AnswerFunction | None = None,
@@ -92,6 +93,10 @@ class MedPRM:
             quantization: `int8` or `int4` (4-bit NormalFloat) for small devices, or a transformers quantization
                 configuration; None loads the weights in `dtype`. Rewards change: measure on your own questions.
             max_batch_tokens: Most tokens in one pass of the model; None chooses by the device and its free memory.
+            deterministic: True gives a chain the same rewards to the last bit, whatever is scored beside it, on the
+                same machine with the same number of threads. Chains then run one by one behind the shared documents,
+                which takes longer. Without it they differ by rounding: by less than 1e-5 in float32, by some hundredths
+                in bfloat16 (`python -m benchmarks.neighbours` measures both).
             system: System prompt: `rag` (with documents, in use also where there are none), `no_documents`, `auto` (the
                 first with documents, the second without), `outcome` or `card` (the model card's). None takes the one
                 that the model was trained on: `rag`, and `auto` for the demo model.
@@ -119,6 +124,7 @@ class MedPRM:
             loaded,
             tokenizer,
             max_batch_tokens=max_batch_tokens,
+            deterministic=deterministic,
             system=system,
             steps=steps,
             answer=answer,
@@ -132,6 +138,7 @@ class MedPRM:
         tokenizer: Any,
         *,
         max_batch_tokens: int | None = None,
+        deterministic: bool = False,
         system: System = "rag",
         steps: SplitRule = "auto",
         answer: AnswerFunction | None = None,
@@ -143,6 +150,7 @@ class MedPRM:
             model: A Llama-like causal language model. It is put in evaluation mode.
             tokenizer: Its fast tokenizer, with the step tag.
             max_batch_tokens: As in `from_pretrained`, like the options after it.
+            deterministic: Whether rewards are the same whatever is scored beside a chain.
             system: System prompt.
             steps: Rule for steps.
             answer: Function from text to answer, or None.
@@ -161,7 +169,9 @@ class MedPRM:
             raise ModelError(f"the model must be a transformers model, not {type(model).__name__}")
         if encoder.largest_id >= model.get_input_embeddings().weight.shape[0]:
             raise ModelError("the model's vocabulary is smaller than its tokenizer's: they do not belong together")
-        engine = TransformersEngine(model.eval(), encoder.positive_id, encoder.negative_id, max_batch_tokens)
+        engine = TransformersEngine(
+            model.eval(), encoder.positive_id, encoder.negative_id, max_batch_tokens, deterministic=deterministic
+        )
         prm = cls(engine, encoder, steps=steps, answer=answer, trust=trust)
         engine.check_against_plain(_probe(encoder))
         return prm
@@ -261,7 +271,11 @@ class MedPRM:
         requests = self._requests
         found = {"model": self.engine.fingerprint, "system": requests.encoder.system, "steps": requests.steps}
         dtype = getattr(self.engine, "dtype", None)  # a server does not tell its own
-        return found if dtype is None else {**found, "dtype": dtype}
+        if dtype is not None:
+            found["dtype"] = dtype
+        if getattr(self.engine, "deterministic", False):
+            found["deterministic"] = "yes"
+        return found
 
     def score(self, question: str, candidates: Sequence[Candidate], documents: Sequence[str] = ()) -> list[ScoredChain]:
         """Give every step of every candidate its reward.

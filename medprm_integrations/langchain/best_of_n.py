@@ -10,15 +10,16 @@ from langchain_core.runnables import Runnable, RunnableConfig
 from pydantic import Field, PrivateAttr, field_validator
 from typing_extensions import NotRequired, TypedDict, override
 
-from medprm_integrations.langchain.convert import answer_of, document_texts, question_text
+from medprm_integrations.langchain.convert import answer_of, asked_about
+from medprm_integrations.langchain.events import aannounce, announce
 from medprm_integrations.langchain.messages import as_message, total_usage, with_ranking
 from medprm_integrations.langchain.packed_runnable import PackedRunnable
+from medprm_integrations.langchain.retrieved import document_scores, document_texts
 from medprm_integrations.langchain.sampler import is_interrupt, sampler, sampling_config
-from medprm_integrations.langchain.wrapped_models import refuse_nested
+from medprm_integrations.langchain.wrapped_models import given_object, refuse_nested
 from medprm_integrations.shared.best_of_n import Choice, achoose_all, choose_all
 from medprm_integrations.shared.concurrency import arun_all, run_all
 from medprm_integrations.shared.jobs import Job, new_drawing
-from medprm_integrations.shared.questions import Asked
 from medprm_integrations.shared.settings import SamplingSettings, checked_keys
 from medprm_scorer.text.policy import policy_messages
 from medprm_scorer.text.prompts import document_block
@@ -71,7 +72,7 @@ class MedPRMBestOfN(PackedRunnable[BestOfNInput, AIMessage], SamplingSettings):
     @field_validator("llm", mode="before")
     @classmethod
     def _is_runnable(cls, llm: Any) -> Any:
-        if not isinstance(llm, Runnable):
+        if not isinstance(given_object(llm), Runnable):
             raise ValueError(f"llm must be a chat model, a text model or a chain, not {type(llm).__name__}")
         refuse_nested(llm)
         return llm
@@ -87,7 +88,9 @@ class MedPRMBestOfN(PackedRunnable[BestOfNInput, AIMessage], SamplingSettings):
     ) -> list[Exception | AIMessage]:
         read = [partial(self._job, value, one, kwargs) for value, one in zip(values, config, strict=True)]
         jobs = run_all(read, 1, is_interrupt)  # a bad question ends only itself
-        return _messages(choose_all(self, jobs, is_interrupt, config[0].get("max_concurrency")))
+        choices = choose_all(self, jobs, is_interrupt, config[0].get("max_concurrency"))
+        announce(choices, config)
+        return _messages(choices)
 
     @override
     async def _arun(
@@ -95,7 +98,9 @@ class MedPRMBestOfN(PackedRunnable[BestOfNInput, AIMessage], SamplingSettings):
     ) -> list[Exception | AIMessage]:
         read = [partial(self._ajob, value, one, kwargs) for value, one in zip(values, config, strict=True)]
         jobs = await arun_all(read, 1, is_interrupt)
-        return _messages(await achoose_all(self, jobs, is_interrupt, config[0].get("max_concurrency")))
+        choices = await achoose_all(self, jobs, is_interrupt, config[0].get("max_concurrency"))
+        await aannounce(choices, config)
+        return _messages(choices)
 
     def _job(self, value: BestOfNInput, config: RunnableConfig, kwargs: dict[str, Any]) -> Job[AIMessage]:
         job, messages = self._read(value)
@@ -118,18 +123,20 @@ class MedPRMBestOfN(PackedRunnable[BestOfNInput, AIMessage], SamplingSettings):
     def _read(self, value: BestOfNInput) -> tuple[Job[AIMessage], Any]:
         """What is asked, and the messages or the prompt's input."""
         given = checked_keys(value, ("question",))
-        question, documents = question_text(given["question"]), document_texts(given.get("documents"))
-        judged = self.asked(given, lambda: Asked(question)).text
+        asked, documents = asked_about(given["question"]), document_texts(given.get("documents"))
+        judged = self.asked(given, lambda: asked)
         job = Job[AIMessage](
-            question=judged,
+            question=judged.text,
+            cautions=judged.cautions,
             drawing=new_drawing(self, answer_of),
             source=self.llm,
             usage=total_usage,
             documents=documents,
+            scores=document_scores(given.get("documents")),
         )
         if self.prompt is None:
-            return job, convert_to_messages(policy_messages(question, documents))
-        return job, {**given, "question": question, "documents": document_block(documents).rstrip("\n")}
+            return job, convert_to_messages(policy_messages(asked.text, documents))
+        return job, {**given, "question": asked.text, "documents": document_block(documents).rstrip("\n")}
 
 
 def _messages(choices: Sequence[Choice[AIMessage] | Exception]) -> list[Exception | AIMessage]:

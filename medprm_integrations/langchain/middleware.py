@@ -2,20 +2,18 @@
 
 from collections.abc import Awaitable, Callable, Sequence
 from functools import partial
-from typing import Any
+from typing import Any, cast
 
-from langchain_core.messages import AIMessage, BaseMessage
-from typing_extensions import Unpack
+from langchain_core.messages import AIMessage, BaseMessage, SystemMessage
+from typing_extensions import Self, Unpack
 
-from medprm_integrations.langchain.convert import (
-    asked_in,
-    document_texts,
-    known_tools,
-    sample_of,
-    structured_answer,
-    tool_documents,
-)
+from medprm_integrations.langchain.conversation import asked_in, known_tools, not_given, tool_documents
+from medprm_integrations.langchain.convert import sample_of, structured_answer
+from medprm_integrations.langchain.events import aannounce, announce
+from medprm_integrations.langchain.helper_calls import fields_in, is_helper_call
 from medprm_integrations.langchain.messages import total_usage, with_ranking
+from medprm_integrations.langchain.order import SeenModel, warn_of_order
+from medprm_integrations.langchain.retrieved import document_texts, evidence_call, evidence_function
 from medprm_integrations.langchain.sampler import is_interrupt, sampler
 from medprm_integrations.langchain.wrapped_models import refuse_nested
 from medprm_integrations.shared.best_of_n import Choice, achoose, choose
@@ -33,7 +31,20 @@ except ImportError as error:
     raise missing("MedPRMMiddleware", "langchain", "langchain", error) from error
 
 
-class MedPRMMiddleware(AgentMiddleware):
+class _NotAnObject:
+    """What `create_agent` finds when it is given the class: an attribute that says so."""
+
+    def __get__(self, *_: object) -> Any:
+        raise TypeError("middleware takes an object, not the class: middleware=[MedPRMMiddleware(prm=…)]")
+
+
+class _Kind(type(AgentMiddleware)):  # type: ignore[misc] # whatever that is
+    """The class of the middleware's class, in which `create_agent` looks if the class is given."""
+
+    wrap_tool_call = _NotAnObject()
+
+
+class MedPRMMiddleware(AgentMiddleware, metaclass=_Kind):
     """For `create_agent`: samples the agent's final answers n times and goes on with the one that is selected.
 
     Each turn of the model is drawn once. If it calls tools it goes through untouched, and costs nothing more. If it is
@@ -42,8 +53,12 @@ class MedPRMMiddleware(AgentMiddleware):
     `RankingMetadata` says (invalid structured answers count as failed), and its `usage_metadata` counts the tokens of
     all samples. Structured answers are judged by what stands in their fields; one that breaks the schema cannot win.
 
-    Put it last in the list of middleware, so that the others see one call of the model. With `stream_mode="messages"`
-    only the winner is streamed, whole. Interrupts pass through, and so does an error of the first draw, for the
+    Put it last in the list of middleware, so that the others see one call of the model; that one behind it changes the
+    model or answers in its place is warned of (`MiddlewareOrderWarning`). With `stream_mode="messages"` only the winner
+    is streamed, whole; the ranking's figures are a custom event of the run, `medprm_ranking`, in `astream_events`.
+    What is asked and what is evidence is told as by `ChatMedPRM`. A `response_format` without a field for reasoning or
+    answer is no answer to the user: such turns go through once (`is_answer=` takes a rule of your own).
+    Interrupts pass through, and so does an error of the first draw, for the
     middleware that retries or falls back; a later sample that fails does not end the others, and is warned of
     (`SamplesFailedWarning`). So is evidence of which nothing could be read (`DocumentsLeftOutWarning`), and a name in
     `evidence_tools` that no tool has (`UnknownToolWarning`).
@@ -55,16 +70,23 @@ class MedPRMMiddleware(AgentMiddleware):
     Args:
         prm: The reward model.
         settings: Those of `ConversationSettings`: `n`, `strategy`, `aggregate`, `agree`, `rules`, `evidence`,
-            `evidence_tools`, `question`, `answer`, `options`, `group`, `answer_field`, `max_concurrency`, `on_ranking`,
-            `keep`.
+            `evidence_tools`, `is_answer`, `question`, `answer`, `options`, `group`, `answer_field`, `max_concurrency`,
+            `on_ranking`, `keep`. `evidence` may also be a retriever, which is asked for the question that is judged.
 
     Raises:
         ValueError: A setting is unknown, out of its range or of the wrong kind; in the agent's run, its model is a
             `ChatMedPRM`, which would sample each of the n samples n times.
     """
 
+    def __new__(cls, *values: object, **_: object) -> Self:
+        """Refuse settings without a name, in words that a user can act on."""
+        if values:
+            raise TypeError("MedPRMMiddleware takes its settings by name: MedPRMMiddleware(prm=…, n=…)")
+        return super().__new__(cls)
+
     def __init__(self, *, prm: MedPRM, **settings: Unpack[ConversationOptions]) -> None:
         super().__init__()
+        settings["evidence"] = cast("Any", evidence_function(settings.get("evidence")))
         self.settings = ConversationSettings(prm=prm, **settings)
         self.prm = prm
 
@@ -81,36 +103,59 @@ class MedPRMMiddleware(AgentMiddleware):
         Returns:
             The first draw, untouched, or the winner's response.
         """
-        job = self._job(request, handler)
+        if not self._is_answer(request):
+            return handler(request)
+        seen = SeenModel()
+        job = self._job(request, handler, seen, awaited=False)
         try:
-            return _response(choose(self.settings, job, partial(_passes, request, job)))
+            choice = choose(self.settings, job, partial(_passes, request, job))
         except InvalidAnswer as error:
             return error.response
+        finally:
+            warn_of_order(seen, job.drawing, self)
+        announce([choice], [None])
+        return _response(choice)
 
     async def awrap_model_call(self, request: Any, handler: Callable[[Any], Awaitable[Any]]) -> Any:
         """`wrap_model_call`, with samples as tasks and the reward model in a worker thread."""
-        job = self._job(request, handler)
+        if not self._is_answer(request):
+            return await handler(request)
+        seen = SeenModel()
+        job = self._job(request, handler, seen, awaited=True)
         try:
-            return _response(await achoose(self.settings, job, partial(_passes, request, job)))
+            choice = await achoose(self.settings, job, partial(_passes, request, job))
         except InvalidAnswer as error:
             return error.response
+        finally:
+            warn_of_order(seen, job.drawing, self)
+        await aannounce([choice], [None])
+        return _response(choice)
 
-    def _job(self, request: Any, handler: Callable[[Any], Any]) -> Job[Any]:
-        settings, messages = self.settings, _messages(request)
+    def _is_answer(self, request: Any) -> bool:
+        """Whether what is asked is an answer to the user, or may become one."""
         refuse_nested(request.model)
+        if self.settings.is_answer is not None:
+            return self.settings.is_answer(request)
+        specs = [] if self.settings.answer_field else _schemas(request.response_format)
+        return not is_helper_call((), {}, fields_in([spec.json_schema for spec in specs]) if specs else None)
+
+    def _job(self, request: Any, handler: Callable[[Any], Any], seen: SeenModel, *, awaited: bool) -> Job[Any]:
+        settings, messages = self.settings, _messages(request)
         warn_of_unknown_tools(settings.evidence_tools, _known_tools(request), self)
-        names = _schema_names(request.response_format)
+        names = frozenset(spec.name for spec in _schemas(request.response_format))
         read = partial(_candidate, structured=request.response_format is not None, names=names, settings=settings)
         asked = settings.asked(request, partial(asked_in, messages))
+        # a structured answer comes back as the result of a tool
+        documents = tool_documents(messages, settings.evidence_tools, ignored=names, start=asked.start)
         return Job(
             question=asked.text,
-            cautions=asked.cautions,
+            cautions=(*asked.cautions, *not_given([*_told(request), *messages], documents, settings.evidence)),
             drawing=new_drawing(settings, read, probe=True),
-            ask=partial(handler, request.override(model=sampler(request.model))),
+            ask=partial(handler, request.override(model=seen.watched(sampler(request.model)))),
             source=request.model,
             usage=lambda responses: total_usage(map(_answer, responses)),
-            documents=tool_documents(messages, settings.evidence_tools, ignored=names),  # where own answers come back
-            evidence=settings.evidence and partial(settings.evidence, request),
+            documents=documents,
+            evidence=evidence_call(settings.evidence, request, asked.text, awaited=awaited),
             read=document_texts,
         )
 
@@ -158,6 +203,13 @@ def _messages(request: Any) -> Sequence[BaseMessage]:
     return messages
 
 
+def _told(request: Any) -> list[BaseMessage]:
+    """The system message, if there is one; langchain 1.0 has its text alone."""
+    told = getattr(request, "system_message", None)
+    text = getattr(request, "system_prompt", None)
+    return [told] if told is not None else [SystemMessage(text)] if text else []
+
+
 def _known_tools(request: Any) -> list[str]:
     """Names of the tools that the model may call; another middleware may hide some that were called before."""
     tools = known_tools(request.tools or [])
@@ -165,17 +217,17 @@ def _known_tools(request: Any) -> list[str]:
     return [*tools, *called] if tools else []
 
 
-def _schema_names(response_format: Any) -> frozenset[str]:
-    """Names under which a structured answer may come as a call of a tool."""
+def _schemas(response_format: Any) -> list[Any]:
+    """The schemas of structured answers, each with the name under which it may come as a call of a tool."""
     if response_format is None:
-        return frozenset()
+        return []
     if not isinstance(response_format, ToolStrategy):
         schema = getattr(response_format, "schema", response_format)
         try:
             response_format = ToolStrategy(schema)
         except Exception:  # noqa: BLE001 - a schema that cannot be a tool has no name to be called by
-            return frozenset()
-    return frozenset(spec.name for spec in response_format.schema_specs)
+            return []
+    return list(response_format.schema_specs)
 
 
 def _response(choice: Choice[Any]) -> Any:

@@ -180,6 +180,8 @@ def language_model(llm: Any) -> LLM:
         Traceback (most recent call last):
         medprm_scorer.errors.InputError: llm must be a LlamaIndex LLM, not str
     """
+    if isinstance(llm, type) and issubclass(llm, LLM):
+        raise InputError(f"llm must be a LlamaIndex LLM, not the class: make one, {llm.__name__}(...)")
     if not isinstance(llm, LLM):
         raise InputError(f"llm must be a LlamaIndex LLM, not {type(llm).__name__}")
     if isinstance(llm, UnstreamedLLM):

@@ -42,7 +42,7 @@ class _Work(Generic[Value]):
     call: Callable[[], Any]
     number: int | None
     release: Callable[[], object]
-    begun: float = field(default_factory=time.monotonic)
+    begun: float = field(default_factory=lambda: time.monotonic())
 
 
 @dataclass(frozen=True, repr=False)
@@ -108,9 +108,8 @@ def draw_samples(
             outcome = work.call()
         except BaseException as error:  # noqa: BLE001 - the plan decides what becomes of it, in the caller's thread
             outcome = error
-        finally:
-            work.release()
-        inbox.put((work, outcome))
+        inbox.put((work, outcome))  # before another call is let in: what came may say that it is not needed
+        work.release()
 
     def carry_out(step: Any) -> Any:
         if isinstance(step, _Gather):

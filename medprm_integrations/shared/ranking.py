@@ -68,17 +68,18 @@ def reported(
         result = request if isinstance(request, Exception) else next(ranked)
         if isinstance(result, Ranking) and isinstance(request, RankRequest):
             found = evidence[place] if evidence else Evidence(tuple(request.documents))
-            given = result.documents_given + found.left_out
             more = [*(cautions[place] if cautions else ()), *result.cautions]
+            read = found.places(result.documents_read)
+            with_text = len(found.places(range(len(found.texts)))) + found.left_out
             if found.left_out:
-                more.append(unread(result.documents_used, given))
-            read = [found.places[place] for place in result.documents_read] if found.places else result.documents_read
-            changed: dict[str, Any] = {"documents_given": given, "documents_read": read, "cautions": more}
+                more.append(unread(len(read), with_text))
+            changed: dict[str, Any] = {"documents_given": found.given, "documents_used": len(read)}
+            changed |= {"documents_read": read, "cautions": more}
             if drawings:
                 changed |= {"stopped": drawings[place].stopped, "samples_drawn": drawings[place].started}
             result = result.model_copy(update=changed)
-            if 0 < result.documents_used < given or found.nothing_fits(settings.prm.count_tokens):
-                warn_of_unread(result.documents_used, given)
+            if 0 < len(read) < with_text or found.nothing_fits(settings.prm.count_tokens):
+                warn_of_unread(len(read), with_text)
             if result.cautions:
                 logger.warning("A ranking of %d candidates: %s", len(result.chains), " ".join(result.cautions))
             if settings.on_ranking is not None:

@@ -116,6 +116,12 @@ class ChoiceSettings(BaseModel):
         arbitrary_types_allowed=True, hide_input_in_errors=True, validate_default=True, extra="forbid"
     )
 
+    def __init__(self, *values: Any, **settings: Any) -> None:
+        if values:
+            name = type(self).__name__
+            raise TypeError(f"{name} takes its settings by name: {name}(prm=…), and the others likewise")
+        super().__init__(**settings)
+
     def __reduce__(self) -> NoReturn:
         """Refuse to be pickled, as a `MedPRM` does; copies share it."""
         self.prm.__reduce__()
@@ -238,8 +244,12 @@ class ConversationSettings(SamplingSettings):
             before those of the tools; async is fine where it is used async.
         evidence_tools: Names of the tools whose results are evidence; None for all, an empty list for none. The newest
             results come first within the reward model's budget for documents.
+        is_answer: Your own function from the messages (middleware: from the `ModelRequest`) to whether the call is an
+            answer to the user. Where it is not, the call goes through once and is not judged. None takes the rule of
+            the framework's part.
     """
 
+    is_answer: Callable[[Any], bool] | None = Field(default=None, repr=False, exclude=True)
     evidence: Callable[[Any], Any] | None = Field(default=None, repr=False, exclude=True)
     evidence_tools: Annotated[Sequence[str], BeforeValidator(tool_names)] | None = None
 
@@ -274,6 +284,7 @@ class ConversationOptions(SamplingOptions, total=False):
 
     evidence: Callable[[Any], Any] | None
     evidence_tools: Sequence[str] | None
+    is_answer: Callable[[Any], bool] | None
 
 
 def checked_keys(value: object, needed: Sequence[str]) -> Mapping[str, Any]:

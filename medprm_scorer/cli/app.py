@@ -157,7 +157,10 @@ def rank(
         screen = console()
         screen.print(to_rich(ranking, ascii_only=is_ascii_only(screen)))
     if html is not None:
-        html.write_text(ranking.to_html(asked.documents), encoding="utf-8", errors="replace")
+        from medprm_scorer.files.whole_file import whole_file
+
+        with whole_file(html) as page:
+            page.write(ranking.to_html(asked.documents).encode("utf-8", errors="replace"))
 
 
 def _trust(file: Path) -> "Trust":

@@ -15,9 +15,10 @@ from typing import TYPE_CHECKING, Any
 
 from rich.cells import cell_len, set_cell_size
 
-from medprm_scorer.errors import InputError, OutputError
+from medprm_scorer.errors import InputError
 from medprm_scorer.evaluation.report_tables import ENDS, LABELS, source_name
 from medprm_scorer.evaluation.results import CHOICES, REWARD_CHOICES, Evaluation, Provenance, SourceResult, Stopping
+from medprm_scorer.files.whole_file import whole_file
 from medprm_scorer.text.sanitize import one_line
 
 if TYPE_CHECKING:
@@ -164,10 +165,8 @@ def save_figure(figure: "Figure", path: str | Path) -> None:
         metadata: dict[str, Any] = {"CreationDate": None} if suffix == ".pdf" else {}
         figure.savefig(out, format=suffix[1:], dpi=DPI, metadata=metadata)
         content = out.getvalue()
-    try:
-        path.write_bytes(content)
-    except OSError as error:
-        raise OutputError(f"cannot write {path}: {error.strerror or type(error).__name__}") from None
+    with whole_file(path) as file:
+        file.write(content)
 
 
 def check_plot_path(path: str | Path) -> Path:

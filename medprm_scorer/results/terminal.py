@@ -64,7 +64,7 @@ def costs(ranking: "Ranking") -> str:
     used, given = ranking.documents_used, ranking.documents_given
     documents = f"{used} of {given} documents read" if given else "no documents given"
     if 0 < used < given:
-        documents += " (the others exceed the model's budget for documents)"
+        documents += " (the others are blank or exceed the model's budget for documents)"
     tokens = f"{ranking.unique_tokens:,} tokens run for {ranking.prompt_tokens:,} tokens of prompts"
     return f"{documents}; {tokens}; {ranking.seconds:.2f} s"
 

@@ -44,7 +44,7 @@ class Confident:
         3
     """
 
-    confidence: float = 0.9
+    confidence: float = 0.85
     min_samples: int = 3
     max_samples: int | None = None
     min_gain: float = 0.01

@@ -4,7 +4,9 @@ import asyncio
 import threading
 import time
 import warnings
+from collections import Counter
 from collections.abc import Callable, Iterator
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
@@ -18,6 +20,7 @@ from benchmarks.policy_server import PolicyServer, Reply
 from medprm_integrations.langchain import ChatMedPRM, MedPRMBestOfN, MedPRMMiddleware, ranking_of
 from medprm_integrations.llama_index import MedPRMLLM, MedPRMRerank, MedPRMSynthesizer
 from medprm_integrations.llama_index import ranking_of as ranking_of_node
+from medprm_integrations.shared import draw_samples
 from medprm_scorer import Confident, ScoringError
 from tests.support.llama_index_scripts import document
 from tests.support.reading import BAD, GOOD, QUESTION, WORSE, reading_prm
@@ -85,8 +88,9 @@ def prm():
 
 
 @pytest.fixture(autouse=True)
-def nothing_is_left() -> Iterator[None]:
-    """No thread that asks a language model is left when the calls it made are over."""
+def nothing_is_left(monkeypatch) -> Iterator[None]:
+    """No thread that asks a language model is left when the calls it made are over; on a busy machine none is late."""
+    monkeypatch.setattr(draw_samples, "_SHORTEST_PATIENCE", 1e6)
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")
         yield
@@ -94,6 +98,17 @@ def nothing_is_left() -> Iterator[None]:
     while any(thread.name == "medprm" for thread in threading.enumerate()) and time.monotonic() < end:
         time.sleep(0.01)
     assert not [thread for thread in threading.enumerate() if thread.name == "medprm"]
+
+
+class Jump:
+    """A clock that has no time pass until some samples have been seen, and then a thousand seconds at once."""
+
+    def __init__(self, monkeypatch: pytest.MonkeyPatch, samples: int) -> None:
+        self._left = samples
+        monkeypatch.setattr(draw_samples, "time", SimpleNamespace(monotonic=lambda: 0.0 if self._left > 0 else 1000.0))
+
+    def __call__(self, seen: Any) -> None:
+        self._left -= 1
 
 
 def scripted(*replies: tuple[str, float]) -> Callable[[int, dict[str, Any]], Reply]:
@@ -128,7 +143,8 @@ def test_agreement_stops_too_and_without_a_rule_all_are_drawn(prm, way, is_async
 
 
 @every_way
-def test_what_still_runs_is_closed_at_the_server(prm, way):
+def test_what_still_runs_is_closed_at_the_server(prm, way, monkeypatch):
+    monkeypatch.setattr(draw_samples, "_SHORTEST_PATIENCE", 0.05)  # another is asked for beside one that hangs
     replies = [(GOOD, 0.0), (BAD, SLOW if way is not middleware else 0.0), (BAD, SLOW), *[(GOOD, 0.0)] * 20]
     with PolicyServer(scripted(*replies)) as server:
         ranking = way(server.url, is_async=True, prm=prm, n=64, stop=Confident(0.9), keep="all")
@@ -140,13 +156,14 @@ def test_what_still_runs_is_closed_at_the_server(prm, way):
 
 
 @every_way
-def test_threads_are_not_waited_for(prm, way):
+def test_threads_are_not_waited_for(prm, way, monkeypatch):
+    monkeypatch.setattr(draw_samples, "_SHORTEST_PATIENCE", 0.05)  # another is asked for beside one that hangs
     slow = 1 if way is middleware else 0  # the first draw of an agent's turn is waited for
-    with PolicyServer(lambda number, body: Reply([GOOD], 4.0 if number == slow else 0.0)) as server:
+    with PolicyServer(lambda number, body: Reply([GOOD], SLOW if number == slow else 0.0)) as server:
         ranking = way(server.url, is_async=False, prm=prm, n=64, stop="confident", keep="all")
-        assert server.seen.now == 1  # it is still asked, and the answer is there
-        server.wait_until_idle()
-    assert (ranking.stopped, ranking.answer, server.seen.closed) == ("confident", "A", 0)
+        assert server.seen.now >= 1  # it is still asked, and the answer is there
+        assert server.seen.closed == 0
+    assert (ranking.stopped, ranking.answer) == ("confident", "A")
 
 
 @both
@@ -156,36 +173,48 @@ def test_the_same_samples_give_the_same_ranking_both_ways_and_as_the_plain_way(p
         ranking = best_of_n(
             server.url, is_async=is_async, prm=prm, n=12, stop="confident", max_concurrency=1, keep="all"
         )
-    drawn = ranking.samples_drawn
-    assert drawn == len(ranking.chains) < 12
-    plain = prm.rank(QUESTION, texts[:drawn], ["Label: give 5 mg."])
-    changed = {"seconds": 0.0, "stopped": "confident", "samples_drawn": drawn}
+    kept = len(ranking.chains)
+    assert kept <= ranking.samples_drawn <= kept + 1 < 12  # another may be asked for while the last one is judged
+    plain = prm.rank(QUESTION, texts[:kept], ["Label: give 5 mg."])
+    changed = {"seconds": 0.0, "stopped": "confident", "samples_drawn": kept}
     assert ranking.model_copy(update=changed) == plain.model_copy(update=changed)
 
 
 @every_way
 @both
-def test_a_sample_that_takes_too_long_fails(prm, way, is_async):
-    with PolicyServer(lambda number, body: Reply([GOOD], 2.0 if number == 1 else 0.0)) as server:
-        ranking = way(server.url, is_async=is_async, prm=prm, n=3, timeout=0.7, replacements=0)
+def test_a_sample_that_takes_too_long_fails(prm, way, is_async, monkeypatch):
+    with PolicyServer(lambda number, body: Reply([GOOD], SLOW if number == 1 else 0.0)) as server:
+        jump = Jump(monkeypatch, 2)
+        ranking = way(server.url, is_async=is_async, prm=prm, n=3, timeout=500.0, replacements=0, on_sample=jump)
         assert (len(ranking.chains), ranking.stopped, ranking.samples_drawn) == (2, "quorum", 3)
-    with PolicyServer(lambda number, body: Reply([GOOD], 2.0)) as server:
-        with pytest.raises(TimeoutError, match=r"longer than 0\.2 s"):
-            way(server.url, is_async=is_async, prm=prm, n=2, timeout=0.2)
-        server.wait_until_idle()
-        assert not is_async or server.seen.closed == len(server.seen.bodies)
 
 
 @every_way
 @both
-def test_at_the_deadline_what_is_there_is_ranked(prm, way, is_async):
-    with PolicyServer(lambda number, body: Reply([GOOD], 3.0 if number > 1 else 0.0)) as server:
-        begun = time.monotonic()
-        ranking = way(server.url, is_async=is_async, prm=prm, n=4, deadline=1.0)
+def test_where_all_samples_take_too_long_it_is_a_timeout(prm, way, is_async):
+    with PolicyServer(lambda number, body: Reply([GOOD], SLOW)) as server:
+        with pytest.raises(TimeoutError, match=r"longer than 0\.2 s"):
+            way(server.url, is_async=is_async, prm=prm, n=2, timeout=0.2)
+        if is_async:
+            server.wait_until_idle()
+            assert server.seen.closed == len(server.seen.bodies)
+
+
+@every_way
+@both
+def test_at_the_deadline_what_is_there_is_ranked(prm, way, is_async, monkeypatch):
+    with PolicyServer(lambda number, body: Reply([GOOD], SLOW if number > 1 else 0.0)) as server:
+        jump = Jump(monkeypatch, 2)
+        ranking = way(server.url, is_async=is_async, prm=prm, n=4, deadline=500.0, on_sample=jump)
         assert (len(ranking.chains), ranking.stopped, ranking.samples_drawn) == (2, "deadline", 4)
-        assert time.monotonic() - begun < 3.0
+        assert server.seen.answered == 2
+
+
+@every_way
+@both
+def test_a_deadline_before_any_sample_is_a_timeout(prm, way, is_async):
     with (
-        PolicyServer(lambda number, body: Reply([GOOD], 2.0)) as server,
+        PolicyServer(lambda number, body: Reply([GOOD], SLOW)) as server,
         pytest.raises(TimeoutError, match="the deadline came before any sample"),
     ):
         way(server.url, is_async=is_async, prm=prm, n=2, deadline=0.3)
@@ -238,13 +267,30 @@ def test_progress_is_told_as_samples_come(prm, way, is_async):
     assert "5 mg" not in repr(seen)
 
 
+def together(reply: Callable[[dict[str, Any]], str], calls: int) -> Callable[[int, dict[str, Any]], Reply]:
+    """The first replies come when so many calls are there at once."""
+    full = threading.Event()
+
+    def answer(number: int, body: dict[str, Any]) -> Reply:
+        if number == calls - 1:
+            full.set()
+        return Reply([reply(body)], after=full)
+
+    return answer
+
+
 def test_a_batch_gives_freed_calls_to_questions_that_still_need_them(prm):
-    def reply(number: int, body: dict[str, Any]) -> Reply:
-        hard = "hard" in body["messages"][-1]["content"]
-        return Reply([[GOOD, BAD.replace("0.2", "0.9")][hard and number % 2]], 0.02)
+    asked: Counter[str] = Counter()
+
+    def reply(body: dict[str, Any]) -> str:
+        question = body["messages"][-1]["content"]
+        asked[question] += 1
+        if "hard" not in question:
+            return GOOD
+        return [GOOD.replace("0.9", "0.2"), BAD][asked[question] % 2]  # two answers of the same low reward in turn
 
     questions = [f"{QUESTION} {'hard' if place % 3 == 1 else 'easy'} {place}" for place in range(6)]
-    with PolicyServer(reply) as server:
+    with PolicyServer(together(reply, 4)) as server:
         best = MedPRMBestOfN(llm=langchain_llm(server.url), prm=prm, n=16, stop="confident", max_concurrency=4)
         messages = asyncio.run(best.abatch([{"question": question} for question in questions]))
         server.wait_until_idle()
@@ -252,11 +298,11 @@ def test_a_batch_gives_freed_calls_to_questions_that_still_need_them(prm):
     assert server.seen.most == 4
     assert sum(drawn) == len(server.seen.bodies)
     assert max(drawn[0], drawn[2], drawn[3], drawn[5]) <= 6
-    assert min(drawn[1], drawn[4]) > 6
+    assert (drawn[1], drawn[4]) == (16, 16)
 
 
 def test_one_limit_holds_for_all_calls_of_an_object(prm):
-    with PolicyServer(lambda number, body: Reply([GOOD], 0.05)) as server:
+    with PolicyServer(together(lambda body: GOOD, 3)) as server:
         best = MedPRMBestOfN(llm=langchain_llm(server.url), prm=prm, n=4, max_concurrency=3)
 
         async def ask() -> None:
