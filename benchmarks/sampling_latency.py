@@ -15,7 +15,7 @@ import time
 import warnings
 from collections import Counter
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, Literal
 
 from langchain_openai import ChatOpenAI
 
@@ -80,7 +80,7 @@ async def _ask(best: MedPRMBestOfN, questions: list[Question]) -> tuple[list[flo
     return seconds, drawn, right, len(asyncio.all_tasks()) - 1
 
 
-def measure(prm: MedPRM, questions: list[Question], n: int, concurrency: int, stop: str | None) -> Way:
+def measure(prm: MedPRM, questions: list[Question], n: int, concurrency: int, stop: Literal["confident"] | None) -> Way:
     """Ask one question after the other.
 
     Args:
