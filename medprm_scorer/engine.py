@@ -22,7 +22,13 @@ Rewards = list[list[list[float]]]
 
 
 class PrefixScorer(Protocol):
-    """Scores chains behind one prefix, call after call."""
+    """Scores chains behind one prefix, call after call.
+
+    Attributes:
+        tokens_run: Tokens that were run so far.
+    """
+
+    tokens_run: int
 
     def score(self, chains: Sequence[EncodedChain]) -> list[list[float]]:
         """Rewards by chain and step."""
@@ -86,11 +92,15 @@ class _Stateless:
     def __init__(self, engine: Engine, prefix: tuple[int, ...]) -> None:
         self._engine, self._prefix = engine, prefix
         self._open = True
+        self.tokens_run = 0
 
     def score(self, chains: Sequence[EncodedChain]) -> list[list[float]]:
         if not self._open:
             raise InputError("the session is closed: open another one")
-        return self._engine.score([EncodedPrompt(self._prefix, tuple(chains))])[0]
+        prompt = EncodedPrompt(self._prefix, tuple(chains))
+        (rewards,) = self._engine.score([prompt])
+        self.tokens_run += prompt.unique_tokens
+        return rewards
 
     def close(self) -> None:
         self._open = False
