@@ -69,7 +69,7 @@ class LocalPolicy:
             raise InputError("max_step_tokens must be a whole number of at least 1")
         if not getattr(tokenizer, "chat_template", None):
             raise ModelError("the policy's tokenizer has no chat template, so the model cannot be asked")
-        self._model, self._tokenizer = model.eval(), tokenizer
+        self.model, self._tokenizer = model.eval(), tokenizer
         self._temperature, self._top_p = float(temperature), float(top_p)
         self._step_end, self._max_step_tokens, self._messages = step_end, max_step_tokens, messages
         self._ends = _end_ids(model, tokenizer)
@@ -105,7 +105,7 @@ class LocalPolicy:
         return cls(*load(model, device, dtype, revision), **options)
 
     def __repr__(self) -> str:
-        return f"LocalPolicy({self._model.device.type}, {'cached' if self.cached else 'plain'})"
+        return f"LocalPolicy({self.model.device.type}, {'cached' if self.cached else 'plain'})"
 
     def extend(
         self, question: str, documents: Sequence[str], chains: Sequence[GrowingChain], n: int
@@ -132,7 +132,7 @@ class LocalPolicy:
         prompt = tuple(int(token) for token in ids)
         if len(prompt) >= self._longest:
             raise PolicyError(f"the policy's prompt is {len(prompt)} tokens, and it reads at most {self._longest}")
-        decoder: Decoder = (CachedDecoder if self.cached else PlainDecoder)(self._model, prompt)
+        decoder: Decoder = (CachedDecoder if self.cached else PlainDecoder)(self.model, prompt)
         return _Question(decoder, len(prompt))
 
     def _extend(self, asked: "_Question", chains: Sequence[GrowingChain], n: int) -> list[list[Continuation]]:

@@ -1,11 +1,12 @@
 """Early rejection: chains are sampled side by side, and those that can no longer matter are not written to the end.
 
 The smallest reward of a chain's steps can only fall while the chain grows, and so can their product: what it is so far
-is a bound on the chain's reward. The chain with the highest bound is continued first.
+is a bound on the chain's reward. The longest chain is continued first, unless its bound is below half of the highest:
+what is finished early lets others be dropped early.
 
 - `best_of_n`: a chain whose bound is below the reward of a finished chain cannot win. The winner is that of scoring all
-  whole chains, with the fewest steps that a rule of this kind can do with (it is A* search; the first chain that ends
-  with a reward not below all bounds wins).
+  whole chains. `slack` drops chains that could win by no more than that: the winner's reward is then at most so much
+  below the best.
 - `weighted_vote`: let v and w be the weights of the leading answer and of the second among the finished chains, and B
   the sum of the bounds of all others. If v − w > B, no way in which the others end makes another answer win; they are
   dropped. (Half of all reward must also vote for something, whatever the others do, since no vote is taken else.)
@@ -35,6 +36,7 @@ if TYPE_CHECKING:
     from typing_extensions import Unpack
 
 _ROUNDING = 1e-9  # sums of rewards this close are equal
+_DOUBTFUL = 0.5  # a chain with less than this part of the highest bound waits for the others
 
 
 def early_rejection(
@@ -57,7 +59,8 @@ def early_rejection(
         documents: Its documents, which both models read.
         n: How many chains are begun, at least 1.
         together: How many chains are continued at once: more are faster, and write more that is not needed.
-        slack: For a vote: the weight, in chain rewards, that may be given up unproven; with 0 nothing is.
+        slack: For `best_of_n`, by how much the winner's reward may be below the best; for a vote, the weight, in chain
+            rewards, that may be given up unproven. 0 is exact.
         **options: See `SearchOptions`. The strategy is `weighted_vote` or `best_of_n`, the aggregate `min` or `prod`.
 
     Returns:
@@ -122,6 +125,7 @@ class _Rejection:
         self._n, self._together, self._slack = n, together, slack
         self._finished: list[Piece] = []
         self._growing: list[Piece] = []
+        self._given_up: list[Piece] = []  # under `best_of_n`, within the slack
 
     def search(self) -> Asking[SearchRanking]:
         growth = self._growth
@@ -136,7 +140,7 @@ class _Rejection:
                 self._reject(ranking)
             if not self._growing or growth.stopped:
                 break
-            self._growing.sort(key=lambda one: (-self._bound(one), one.order))
+            self._growing.sort(key=self._turn)
             batch = self._growing[: self._together]
             fresh = yield from growth.extend(batch, 1, [*self._finished, *self._growing[self._together :]], alike=True)
             if not growth.stopped:
@@ -145,6 +149,11 @@ class _Rejection:
         result = yield from growth.finish(self._finished, self._growing)
         return result
 
+    def _turn(self, piece: Piece) -> tuple[bool, int, float, tuple[int, ...]]:
+        """The smallest is continued first."""
+        doubtful = self._bound(piece) < _DOUBTFUL * max(map(self._bound, self._growing))
+        return doubtful, -len(piece.steps), -self._bound(piece), piece.order
+
     def _bound(self, piece: Piece) -> float:
         return aggregate_rewards(piece.rewards, self._settings.aggregate)
 
@@ -152,8 +161,12 @@ class _Rejection:
         """Drop the chains that cannot change the choice any more."""
         if self._settings.strategy == "best_of_n":
             best = max(self._finished, key=self._merit)
-            for one in [one for one in self._growing if self._merit(one) < self._merit(best)]:
-                self._drop(one, f"its {self._settings.aggregate} of {self._bound(one):.3f} can no longer win")
+            for one in list(self._growing):
+                if self._merit(one) < self._merit(best):
+                    self._drop(one, f"its {self._settings.aggregate} of {self._bound(one):.3f} can no longer win")
+                elif self._bound(one) - self._bound(best) < self._slack:
+                    self._given_up.append(one)
+                    self._drop(one, f"its {self._settings.aggregate} of {self._bound(one):.3f} is within the slack")
             return
         rest = math.fsum(self._bound(one) for one in self._growing) + self._growth.dropped_weight
         if is_settled(ranking, rest, grouped=self._settings.group is not None):
@@ -175,7 +188,10 @@ class _Rejection:
         self._growth.end(piece, "dropped", why)
 
     def _is_proven(self, ranking: Ranking) -> bool:
-        if self._settings.strategy == "best_of_n" or not self._growth.dropped_weight:
+        if self._settings.strategy == "best_of_n":
+            best = max(map(self._merit, self._finished))
+            return all(self._merit(one) < best for one in self._given_up)
+        if not self._growth.dropped_weight:
             return True
         return is_settled(ranking, self._growth.dropped_weight, grouped=self._settings.group is not None)
 

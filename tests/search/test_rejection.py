@@ -71,6 +71,23 @@ def test_slack_gives_up_no_more_than_it_says_and_says_when_that_may_matter(demo)
     assert proven > 5
 
 
+def test_under_best_of_n_the_winner_is_within_the_slack_of_the_best(demo):
+    proven, written, exact = set(), 0, 0
+    for seed in range(40):
+        prm = stub_prm(demo, seed)
+        best = prm.rank(QUESTION, whole_chains(DrawnPolicy(), seed, 8), DOCUMENTS, strategy="best_of_n").best
+        asked = {"n": 8, "seed": seed, "strategy": "best_of_n"}
+        found = early_rejection(DrawnPolicy(), prm, QUESTION, DOCUMENTS, slack=0.05, **asked)
+        assert best.reward() - 0.05 - 1e-9 <= found.best.reward() <= best.reward()
+        if found.tree.proven:
+            assert found.best.text == best.text
+        proven.add(found.tree.proven)
+        written += len(found.tree.branches)
+        exact += len(early_rejection(DrawnPolicy(), prm, QUESTION, DOCUMENTS, **asked).tree.branches)
+    assert proven == {True, False}
+    assert written < exact
+
+
 def _path(tree, branch):
     rewards = list(branch.rewards)
     while branch.parent is not None:
