@@ -15,8 +15,8 @@ if TYPE_CHECKING:
     from medprm_scorer.evaluation.evaluate import Plan, evaluate
     from medprm_scorer.evaluation.results import Evaluation
     from medprm_scorer.results.models import Ranking, RankRequest, ScoredChain, ScoredStep, Vote
+    from medprm_scorer.sampling.rules import SamplingRules
     from medprm_scorer.sampling.sample_chains import Samples, asample_chains, sample_chains
-    from medprm_scorer.sampling.sample_rounds import SamplingRules
     from medprm_scorer.sampling.stopping import Confident, should_stop
     from medprm_scorer.scorer import MedPRM
     from medprm_scorer.selection import STRATEGIES
@@ -76,6 +76,6 @@ __getattr__, __dir__ = lazy(
         "medprm_scorer.scorer": "MedPRM",
         "medprm_scorer.text.policy": "policy_messages",
         "medprm_scorer.sampling.sample_chains": "Samples asample_chains sample_chains",
-        "medprm_scorer.sampling.sample_rounds": "SamplingRules",
+        "medprm_scorer.sampling.rules": "SamplingRules",
     },
 )

@@ -2,7 +2,7 @@
 
 import math
 import re
-from collections.abc import Hashable, Mapping, Sequence
+from collections.abc import Hashable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -95,12 +95,7 @@ class EncodedRequest:
     @property
     def answers(self) -> dict[str, str]:
         """The different answers of the chains that can be scored, in order: key of `normalize_answer` → as written."""
-        found: dict[str, str] = {}
-        for index in self.split:
-            answer = self.chains[index].answer
-            if answer is not None:
-                found.setdefault(normalize_answer(answer), answer)
-        return found
+        return different_answers(self.chains[index] for index in self.split)
 
     def groups(self, choice: Choice) -> Any:
         """What the choice's `group` function says of the answers, for `ranking`; an awaitable if it is async.
@@ -130,21 +125,9 @@ class EncodedRequest:
             InputError: The group function gave no labels.
         """
         chains = self.scored(rewards)
-        keys: dict[str, Hashable] = {}
-        if groups is not None:
-            answers = self.answers
-            keys = dict(zip(answers, checked_labels(groups, len(answers)), strict=True))
-        scored = [
-            Scored(
-                chain.index,
-                None if chain.error else chain.reward(choice.aggregate),
-                chain.answer,
-                declined=chain.declined,
-                truncated=chain.truncated,
-                key=None if chain.answer is None else keys.get(normalize_answer(chain.answer)),
-            )
-            for chain in chains
-        ]
+        answers = self.answers
+        labels = None if groups is None else checked_labels(groups, len(answers))
+        scored = voters(chains, choice.aggregate, labelled(answers, labels))
         chosen = select(scored, choice.strategy)
         ordered = [chains[index] for index in chosen.order]
         prompt = self.prompt
@@ -186,6 +169,41 @@ class EncodedRequest:
         return found
 
 
+def different_answers(chains: Iterable[ScoredChain]) -> dict[str, str]:
+    """The different answers of some chains, in order: key of `normalize_answer` → as written first."""
+    found: dict[str, str] = {}
+    for chain in chains:
+        if chain.answer is not None:
+            found.setdefault(normalize_answer(chain.answer), chain.answer)
+    return found
+
+
+def labelled(answers: Mapping[str, str], labels: Sequence[Hashable] | None) -> dict[str, Hashable]:
+    """The label of each answer that `different_answers` gave, by its key; empty without labels."""
+    return {} if labels is None else dict(zip(answers, labels, strict=True))
+
+
+def voters(chains: Iterable[ScoredChain], aggregate: str | None, labels: Mapping[str, Hashable]) -> list[Scored]:
+    """What a selection needs to know of scored chains.
+
+    Args:
+        chains: The chains; one with an error has no reward.
+        aggregate: One of `AGGREGATES`; None if no reward is known yet.
+        labels: As from `labelled`.
+    """
+    return [
+        Scored(
+            chain.index,
+            None if chain.error or aggregate is None else chain.reward(aggregate),
+            chain.answer,
+            declined=chain.declined,
+            truncated=chain.truncated,
+            key=None if chain.answer is None else labels.get(normalize_answer(chain.answer)),
+        )
+        for chain in chains
+    ]
+
+
 class RequestEncoder:
     """Turns requests into token ids for an engine. Safe to use from many threads at once.
 
@@ -221,7 +239,12 @@ class RequestEncoder:
         return prefix
 
     def encode(
-        self, request: RankRequest, prefix: EncodedPrefix | None = None, answer: AnswerFunction | None = None
+        self,
+        request: RankRequest,
+        prefix: EncodedPrefix | None = None,
+        answer: AnswerFunction | None = None,
+        *,
+        some: bool = False,
     ) -> EncodedRequest:
         """All that comes before the engine: what it is to run, and the chains that wait for their rewards.
 
@@ -230,6 +253,7 @@ class RequestEncoder:
                 `tagged` texts are scored to the letter; another rule splits the candidates themselves.
             prefix: What `prefix` gave for the question and documents, if it has been asked already.
             answer: Reads the answers, in place of the encoder's own function.
+            some: These are only some of the candidates: that all of them fail is no error yet.
 
         Raises:
             InputError: A blank question, no candidates, a question too long for the model, answers that are not one
@@ -267,9 +291,9 @@ class RequestEncoder:
                     error=error,
                 )
             )
-        if len(failures) == len(chains):
+        if len(failures) == len(chains) and not some:
             raise failures[0]
-        if not encoded:
+        if not encoded and not some:
             reasons = "; ".join(f"candidate {chain.index}: {chain.error}" for chain in chains)
             raise NothingScoredError(f"no candidate could be scored: {reasons}")
         prompt = EncodedPrompt(prefix.ids, tuple(encoded.values()))

@@ -18,7 +18,7 @@ from medprm_scorer.preparation import Choice, RequestEncoder
 from medprm_scorer.results.models import Ranking, RankRequest, ScoredChain
 from medprm_scorer.results.request_parsing import Candidate, make_request, parse_request
 from medprm_scorer.selection import Strategy
-from medprm_scorer.session import Session
+from medprm_scorer.session import LiveRanking, Session
 from medprm_scorer.text.answers import Options
 from medprm_scorer.text.answers.callers_functions import AnswerFunction, GroupFunction
 from medprm_scorer.text.prompts import System
@@ -368,6 +368,51 @@ class MedPRM:
             [1, 1, 2]
         """
         return Session(self._requests, self.engine, question, documents)
+
+    def live(
+        self,
+        question: str,
+        documents: Sequence[str] = (),
+        *,
+        strategy: Strategy = "weighted_vote",
+        aggregate: Aggregate = "min",
+        answer: AnswerFunction | None = None,
+        options: Options | None = None,
+        group: GroupFunction | None = None,
+        scores: bool = True,
+    ) -> LiveRanking:
+        """Score candidates of one question as they come, and rank them in the end: to stop when there are enough.
+
+        Args:
+            question: As in `rank`.
+            documents: As in `rank`.
+            strategy: As in `rank`.
+            aggregate: As in `rank`.
+            answer: As in `rank`.
+            options: As in `rank`.
+            group: As in `rank`; not async. Asked again whenever there is another answer.
+            scores: False only reads what candidates answer as they come, and scores all of them in the end.
+
+        Returns:
+            A `LiveRanking`: `add(candidates)` gives what all candidates so far say, as `should_stop` takes it, and
+            `ranking()` what `rank` gives for them. It holds memory until it is closed.
+
+        Raises:
+            InputError: As in `session`; an unknown strategy or aggregate.
+
+        Example:
+            >>> prm = MedPRM.from_pretrained()
+            >>> with prm.live("Which dose?", ["Label: dose Zoravine at 5 mg per kg."]) as live:
+            ...     said = live.add(["Step 1: Read the label. The answer is (A)"])
+            ...     said = live.add(["Step 1: Guess. The answer is (B)"])
+            ...     ranking = live.ranking()
+            >>> len(said), len(ranking.chains)
+            (2, 2)
+        """
+        choice = Choice(strategy, aggregate, group)
+        return LiveRanking(
+            self._requests, self.engine, question, documents, choice, answer=answer, options=options, scores=scores
+        )
 
     def rank_batch(
         self,

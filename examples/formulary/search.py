@@ -3,8 +3,8 @@
 For each held-out question and each budget, of so many whole chains: one sample, majority vote, best-of-n, weighted
 vote, sampling until confident, early rejection, beam search and diverse subtrees. Whole chains are drawn once for a
 question; whatever chooses among whole chains takes the first of them, and early rejection is given the same ones, step
-by step. What a way really spent stands beside its accuracy: tokens of the policy and of the reward model. Stopped at any
-moment, the command goes on where it was.
+by step. What a way really spent stands beside its accuracy: tokens of the policy and of the reward model. Stopped at
+any moment, the command goes on where it was.
 """
 
 import argparse
@@ -149,7 +149,7 @@ def searches(
     for n in BUDGETS:
         side = max(1, n // 8)  # chains that are continued at once
         limits = Limits(max_steps=_MOST_STEPS)
-        few = {"n": n, "together": side, "seed": seed, "limits": limits}
+        few: dict[str, Any] = {"n": n, "together": side, "seed": seed, "limits": limits}
         keep("early rejection, best-of-n", n, early_rejection(drawn, *asked, strategy="best_of_n", **few))
         loose = early_rejection(drawn, *asked, strategy="best_of_n", slack=0.01, **few)
         keep("the same, slack 0.01", n, loose)
@@ -250,7 +250,7 @@ def main() -> None:
     from medprm_scorer.local.loading import fingerprint
 
     made = {"seed": arguments.seed, "policy": fingerprint(policy.model), **prm.settings}
-    results = []
+    results: list[dict[str, Any]] = []
     with Journal(arguments.out / "search.sqlite3", made) as journal:
         for number in tqdm(range(arguments.questions), desc="questions", disable=None):
             if journal.get(str(number)) is None:
@@ -261,7 +261,7 @@ def main() -> None:
                     str(number),
                     choices(drawn, prm, question) | searches(drawn, policy, prm, question, seed),
                 )
-            results.append(journal.get(str(number)))
+            results.append(journal.get(str(number)) or {})
     arguments.results.mkdir(parents=True, exist_ok=True)
     save_curve(results, arguments.results / "search.png")
     (arguments.results / "search.json").write_text(json.dumps({"made": made, "questions": results}) + "\n")

@@ -15,8 +15,9 @@ from medprm_integrations.langchain.messages import as_message, total_usage, with
 from medprm_integrations.langchain.packed_runnable import PackedRunnable
 from medprm_integrations.langchain.sampler import is_interrupt, sampler, sampling_config
 from medprm_integrations.langchain.wrapped_models import refuse_nested
-from medprm_integrations.shared.best_of_n import Choice, Job, achoose_all, choose_all, new_rounds
+from medprm_integrations.shared.best_of_n import Choice, achoose_all, choose_all
 from medprm_integrations.shared.concurrency import arun_all, run_all
+from medprm_integrations.shared.jobs import Job, new_drawing
 from medprm_integrations.shared.questions import Asked
 from medprm_integrations.shared.settings import SamplingSettings, checked_keys
 from medprm_scorer.text.policy import policy_messages
@@ -121,7 +122,7 @@ class MedPRMBestOfN(PackedRunnable[BestOfNInput, AIMessage], SamplingSettings):
         judged = self.asked(given, lambda: Asked(question)).text
         job = Job[AIMessage](
             question=judged,
-            rounds=new_rounds(self, judged, answer_of),
+            drawing=new_drawing(self, answer_of),
             source=self.llm,
             usage=total_usage,
             documents=documents,

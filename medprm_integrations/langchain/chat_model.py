@@ -33,11 +33,12 @@ from medprm_integrations.langchain.messages import as_message, total_usage, with
 from medprm_integrations.langchain.sampler import NO_CALLBACKS, is_interrupt, sampler
 from medprm_integrations.langchain.unstreamed_model import UnstreamedChatModel
 from medprm_integrations.langchain.wrapped_models import bound_arguments, chat_model_in
-from medprm_integrations.shared.best_of_n import Choice, Job, achoose, choose, new_rounds
+from medprm_integrations.shared.best_of_n import Choice, achoose, choose
+from medprm_integrations.shared.jobs import Job, new_drawing
 from medprm_integrations.shared.ranking_metadata import KEY, is_ranked
 from medprm_integrations.shared.settings import OF_A_CALL, OF_THE_MODEL, ConversationSettings
 from medprm_integrations.shared.user_warnings import warn_of_unknown_tools
-from medprm_scorer.sampling.sample_rounds import Sample
+from medprm_scorer.sampling.rules import Sample
 
 
 class ChatMedPRM(UnstreamedChatModel, ConversationSettings):
@@ -94,7 +95,10 @@ class ChatMedPRM(UnstreamedChatModel, ConversationSettings):
         late = [name for name in values if name in OF_THE_MODEL and name not in OF_A_CALL]
         if late:
             warnings.warn(f"not passed on: {', '.join(late)}; set on llm when it is made", UserWarning, stacklevel=2)
-        if sampling := {name: value for name, value in values.items() if name in OF_A_CALL}:
+        sampling = {name: value for name, value in values.items() if name in OF_A_CALL}
+        if isinstance(kept.get("stop"), list | tuple):  # LangChain's stop sequences, and no rule for stopping
+            sampling["stop"] = list(kept.pop("stop"))
+        if sampling:
             kept["llm"] = values["llm"].bind(**sampling)
         return kept
 
@@ -132,7 +136,7 @@ class ChatMedPRM(UnstreamedChatModel, ConversationSettings):
         return Job(
             question=asked.text,
             cautions=asked.cautions,
-            rounds=new_rounds(self, asked.text, self._candidate, probe=probe),
+            drawing=new_drawing(self, self._candidate, probe=probe),
             ask=ask,
             source=self.llm,
             usage=total_usage,

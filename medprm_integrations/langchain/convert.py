@@ -13,7 +13,7 @@ from medprm_integrations.shared.questions import Asked, put_together
 from medprm_integrations.shared.structured import structured_sample
 from medprm_integrations.shared.truncation import is_cut_off
 from medprm_scorer.errors import InputError
-from medprm_scorer.sampling.sample_rounds import Sample
+from medprm_scorer.sampling.rules import Sample
 
 
 def question_text(question: object) -> str:

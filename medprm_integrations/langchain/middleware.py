@@ -18,11 +18,12 @@ from medprm_integrations.langchain.convert import (
 from medprm_integrations.langchain.messages import total_usage, with_ranking
 from medprm_integrations.langchain.sampler import is_interrupt, sampler
 from medprm_integrations.langchain.wrapped_models import refuse_nested
-from medprm_integrations.shared.best_of_n import Choice, Job, achoose, choose, new_rounds
+from medprm_integrations.shared.best_of_n import Choice, achoose, choose
+from medprm_integrations.shared.jobs import Job, new_drawing
 from medprm_integrations.shared.settings import ConversationOptions, ConversationSettings
 from medprm_integrations.shared.user_warnings import warn_of_unknown_tools
 from medprm_scorer.lazy_imports import missing
-from medprm_scorer.sampling.sample_rounds import Sample
+from medprm_scorer.sampling.rules import Sample
 from medprm_scorer.scorer import MedPRM
 
 try:
@@ -104,7 +105,7 @@ class MedPRMMiddleware(AgentMiddleware):
         return Job(
             question=asked.text,
             cautions=asked.cautions,
-            rounds=new_rounds(settings, asked.text, read, probe=True),
+            drawing=new_drawing(settings, read, probe=True),
             ask=partial(handler, request.override(model=sampler(request.model))),
             source=request.model,
             usage=lambda responses: total_usage(map(_answer, responses)),
@@ -128,7 +129,7 @@ def _passes(request: Any, job: Job[Any], error: Exception) -> bool:
     The first draw may say by an error that it is an answer, though an invalid one; langchain 1.0 has a plain one.
     """
     invalid = (StructuredOutputError,) if request.response_format is None else (StructuredOutputError, ValueError)
-    return is_interrupt(error) or (not job.rounds.drawn and not isinstance(error, invalid))
+    return is_interrupt(error) or (not job.drawing.finished and not isinstance(error, invalid))
 
 
 def _candidate(

@@ -13,7 +13,9 @@ from typing_extensions import override
 
 from medprm_integrations.langchain.convert import document_texts, question_text, samples_of
 from medprm_integrations.langchain.messages import as_message, total_usage, with_ranking
-from medprm_integrations.shared.best_of_n import Choice, arank_all, only, rank_all, request_of
+from medprm_integrations.shared.best_of_n import Choice, only
+from medprm_integrations.shared.jobs import request_of
+from medprm_integrations.shared.ranking import arank_all, rank_all
 from medprm_integrations.shared.ranking_metadata import Keep, ranking_metadata
 from medprm_integrations.shared.settings import ChoiceSettings
 from medprm_integrations.shared.user_warnings import warn_of_identical

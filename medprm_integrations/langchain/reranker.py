@@ -12,7 +12,8 @@ from typing_extensions import NotRequired, TypedDict, override
 
 from medprm_integrations.langchain.convert import document_texts, question_text, samples_of
 from medprm_integrations.langchain.packed_runnable import PackedRunnable
-from medprm_integrations.shared.best_of_n import arank_all, rank_all, request_of
+from medprm_integrations.shared.jobs import request_of
+from medprm_integrations.shared.ranking import arank_all, rank_all
 from medprm_integrations.shared.settings import ChoiceSettings, checked_keys
 from medprm_scorer.errors import MedPRMError
 from medprm_scorer.results.models import Ranking, RankRequest

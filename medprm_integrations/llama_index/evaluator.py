@@ -11,14 +11,15 @@ from pydantic import BaseModel
 from typing_extensions import override
 
 from medprm_integrations.llama_index.nodes import is_chain, texts
-from medprm_integrations.shared.best_of_n import arank_all, rank_all, request_of
+from medprm_integrations.shared.jobs import request_of
 from medprm_integrations.shared.questions import without_feedback
+from medprm_integrations.shared.ranking import arank_all, rank_all
 from medprm_integrations.shared.settings import ChoiceSettings
 from medprm_integrations.shared.structured import structured_sample
 from medprm_scorer.aggregate import Aggregate
 from medprm_scorer.errors import InputError, NothingScoredError
 from medprm_scorer.results.models import Ranking, RankRequest, ScoredChain
-from medprm_scorer.sampling.sample_rounds import Sample
+from medprm_scorer.sampling.rules import Sample
 from medprm_scorer.scorer import MedPRM
 
 

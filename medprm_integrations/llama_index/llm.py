@@ -16,10 +16,11 @@ from medprm_integrations.llama_index.prompts import Filled, PromptMessages, Prom
 from medprm_integrations.llama_index.responses import sharing, total_usage, with_ranking
 from medprm_integrations.llama_index.sampler import sample_of
 from medprm_integrations.llama_index.unstreamed_llm import UnstreamedLLM, language_model
-from medprm_integrations.shared.best_of_n import Choice, Job, achoose, choose, new_rounds
+from medprm_integrations.shared.best_of_n import Choice, achoose, choose
+from medprm_integrations.shared.jobs import Job, new_drawing
 from medprm_integrations.shared.settings import ConversationSettings
 from medprm_integrations.shared.user_warnings import warn_of_unknown_tools
-from medprm_scorer.sampling.sample_rounds import Sample
+from medprm_scorer.sampling.rules import Sample
 
 _INHERITED = (
     "callback_manager",
@@ -124,7 +125,7 @@ class MedPRMLLM(UnstreamedLLM, ConversationSettings):
         return Job(
             question=asked.text,
             cautions=asked.cautions,
-            rounds=new_rounds(self, asked.text, read, probe=probe),
+            drawing=new_drawing(self, read, probe=probe),
             ask=ask,
             source=self.llm,
             usage=total_usage,

@@ -20,23 +20,15 @@ from medprm_integrations.llama_index.prompts import TEMPLATE, checked_template, 
 from medprm_integrations.llama_index.responses import sharing, total_usage
 from medprm_integrations.llama_index.sampler import Response, asking, sample_of
 from medprm_integrations.llama_index.unstreamed_llm import language_model
-from medprm_integrations.shared.best_of_n import (
-    Choice,
-    Job,
-    achoose,
-    arank_all,
-    choose,
-    new_rounds,
-    only,
-    rank_all,
-    request_of,
-)
+from medprm_integrations.shared.best_of_n import Choice, achoose, choose, only
+from medprm_integrations.shared.jobs import Job, new_drawing, request_of
 from medprm_integrations.shared.questions import Asked, without_feedback
+from medprm_integrations.shared.ranking import arank_all, rank_all
 from medprm_integrations.shared.ranking_metadata import KEY, ranking_metadata
 from medprm_integrations.shared.settings import SamplingSettings
 from medprm_scorer.errors import InputError
 from medprm_scorer.results.models import Ranking, RankRequest, ScoredChain
-from medprm_scorer.sampling.sample_rounds import Sample
+from medprm_scorer.sampling.rules import Sample
 
 dispatcher = instrument.get_dispatcher(__name__)  # type: ignore[attr-defined]  # imported there, and public
 
@@ -147,7 +139,7 @@ class MedPRMRerank(PromptMixin, BaseNodePostprocessor, SamplingSettings):
         values = prompt_values(asked.question, texts(asked.others, MetadataMode.LLM))
         return Job(
             question=asked.judged(self),
-            rounds=new_rounds(self, asked.judged(self), sample_of),
+            drawing=new_drawing(self, sample_of),
             ask=asking(self.llm, self.text_qa_template, values, None, is_async=is_async),
             source=self.llm,
             usage=total_usage,

@@ -33,7 +33,8 @@ from medprm_integrations.llama_index.responses import sharing, total_usage
 from medprm_integrations.llama_index.sampler import Response as Drawn
 from medprm_integrations.llama_index.sampler import asking, sample_of
 from medprm_integrations.llama_index.unstreamed_llm import language_model, response_text
-from medprm_integrations.shared.best_of_n import Choice, Job, achoose, choose, new_rounds
+from medprm_integrations.shared.best_of_n import Choice, achoose, choose
+from medprm_integrations.shared.jobs import Job, new_drawing
 from medprm_integrations.shared.questions import Asked, without_feedback
 from medprm_integrations.shared.ranking_metadata import KEY
 from medprm_integrations.shared.settings import SamplingOptions, SamplingSettings
@@ -210,7 +211,7 @@ class MedPRMSynthesizer(BaseSynthesizer):
         judged = self.settings.asked(question, lambda: Asked(without_feedback(question))).text
         return Job(
             question=judged,
-            rounds=new_rounds(self.settings, judged, partial(sample_of, answer_field=self.settings.answer_field)),
+            drawing=new_drawing(self.settings, partial(sample_of, answer_field=self.settings.answer_field)),
             ask=asking(self._llm, self._template, values, self._output_cls, is_async=is_async),
             source=self._llm,
             usage=total_usage,

@@ -25,8 +25,8 @@ from pydantic import Field
 from typing_extensions import override
 
 from medprm_integrations.llama_index.prompts import PromptMessages, PromptText, filled_in
-from medprm_integrations.shared.best_of_n import Job
 from medprm_integrations.shared.concurrency import in_thread
+from medprm_integrations.shared.jobs import Job
 from medprm_scorer.errors import InputError
 
 

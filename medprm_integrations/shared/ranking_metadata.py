@@ -9,7 +9,7 @@ from typing import Any, Literal
 
 from medprm_scorer.errors import InputError
 from medprm_scorer.results.models import Ranking, ScoredChain
-from medprm_scorer.sampling.sample_rounds import SampleRounds
+from medprm_scorer.sampling.drawing import Drawing
 from medprm_scorer.text.steps import SPLIT_RULES, split_steps
 
 KEY = "medprm"
@@ -33,12 +33,13 @@ _FLAGS = ("declined", "truncated", "split_by", "error")
 class RankingMetadata(dict[str, Any]):
     """A ranking as plain data, since answers are written to JSON and checkpoints. Its `repr` shows no text.
 
-    The keys are those of `Ranking`, such as `cautions`, as far as `keep` lets them in (`Keep`), and four more: `usage`
-    (tokens of all samples together, `input_tokens`, `output_tokens` and `total_tokens`, or None), `samples_failed`
-    (their call raised an error), `samples_dropped` (they called a tool, broke the schema or the rules of sampling, or
-    came when there were enough) and `documents_left_out` (how many of the documents that were at hand the reward model
-    did not read: `documents_given` less `documents_used`). `best` has the winner's `index` alone, which is the first of
-    the `chains`. Without texts, a chain has its `step_rewards`.
+    The keys are those of `Ranking`, such as `cautions`, as far as `keep` lets them in (`Keep`), and six more: `usage`
+    (tokens of all samples together, `input_tokens`, `output_tokens` and `total_tokens`, or None; of cancelled samples
+    nobody reports any), `samples_failed` (their call raised an error), `samples_dropped` (they called a tool, broke the
+    schema or the rules of sampling, or came when there were enough), `samples_cancelled` (they were still running when
+    there were enough), `sampling_seconds` (from the first call to the last) and `documents_left_out` (how many of the
+    documents that were at hand the reward model did not read: `documents_given` less `documents_used`). `best` has the
+    winner's `index` alone, which is the first of the `chains`. Without texts, a chain has its `step_rewards`.
     """
 
     def __repr__(self) -> str:
@@ -48,28 +49,32 @@ class RankingMetadata(dict[str, Any]):
 
 def ranking_metadata(
     ranking: Ranking,
-    rounds: SampleRounds[Any] | None = None,
+    drawing: Drawing[Any] | None = None,
     usage: Mapping[str, Any] | None = None,
     keep: Keep = "winner",
+    seconds: float = 0.0,
 ) -> RankingMetadata:
     """A ranking, and how its candidates were drawn.
 
     Args:
         ranking: The ranking.
-        rounds: Where the candidates come from; None if they were given.
+        drawing: Where the candidates come from; None if they were given.
         usage: Tokens of all samples together.
         keep: What of it.
+        seconds: How long drawing took.
     """
     if keep == "none":
         return RankingMetadata(cautions=list(ranking.cautions), usage=usage)
-    failed = len(rounds.errors) if rounds else 0
+    failed = len(drawing.errors) if drawing else 0
     return RankingMetadata(
         {
             **_kept(ranking, keep),
             "best": {"index": ranking.best.index},
             "usage": usage,
             "samples_failed": failed,
-            "samples_dropped": rounds.drawn - failed - len(rounds.values) if rounds else 0,
+            "samples_dropped": drawing.finished - failed - len(drawing.values) if drawing else 0,
+            "samples_cancelled": drawing.cancelled if drawing else 0,
+            "sampling_seconds": round(seconds, 3),
             "documents_left_out": ranking.documents_given - ranking.documents_used,
         }
     )

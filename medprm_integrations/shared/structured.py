@@ -6,7 +6,7 @@ from typing import Any
 
 from pydantic_core import to_jsonable_python
 
-from medprm_scorer.sampling.sample_rounds import Sample
+from medprm_scorer.sampling.rules import Sample
 from medprm_scorer.text.answers.structured import NAMES
 from medprm_scorer.text.steps.records import record_of
 

@@ -13,6 +13,7 @@ from pydantic import BaseModel, BeforeValidator, ConfigDict, Field
 from medprm_scorer.aggregate import aggregate_rewards
 from medprm_scorer.errors import ScoringError
 from medprm_scorer.results import page, terminal
+from medprm_scorer.sampling.drawing import Stopped
 from medprm_scorer.text.sanitize import valid_unicode
 
 Text = Annotated[str, BeforeValidator(lambda value: valid_unicode(value) if isinstance(value, str) else value)]
@@ -191,6 +192,10 @@ class Ranking(_Result):
         id: The request's own id, if it had one.
         declined: Whether the winner says that it cannot answer.
         documents_read: Places of the documents that were read, from 0.
+        stopped: Why no more candidates were drawn: `confident` or `agree` (the rule for stopping was satisfied), `all`
+            (as many came as were wanted), `budget`, `deadline`, or `quorum` (fewer came, but as many as must); None if
+            the candidates were given.
+        samples_drawn: How many samples were asked for, with those that failed or were cancelled; None likewise.
         cautions: What to know before relying on the answer, in sentences without any text from outside; most often
             none. `medprm_scorer.results.facts.cautions` has the list.
     """
@@ -210,6 +215,8 @@ class Ranking(_Result):
     id: Text | int | None = None
     declined: bool = False
     documents_read: list[int] = Field(default_factory=list)
+    stopped: Stopped | None = None
+    samples_drawn: int | None = Field(default=None, ge=0)
     cautions: list[Text] = Field(default_factory=list)
 
     def _summary(self) -> str:

@@ -14,6 +14,7 @@ if TYPE_CHECKING:
     from medprm_scorer.search.local_policy import LocalPolicy
     from medprm_scorer.search.policy import AsyncPolicy, Continuation, GrowingChain, Policy
     from medprm_scorer.search.rejection import aearly_rejection, early_rejection
+    from medprm_scorer.search.server_policy import ServerPolicy
     from medprm_scorer.search.tree import Branch, SearchRanking, SearchTree
 
 __all__ = [
@@ -27,6 +28,7 @@ __all__ = [
     "SearchOptions",
     "SearchRanking",
     "SearchTree",
+    "ServerPolicy",
     "abeam_search",
     "advts",
     "aearly_rejection",
@@ -43,6 +45,7 @@ __getattr__, __dir__ = lazy(
         "medprm_scorer.search.local_policy": "LocalPolicy",
         "medprm_scorer.search.policy": "AsyncPolicy Continuation GrowingChain Policy",
         "medprm_scorer.search.rejection": "aearly_rejection early_rejection",
+        "medprm_scorer.search.server_policy": "ServerPolicy",
         "medprm_scorer.search.tree": "Branch SearchRanking SearchTree",
     },
 )

@@ -132,7 +132,9 @@ class CachedDecoder:
     def _forget(self, chains: Sequence[tuple[int, ...]]) -> None:
         """Drop what none of these chains sees; other chains would be run again."""
         kept = {chain: self._slots[chain] for chain in [(), *chains] if chain in self._slots}
-        slots = torch.cat(list(kept.values())).unique()
+        seen = torch.zeros(self._size, dtype=torch.bool, device=self._device)
+        seen[torch.cat(list(kept.values()))] = True
+        slots = seen.nonzero()[:, 0]
         for layer in self._cache.layers:
             layer.keys, layer.values = layer.keys[:, :, slots], layer.values[:, :, slots]
         self._slots = {chain: torch.searchsorted(slots, old) for chain, old in kept.items()}

@@ -140,7 +140,7 @@ class _Rejection:
                 self._reject(ranking)
             if not self._growing or growth.stopped:
                 break
-            self._growing.sort(key=self._turn)
+            self._growing = self._in_turn()
             batch = self._growing[: self._together]
             fresh = yield from growth.extend(batch, 1, [*self._finished, *self._growing[self._together :]], alike=True)
             if not growth.stopped:
@@ -149,10 +149,12 @@ class _Rejection:
         result = yield from growth.finish(self._finished, self._growing)
         return result
 
-    def _turn(self, piece: Piece) -> tuple[bool, int, float, tuple[int, ...]]:
-        """The smallest is continued first."""
-        doubtful = self._bound(piece) < _DOUBTFUL * max(map(self._bound, self._growing))
-        return doubtful, -len(piece.steps), -self._bound(piece), piece.order
+    def _in_turn(self) -> list[Piece]:
+        """The growing chains, those to continue first before the others."""
+        least = _DOUBTFUL * max(map(self._bound, self._growing))
+        return sorted(
+            self._growing, key=lambda one: (self._bound(one) < least, -len(one.steps), -self._bound(one), one.order)
+        )
 
     def _bound(self, piece: Piece) -> float:
         return aggregate_rewards(piece.rewards, self._settings.aggregate)

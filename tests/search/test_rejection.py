@@ -151,7 +151,7 @@ def test_what_has_no_bound_is_refused(demo):
         with pytest.raises(InputError):
             early_rejection(DrawnPolicy(), prm, QUESTION, DOCUMENTS, **wrong)
     with pytest.raises(TypeError, match="has no option 'agregate'"):
-        early_rejection(DrawnPolicy(), prm, QUESTION, DOCUMENTS, agregate="min")
+        early_rejection(DrawnPolicy(), prm, QUESTION, DOCUMENTS, **{"agregate": "min"})
 
 
 def test_a_budget_that_ends_it_leaves_it_unproven(demo):

@@ -97,7 +97,7 @@ def test_figures_hold_no_text_from_outside(prm, way):
     found = ranking_of(message)
     assert (found.question, found.answer, [vote.answer for vote in found.votes]) == ("", None, ["", ""])
     assert [vote.weight for vote in found.votes] == pytest.approx([0.9, 0.6])
-    known = {"weighted_vote", "min", "marker", *found.cautions}
+    known = {"weighted_vote", "min", "marker", "all", *found.cautions}
     assert set(texts_in(json.loads(json.dumps(note)))) <= known
 
 

@@ -135,8 +135,8 @@ def test_a_chat_model_binds_settings_of_sampling_to_its_llm(given):
     chat = ChatMedPRM(**given(ChatMedPRM), **{"temperature": 0.7, "max_tokens": 9})
     assert getattr(chat.llm, "kwargs", None) == {"temperature": 0.7, "max_tokens": 9}
     assert chat.invoke("Which?").text
-    with pytest.warns(UserWarning, match="not passed on: timeout, api_key; set on llm when it is made"):
-        assert ChatMedPRM(**given(ChatMedPRM), **{"timeout": 1, "api_key": "x"}).invoke("Which?").text
+    with pytest.warns(UserWarning, match="not passed on: base_url, api_key; set on llm when it is made"):
+        assert ChatMedPRM(**given(ChatMedPRM), **{"base_url": "x", "api_key": "x"}).invoke("Which?").text
     with pytest.raises(ValidationError, match="unknown setting 'delay': set it on llm"):
         ChatMedPRM(**given(ChatMedPRM), **{"delay": 1})
 
@@ -213,14 +213,11 @@ def ways_to_answer(prm, *answers, **options):
     def llm():
         return ScriptedChat(answers=answers)
 
-    middleware = MedPRMMiddleware(prm=prm, n=2, max_concurrency=1, evidence=lambda request: huge)
+    settings = {"prm": prm, "n": 2, "max_concurrency": 1, "replacements": 0}
+    middleware = MedPRMMiddleware(**settings, evidence=lambda request: huge)
     return {
-        "best_of_n": lambda: MedPRMBestOfN(llm=llm(), prm=prm, n=2, max_concurrency=1).invoke(
-            {"question": QUESTION, "documents": huge}
-        ),
-        "chat": lambda: ChatMedPRM(llm=llm(), prm=prm, n=2, max_concurrency=1, evidence=lambda _: huge).invoke(
-            QUESTION
-        ),
+        "best_of_n": lambda: MedPRMBestOfN(llm=llm(), **settings).invoke({"question": QUESTION, "documents": huge}),
+        "chat": lambda: ChatMedPRM(llm=llm(), **settings, evidence=lambda _: huge).invoke(QUESTION),
         "middleware": lambda: create_agent(llm(), [], middleware=[middleware]).invoke(given)["messages"][-1],
         "parser": lambda: (
             MedPRMOutputParser(prm=prm)

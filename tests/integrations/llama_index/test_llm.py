@@ -434,7 +434,7 @@ def test_simple_chat_engine(make, prm):
 
 @ways
 def test_failed_samples(make, how):
-    response = ask(make(ValueError(SECRET), GOOD, TimeoutError()), how)
+    response = ask(make(ValueError(SECRET), GOOD, TimeoutError(), replacements=0), how)
     assert (response.message.content, response.raw["medprm"]["samples_failed"]) == (GOOD, 2)
     with pytest.raises(TimeoutError, match="all 3 samples failed"):
         ask(make(TimeoutError(), ValueError(), ValueError()), how)

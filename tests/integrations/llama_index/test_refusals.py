@@ -123,7 +123,8 @@ def test_a_tool_that_is_not_there_is_told_of(prm):
 
 def ways_to_answer(prm, *answers):
     """The notes beside the rankings of each class that samples, with huge documents."""
-    options = {"prm": prm, "llm": ScriptedLLM(answers=answers or (GOOD, BAD)), "n": 2, "max_concurrency": 1}
+    llm = ScriptedLLM(answers=answers or (GOOD, BAD))
+    options = {"prm": prm, "llm": llm, "n": 2, "max_concurrency": 1, "replacements": 0}
     nodes = [document(HUGE), document(HUGE + "more")]
     talk = [*ASKED, *(ChatMessage(role="tool", content=node.text) for node in nodes)]
     return {

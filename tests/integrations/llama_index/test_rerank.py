@@ -277,7 +277,7 @@ def test_chains_that_cannot_be_scored_are_left_out(make, how):
 
 @ways
 def test_failed_samples(make, how):
-    best, _ = run(make(ValueError(SECRET), GOOD, TimeoutError(), n=3), [document(LABEL)], how)
+    best, _ = run(make(ValueError(SECRET), GOOD, TimeoutError(), n=3, replacements=0), [document(LABEL)], how)
     assert best.metadata["medprm"]["samples_failed"] == 2
     with pytest.raises(TimeoutError, match="all 3 samples failed"):
         run(make(TimeoutError(), ValueError(), ValueError(), n=3, max_concurrency=1), [document(LABEL)], how)
