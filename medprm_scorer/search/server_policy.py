@@ -3,9 +3,10 @@
 By the endpoint `chat` a chain that is begun is sent as the start of the assistant's answer, without a generation prompt
 and with `continue_final_message` (vLLM's names for it). Most chat templates trim that start, so there the line end
 between two steps is the first thing that the model writes (`min_tokens` keeps it from ending the step). By
-`completions` the whole prompt is sent as text, which needs the tokenizer's chat template. Each continuation is a request
-of its own with its own seed; a server that caches prefixes computes what they share once.
+`completions` the whole prompt is sent as text, which needs the tokenizer's chat template.
 
+Each continuation is a request of its own with its own seed; a server that caches prefixes computes what they share
+once.
 Providers that start a new answer instead of continuing are found by a trial at the start: the server is asked for the
 likeliest text, then for what follows the first part of it, which must be the rest.
 """
