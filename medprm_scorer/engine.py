@@ -28,7 +28,13 @@ _Known = dict[bytes, tuple[float, ...]]
 
 
 class PrefixScorer(Protocol):
-    """Scores chains behind one prefix, call after call."""
+    """Scores chains behind one prefix, call after call.
+
+    Attributes:
+        tokens_run: Tokens that were run so far.
+    """
+
+    tokens_run: int
 
     def score(self, chains: Sequence[EncodedChain]) -> list[list[float]]:
         """Rewards by chain and step."""
@@ -101,12 +107,16 @@ class StatelessSession:
     def __init__(self, engine: Engine, prefix: tuple[int, ...]) -> None:
         self._engine, self._prefix = engine, prefix
         self._open = True
+        self.tokens_run = 0
 
     def score(self, chains: Sequence[EncodedChain]) -> list[list[float]]:
         """Rewards by chain and step."""
         if not self._open:
             raise InputError("the session is closed: open another one")
-        return self._engine.score([EncodedPrompt(self._prefix, tuple(chains))])[0]
+        prompt = EncodedPrompt(self._prefix, tuple(chains))
+        (rewards,) = self._engine.score([prompt])
+        self.tokens_run += prompt.unique_tokens
+        return rewards
 
     def close(self) -> None:
         """No call is answered after this."""
