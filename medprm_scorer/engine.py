@@ -34,7 +34,10 @@ class PrefixScorer(Protocol):
         tokens_run: Tokens that were run so far.
     """
 
-    tokens_run: int
+    @property
+    def tokens_run(self) -> int:
+        """See the class."""
+        ...
 
     def score(self, chains: Sequence[EncodedChain]) -> list[list[float]]:
         """Rewards by chain and step."""
@@ -212,6 +215,11 @@ class _RememberingSession:
 
     def __init__(self, memory: RememberingEngine, session: PrefixScorer, prefix: tuple[int, ...]) -> None:
         self._memory, self._session, self._prefix = memory, session, prefix
+
+    @property
+    def tokens_run(self) -> int:
+        """Tokens that were run so far; what was remembered is not."""
+        return self._session.tokens_run
 
     def score(self, chains: Sequence[EncodedChain]) -> list[list[float]]:
         """Rewards by chain and step."""

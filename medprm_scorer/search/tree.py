@@ -5,14 +5,14 @@ from typing import Literal
 
 from pydantic import Field
 
-from medprm_scorer.results.models import Ranking, Text, _Result
+from medprm_scorer.results.models import Ranking, Result, Text
 
 Fate = Literal["growing", "extended", "finished", "cut off", "dropped"]
 """What became of a piece of a chain: it waits, it was continued, it ended the chain, it could not be continued though
 the chain has no end, or others were preferred."""
 
 
-class Branch(_Result):
+class Branch(Result):
     """One piece of a chain, as a rule one step, at its place in the tree.
 
     Args:
@@ -41,7 +41,7 @@ class Branch(_Result):
         return f"index={self.index}, parent={self.parent}, fate={self.fate!r}"
 
 
-class SearchTree(_Result):
+class SearchTree(Result):
     """All pieces of chains in the order in which they were written, and what the search cost.
 
     Args:
