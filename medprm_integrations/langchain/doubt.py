@@ -27,8 +27,8 @@ def ask_in_doubt(message: AIMessage) -> AIMessage:
 
     Returns:
         The message as it is, if it is trusted, was not judged or was settled otherwise. Else one with the same id and
-        the person's reply as its text: `Command(resume="…")`; with `Command(resume=True)` the answer is let pass. A reply that is
-        neither is asked for again, with a `problem` in the value.
+        the person's reply as its text: `Command(resume="…")`; with `Command(resume=True)` the answer is let pass. A
+        reply that is neither is asked for again, with a `problem` in the value.
     """
     note = message.response_metadata.get(KEY)
     if not isinstance(note, dict) or note.get(DOUBT) not in ("answer", "interrupt"):
