@@ -209,7 +209,7 @@ class Careful(Workflow):
     async def answer(self, ctx: Context, ev: StartEvent) -> InputRequiredEvent | StopEvent:
         response = await self._synthesizer.asynthesize(ev.question, [document("Label: 5 mg.")])
         if ranking_of(response).trusted is False:
-            return InputRequiredEvent(prefix=str(response))
+            return InputRequiredEvent(prefix=str(response))  # type: ignore[call-arg]
         return StopEvent(result=str(response))
 
     @step
@@ -227,7 +227,7 @@ def test_a_workflow_asks_a_person_and_samples_once(trust, result):
         async for event in handler.stream_events():
             if isinstance(event, InputRequiredEvent):
                 asked.append(event.prefix)
-                handler.ctx.send_event(HumanResponseEvent(response="Give 4 mg."))
+                handler.ctx.send_event(HumanResponseEvent(response="Give 4 mg."))  # type: ignore[call-arg]
         return asked, await handler
 
     asked, found = asyncio.run(run())
@@ -252,7 +252,7 @@ def test_a_workflow_goes_on_from_what_was_saved_without_sampling():
         never = ScriptedLLM(answers=[RuntimeError("sampled again")])
         workflow = Careful(MedPRMSynthesizer(prm=reading_prm(), llm=never, trust=HIGH))
         handler = workflow.run(ctx=Context.from_dict(workflow, saved))
-        handler.ctx.send_event(HumanResponseEvent(response="Give 4 mg."))
+        handler.ctx.send_event(HumanResponseEvent(response="Give 4 mg."))  # type: ignore[call-arg]
         return await handler, len(never.asked)
 
     saved = json.loads(json.dumps(asyncio.run(pause())))

@@ -1,5 +1,6 @@
 """What doubt makes of an answer, without a framework."""
 
+import asyncio
 from pathlib import Path
 from types import SimpleNamespace
 
@@ -7,10 +8,13 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from medprm_integrations.shared.best_of_n import achoose, choose
 from medprm_integrations.shared.doubt import settle
+from medprm_integrations.shared.jobs import Job, new_drawing
 from medprm_integrations.shared.ranking_metadata import ranking_metadata
 from medprm_integrations.shared.settings import SamplingSettings
 from medprm_scorer import DoubtfulAnswerError, Floors, Trust
+from medprm_scorer.sampling.rules import Sample
 from medprm_scorer.trust.trust import FittedOn
 from tests.support.reading import GOOD, QUESTION, reading_prm
 
@@ -71,3 +75,32 @@ def test_settings_hide_what_was_given():
     settings = SamplingSettings(prm=reading_prm(), trust=Floors(min_votes=2), doubt_answer="Call Dr. Roe.")
     assert "Roe" not in repr(settings)
     assert "trust" not in settings.model_dump()
+
+
+@pytest.mark.parametrize("awaited", [False, True], ids=["sync", "async"])
+@pytest.mark.parametrize(
+    ("floors", "drawn"),
+    [(None, 3), (Floors(min_reward=0.5), 3), (Floors(min_reward=0.95), 9), (Floors(min_votes=6), 9)],
+)
+def test_confident_sampling_draws_all_before_it_doubts(floors, drawn, awaited):
+    asked: list[int] = []
+
+    def ask() -> str:
+        asked.append(1)
+        return GOOD + " " * len(asked)
+
+    async def ask_awaited() -> str:
+        return ask()
+
+    settings = SamplingSettings(prm=reading_prm(), n=9, stop="confident=0.7", max_concurrency=1, trust=floors)
+    job = Job(
+        question=QUESTION,
+        drawing=new_drawing(settings, Sample),
+        ask=ask_awaited if awaited else ask,
+        source=settings,
+        usage=lambda _: None,
+    )
+    choice = asyncio.run(achoose(settings, job)) if awaited else choose(settings, job)
+    assert choice.ranking is not None
+    assert (len(asked), len(choice.ranking.chains)) == (drawn, drawn)
+    assert choice.ranking.trusted is (None if floors is None else floors.min_reward != 0.95)
