@@ -55,6 +55,10 @@ class ServerError(ScoringError):
     """The server that computes the rewards is away, refuses the request, or answers nonsense."""
 
 
+class PolicyError(MedPRMError):
+    """The policy of a search cannot be used: it does not continue what was begun, gives no steps, or is away."""
+
+
 def check_choice(what: str, value: object, names: Iterable[str]) -> None:
     """Refuse a setting that is none of the names it can have.
 

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any, NoReturn
 from medprm_scorer.aggregate import Aggregate
 from medprm_scorer.batches import Entry, Pipeline, encoded_of, finish_batch
 from medprm_scorer.encoding import EncodedPrompt, PromptEncoder, load_tokenizer
-from medprm_scorer.engine import Dtype, EndpointName, Engine, Quantization
+from medprm_scorer.engine import Dtype, EndpointName, Engine, Quantization, RememberingEngine
 from medprm_scorer.errors import InputError, MedPRMError, ModelError
 from medprm_scorer.preparation import Choice, RequestEncoder
 from medprm_scorer.results.explanation import NOISE, Explanation
@@ -45,6 +45,8 @@ class MedPRM:
         steps: How a chain of thought given as one text is split into steps: one of `SPLIT_RULES`.
         answer: Reads the answer from a chain's text; None takes `extract_answer`.
         trust: Says whether answers are to be trusted: a `Trust`, the path of its file, or `Floors`; None says nothing.
+        cache: How many scored chains to remember, so that the same chain of the same request is not computed again;
+            None remembers none. `unique_tokens` counts them as if it were.
 
     Example:
         >>> prm = MedPRM.from_pretrained()  # the small demo model inside the package
@@ -61,8 +63,9 @@ class MedPRM:
         steps: SplitRule = "auto",
         answer: AnswerFunction | None = None,
         trust: GivenTrust = None,
+        cache: int | None = None,
     ) -> None:
-        self.engine = engine
+        self.engine = engine if cache is None else RememberingEngine(engine, cache)
         self._requests = RequestEncoder(encoder, engine.max_tokens, steps, answer)
         self._trust = given_trust(trust)
         if self._trust is not None:
@@ -83,6 +86,7 @@ class MedPRM:
         steps: SplitRule = "auto",
         answer: AnswerFunction | None = None,
         trust: GivenTrust = None,
+        cache: int | None = None,
     ) -> "MedPRM":
         """Load a reward model.
 
@@ -106,6 +110,7 @@ class MedPRM:
             answer: Your own function from a chain's text to its answer, or None.
             trust: Says whether answers are to be trusted: what `medprm calibrate` wrote (a path, or a `Trust`), or
                 `Floors`. It fits one model, strategy and aggregate; rankings by others are refused.
+            cache: How many scored chains to remember; see the class.
 
         Raises:
             ModelError: The model or tokenizer cannot be loaded or used.
@@ -131,6 +136,7 @@ class MedPRM:
             steps=steps,
             answer=answer,
             trust=trust,
+            cache=cache,
         )
 
     @classmethod
@@ -145,6 +151,7 @@ class MedPRM:
         steps: SplitRule = "auto",
         answer: AnswerFunction | None = None,
         trust: GivenTrust = None,
+        cache: int | None = None,
     ) -> "MedPRM":
         """Wrap a transformers model that is already loaded, on its device and in its dtype.
 
@@ -157,6 +164,7 @@ class MedPRM:
             steps: Rule for steps.
             answer: Function from text to answer, or None.
             trust: A `Trust`, the path of its file, `Floors`, or None.
+            cache: How many scored chains to remember; see the class.
 
         Raises:
             ModelError: The tokenizer lacks the tag or the labels as single tokens, the model cannot be used, or it does
@@ -174,7 +182,7 @@ class MedPRM:
         engine = TransformersEngine(
             model.eval(), encoder.positive_id, encoder.negative_id, max_batch_tokens, deterministic=deterministic
         )
-        prm = cls(engine, encoder, steps=steps, answer=answer, trust=trust)
+        prm = cls(engine, encoder, steps=steps, answer=answer, trust=trust, cache=cache)
         engine.check_against_plain(_probe(encoder))
         return prm
 
@@ -197,6 +205,7 @@ class MedPRM:
         steps: SplitRule = "auto",
         answer: AnswerFunction | None = None,
         trust: GivenTrust = None,
+        cache: int | None = None,
     ) -> "MedPRM":
         """Have a running vLLM server compute the rewards; `medprm vllm-command` prints how to start one.
 
@@ -220,6 +229,7 @@ class MedPRM:
             steps: Rule for steps.
             answer: Function from text to answer, or None.
             trust: A `Trust`, the path of its file, `Floors`, or None.
+            cache: How many scored chains to remember; see the class.
 
         Raises:
             ServerError: The server is away, refuses, or no endpoint gives rewards; with its own words.
@@ -245,7 +255,7 @@ class MedPRM:
             endpoint=endpoint,
             cache_salt=cache_salt,
         )
-        return cls(engine, encoder, steps=steps, answer=answer, trust=trust)
+        return cls(engine, encoder, steps=steps, answer=answer, trust=trust, cache=cache)
 
     def __repr__(self) -> str:
         return f"MedPRM({self.engine.name})"

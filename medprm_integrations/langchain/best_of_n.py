@@ -18,7 +18,7 @@ from medprm_integrations.langchain.retrieved import document_scores, document_te
 from medprm_integrations.langchain.sampler import is_interrupt, sampler, sampling_config
 from medprm_integrations.langchain.wrapped_models import given_object, refuse_nested
 from medprm_integrations.shared.best_of_n import Choice, achoose_all, choose_all
-from medprm_integrations.shared.concurrency import arun_all, run_all
+from medprm_integrations.shared.concurrency import arun_each, run_each
 from medprm_integrations.shared.jobs import Job, new_drawing
 from medprm_integrations.shared.settings import SamplingSettings, checked_keys
 from medprm_scorer.text.policy import policy_messages
@@ -49,9 +49,9 @@ class MedPRMBestOfN(PackedRunnable[BestOfNInput, AIMessage], SamplingSettings):
             above 0.
         prompt: Makes the messages from the input, in which `documents` is one text with numbered documents; None takes
             `medprm_scorer.policy_messages`, which asks for steps as the reward model reads them.
-        settings: Those of `SamplingSettings`: `prm`, `n`, `strategy`, `aggregate`, `agree`, `rules`, `answer`,
-            `options`, `group`, `max_concurrency`, `on_ranking`, `keep`,
-            `question`.
+        settings: Those of `SamplingSettings`: `prm`, `n`, `strategy`, `aggregate`, `stop`, `agree`, `rules`, `timeout`,
+            `deadline`, `replacements`, `quorum`, `max_tokens_total`, `on_sample`, `answer`, `options`, `group`,
+            `max_concurrency`, `on_ranking`, `keep`, `question`.
 
     Example:
         >>> from medprm_scorer import MedPRM
@@ -87,7 +87,7 @@ class MedPRMBestOfN(PackedRunnable[BestOfNInput, AIMessage], SamplingSettings):
         self, values: list[BestOfNInput], config: list[RunnableConfig], **kwargs: Any
     ) -> list[Exception | AIMessage]:
         read = [partial(self._job, value, one, kwargs) for value, one in zip(values, config, strict=True)]
-        jobs = run_all(read, 1, is_interrupt)  # a bad question ends only itself
+        jobs = run_each(read, is_interrupt)  # a bad question ends only itself
         choices = choose_all(self, jobs, is_interrupt, config[0].get("max_concurrency"))
         announce(choices, config)
         return _messages(choices)
@@ -97,7 +97,7 @@ class MedPRMBestOfN(PackedRunnable[BestOfNInput, AIMessage], SamplingSettings):
         self, values: list[BestOfNInput], config: list[RunnableConfig], **kwargs: Any
     ) -> list[Exception | AIMessage]:
         read = [partial(self._ajob, value, one, kwargs) for value, one in zip(values, config, strict=True)]
-        jobs = await arun_all(read, 1, is_interrupt)
+        jobs = await arun_each(read, is_interrupt)
         choices = await achoose_all(self, jobs, is_interrupt, config[0].get("max_concurrency"))
         await aannounce(choices, config)
         return _messages(choices)

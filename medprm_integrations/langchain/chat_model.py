@@ -64,7 +64,8 @@ class ChatMedPRM(UnstreamedChatModel, ConversationSettings):
             again by itself), `with_fallbacks()`, `bind(…)`, configurable fields, or `init_chat_model()`. Its samples
             come from no cache. Settings of sampling (`temperature`, `max_tokens`, `stop` and the like) that are given
             here are bound to it.
-        settings: Those of `ConversationSettings`: `prm`, `n`, `strategy`, `aggregate`, `agree`, `rules`, `evidence`,
+        settings: Those of `ConversationSettings`: `prm`, `n`, `strategy`, `aggregate`, `stop`, `agree`, `rules`,
+            `timeout`, `deadline`, `replacements`, `quorum`, `max_tokens_total`, `on_sample`, `evidence`,
             `evidence_tools`, `is_answer`, `question`, `answer`, `options`, `group`, `answer_field`, `max_concurrency`,
             `on_ranking`, `keep`. `evidence` may also be a retriever, which is asked for the question that is judged.
 

@@ -76,7 +76,8 @@ class MedPRMLLM(UnstreamedLLM, ConversationSettings):
 
     Args:
         llm: The model to sample from, with a temperature above 0.
-        settings: Those of `ConversationSettings`: `prm`, `n`, `strategy`, `aggregate`, `agree`, `rules`, `evidence`,
+        settings: Those of `ConversationSettings`: `prm`, `n`, `strategy`, `aggregate`, `stop`, `agree`, `rules`,
+            `timeout`, `deadline`, `replacements`, `quorum`, `max_tokens_total`, `on_sample`, `evidence`,
             `evidence_tools`, `is_answer`, `question`, `answer`, `options`, `group`, `max_concurrency`, `on_ranking`,
             `keep`.
 

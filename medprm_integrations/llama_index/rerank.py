@@ -88,8 +88,9 @@ class MedPRMRerank(PromptMixin, BaseNodePostprocessor, SamplingSettings):
             `MedPRMSynthesizer`.
         is_evidence: Your own function from a node to whether chains are checked against it; None takes
             `nodes.is_evidence`: no language model wrote it.
-        settings: Those of `SamplingSettings`: `prm`, `n`, `strategy`, `aggregate`, `agree`, `rules`, `answer`,
-            `options`, `group`, `max_concurrency`, `on_ranking`, `keep`, `question`.
+        settings: Those of `SamplingSettings`: `prm`, `n`, `strategy`, `aggregate`, `stop`, `agree`, `rules`, `timeout`,
+            `deadline`, `replacements`, `quorum`, `max_tokens_total`, `on_sample`, `answer`, `options`, `group`,
+            `max_concurrency`, `on_ranking`, `keep`, `question`.
 
     Example:
         >>> from medprm_scorer import MedPRM

@@ -101,8 +101,9 @@ class MedPRMSynthesizer(BaseSynthesizer):
         streaming: Give streaming responses.
         output_cls: Give answers of this class.
         callback_manager: As in LlamaIndex.
-        settings: Those of `SamplingSettings`: `n`, `strategy`, `aggregate`, `agree`, `rules`, `answer`, `options`,
-            `group`, `answer_field`, `max_concurrency`, `on_ranking`, `keep`, `question`.
+        settings: Those of `SamplingSettings`: `n`, `strategy`, `aggregate`, `stop`, `agree`, `rules`, `timeout`,
+            `deadline`, `replacements`, `quorum`, `max_tokens_total`, `on_sample`, `answer`, `options`, `group`,
+            `answer_field`, `max_concurrency`, `on_ranking`, `keep`, `question`.
 
     Raises:
         ValueError: A setting is unknown, out of its range or of the wrong kind, or the `llm` is a `MedPRMLLM`.

@@ -12,7 +12,7 @@ from medprm_scorer.errors import InputError
 from medprm_scorer.sampling.stopping import Rule, parse_rule
 
 _MOST = 10_000  # candidates of one question
-_RULES = "agree=2,agree=3,agree=5,confident=0.8,confident=0.9,confident=0.95,confident=0.99"
+_RULES = "agree=2,agree=3,agree=5,confident=0.8,confident=0.85,confident=0.9,confident=0.95,confident=0.99"
 
 
 @takes_model

@@ -18,7 +18,7 @@ from rich.cells import cell_len, set_cell_size
 from medprm_scorer.errors import InputError
 from medprm_scorer.evaluation.report_tables import ENDS, LABELS, source_name
 from medprm_scorer.evaluation.results import CHOICES, REWARD_CHOICES, Evaluation, Provenance, SourceResult, Stopping
-from medprm_scorer.evaluation.whole_file import whole_file
+from medprm_scorer.files.whole_file import whole_file
 from medprm_scorer.text.sanitize import one_line
 
 if TYPE_CHECKING:

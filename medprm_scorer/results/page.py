@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Any
 
 from medprm_scorer.errors import InputError
 from medprm_scorer.results.facts import is_good, is_scored, weakest_step
-from medprm_scorer.results.terminal import costs, majority_note, method, no_answer, trust_note
+from medprm_scorer.results.terminal import costs, majority_note, method, no_answer, sampling_note, trust_note
 from medprm_scorer.text.sanitize import clean_text, one_line
 
 if TYPE_CHECKING:
@@ -104,6 +104,7 @@ def _values(ranking: "Ranking", documents: Sequence[str]) -> dict[str, Any]:
         "method": method(ranking),
         "majority_note": majority_note(ranking),
         "trust": trust_note(ranking),
+        "sampled": sampling_note(ranking),
         "costs": costs(ranking),
         "colours": colours,
         "no_answer": no_answer,

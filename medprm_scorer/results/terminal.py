@@ -59,6 +59,15 @@ def trust_note(ranking: "Ranking") -> str | None:
     return "trusted, by floors that are not calibrated" if ranking.trusted else "not trusted"
 
 
+def sampling_note(ranking: "Ranking") -> str | None:
+    """How many samples were drawn and why no more, in one phrase; None if the candidates were given."""
+    if ranking.stopped is None or ranking.samples_drawn is None:
+        return None
+    drawn, ranked = ranking.samples_drawn, len(ranking.chains)
+    few = f"{drawn} sample{'s' * (drawn != 1)} drawn"
+    return f"{few if ranked == drawn else f'{few}, {ranked} of them ranked'}, stopped: {ranking.stopped}"
+
+
 def costs(ranking: "Ranking") -> str:
     """What was read and run, in one line."""
     used, given = ranking.documents_used, ranking.documents_given
@@ -117,6 +126,10 @@ def _winner(ranking: "Ranking", ascii_only: bool) -> RenderableType:
     if trust is not None:
         head.append("\nConfidence: ", style="bold")
         head.append(trust)
+    sampled = sampling_note(ranking)
+    if sampled is not None:
+        head.append("\nSampling: ", style="bold")
+        head.append(sampled)
     for caution in ranking.cautions:
         head.append("\nCaution: ", style=f"bold {_BAD}")
         head.append(caution)

@@ -265,7 +265,7 @@ def test_unwritable_file_is_one_sentence(tmp_path, monkeypatch):
     def refuse(*_):
         raise PermissionError(13, "Permission denied")
 
-    monkeypatch.setattr("medprm_scorer.evaluation.whole_file.owner_only", refuse)
+    monkeypatch.setattr("medprm_scorer.files.whole_file.owner_only", refuse)
     with pytest.raises(OutputError, match=r"cannot write .*curve\.svg: Permission denied"):
         save_figure(scaling_figure(with_sizes([8])), tmp_path / "curve.svg")
 

@@ -348,3 +348,12 @@ def test_the_metadata_count_what_was_drawn(prm):
     assert note["samples_drawn"] == len(note["chains"]) + note["samples_cancelled"]
     assert note["usage"]["total_tokens"] == 120 * len(note["chains"])
     assert note["sampling_seconds"] > 0
+
+
+def test_models_that_stop_otherwise_are_other_models_to_a_cache(prm):
+    def shown(**settings):
+        return repr(ChatMedPRM(llm=langchain_llm("http://127.0.0.1:9/v1"), prm=prm, **settings)._identifying_params)
+
+    ways = [{}, {"stop": "confident"}, {"stop": Confident(0.95)}, {"stop": "agree"}, {"agree": 4}]
+    assert len({shown(**settings) for settings in ways}) == len(ways)
+    assert shown(stop="confident") == shown(stop=Confident())

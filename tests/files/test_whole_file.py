@@ -8,14 +8,14 @@ import sys
 import pytest
 
 from medprm_scorer.errors import OutputError
-from medprm_scorer.evaluation.whole_file import whole_file
+from medprm_scorer.files.whole_file import whole_file
 from tests.support.paths import ROOT
 
 pytestmark = pytest.mark.skipif(sys.platform == "win32", reason="permissions and locks of POSIX")
 
 WRITER = """
 import sys, time
-from medprm_scorer.evaluation.whole_file import whole_file
+from medprm_scorer.files.whole_file import whole_file
 with whole_file(sys.argv[1]) as file:
     file.write(b"half")
     file.flush()
