@@ -11,7 +11,7 @@ from medprm_scorer.lazy_imports import lazy
 if TYPE_CHECKING:
     from medprm_scorer.aggregate import AGGREGATES
     from medprm_scorer.bulk.score_file import ScoredFile, ascore_file, score_file
-    from medprm_scorer.errors import InputError, MedPRMError, ModelError, OutputError, ScoringError
+    from medprm_scorer.errors import DoubtfulAnswerError, InputError, MedPRMError, ModelError, OutputError, ScoringError
     from medprm_scorer.evaluation.calibrate import calibrate
     from medprm_scorer.evaluation.evaluate import Plan, evaluate
     from medprm_scorer.evaluation.results import Evaluation
@@ -38,6 +38,7 @@ __all__ = [
     "STRATEGIES",
     "Calibration",
     "Confident",
+    "DoubtfulAnswerError",
     "Effect",
     "Evaluation",
     "Explanation",
@@ -81,7 +82,7 @@ __getattr__, __dir__ = lazy(
         "medprm_scorer.selection": "STRATEGIES",
         "medprm_scorer.aggregate": "AGGREGATES",
         "medprm_scorer.bulk.score_file": "ScoredFile ascore_file score_file",
-        "medprm_scorer.errors": "InputError MedPRMError ModelError OutputError ScoringError",
+        "medprm_scorer.errors": "DoubtfulAnswerError InputError MedPRMError ModelError OutputError ScoringError",
         "medprm_scorer.evaluation.calibrate": "calibrate",
         "medprm_scorer.evaluation.evaluate": "Plan evaluate",
         "medprm_scorer.evaluation.results": "Evaluation",

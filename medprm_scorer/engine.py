@@ -28,7 +28,16 @@ _Known = dict[bytes, tuple[float, ...]]
 
 
 class PrefixScorer(Protocol):
-    """Scores chains behind one prefix, call after call."""
+    """Scores chains behind one prefix, call after call.
+
+    Attributes:
+        tokens_run: Tokens that were run so far.
+    """
+
+    @property
+    def tokens_run(self) -> int:
+        """See the class."""
+        ...
 
     def score(self, chains: Sequence[EncodedChain]) -> list[list[float]]:
         """Rewards by chain and step."""
@@ -101,12 +110,16 @@ class StatelessSession:
     def __init__(self, engine: Engine, prefix: tuple[int, ...]) -> None:
         self._engine, self._prefix = engine, prefix
         self._open = True
+        self.tokens_run = 0
 
     def score(self, chains: Sequence[EncodedChain]) -> list[list[float]]:
         """Rewards by chain and step."""
         if not self._open:
             raise InputError("the session is closed: open another one")
-        return self._engine.score([EncodedPrompt(self._prefix, tuple(chains))])[0]
+        prompt = EncodedPrompt(self._prefix, tuple(chains))
+        (rewards,) = self._engine.score([prompt])
+        self.tokens_run += prompt.unique_tokens
+        return rewards
 
     def close(self) -> None:
         """No call is answered after this."""
@@ -202,6 +215,11 @@ class _RememberingSession:
 
     def __init__(self, memory: RememberingEngine, session: PrefixScorer, prefix: tuple[int, ...]) -> None:
         self._memory, self._session, self._prefix = memory, session, prefix
+
+    @property
+    def tokens_run(self) -> int:
+        """Tokens that were run so far; what was remembered is not."""
+        return self._session.tokens_run
 
     def score(self, chains: Sequence[EncodedChain]) -> list[list[float]]:
         """Rewards by chain and step."""

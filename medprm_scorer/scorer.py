@@ -25,7 +25,9 @@ from medprm_scorer.text.answers.callers_functions import AnswerFunction, GroupFu
 from medprm_scorer.text.prompts import System
 from medprm_scorer.text.steps.split import SplitRule
 from medprm_scorer.trust.explanation import Method, Subject, aexplain, explain, subjects_of
+from medprm_scorer.trust.floors import Floors
 from medprm_scorer.trust.given import GivenTrust, given_trust
+from medprm_scorer.trust.trust import Trust
 
 if TYPE_CHECKING:
     import ssl
@@ -274,6 +276,11 @@ class MedPRM:
     def encoder(self) -> PromptEncoder:
         """Turns texts into token ids for this model."""
         return self._requests.encoder
+
+    @property
+    def trust(self) -> Trust | Floors | None:
+        """What says whether answers are to be trusted, where a call does not bring its own."""
+        return self._trust
 
     @property
     def settings(self) -> dict[str, str]:

@@ -17,6 +17,7 @@ if TYPE_CHECKING:
     from medprm_integrations.langchain.answers import EmbeddingAnswerGroups, LLMAnswerGroups, LLMAnswerReader
     from medprm_integrations.langchain.best_of_n import MedPRMBestOfN
     from medprm_integrations.langchain.chat_model import ChatMedPRM
+    from medprm_integrations.langchain.doubt import ask_in_doubt
     from medprm_integrations.langchain.evaluator import MedPRMEvaluator
     from medprm_integrations.langchain.messages import ranking_of
     from medprm_integrations.langchain.middleware import MedPRMMiddleware
@@ -45,6 +46,7 @@ __all__ = [
     "MiddlewareOrderWarning",
     "SamplesFailedWarning",
     "UnknownToolWarning",
+    "ask_in_doubt",
     "ranking_of",
 ]
 __getattr__, __dir__ = lazy(
@@ -53,6 +55,7 @@ __getattr__, __dir__ = lazy(
         f"{__name__}.answers": "EmbeddingAnswerGroups LLMAnswerGroups LLMAnswerReader",
         f"{__name__}.best_of_n": "MedPRMBestOfN",
         f"{__name__}.chat_model": "ChatMedPRM",
+        f"{__name__}.doubt": "ask_in_doubt",
         f"{__name__}.evaluator": "MedPRMEvaluator",
         f"{__name__}.messages": "ranking_of",
         f"{__name__}.middleware": "MedPRMMiddleware",

@@ -173,6 +173,7 @@ class ChatMedPRM(UnstreamedChatModel, ConversationSettings):
             documents=documents,
             evidence=evidence_call(self.evidence, messages, asked.text, awaited=awaited),
             read=document_texts,
+            structured=self._final is not None,
         )
 
     def _sample(self, messages: list[BaseMessage], config: RunnableConfig, **kwargs: Any) -> AIMessage:
@@ -298,6 +299,9 @@ class ChatMedPRM(UnstreamedChatModel, ConversationSettings):
             "reward_model": self.prm.engine.name,
             "functions": functions,
             **self.model_dump(include={"n", "strategy", "aggregate", "agree", "evidence_tools", "keep"}),
+            "trust": repr(self.judge),
+            "on_doubt": self.on_doubt if isinstance(self.on_doubt, str) else "a function",
+            "doubt_answer": self.doubt_answer,
             "stop": None if self.rule is None else repr(self.rule),
         }
 

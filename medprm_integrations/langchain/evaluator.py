@@ -21,6 +21,7 @@ from medprm_scorer.results.models import Ranking, RankRequest
 from medprm_scorer.sampling.rules import Sample
 from medprm_scorer.scorer import MedPRM
 from medprm_scorer.text.steps.records import record_of
+from medprm_scorer.trust.given import GivenTrust
 
 _QUESTIONS = ("question", "input", "query", "messages")
 _ANSWERS = ("answer", "output", "response", "result", "messages")
@@ -49,6 +50,7 @@ class MedPRMEvaluator:
         aggregate: How step rewards become the score.
         key: Name of the score.
         question: Your own function from the inputs to the question that is judged; None: as `evaluate` says.
+        trust: Says whether an answer is to be trusted, as in `MedPRM.rank`: the comment says so if it is not.
 
     Raises:
         InputError: The aggregate is unknown, or the prm is no `MedPRM`.
@@ -67,8 +69,9 @@ class MedPRMEvaluator:
         aggregate: Aggregate = "min",
         key: str = "medprm",
         question: Callable[[Any], str] | None = None,
+        trust: GivenTrust = None,
     ) -> None:
-        self.settings = ChoiceSettings(prm=prm, aggregate=aggregate)
+        self.settings = ChoiceSettings(prm=prm, aggregate=aggregate, trust=trust)
         self.key, self.question = key, question
 
     def __repr__(self) -> str:

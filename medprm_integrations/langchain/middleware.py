@@ -2,13 +2,14 @@
 
 from collections.abc import Awaitable, Callable, Sequence
 from functools import partial
-from typing import Any, cast
+from typing import Any, ClassVar, cast
 
 from langchain_core.messages import AIMessage, BaseMessage, SystemMessage
 from typing_extensions import Self, Unpack
 
 from medprm_integrations.langchain.conversation import asked_in, known_tools, not_given, tool_documents
 from medprm_integrations.langchain.convert import sample_of, structured_answer
+from medprm_integrations.langchain.doubt import ask_in_doubt
 from medprm_integrations.langchain.events import aannounce, announce
 from medprm_integrations.langchain.helper_calls import fields_in, is_helper_call
 from medprm_integrations.langchain.messages import total_usage, with_ranking
@@ -29,6 +30,10 @@ try:
     from langchain.agents.structured_output import StructuredOutputError, ToolStrategy
 except ImportError as error:
     raise missing("MedPRMMiddleware", "langchain", "langchain", error) from error
+
+
+class _Settings(ConversationSettings):
+    doubts: ClassVar[tuple[str, ...]] = (*ConversationSettings.doubts, "interrupt")
 
 
 class _NotAnObject:
@@ -63,6 +68,10 @@ class MedPRMMiddleware(AgentMiddleware, metaclass=_Kind):
     (`SamplesFailedWarning`). So is evidence of which nothing could be read (`DocumentsLeftOutWarning`), and a name in
     `evidence_tools` that no tool has (`UnknownToolWarning`).
 
+    With `on_doubt="interrupt"` the agent pauses at an answer that is not trusted, as `ask_in_doubt` says, and takes a
+    person's reply for the answer; it needs a `checkpointer`. Nothing is sampled again on resume. Until then the message
+    has `doubt_answer` as its text, and its metadata the answer (`answer_waiting`).
+
     In tests, take langchain-core's `GenericFakeChatModel` for the model: its answers are an iterator, which copies
     share. The model is copied to keep its samples out of streams and caches, so a fake that counts its calls in a field
     of its own may count in a copy.
@@ -79,20 +88,21 @@ class MedPRMMiddleware(AgentMiddleware, metaclass=_Kind):
             `ChatMedPRM`, which would sample each of the n samples n times.
     """
 
-    def __new__(cls, *values: object, **_: object) -> Self:
-        """Refuse settings without a name, in words that a user can act on."""
+    def __new__(cls, *values: object, **settings: object) -> Self:
+        """Refuse settings without a name, in words that a user can act on; only who asks a person has a node for it."""
         if values:
             raise TypeError("MedPRMMiddleware takes its settings by name: MedPRMMiddleware(prm=…, n=…)")
-        return super().__new__(cls)
+        asks = cls is MedPRMMiddleware and settings.get("on_doubt") == "interrupt"
+        return super().__new__(cast("type[Self]", _AskingMiddleware) if asks else cls)
 
     def __init__(self, *, prm: MedPRM, **settings: Unpack[ConversationOptions]) -> None:
         super().__init__()
         settings["evidence"] = cast("Any", evidence_function(settings.get("evidence")))
-        self.settings = ConversationSettings(prm=prm, **settings)
+        self.settings = _Settings(prm=prm, **settings)
         self.prm = prm
 
     def __repr__(self) -> str:
-        return f"{type(self).__name__}({self.settings!r})"
+        return f"MedPRMMiddleware({self.settings!r})"
 
     def wrap_model_call(self, request: Any, handler: Callable[[Any], Any]) -> Any:
         """Draw the model's turn, and if it is a final answer, sample and select.
@@ -158,7 +168,35 @@ class MedPRMMiddleware(AgentMiddleware, metaclass=_Kind):
             documents=documents,
             evidence=evidence_call(settings.evidence, request, asked.text, awaited=awaited),
             read=document_texts,
+            structured=request.response_format is not None,
         )
+
+
+class _AskingMiddleware(MedPRMMiddleware):
+    """One that asks a person in a node after the model's, so that the samples are in the state when it is resumed."""
+
+    @property
+    def name(self) -> str:
+        """The name in the graph."""
+        return str(MedPRMMiddleware.__name__)
+
+    def after_model(self, state: Any, runtime: Any) -> dict[str, Any] | None:  # noqa: ARG002
+        """Ask about the model's last message, if it is in doubt.
+
+        Args:
+            state: The agent's.
+            runtime: Not looked at.
+
+        Returns:
+            The message that takes its place.
+        """
+        message = state["messages"][-1]
+        settled = ask_in_doubt(message) if isinstance(message, AIMessage) else message
+        return None if settled is message else {"messages": [settled]}
+
+    async def aafter_model(self, state: Any, runtime: Any) -> dict[str, Any] | None:
+        """`after_model`, awaited."""
+        return self.after_model(state, runtime)
 
 
 class InvalidAnswer(Exception):  # its name stands in warnings

@@ -16,6 +16,7 @@ from medprm_integrations.langchain.events import aannounce, announce
 from medprm_integrations.langchain.messages import as_message, total_usage, with_ranking
 from medprm_integrations.langchain.retrieved import evidence_within_budget
 from medprm_integrations.shared.best_of_n import Choice, only
+from medprm_integrations.shared.doubt import settle
 from medprm_integrations.shared.evidence import Evidence
 from medprm_integrations.shared.jobs import request_of
 from medprm_integrations.shared.questions import Asked
@@ -91,6 +92,7 @@ class MedPRMOutputParser(BaseGenerationOutputParser[AIMessage], ChoiceSettings):
         Raises:
             InputError: There are no generations.
             ScoringError: None could be scored.
+            DoubtfulAnswerError: The best one is not trusted, and `on_doubt` is `raise`.
         """
         ranking = only(rank_all(self, *self._requests(result)))
         announce([ranking], [None])
@@ -114,7 +116,8 @@ class MedPRMOutputParser(BaseGenerationOutputParser[AIMessage], ChoiceSettings):
 
     def _best(self, result: list[Generation], ranking: Ranking) -> AIMessage:
         message, usage = _message(result[ranking.best.index]), total_usage([_message(result[0])])
-        return with_ranking(message, Choice(message, ranking_metadata(ranking, usage=usage, keep=self.keep), ranking))
+        note = ranking_metadata(ranking, usage=usage, keep=self.keep)
+        return with_ranking(message, Choice(message, note, ranking, settle(self, ranking, note)))
 
 
 def _message(generation: Generation) -> AIMessage:

@@ -2,7 +2,7 @@
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, ClassVar
 
 from langchain_core.documents import Document
 from langchain_core.messages import AnyMessage
@@ -22,6 +22,7 @@ from medprm_integrations.shared.ranking import arank_all, rank_all
 from medprm_integrations.shared.settings import ChoiceSettings, checked_keys
 from medprm_scorer.errors import MedPRMError
 from medprm_scorer.results.models import Ranking, RankRequest
+from medprm_scorer.trust.doubt import doubtful
 
 NONE = Evidence(())
 
@@ -61,6 +62,8 @@ class MedPRMReranker(PackedRunnable[RerankInput, Ranking], ChoiceSettings):
         'A'
     """
 
+    doubts: ClassVar[tuple[str, ...]] = ("answer", "raise")
+
     top_n: int | None = Field(default=None, ge=1, strict=True)
     question: Callable[[Any], str] | None = Field(default=None, repr=False, exclude=True)
 
@@ -98,6 +101,8 @@ class MedPRMReranker(PackedRunnable[RerankInput, Ranking], ChoiceSettings):
 
     def _shortened(self, results: Sequence[Ranking | Exception]) -> list[Exception | Ranking]:
         """The best chains of each ranking; of several requests an error says which it was."""
+        if self.on_doubt == "raise":
+            results = [doubtful(r) if isinstance(r, Ranking) and r.trusted is False else r for r in results]
         for place, result in enumerate(results):
             if isinstance(result, Exception) and len(results) > 1:
                 result.args = (f"request {place}: {result}",)

@@ -30,6 +30,7 @@ from medprm_scorer.errors import InputError, NothingScoredError
 from medprm_scorer.results.models import Ranking, RankRequest
 from medprm_scorer.sampling.rules import Sample
 from medprm_scorer.scorer import MedPRM
+from medprm_scorer.trust.given import GivenTrust
 
 
 class MedPRMEvaluator(BaseEvaluator):
@@ -48,6 +49,8 @@ class MedPRMEvaluator(BaseEvaluator):
         on_ranking: Called with the ranking of each response that could be scored, which has its one chain.
         is_evidence: Your own function from a source node to whether a response is checked against it; None takes
             `nodes.is_evidence`: no language model wrote it.
+        trust: Says whether an answer is to be trusted, as in `MedPRM.rank`: the feedback says so if it is not,
+            and it does not pass.
 
     Raises:
         InputError: The aggregate is unknown, the threshold is no number from 0 to 1, or the prm is no `MedPRM`.
@@ -69,6 +72,7 @@ class MedPRMEvaluator(BaseEvaluator):
         question: Callable[[str], str] = without_feedback,
         on_ranking: Callable[[Ranking], None] | None = None,
         is_evidence: IsEvidence | None = None,
+        trust: GivenTrust = None,
     ) -> None:
         check_function("question", question)
         check_function("is_evidence", is_evidence)
@@ -76,7 +80,7 @@ class MedPRMEvaluator(BaseEvaluator):
             raise InputError(f"the threshold must be a number from 0 to 1, not {type(threshold).__name__}")
         if not 0.0 <= threshold <= 1.0:
             raise InputError("the threshold must be a number from 0 to 1")
-        self.settings = ChoiceSettings(prm=prm, aggregate=aggregate, on_ranking=on_ranking)
+        self.settings = ChoiceSettings(prm=prm, aggregate=aggregate, on_ranking=on_ranking, trust=trust)
         self.prm, self.threshold, self.question, self.is_evidence = prm, threshold, question, is_evidence
 
     def __repr__(self) -> str:
@@ -190,4 +194,5 @@ class MedPRMEvaluator(BaseEvaluator):
             raise ranking
         announce(ranking)
         score = ranking.best.reward(ranking.aggregate)
-        return EvaluationResult(**judged, passing=score >= self.threshold, feedback=feedback(ranking), score=score)
+        passing = score >= self.threshold and ranking.trusted is not False
+        return EvaluationResult(**judged, passing=passing, feedback=feedback(ranking), score=score)

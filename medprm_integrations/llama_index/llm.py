@@ -24,7 +24,7 @@ from medprm_integrations.llama_index.helper_calls import is_answer
 from medprm_integrations.llama_index.mistakes import check_can_be_made
 from medprm_integrations.llama_index.nodes import document_texts, is_sub_answer
 from medprm_integrations.llama_index.prompts import Filled, PromptMessages, PromptText, context_documents
-from medprm_integrations.llama_index.responses import sharing, total_usage, with_ranking
+from medprm_integrations.llama_index.responses import said_instead, sharing, total_usage, with_ranking
 from medprm_integrations.llama_index.sampler import sample_of
 from medprm_integrations.llama_index.unstreamed_llm import UnstreamedLLM, language_model
 from medprm_integrations.shared.best_of_n import Choice, achoose, choose
@@ -215,4 +215,6 @@ def _answer(choice: Choice[Any]) -> Any:
     if choice.ranking is None:
         return choice.value
     announce(choice.ranking, choice.note)
+    if choice.said is not None:
+        return said_instead(choice.value, choice.said, choice.note)
     return with_ranking(choice.value, choice.note)

@@ -41,11 +41,12 @@ from medprm_integrations.llama_index.sampler import Response, sample_of
 from medprm_integrations.llama_index.unstreamed_llm import language_model
 from medprm_integrations.llama_index.window import PartsBefore, asking_within_window
 from medprm_integrations.shared.best_of_n import Choice, achoose, choose, only
+from medprm_integrations.shared.doubt import settle
 from medprm_integrations.shared.evidence import Evidence, within_budget
 from medprm_integrations.shared.jobs import Job, new_drawing, request_of
 from medprm_integrations.shared.questions import Asked, without_feedback
 from medprm_integrations.shared.ranking import arank_all, rank_all
-from medprm_integrations.shared.ranking_metadata import KEY, ranking_metadata
+from medprm_integrations.shared.ranking_metadata import KEY, RankingMetadata, ranking_metadata
 from medprm_integrations.shared.settings import SamplingSettings
 from medprm_scorer.errors import InputError
 from medprm_scorer.results.models import Ranking, RankRequest, ScoredChain
@@ -220,11 +221,15 @@ class MedPRMRerank(PromptMixin, BaseNodePostprocessor, SamplingSettings):
 
     def _ranked(self, asked: "_Asked", ranking: Ranking) -> list[NodeWithScore]:
         """The best of the chain nodes, as new nodes."""
+        note = ranking_metadata(ranking, keep=self.keep)
+        said = settle(self, ranking, note)
         announce(ranking)
+        if said is not None:
+            return [_said(said, ranking, note)]
         best: list[NodeWithScore] = []
         for chain in self._best(ranking):
             node = asked.chains[chain.index]
-            notes: dict[str, Any] = {} if best else {KEY: ranking_metadata(ranking, keep=self.keep)}
+            notes: dict[str, Any] = {} if best else {KEY: note}
             if self.keep_retrieval_score:
                 notes["retrieval_score"] = node.score
             best.append(NodeWithScore(node=noted(node.node, notes), score=chain.reward(ranking.aggregate)))
@@ -234,6 +239,9 @@ class MedPRMRerank(PromptMixin, BaseNodePostprocessor, SamplingSettings):
         """The best of the sampled chains, and the documents after them."""
         assert choice.ranking is not None  # every response is a candidate
         announce(choice.ranking, choice.note)
+        documents = marked_as_read(asked.others, asked.evidence, choice.ranking.documents_read)
+        if choice.said is not None:
+            return [_said(choice.said, choice.ranking, choice.note), *documents]
         best = [
             NodeWithScore(
                 node=noted(draft_node(chain.text), {} if place else {KEY: choice.note}),
@@ -241,10 +249,15 @@ class MedPRMRerank(PromptMixin, BaseNodePostprocessor, SamplingSettings):
             )
             for place, chain in enumerate(self._best(choice.ranking))
         ]
-        return [*best, *marked_as_read(asked.others, asked.evidence, choice.ranking.documents_read)]
+        return [*best, *documents]
 
     def _best(self, ranking: Ranking) -> list[ScoredChain]:
         return [chain for chain in ranking.chains[: self.top_n] if chain.error is None]
+
+
+def _said(text: str, ranking: Ranking, note: RankingMetadata) -> NodeWithScore:
+    """What stands before the documents in place of chains that are not trusted."""
+    return NodeWithScore(node=noted(draft_node(text), {KEY: note}), score=ranking.best.reward(ranking.aggregate))
 
 
 class _Asked:

@@ -1,9 +1,9 @@
 """The winning answer: the sample as it was drawn, with its ranking beside it and nothing added to its text."""
 
 from collections.abc import Iterable, Mapping
-from typing import Any, TypeVar
+from typing import Any, TypeVar, cast
 
-from llama_index.core.base.llms.types import ChatResponse, CompletionResponse
+from llama_index.core.base.llms.types import ChatMessage, ChatResponse, CompletionResponse
 from llama_index.core.schema import BaseNode, NodeWithScore
 from pydantic import BaseModel
 
@@ -103,6 +103,22 @@ def with_ranking(answer: Answer, note: RankingMetadata) -> Answer:
         if note["usage"] and theirs[0] in extra:
             extra[theirs[0]] = note["usage"][ours]
     return answer.model_copy(update={"additional_kwargs": extra, "raw": _raw(answer.raw, note)})
+
+
+def said_instead(answer: Answer, text: str, note: RankingMetadata) -> Answer:
+    """A response with another text, with only the counts of tokens: `raw` may repeat what was not trusted."""
+    counts = {
+        name: answer.additional_kwargs[name]
+        for names in _COUNTS.values()
+        for name in names
+        if name in answer.additional_kwargs
+    }
+    blank: Any = (
+        ChatResponse(message=ChatMessage(content=text, role=answer.message.role), additional_kwargs=counts)
+        if isinstance(answer, ChatResponse)
+        else CompletionResponse(text=text, additional_kwargs=counts)
+    )
+    return with_ranking(cast("Answer", blank), note)
 
 
 def sharing(memo: dict[int, Any] | None, *objects: object) -> dict[int, Any]:

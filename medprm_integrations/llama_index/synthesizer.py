@@ -282,11 +282,12 @@ class MedPRMSynthesizer(BaseSynthesizer):
             usage=before.usage,
             documents=asked.documents,
             scores=[node.score for node in asked.evidence],
+            structured=self._output_cls is not None,
         )
 
     def _answer(self, choice: Choice[Any] | None, pieces: Callable[[str], Any]) -> Any:
         """The winning response's text, when streaming in one piece, or the object that it is."""
-        answer = EMPTY if choice is None else choice.value
+        answer = EMPTY if choice is None else choice.value if choice.said is None else choice.said
         if isinstance(answer, ChatResponse | CompletionResponse):
             answer = response_text(answer)
         return pieces(answer) if self._streaming and isinstance(answer, str) else answer

@@ -10,6 +10,7 @@ from dataclasses import dataclass
 from typing import Generic, TypeVar
 
 from medprm_integrations.shared.concurrency import never
+from medprm_integrations.shared.doubt import settle
 from medprm_integrations.shared.draw_samples import adraw_samples, draw_samples
 from medprm_integrations.shared.evidence import agathered, gathered
 from medprm_integrations.shared.jobs import Job, Value, request_of
@@ -30,11 +31,13 @@ class Choice(Generic[Value]):
         value: The winning sample, or, without a ranking, the first that is no candidate, such as a call of tools.
         note: The ranking and how its candidates were drawn; without a ranking, only the `usage`.
         ranking: The ranking; None if there was no candidate.
+        said: The text to answer with in place of the value's, since that is not trusted; None for the value as it is.
     """
 
     value: Value
     note: RankingMetadata
     ranking: Ranking | None = None
+    said: str | None = None
 
 
 def choose(settings: SamplingSettings, job: Job[Value], stops: Callable[[Exception], bool] = never) -> Choice[Value]:
@@ -49,6 +52,7 @@ def choose(settings: SamplingSettings, job: Job[Value], stops: Callable[[Excepti
         Exception: Every sample failed: the first one's error.
         TimeoutError: The deadline came before any sample.
         ScoringError: No sample could be scored, or fewer than the quorum came back.
+        DoubtfulAnswerError: The answer is not trusted, and the settings say that it ends so.
     """
     return only(choose_all(settings, [job], stops))
 
@@ -171,4 +175,8 @@ def _choice(
     if ranking is None:
         return Choice(drawing.no_candidates[0], RankingMetadata(usage=usage))
     note = ranking_metadata(ranking, drawing, usage, settings.keep, seconds=job.seconds)
-    return Choice(drawing.values[ranking.best.index], note, ranking)
+    try:
+        said = settle(settings, ranking, note, structured=job.structured)
+    except Exception as error:  # noqa: BLE001 - the doubt itself, or whatever the user's function raises
+        return error
+    return Choice(drawing.values[ranking.best.index], note, ranking, said)

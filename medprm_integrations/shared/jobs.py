@@ -30,6 +30,7 @@ class Job(Generic[Value]):
         evidence: The user's function for more documents, which come first.
         read: From what that function gives to texts.
         cautions: What to know of the question.
+        structured: Whether the samples are objects of a schema, which no sentence can replace.
         scores: Their scores of retrieval, by which those are chosen that the reward model reads; none: in order.
 
     Raises:
@@ -47,6 +48,7 @@ class Job(Generic[Value]):
     read: Callable[[object], list[str]] = field(default=cast("Any", list))
     cautions: tuple[str, ...] = ()
     scores: Sequence[float | None] = ()
+    structured: bool = False
     given: list[str] | None = field(default=None, init=False)
     """What the user's function gave, once it was asked."""
     ranked: Ranking | Exception | None = field(default=None, init=False)

@@ -14,6 +14,7 @@ from medprm_scorer.sampling.rules import Sample
 from medprm_scorer.sampling.stopping import Agree, Confident, Standing
 from medprm_scorer.session import LiveRanking
 from medprm_scorer.text.answers import DECLINED
+from medprm_scorer.trust.floors import Floors
 
 
 @dataclass(frozen=True)
@@ -58,6 +59,7 @@ class Judging(Generic[Value]):
         self._batch: list[tuple[int, Sample]] = []
         self._seen: dict[int, Sample] = {}
         self._busy = False
+        self._goes_on = False
 
     def add(self, number: int, outcome: Any) -> None:
         """Take in what came of a sample."""
@@ -101,6 +103,8 @@ class Judging(Generic[Value]):
             self._due.clear()
             self.job.drawing.end("quorum")
         elif not isinstance(outcome, Ranking):
+            if self._goes_on:
+                self.job.drawing.stop = None
             self.job.drawing.judge(outcome)
             self._tell(outcome)
 
@@ -127,7 +131,18 @@ class Judging(Generic[Value]):
         if isinstance(self._settings.rule, Agree):  # counts, whatever the strategy makes of the rewards
             votes = self._live.votes()
             said = [(votes.get(number), None) for number in sorted(self._seen)]
+        self._goes_on = self._goes_on or self._doubts(said)
         return said
+
+    def _doubts(self, said: list[stopping.Sample]) -> bool:
+        """Whether there are enough samples, and the floors are not reached: all are drawn before an answer is doubted.
+
+        Not with a calibration: its promise is for sampling that ends where the rule says.
+        """
+        rule = self._settings.rule
+        if self._live is None or not isinstance(rule, Confident) or not isinstance(self._settings.judge, Floors):
+            return False
+        return stopping.should_stop(said, rule) and self._live.ranking().trusted is False
 
     def _rank(self) -> Ranking:
         assert self._live is not None

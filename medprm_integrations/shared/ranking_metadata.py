@@ -15,13 +15,22 @@ from medprm_scorer.text.steps import SPLIT_RULES, split_steps
 KEY = "medprm"
 """Where the ranking stands in an answer's metadata."""
 
+DOUBT = "doubt"
+"""Key that is there only if the answer is not trusted, whatever is kept: what was done about it.
+
+`answer` (it was given), `abstain`, `call` (a function's text), `interrupt` (a person is being asked), `person` (the
+text is a person's) or `approved` (a person let it pass).
+"""
+
+_REPLACED = ("abstain", "call", "interrupt", "person")
+
 Keep = Literal["all", "winner", "figures", "none"]
 """What of a ranking goes into the metadata of an answer, from the most to the least.
 
 - `all`      everything, with the texts and steps of all chains.
 - `winner`   no text of a chain. Figures, cautions, the question, and the answers that got votes, if they are short.
 - `figures`  no text from outside at all: rewards, counts, weights of votes, cautions.
-- `none`     only the cautions and the tokens used.
+- `none`     only the cautions, the tokens used, and what was done in doubt.
 """
 
 LONGEST_ANSWER = 80
@@ -38,7 +47,8 @@ class RankingMetadata(dict[str, Any]):
     nobody reports any), `samples_failed` (their call raised an error), `samples_dropped` (they called a tool, broke the
     schema or the rules of sampling, or came when there were enough), `samples_cancelled` (they were still running when
     there were enough), `sampling_seconds` (from the first call to the last) and `documents_left_out` (how many of the
-    documents that were at hand the reward model did not read: `documents_given` less `documents_used`). `best` has the
+    documents that were at hand the reward model did not read: `documents_given` less `documents_used`).
+    Where the answer is not trusted, `doubt` says what was done (`DOUBT`). `best` has the
     winner's `index` alone, which is the first of the `chains`. Without texts, a chain has its `step_rewards`.
     """
 
@@ -103,6 +113,8 @@ def read_ranking(
         if isinstance(found, dict) and is_ranked(found):
             why = "keep='none' leaves only the cautions; give on_ranking, or keep='winner'"
         raise InputError(f"this {what} holds no ranking: {why}")
+    if found.get(DOUBT) in _REPLACED:
+        text = None  # another's words, and none of the winner's
     chains = [_chain(kept, "" if place else text or "") for place, kept in enumerate(found["chains"])]
     votes = [{"answer": "", **vote} for vote in found["votes"]]
     return Ranking.model_validate(

@@ -1,12 +1,13 @@
 """The settings that the integrations share, checked by pydantic when an object is made."""
 
 from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
-from typing import Annotated, Any, Literal, NoReturn
+from typing import Annotated, Any, ClassVar, Literal, NoReturn
 
 from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, PrivateAttr, ValidationError, model_validator
-from typing_extensions import Self, TypedDict
+from typing_extensions import Self, TypedDict, override
 
 from medprm_integrations.shared.calls import CallsInFlight
+from medprm_integrations.shared.doubt import DOUBT_ANSWER, check_doubt_answer, known_doubt, refuse_doubt
 from medprm_integrations.shared.questions import Asked
 from medprm_integrations.shared.ranking_metadata import Keep
 from medprm_scorer.aggregate import Aggregate
@@ -20,6 +21,10 @@ from medprm_scorer.scorer import MedPRM
 from medprm_scorer.selection import Strategy
 from medprm_scorer.text.answers import Options
 from medprm_scorer.text.answers.callers_functions import AnswerFunction, GroupFunction
+from medprm_scorer.trust.doubt import OnDoubt
+from medprm_scorer.trust.floors import Floors
+from medprm_scorer.trust.given import GivenTrust, given_trust
+from medprm_scorer.trust.trust import Trust
 
 DEFAULT_N = 8
 """Samples of one question; the paper's curves are steep up to about here."""
@@ -102,7 +107,18 @@ class ChoiceSettings(BaseModel):
         options: The answers to choose from, as in `MedPRM.rank`; None reads them from the question.
         group: Says which answers are equal, as in `MedPRM.rank`; None compares their wording.
         on_ranking: Called with each ranking, in the thread or task of the call that it answers.
+        trust: Says whether answers are to be trusted: a `Trust`, the path of its file, or `Floors`; None takes the
+            reward model's own.
+        on_doubt: What happens to an answer that is not trusted. `answer` gives it, with a caution in the ranking;
+            `abstain` gives `doubt_answer` in its place, and no text of a chain; `raise` ends in a
+            `DoubtfulAnswerError`; a function is called with the ranking (never awaited), and gives the text to answer
+            with, or None for the answer as it is; `interrupt` asks a person (`MedPRMMiddleware` only). An answer in a
+            schema cannot become a sentence: it ends in the error instead.
+        doubt_answer: The sentence of `abstain`.
     """
+
+    doubts: ClassVar[tuple[str, ...]] = ("answer", "abstain", "raise", "call")
+    """What this class can do in doubt."""
 
     prm: Annotated[MedPRM, BeforeValidator(reward_model)] = Field(repr=False, exclude=True)
     strategy: Strategy = "weighted_vote"
@@ -111,6 +127,11 @@ class ChoiceSettings(BaseModel):
     options: Options | None = Field(default=None, repr=False, exclude=True)
     group: GroupFunction | None = Field(default=None, repr=False, exclude=True)
     on_ranking: Callable[[Ranking], None] | None = Field(default=None, repr=False, exclude=True)
+    trust: Annotated[GivenTrust, BeforeValidator(given_trust)] = Field(default=None, repr=False, exclude=True)
+    on_doubt: Annotated[OnDoubt, BeforeValidator(known_doubt)] = Field(default="answer", repr=False, exclude=True)
+    doubt_answer: Annotated[str, BeforeValidator(check_doubt_answer)] = Field(
+        default=DOUBT_ANSWER, repr=False, exclude=True
+    )
 
     model_config = ConfigDict(
         arbitrary_types_allowed=True, hide_input_in_errors=True, validate_default=True, extra="forbid"
@@ -129,7 +150,27 @@ class ChoiceSettings(BaseModel):
     @property
     def choice(self) -> dict[str, Any]:
         """The settings of `MedPRM.rank_batch`."""
-        return {name: getattr(self, name) for name in ("strategy", "aggregate", "answer", "group")}
+        return {name: getattr(self, name) for name in ("strategy", "aggregate", "answer", "group", "trust")}
+
+    @property
+    def judge(self) -> Trust | Floors | None:
+        """What says whether answers are to be trusted."""
+        return given_trust(self.trust) or self.prm.trust
+
+    @property
+    def stops(self) -> str | None:
+        """The name of the rule by which sampling stops; None if nothing is sampled here."""
+        return None
+
+    @model_validator(mode="after")
+    def _can_doubt(self) -> Self:
+        refuse_doubt(self.on_doubt, self.doubts)
+        trust = self.judge
+        if trust is not None:
+            trust.check(self.prm.settings, self.strategy, self.aggregate, self.stops)
+        elif self.on_doubt != "answer":
+            raise ValueError("on_doubt needs trust=, here or on the MedPRM: without it, nothing is ever in doubt")
+        return self
 
 
 class SamplingSettings(ChoiceSettings):
@@ -202,6 +243,12 @@ class SamplingSettings(ChoiceSettings):
         return given_rule(self.stop) if self.agree is None else Agree(self.agree)
 
     @property
+    @override
+    def stops(self) -> str | None:
+        rule = self.rule
+        return "none" if rule is None else rule.name
+
+    @property
     def calls_in_flight(self) -> CallsInFlight:
         """The calls of the language model that run for this object, and for its copies."""
         return self._calls_in_flight
@@ -216,8 +263,9 @@ class SamplingSettings(ChoiceSettings):
         Raises:
             InputError: A setting is out of its range or of the wrong kind.
         """
+        refuse_doubt(self.on_doubt, self.doubts)
         try:
-            SamplingSettings(**{name: getattr(self, name) for name in SamplingSettings.model_fields})
+            _Checked(**{name: getattr(self, name) for name in SamplingSettings.model_fields})
         except ValidationError as error:
             first = error.errors(include_input=False, include_url=False)[0]
             name = ".".join(map(str, first["loc"]))
@@ -234,6 +282,10 @@ class SamplingSettings(ChoiceSettings):
             ):
                 raise ValueError(f"unknown setting {name!r}: set it on llm")
         return values
+
+
+class _Checked(SamplingSettings):
+    doubts: ClassVar[tuple[str, ...]] = (*SamplingSettings.doubts, "interrupt")
 
 
 class ConversationSettings(SamplingSettings):
@@ -264,6 +316,9 @@ class SamplingOptions(TypedDict, total=False):
     options: Options | None
     group: GroupFunction | None
     on_ranking: Callable[[Ranking], None] | None
+    trust: GivenTrust
+    on_doubt: OnDoubt
+    doubt_answer: str
     max_concurrency: int | None
     stop: Confident | Agree | Literal["confident", "agree"] | None
     agree: int | None

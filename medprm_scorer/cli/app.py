@@ -21,6 +21,7 @@ from medprm_scorer.cli.evaluate import evaluate
 from medprm_scorer.cli.explain import explain
 from medprm_scorer.cli.options import Aggregate, ModelOptions, Strategy, takes_model
 from medprm_scorer.cli.score import score
+from medprm_scorer.cli.search import search
 from medprm_scorer.cli.terminal import be_quiet, check_out, console, is_ascii_only, say, write_json
 from medprm_scorer.cli.vllm_command import vllm_command
 from medprm_scorer.errors import InputError, MedPRMError
@@ -101,6 +102,7 @@ def _options(
 
 app.command()(explain)
 app.command()(score)
+app.command()(search)
 app.command()(evaluate)
 app.command()(calibrate)
 app.command()(vllm_command)

@@ -3,7 +3,7 @@
 from collections.abc import Callable
 from typing import Any, Literal
 
-from medprm_scorer.errors import InputError, check_choice
+from medprm_scorer.errors import DoubtfulAnswerError, InputError, check_choice
 from medprm_scorer.results.models import Ranking
 
 OnDoubt = Literal["answer", "abstain", "raise", "interrupt"] | Callable[[Ranking], Any]
@@ -47,3 +47,16 @@ def check_on_doubt(on_doubt: object) -> None:
     if not isinstance(on_doubt, str):
         raise InputError(f"on_doubt must be a function or one of {', '.join(_NAMES)}, not {type(on_doubt).__name__}")
     check_choice("on_doubt", on_doubt, _NAMES)
+
+
+def doubtful(ranking: Ranking, why: str = "") -> DoubtfulAnswerError:
+    """The error for a ranking that is not trusted, in figures.
+
+    Args:
+        ranking: The ranking; it is the error's `ranking`.
+        why: More to say, such as why it could not be put otherwise.
+    """
+    sure = "" if ranking.confidence is None else f"confidence {ranking.confidence:.2f}, "
+    reward = ranking.best.reward(ranking.aggregate)
+    figures = f"{sure}reward {reward:.3f}, {len(ranking.chains)} candidates"
+    return DoubtfulAnswerError(f"the answer is not trusted ({figures}): ask a person{why}", ranking)
