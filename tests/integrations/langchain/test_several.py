@@ -4,6 +4,7 @@ import asyncio
 import warnings
 
 import pytest
+from langchain_core.prompts import ChatPromptTemplate
 from langchain_openai import ChatOpenAI
 
 from benchmarks.policy_server import PolicyServer, Reply
@@ -98,3 +99,12 @@ def test_a_call_that_nobody_waits_for_is_closed_once():
             answer(server, True, n=4, timeout=0.5)
         server.wait_until_idle()
         assert (asked(server), server.seen.closed) == ([4], 1)
+
+
+@both
+def test_a_prompt_of_the_users_own_is_sent_once(is_async):
+    prompt = ChatPromptTemplate.from_messages([("human", "Mine: {question} {documents}")])
+    with PolicyServer(lambda number, body: Reply(texts(body["n"]))) as server:
+        answer(server, is_async, n=3, prompt=prompt)
+    assert asked(server) == [3]
+    assert server.seen.bodies[0]["messages"][0]["content"].startswith("Mine: ")
