@@ -24,6 +24,7 @@ from medprm_integrations.shared.evidence import agathered, gathered
 from medprm_integrations.shared.jobs import Job, Value
 from medprm_integrations.shared.judging import Judging
 from medprm_integrations.shared.settings import DEFAULT_CONCURRENCY, SamplingSettings
+from medprm_integrations.shared.wave import Wave
 
 
 @dataclass(eq=False, repr=False)
@@ -276,16 +277,21 @@ class _Plan(Generic[Value]):
         """The samples to ask for now, and whether some must wait for calls that run elsewhere."""
         works: list[_Work[Value]] = []
         for judging in self._open:
-            job, drawing = judging.job, judging.job.drawing
+            job, drawing, first = judging.job, judging.job.drawing, len(works)
+            blocked = False
             while drawing.needed():
                 if job.given is None and not (drawing.probe and not drawing.finished):
                     # before samples are paid for, but after one that may call tools: a function that fails so costs
                     # no more than that one, and a turn that calls tools needs no evidence
                     job.given = yield _Gather(job)
                 if not self._settings.calls_in_flight.take(self._limit, self._wake):
-                    return works, True
+                    blocked = True
+                    break
                 works.append(_Work(job, job.ask, drawing.start(), self._settings.calls_in_flight.release))
                 self._begun.setdefault(id(job), works[-1].begun)
+            _join(works[first:])
+            if blocked:
+                return works, True
         return works, False
 
     def _next_judging(self) -> Generator[Any, Any, list[_Work[Value]]]:
@@ -360,3 +366,13 @@ class _Plan(Generic[Value]):
     def _note_end(self, job: Job[Value]) -> None:
         if id(job) in self._begun:
             job.seconds = time.monotonic() - self._begun.pop(id(job))
+
+
+def _join(works: Sequence[_Work[Value]]) -> None:
+    """Let samples of one question that are begun together come from one call, where that can be done."""
+    if len(works) < 2 or works[0].job.ask_several is None:
+        return
+    wave = Wave(works[0].job, len(works))
+    for work in works:
+        assert work.number is not None
+        work.call, work.begun = wave.sample(work.number), works[0].begun  # they are late together

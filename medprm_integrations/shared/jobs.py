@@ -23,6 +23,7 @@ class Job(Generic[Value]):
         question: What the candidates are judged as answers to.
         drawing: The samples to come.
         ask: Gives one sample; in `achoose`, awaited.
+        ask_several: Gives so many samples in one call, or fewer; awaited likewise. None where that cannot be done.
         source: The language model, for warnings that are given once for each.
         usage: The tokens of some values together.
         documents: Texts of the documents that are there already.
@@ -39,6 +40,7 @@ class Job(Generic[Value]):
     question: str
     drawing: Drawing[Value]
     ask: Callable[[], Any] = field(default=lambda: None)
+    ask_several: Callable[[int], Any] | None = None
     source: object
     usage: Callable[[Iterable[Value]], Mapping[str, Any] | None]
     documents: Sequence[str] = ()
