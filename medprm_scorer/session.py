@@ -45,20 +45,24 @@ class Session:
         self._engine = open_session(engine, self._prefix.ids)
         self._latest: dict[EncodedChain, list[float]] = {}
 
-    def score(self, candidates: Sequence[Candidate]) -> list[ScoredChain]:
+    def score(self, candidates: Sequence[Candidate], *, answers: bool = True) -> list[ScoredChain]:
         """As `MedPRM.score`; the candidates may be those of earlier calls with more steps, or others.
+
+        Args:
+            candidates: As in `MedPRM.score`.
+            answers: Whether to read what the chains answer. That takes time, and a chain without an end has no answer.
 
         Raises:
             InputError: As in `MedPRM.score`, or the session is closed.
             ScoringError: As in `MedPRM.score`.
         """
         request = make_request(self._question, candidates, self._documents)
-        encoded = self._encoder.encode(request, self._prefix)
+        encoded = self._encoder.encode(request, self._prefix, None if answers else _no_answer)
         return encoded.scored(self._rewards(encoded.prompt.chains))
 
-    async def ascore(self, candidates: Sequence[Candidate]) -> list[ScoredChain]:
+    async def ascore(self, candidates: Sequence[Candidate], *, answers: bool = True) -> list[ScoredChain]:
         """`score`, with the event loop left free."""
-        return await asyncio.to_thread(self.score, candidates)
+        return await asyncio.to_thread(partial(self.score, candidates, answers=answers))
 
     def rank(
         self,
@@ -147,6 +151,11 @@ class Session:
 
     def __repr__(self) -> str:  # shows no text
         return f"Session({self._prefix!r})"
+
+
+def _no_answer(text: str) -> None:
+    """Reads nothing."""
+    del text
 
 
 class LiveRanking:

@@ -154,7 +154,7 @@ class Search:
             assert isinstance(self.policy, Policy)
             return self.policy.extend(self.question, self.documents, ask.chains, ask.n)
         if isinstance(ask, Score):
-            return session.score(ask.candidates)
+            return session.score(ask.candidates, answers=False)
         return session.rank(ask.candidates, truncated=ask.truncated, **self.settings.choice)
 
     async def _aanswer(self, ask: Any, session: "Session") -> Any:
@@ -163,7 +163,7 @@ class Search:
                 return await self.policy.aextend(self.question, self.documents, ask.chains, ask.n)
             return await asyncio.to_thread(self._answer, ask, session)
         if isinstance(ask, Score):
-            return await session.ascore(ask.candidates)
+            return await session.ascore(ask.candidates, answers=False)
         return await session.arank(ask.candidates, truncated=ask.truncated, **self.settings.choice)
 
     def _first(self) -> Any:
