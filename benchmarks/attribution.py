@@ -2,7 +2,7 @@
 
 In the formulary it is known which document a step cites, so it can be counted how often that document has the largest
 effect. Each question is explained three times: as it is, with the cited label doubled, and with a document that says
-another dose. Nothing is fitted here; the noise threshold is the package's.
+another dose. The package's noise threshold was chosen on 100 of these questions.
 """
 
 import argparse
