@@ -133,7 +133,7 @@ def test_the_application_answers_over_its_own_files(policy_server, monkeypatch, 
     printed = capsys.readouterr().out
     assert len(asked) == 2
     assert printed.count("Ask the ward's pharmacist.") == 2
-    assert printed.count("Doubtful (the reward is 0.") == 2
+    assert printed.count("Doubtful (the reward is ") == 2
 
 
 FIRST = "Which dose of Fexidrel, 40 kg?"
