@@ -21,6 +21,7 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
+QUIET: Any = {"stdout": subprocess.DEVNULL, "stderr": subprocess.DEVNULL}
 _SECONDS = re.compile(rb'"seconds": [0-9.e+-]+')
 
 
@@ -50,6 +51,33 @@ def written(out: Path) -> int:
     return out.read_bytes().count(b"\n") if out.exists() else 0
 
 
+def kill_again_and_again(command: list[str], start: float, work: float, kills: int, draw: random.Random) -> int:
+    """Run a command, killed again and again, until it was killed so often or has finished.
+
+    Args:
+        command: The command.
+        start: Seconds until it begins to work.
+        work: Seconds that it works.
+        kills: How often.
+        draw: Draws the moments.
+
+    Returns:
+        How often it was killed.
+    """
+    most = start + 1.6 * work / kills  # so that the kills are spread over the whole run
+    for killed in range(kills):
+        process = subprocess.Popen(command, **QUIET)
+        try:
+            process.wait(draw.uniform(0.6 * start, most))
+        except subprocess.TimeoutExpired:
+            os.kill(process.pid, signal.SIGKILL)
+            process.wait()
+        else:  # done before the last kill: the rest of them would hit finished work
+            print(f"finished after {killed} kills, status {process.returncode}")
+            return killed
+    return kills
+
+
 def main() -> int:
     """Read the arguments, do the runs, print what came of them; 0 if the outputs are the same."""
     parser = argparse.ArgumentParser(description="Kill medprm score at random moments and compare its output.")
@@ -58,17 +86,15 @@ def main() -> int:
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--model", default="demo", help="hub id or folder; demo: the one inside the package")
     options = parser.parse_args()
-    draw = random.Random(options.seed)
     with tempfile.TemporaryDirectory() as folder:
         file, clean, out = (Path(folder, name) for name in ("requests.jsonl", "undisturbed.jsonl", "killed.jsonl"))
         with file.open("w", encoding="utf-8") as lines:
             lines.writelines(json.dumps(record) + "\n" for record in requests(options.records, options.seed))
-        model = ["--model", options.model]
+        model = ["--model", options.model, "--deterministic"]  # else rewards depend on what is packed, by rounding
         command = [sys.executable, "-m", "medprm_scorer", "score", str(file)]
-        quiet = {"stdout": subprocess.DEVNULL, "stderr": subprocess.DEVNULL}
 
         begun = time.perf_counter()
-        whole = subprocess.Popen([*command, str(clean), *model], **quiet)  # type: ignore[call-overload]
+        whole = subprocess.Popen([*command, str(clean), *model], **QUIET)
         while whole.poll() is None and not (clean.exists() and clean.stat().st_size):
             time.sleep(0.01)
         start = time.perf_counter() - begun
@@ -77,24 +103,11 @@ def main() -> int:
         print(
             f"undisturbed: {start:.1f} s until the first result, {work:.1f} s until the last, status {whole.returncode}"
         )
-
-        kills, moments = 0, []
-        most = start + 1.6 * work / options.kills  # so that the kills are spread over the whole run
-        while kills < options.kills:
-            process = subprocess.Popen([*command, str(out), *model], **quiet)  # type: ignore[call-overload]
-            try:
-                process.wait(draw.uniform(0.6 * start, most))
-            except subprocess.TimeoutExpired:
-                os.kill(process.pid, signal.SIGKILL)
-                process.wait()
-                kills += 1
-            moments.append(written(out))
-            if process.returncode >= 0:  # done before the last kill: the rest of them hits finished work
-                print(f"finished after {kills} kills, status {process.returncode}")
-                break
-        last = subprocess.run([*command, str(out), *model], check=False, **quiet)  # type: ignore[call-overload]
+        draw = random.Random(options.seed)
+        kills = kill_again_and_again([*command, str(out), *model], start, work, options.kills, draw)
+        print(f"{kills} kills, after which {written(out)} of {options.records} records were written")
+        last = subprocess.run([*command, str(out), *model], check=False, **QUIET)
         same = without_seconds(clean) == without_seconds(out)
-        print(f"{kills} kills, with this many of {options.records} records written: {moments}")
         print(f"last run: status {last.returncode}; outputs are {'the same' if same else 'NOT the same'}: ", end="")
         print(f"{clean.stat().st_size:,} and {out.stat().st_size:,} bytes, with times")
     return 0 if same and kills == options.kills and last.returncode == whole.returncode else 1

@@ -7,6 +7,7 @@ on hostile text no special id can appear except ours. Nothing is found by search
 inside ordinary Russian words.
 """
 
+import copy
 import os
 import re
 from collections.abc import Sequence
@@ -29,6 +30,12 @@ from medprm_scorer.text.sanitize import valid_unicode
 
 _WITHOUT_DOCUMENTS = ("no_documents", "outcome")  # these prompts say that there are none
 _USER_PLACE = "MEDPRMUSERCONTENT"  # stands for the user content while the chat template is rendered
+_RANDOM = ("dropout", "alpha", "nbest_size")  # of a tokenizer's model: set, a text has other tokens each time
+_SETTINGS = (
+    *_RANDOM,
+    *("ignore_merges", "byte_fallback", "fuse_unk", "unk_token"),
+    *("continuing_subword_prefix", "end_of_word_suffix", "max_input_chars_per_word"),
+)
 
 
 @dataclass(frozen=True)
@@ -96,7 +103,8 @@ class PromptEncoder:
 
     Raises:
         ModelError: The tokenizer is not a fast one, has no chat template, lacks the tag or the labels as single tokens,
-            or joins text across the places where the prompt is assembled.
+            joins text across the places where the prompt is assembled, or draws tokens at random. The methods raise it
+            if such a setting of the tokenizer is changed later.
     """
 
     def __init__(self, tokenizer: Any, system: str = "rag") -> None:
@@ -108,6 +116,13 @@ class PromptEncoder:
         system_prompt(system, has_documents=True)  # an unknown name is refused here, before any work
         self.system = system
         self._plain = _without_added_tokens(backend)
+        self._settings = _model_settings(self._plain)
+        random = [name for name in _RANDOM if self._settings[name]]
+        if random:
+            raise ModelError(
+                f"the tokenizer's {random[0]} is on, so a text has other tokens each time: load it without, or set "
+                f"tokenizer.backend_tokenizer.model.{random[0]} = None"
+            )
         self._special_ids: dict[str, int] = {str(token): id_ for id_, token in tokenizer.added_tokens_decoder.items()}
         self.tag_id = self._tag_id()
         self.positive_id = self._label_id(tokenizer, POSITIVE_LABEL)
@@ -194,7 +209,15 @@ class PromptEncoder:
         return used
 
     def _encode_text(self, text: str) -> list[int]:
-        return list(self._plain.encode(valid_unicode(text), add_special_tokens=False).ids)
+        try:
+            ids = self._plain.encode(valid_unicode(text), add_special_tokens=False).ids
+        except BaseException as error:
+            if type(error).__name__ == "PanicException":  # of the tokenizers library, which no module offers
+                raise ModelError("the tokenizer's patterns give up on a text: it is no tokenizer of Llama") from None
+            raise
+        if _model_settings(self._plain) != self._settings:  # its vocabulary is shared with the caller's tokenizer
+            raise ModelError("a setting of the tokenizer's model was changed: make a new MedPRM with the changed one")
+        return list(ids)
 
     def _encode_parts(self, parts: Sequence[int | str]) -> list[int]:
         """Special ids as they are; neighbouring texts joined first, since the tokenizer sees them as one stretch."""
@@ -268,12 +291,18 @@ def _without_added_tokens(backend: Tokenizer) -> Tokenizer:
     The `split_special_tokens` switch of transformers would change a tokenizer that other threads may be using, and
     leaves added tokens that are not marked special in force.
     """
-    plain = Tokenizer(backend.model)
+    plain = Tokenizer(backend.model)  # shared: a copy of a large vocabulary takes seconds
     if backend.normalizer is not None:
-        plain.normalizer = backend.normalizer
+        plain.normalizer = copy.deepcopy(backend.normalizer)
     if backend.pre_tokenizer is not None:
-        plain.pre_tokenizer = backend.pre_tokenizer
+        plain.pre_tokenizer = copy.deepcopy(backend.pre_tokenizer)
     return plain
+
+
+def _model_settings(tokenizer: Tokenizer) -> dict[str, Any]:
+    """What changes the tokens of a text, beside the vocabulary."""
+    model = tokenizer.model
+    return {name: getattr(model, name, None) for name in _SETTINGS}
 
 
 def load_tokenizer(name: str | Path, revision: str | None = None) -> Any:

@@ -1,8 +1,12 @@
 """What an engine is: token ids in, step rewards out. Nothing here knows of text, answers or votes."""
 
+import hashlib
 import os
-from collections.abc import Sequence
-from typing import Literal, Protocol
+import threading
+from array import array
+from collections import OrderedDict
+from collections.abc import Iterator, Sequence
+from typing import Any, Literal, Protocol
 from weakref import WeakSet
 
 from medprm_scorer.encoding import EncodedChain, EncodedPrompt
@@ -20,9 +24,20 @@ EndpointName = Literal["auto", "generative_scoring", "completions", "classify", 
 Rewards = list[list[list[float]]]
 """Rewards by prompt, chain and step, each P(+) in [0, 1]."""
 
+_Known = dict[bytes, tuple[float, ...]]
+
 
 class PrefixScorer(Protocol):
-    """Scores chains behind one prefix, call after call."""
+    """Scores chains behind one prefix, call after call.
+
+    Attributes:
+        tokens_run: Tokens that were run so far.
+    """
+
+    @property
+    def tokens_run(self) -> int:
+        """See the class."""
+        ...
 
     def score(self, chains: Sequence[EncodedChain]) -> list[list[float]]:
         """Rewards by chain and step."""
@@ -48,7 +63,11 @@ class Engine(Protocol):
 
     name: str
     max_tokens: int
-    fingerprint: str
+
+    @property
+    def fingerprint(self) -> str:
+        """See the class."""
+        ...
 
     def score(self, prompts: Sequence[EncodedPrompt]) -> Rewards:
         """Score every chain of every prompt.
@@ -77,23 +96,150 @@ def open_session(engine: Engine, prefix: Sequence[int]) -> PrefixScorer:
         prefix: Token ids that all chains of the session follow.
     """
     own = getattr(engine, "open_session", None)
-    return own(prefix) if own is not None else _Stateless(engine, tuple(prefix))
+    return own(prefix) if own is not None else StatelessSession(engine, tuple(prefix))
 
 
-class _Stateless:
-    """The session of an engine that has none: every call computes everything."""
+class StatelessSession:
+    """The session of an engine that has none: every call computes everything.
+
+    Args:
+        engine: Any engine.
+        prefix: Token ids that all chains of the session follow.
+    """
 
     def __init__(self, engine: Engine, prefix: tuple[int, ...]) -> None:
         self._engine, self._prefix = engine, prefix
         self._open = True
+        self.tokens_run = 0
 
     def score(self, chains: Sequence[EncodedChain]) -> list[list[float]]:
+        """Rewards by chain and step."""
         if not self._open:
             raise InputError("the session is closed: open another one")
-        return self._engine.score([EncodedPrompt(self._prefix, tuple(chains))])[0]
+        prompt = EncodedPrompt(self._prefix, tuple(chains))
+        (rewards,) = self._engine.score([prompt])
+        self.tokens_run += prompt.unique_tokens
+        return rewards
 
     def close(self) -> None:
+        """No call is answered after this."""
         self._open = False
+
+
+class RememberingEngine:
+    """An engine that remembers the latest chains that it has scored, by their exact token ids and those before them.
+
+    So nothing but the same system prompt, documents, question and chain is ever taken for the same. A remembered reward
+    is that of the first call: what was scored beside it then may have rounded it another way.
+
+    Args:
+        engine: Computes what is not known. Everything else is its own, too.
+        chains: Most chains to remember, at least 1; the one that was not asked for longest goes first. One takes about
+            300 bytes; of its tokens only a SHA-256 is kept.
+
+    Raises:
+        InputError: `chains` is not a whole number of at least 1.
+    """
+
+    def __init__(self, engine: Engine, chains: int) -> None:
+        if isinstance(chains, bool) or not isinstance(chains, int) or chains < 1:
+            raise InputError("cache must be a whole number of chains, at least 1, or None")
+        self._engine, self._most = engine, chains
+        self.name, self.max_tokens = engine.name, engine.max_tokens
+        self._known: OrderedDict[bytes, tuple[float, ...]] = OrderedDict()
+        self.reset()
+        reset_after_fork(self)
+
+    def __getattr__(self, name: str) -> Any:
+        if name.startswith("_"):
+            raise AttributeError(name)
+        return getattr(self._engine, name)
+
+    def reset(self) -> None:
+        """Forget everything."""
+        self._lock = threading.Lock()
+        self._known.clear()
+
+    @property
+    def fingerprint(self) -> str:
+        """That of the engine."""
+        return self._engine.fingerprint
+
+    def score(self, prompts: Sequence[EncodedPrompt]) -> Rewards:
+        """As `Engine.score`."""
+        keys, found, missing = self._look_up(prompts)
+        return self._filled(keys, found, missing, self._engine.score(missing) if missing else [])
+
+    async def ascore(self, prompts: Sequence[EncodedPrompt]) -> Rewards:
+        """As `Engine.ascore`."""
+        keys, found, missing = self._look_up(prompts)
+        return self._filled(keys, found, missing, await self._engine.ascore(missing) if missing else [])
+
+    def open_session(self, prefix: Sequence[int]) -> PrefixScorer:
+        """A session of the engine, which is asked for what is not known."""
+        return _RememberingSession(self, open_session(self._engine, prefix), tuple(prefix))
+
+    def _look_up(self, prompts: Sequence[EncodedPrompt]) -> tuple[list[list[bytes]], _Known, list[EncodedPrompt]]:
+        """The key of each chain, what is known, and prompts with the chains that are not, each once."""
+        keys = [list(_keys(prompt)) for prompt in prompts]
+        found: _Known = {}
+        with self._lock:
+            for key in (key for own in keys for key in own if key in self._known):
+                self._known.move_to_end(key)
+                found[key] = self._known[key]
+        missing, asked = [], set(found)
+        for prompt, own in zip(prompts, keys, strict=True):
+            chains = {key: chain for key, chain in zip(own, prompt.chains, strict=True) if key not in asked}
+            asked.update(chains)
+            if chains:
+                missing.append(EncodedPrompt(prompt.prefix, tuple(chains.values())))
+        return keys, found, missing
+
+    def _filled(
+        self, keys: list[list[bytes]], found: _Known, missing: Sequence[EncodedPrompt], rewards: Rewards
+    ) -> Rewards:
+        """All rewards, with the computed ones remembered; what is no probability is not."""
+        for prompt, computed in zip(missing, rewards, strict=True):
+            found.update(zip(_keys(prompt), map(tuple, computed), strict=True))
+        with self._lock:
+            for key, values in found.items():
+                if all(0.0 <= value <= 1.0 for value in values):
+                    self._known[key] = values
+            while len(self._known) > self._most:
+                self._known.popitem(last=False)
+        return [[list(found[key]) for key in own] for own in keys]
+
+
+class _RememberingSession:
+    """The session of a `RememberingEngine`."""
+
+    def __init__(self, memory: RememberingEngine, session: PrefixScorer, prefix: tuple[int, ...]) -> None:
+        self._memory, self._session, self._prefix = memory, session, prefix
+
+    @property
+    def tokens_run(self) -> int:
+        """Tokens that were run so far; what was remembered is not."""
+        return self._session.tokens_run
+
+    def score(self, chains: Sequence[EncodedChain]) -> list[list[float]]:
+        """Rewards by chain and step."""
+        keys, found, missing = self._memory._look_up([EncodedPrompt(self._prefix, tuple(chains))])
+        # the session is asked even for nothing: it refuses when it is closed
+        rewards = [self._session.score(missing[0].chains if missing else [])]
+        return self._memory._filled(keys, found, missing, rewards if missing else [])[0]
+
+    def close(self) -> None:
+        """Free what is kept between calls."""
+        self._session.close()
+
+
+def _keys(prompt: EncodedPrompt) -> Iterator[bytes]:
+    """A digest of all that the rewards of each chain depend on."""
+    prefix = hashlib.sha256(array("q", [len(prompt.prefix), *prompt.prefix]))
+    for chain in prompt.chains:
+        digest = prefix.copy()
+        digest.update(array("q", [len(chain.ids), *chain.ids, *chain.tags]))
+        yield digest.digest()
 
 
 class Resettable(Protocol):

@@ -4,6 +4,7 @@ No message carries text of a question, a document or a candidate: a candidate is
 """
 
 from collections.abc import Iterable
+from typing import Any
 
 
 class MedPRMError(Exception):
@@ -30,12 +31,32 @@ class NothingScoredError(ScoringError):
     """No candidate of a question can be scored: each is blank, or too long for the model."""
 
 
+class DoubtfulAnswerError(MedPRMError):
+    """The answer is not trusted, and what is in doubt is to end in an error.
+
+    Args:
+        message: What to know, in figures only.
+        ranking: The ranking (`Ranking`), with its texts, which the message does not have.
+    """
+
+    def __init__(self, message: str, ranking: Any = None) -> None:
+        super().__init__(message)
+        self.ranking = ranking
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        return type(self), (*self.args, self.ranking)
+
+
 class OutputError(MedPRMError):
     """A result cannot be written: the disk is full, or the file has gone."""
 
 
 class ServerError(ScoringError):
     """The server that computes the rewards is away, refuses the request, or answers nonsense."""
+
+
+class PolicyError(MedPRMError):
+    """The policy of a search cannot be used: it does not continue what was begun, gives no steps, or is away."""
 
 
 def check_choice(what: str, value: object, names: Iterable[str]) -> None:

@@ -2,9 +2,9 @@
 
 import math
 import re
-from collections.abc import Hashable, Mapping, Sequence
+from collections.abc import Hashable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, Protocol
 
 from medprm_scorer.aggregate import FAVOURS_FEW_STEPS
 from medprm_scorer.encoding import EncodedChain, EncodedPrefix, EncodedPrompt, PromptEncoder
@@ -26,6 +26,14 @@ from medprm_scorer.text.steps.balance import split_cautions
 from medprm_scorer.text.tagged import tagged_pieces
 
 
+class Judge(Protocol):
+    """Says whether the answer of a ranking is to be trusted."""
+
+    def judge(self, ranking: Ranking) -> Ranking:
+        """The ranking with its `confidence` and `trusted`."""
+        ...
+
+
 @dataclass(frozen=True)
 class Choice:
     """How a winner is chosen.
@@ -34,6 +42,7 @@ class Choice:
         strategy: One of `STRATEGIES`.
         aggregate: One of `AGGREGATES`.
         group: Says which answers of a question are equal; None compares them by `normalize_answer`.
+        trust: Says whether the answer is to be trusted; None says nothing.
 
     Raises:
         InputError: The strategy or the aggregate is unknown.
@@ -42,9 +51,35 @@ class Choice:
     strategy: str = "weighted_vote"
     aggregate: str = "min"
     group: GroupFunction | None = None
+    trust: Judge | None = None
 
     def __post_init__(self) -> None:
         check_settings(self.strategy, self.aggregate)
+
+
+def choose(
+    chains: Sequence[ScoredChain], strategy: str, aggregate: str, labels: Mapping[str, Hashable] | None = None
+) -> dict[str, Any]:
+    """The choice among scored chains, as the fields of a `Ranking` that depend on nothing else.
+
+    Args:
+        chains: Every candidate.
+        strategy: One of `STRATEGIES`.
+        aggregate: One of `AGGREGATES`.
+        labels: As from `labelled`.
+    """
+    chosen = select(voters(chains, aggregate, labels or {}), strategy)
+    by_index = {chain.index: chain for chain in chains}
+    ordered = [by_index[index] for index in chosen.order]
+    return {
+        "best": ordered[0],
+        "chains": ordered,
+        "answer": chosen.answer,
+        "declined": chosen.declined,
+        "votes": [Vote(**vars(vote)) for vote in chosen.votes],
+        "strategy": chosen.strategy,
+        "aggregate": aggregate,
+    }
 
 
 @dataclass(frozen=True, repr=False)
@@ -95,12 +130,7 @@ class EncodedRequest:
     @property
     def answers(self) -> dict[str, str]:
         """The different answers of the chains that can be scored, in order: key of `normalize_answer` → as written."""
-        found: dict[str, str] = {}
-        for index in self.split:
-            answer = self.chains[index].answer
-            if answer is not None:
-                found.setdefault(normalize_answer(answer), answer)
-        return found
+        return different_answers(self.chains[index] for index in self.split)
 
     def groups(self, choice: Choice) -> Any:
         """What the choice's `group` function says of the answers, for `ranking`; an awaitable if it is async.
@@ -130,33 +160,12 @@ class EncodedRequest:
             InputError: The group function gave no labels.
         """
         chains = self.scored(rewards)
-        keys: dict[str, Hashable] = {}
-        if groups is not None:
-            answers = self.answers
-            keys = dict(zip(answers, checked_labels(groups, len(answers)), strict=True))
-        scored = [
-            Scored(
-                chain.index,
-                None if chain.error else chain.reward(choice.aggregate),
-                chain.answer,
-                declined=chain.declined,
-                truncated=chain.truncated,
-                key=None if chain.answer is None else keys.get(normalize_answer(chain.answer)),
-            )
-            for chain in chains
-        ]
-        chosen = select(scored, choice.strategy)
-        ordered = [chains[index] for index in chosen.order]
+        answers = self.answers
+        labels = labelled(answers, None if groups is None else checked_labels(groups, len(answers)))
         prompt = self.prompt
         ranking = Ranking(
+            **choose(chains, choice.strategy, choice.aggregate, labels),
             id=self.request.id,
-            best=ordered[0],
-            chains=ordered,
-            answer=chosen.answer,
-            declined=chosen.declined,
-            votes=[Vote(**vars(vote)) for vote in chosen.votes],
-            strategy=chosen.strategy,
-            aggregate=choice.aggregate,
             question=self.request.question,
             documents_used=self.prefix.documents_used,
             documents_given=len(self.request.documents),
@@ -170,7 +179,8 @@ class EncodedRequest:
             found.append(f"The answer function failed on {self.unread} of {len(self.chains)} chains.")
         if self.request.options_appended:
             found.append("The options beside the question were appended to it.")
-        return ranking.model_copy(update={"cautions": found})
+        ranking = ranking.model_copy(update={"cautions": found})
+        return ranking if choice.trust is None else choice.trust.judge(ranking)
 
     def _about_steps(self, aggregate: str) -> list[str]:
         """What to know of how the chains were split into steps."""
@@ -184,6 +194,41 @@ class EncodedRequest:
             what = "text that is no reasoning, such as sources or a disclaimer: it was not judged"
             found.append(f"{partly} of {len(splits)} chains {'has' if partly == 1 else 'have'} {what}.")
         return found
+
+
+def different_answers(chains: Iterable[ScoredChain]) -> dict[str, str]:
+    """The different answers of some chains, in order: key of `normalize_answer` → as written first."""
+    found: dict[str, str] = {}
+    for chain in chains:
+        if chain.answer is not None:
+            found.setdefault(normalize_answer(chain.answer), chain.answer)
+    return found
+
+
+def labelled(answers: Mapping[str, str], labels: Sequence[Hashable] | None) -> dict[str, Hashable]:
+    """The label of each answer that `different_answers` gave, by its key; empty without labels."""
+    return {} if labels is None else dict(zip(answers, labels, strict=True))
+
+
+def voters(chains: Iterable[ScoredChain], aggregate: str | None, labels: Mapping[str, Hashable]) -> list[Scored]:
+    """What a selection needs to know of scored chains.
+
+    Args:
+        chains: The chains; one with an error has no reward.
+        aggregate: One of `AGGREGATES`; None if no reward is known yet.
+        labels: As from `labelled`.
+    """
+    return [
+        Scored(
+            chain.index,
+            None if chain.error or aggregate is None else chain.reward(aggregate),
+            chain.answer,
+            declined=chain.declined,
+            truncated=chain.truncated,
+            key=None if chain.answer is None else labels.get(normalize_answer(chain.answer)),
+        )
+        for chain in chains
+    ]
 
 
 class RequestEncoder:
@@ -221,7 +266,12 @@ class RequestEncoder:
         return prefix
 
     def encode(
-        self, request: RankRequest, prefix: EncodedPrefix | None = None, answer: AnswerFunction | None = None
+        self,
+        request: RankRequest,
+        prefix: EncodedPrefix | None = None,
+        answer: AnswerFunction | None = None,
+        *,
+        some: bool = False,
     ) -> EncodedRequest:
         """All that comes before the engine: what it is to run, and the chains that wait for their rewards.
 
@@ -230,6 +280,7 @@ class RequestEncoder:
                 `tagged` texts are scored to the letter; another rule splits the candidates themselves.
             prefix: What `prefix` gave for the question and documents, if it has been asked already.
             answer: Reads the answers, in place of the encoder's own function.
+            some: These are only some of the candidates: that all of them fail is no error yet.
 
         Raises:
             InputError: A blank question, no candidates, a question too long for the model, answers that are not one
@@ -267,9 +318,9 @@ class RequestEncoder:
                     error=error,
                 )
             )
-        if len(failures) == len(chains):
+        if len(failures) == len(chains) and not some:
             raise failures[0]
-        if not encoded:
+        if not encoded and not some:
             reasons = "; ".join(f"candidate {chain.index}: {chain.error}" for chain in chains)
             raise NothingScoredError(f"no candidate could be scored: {reasons}")
         prompt = EncodedPrompt(prefix.ids, tuple(encoded.values()))

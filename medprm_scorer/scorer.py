@@ -12,17 +12,22 @@ from typing import TYPE_CHECKING, Any, NoReturn
 from medprm_scorer.aggregate import Aggregate
 from medprm_scorer.batches import Entry, Pipeline, encoded_of, finish_batch
 from medprm_scorer.encoding import EncodedPrompt, PromptEncoder, load_tokenizer
-from medprm_scorer.engine import Dtype, EndpointName, Engine, Quantization
+from medprm_scorer.engine import Dtype, EndpointName, Engine, Quantization, RememberingEngine
 from medprm_scorer.errors import InputError, MedPRMError, ModelError
 from medprm_scorer.preparation import Choice, RequestEncoder
+from medprm_scorer.results.explanation import NOISE, Explanation
 from medprm_scorer.results.models import Ranking, RankRequest, ScoredChain
 from medprm_scorer.results.request_parsing import Candidate, make_request, parse_request
 from medprm_scorer.selection import Strategy
-from medprm_scorer.session import Session
+from medprm_scorer.session import LiveRanking, Session
 from medprm_scorer.text.answers import Options
 from medprm_scorer.text.answers.callers_functions import AnswerFunction, GroupFunction
 from medprm_scorer.text.prompts import System
 from medprm_scorer.text.steps.split import SplitRule
+from medprm_scorer.trust.explanation import Method, Subject, aexplain, explain, subjects_of
+from medprm_scorer.trust.floors import Floors
+from medprm_scorer.trust.given import GivenTrust, given_trust
+from medprm_scorer.trust.trust import Trust
 
 if TYPE_CHECKING:
     import ssl
@@ -39,6 +44,9 @@ class MedPRM:
         encoder: Turns text into token ids for that engine's model.
         steps: How a chain of thought given as one text is split into steps: one of `SPLIT_RULES`.
         answer: Reads the answer from a chain's text; None takes `extract_answer`.
+        trust: Says whether answers are to be trusted: a `Trust`, the path of its file, or `Floors`; None says nothing.
+        cache: How many scored chains to remember, so that the same chain of the same request is not computed again;
+            None remembers none. `unique_tokens` counts them as if it were.
 
     Example:
         >>> prm = MedPRM.from_pretrained()  # the small demo model inside the package
@@ -54,9 +62,14 @@ class MedPRM:
         *,
         steps: SplitRule = "auto",
         answer: AnswerFunction | None = None,
+        trust: GivenTrust = None,
+        cache: int | None = None,
     ) -> None:
-        self.engine = engine
+        self.engine = engine if cache is None else RememberingEngine(engine, cache)
         self._requests = RequestEncoder(encoder, engine.max_tokens, steps, answer)
+        self._trust = given_trust(trust)
+        if self._trust is not None:
+            self._trust.check(self.settings)
 
     @classmethod
     def from_pretrained(
@@ -68,9 +81,12 @@ class MedPRM:
         revision: str | None = None,
         quantization: Quantization | Any = None,
         max_batch_tokens: int | None = None,
+        deterministic: bool = False,
         system: System | None = None,
         steps: SplitRule = "auto",
         answer: AnswerFunction | None = None,
+        trust: GivenTrust = None,
+        cache: int | None = None,
     ) -> "MedPRM":
         """Load a reward model.
 
@@ -83,16 +99,24 @@ class MedPRM:
             quantization: `int8` or `int4` (4-bit NormalFloat) for small devices, or a transformers quantization
                 configuration; None loads the weights in `dtype`. Rewards change: measure on your own questions.
             max_batch_tokens: Most tokens in one pass of the model; None chooses by the device and its free memory.
+            deterministic: True gives a chain the same rewards to the last bit, whatever is scored beside it, on the
+                same machine with the same number of threads. Chains then run one by one behind the shared documents,
+                which takes longer. Without it they differ by rounding: by less than 1e-5 in float32, by some hundredths
+                in bfloat16 (`python -m benchmarks.neighbours` measures both).
             system: System prompt: `rag` (with documents, in use also where there are none), `no_documents`, `auto` (the
                 first with documents, the second without), `outcome` or `card` (the model card's). None takes the one
                 that the model was trained on: `rag`, and `auto` for the demo model.
             steps: How one text is split into steps; see `medprm_scorer.text.steps`.
             answer: Your own function from a chain's text to its answer, or None.
+            trust: Says whether answers are to be trusted: what `medprm calibrate` wrote (a path, or a `Trust`), or
+                `Floors`. It fits one model, strategy and aggregate; rankings by others are refused.
+            cache: How many scored chains to remember; see the class.
 
         Raises:
             ModelError: The model or tokenizer cannot be loaded or used.
             InputError: An option is unknown.
         """
+        trust = given_trust(trust)  # a bad file is refused before gigabytes are loaded
         from medprm_scorer.local.loading import (  # transformers' models: slow to import, and not for servers
             DEMO_MODEL,
             load,
@@ -104,7 +128,15 @@ class MedPRM:
         if system is None:
             system = "auto" if Path(model) == DEMO_MODEL else "rag"
         return cls.from_model(
-            loaded, tokenizer, max_batch_tokens=max_batch_tokens, system=system, steps=steps, answer=answer
+            loaded,
+            tokenizer,
+            max_batch_tokens=max_batch_tokens,
+            deterministic=deterministic,
+            system=system,
+            steps=steps,
+            answer=answer,
+            trust=trust,
+            cache=cache,
         )
 
     @classmethod
@@ -114,9 +146,12 @@ class MedPRM:
         tokenizer: Any,
         *,
         max_batch_tokens: int | None = None,
+        deterministic: bool = False,
         system: System = "rag",
         steps: SplitRule = "auto",
         answer: AnswerFunction | None = None,
+        trust: GivenTrust = None,
+        cache: int | None = None,
     ) -> "MedPRM":
         """Wrap a transformers model that is already loaded, on its device and in its dtype.
 
@@ -124,9 +159,12 @@ class MedPRM:
             model: A Llama-like causal language model. It is put in evaluation mode.
             tokenizer: Its fast tokenizer, with the step tag.
             max_batch_tokens: As in `from_pretrained`, like the options after it.
+            deterministic: Whether rewards are the same whatever is scored beside a chain.
             system: System prompt.
             steps: Rule for steps.
             answer: Function from text to answer, or None.
+            trust: A `Trust`, the path of its file, `Floors`, or None.
+            cache: How many scored chains to remember; see the class.
 
         Raises:
             ModelError: The tokenizer lacks the tag or the labels as single tokens, the model cannot be used, or it does
@@ -141,8 +179,10 @@ class MedPRM:
             raise ModelError(f"the model must be a transformers model, not {type(model).__name__}")
         if encoder.largest_id >= model.get_input_embeddings().weight.shape[0]:
             raise ModelError("the model's vocabulary is smaller than its tokenizer's: they do not belong together")
-        engine = TransformersEngine(model.eval(), encoder.positive_id, encoder.negative_id, max_batch_tokens)
-        prm = cls(engine, encoder, steps=steps, answer=answer)
+        engine = TransformersEngine(
+            model.eval(), encoder.positive_id, encoder.negative_id, max_batch_tokens, deterministic=deterministic
+        )
+        prm = cls(engine, encoder, steps=steps, answer=answer, trust=trust, cache=cache)
         engine.check_against_plain(_probe(encoder))
         return prm
 
@@ -164,6 +204,8 @@ class MedPRM:
         system: System = "rag",
         steps: SplitRule = "auto",
         answer: AnswerFunction | None = None,
+        trust: GivenTrust = None,
+        cache: int | None = None,
     ) -> "MedPRM":
         """Have a running vLLM server compute the rewards; `medprm vllm-command` prints how to start one.
 
@@ -186,6 +228,8 @@ class MedPRM:
             system: System prompt, as in `from_pretrained`, like the options after it.
             steps: Rule for steps.
             answer: Function from text to answer, or None.
+            trust: A `Trust`, the path of its file, `Floors`, or None.
+            cache: How many scored chains to remember; see the class.
 
         Raises:
             ServerError: The server is away, refuses, or no endpoint gives rewards; with its own words.
@@ -211,7 +255,7 @@ class MedPRM:
             endpoint=endpoint,
             cache_salt=cache_salt,
         )
-        return cls(engine, encoder, steps=steps, answer=answer)
+        return cls(engine, encoder, steps=steps, answer=answer, trust=trust, cache=cache)
 
     def __repr__(self) -> str:
         return f"MedPRM({self.engine.name})"
@@ -234,12 +278,21 @@ class MedPRM:
         return self._requests.encoder
 
     @property
+    def trust(self) -> Trust | Floors | None:
+        """What says whether answers are to be trusted, where a call does not bring its own."""
+        return self._trust
+
+    @property
     def settings(self) -> dict[str, str]:
         """What rewards depend on beside the texts: model, system prompt, rule for steps, and what is computed in."""
         requests = self._requests
         found = {"model": self.engine.fingerprint, "system": requests.encoder.system, "steps": requests.steps}
         dtype = getattr(self.engine, "dtype", None)  # a server does not tell its own
-        return found if dtype is None else {**found, "dtype": dtype}
+        if dtype is not None:
+            found["dtype"] = dtype
+        if getattr(self.engine, "deterministic", False):
+            found["deterministic"] = "yes"
+        return found
 
     def score(self, question: str, candidates: Sequence[Candidate], documents: Sequence[str] = ()) -> list[ScoredChain]:
         """Give every step of every candidate its reward.
@@ -276,6 +329,7 @@ class MedPRM:
         group: GroupFunction | None = None,
         answers: Sequence[str | None] | None = None,
         truncated: Sequence[int] = (),
+        trust: GivenTrust = None,
     ) -> Ranking:
         """Score the candidates and choose among them.
 
@@ -298,14 +352,17 @@ class MedPRM:
                 in its place reads it from the text.
             truncated: Places of candidates that were cut off before their end, such as by a limit of tokens. They
                 cannot win over one that was not.
+            trust: Says whether the answer is to be trusted, in `ranking.confidence` and `ranking.trusted`: a `Trust`,
+                the path of its file, or `Floors`. None takes the object's own.
 
         Raises:
-            InputError: As in `score`; an unknown strategy or aggregate; your group function failed, or your answer
+            InputError: As in `score`; an unknown strategy or aggregate; a `trust` that was made with another model,
+                strategy or aggregate; your group function failed, or your answer
                 function failed on every chain. (Where it fails on some, these give no answer, and a caution says so.)
             ScoringError: As in `score`.
         """
         begun = time.perf_counter()
-        choice = Choice(strategy, aggregate, group)
+        choice = self._choice(strategy, aggregate, group, trust)
         request = make_request(
             question, candidates, documents, id=id, options=options, answers=answers, truncated=truncated
         )
@@ -322,6 +379,7 @@ class MedPRM:
         aggregate: Aggregate = "min",
         answer: AnswerFunction | None = None,
         group: GroupFunction | None = None,
+        trust: GivenTrust = None,
     ) -> Iterator[Ranking]:
         """Rank many requests, in order, each as soon as it is done.
 
@@ -335,15 +393,93 @@ class MedPRM:
             aggregate: As in `rank`.
             answer: As in `rank`.
             group: As in `rank`; not async.
+            trust: As in `rank`.
 
         Raises:
-            InputError: At once for an unknown strategy or aggregate; when its turn comes for a bad request, naming its
-                place in the input. That ends the iteration: to go on past bad requests, call `rank` for each.
+            InputError: At once for an unknown strategy or aggregate, or a `trust` that does not fit; when its turn
+                comes for a bad request, naming its place in the input. That ends the iteration: to go on past bad
+                requests, call `rank` for each.
             ScoringError: As in `score`, naming the request's place.
         """
-        choice = Choice(strategy, aggregate, group)
+        choice = self._choice(strategy, aggregate, group, trust)
         prepare = partial(self._prepare, answer=answer)
         return Pipeline(self.engine, prepare, choice).rank(_each(requests))
+
+    def explain(
+        self,
+        ranking: Ranking | str,
+        chain: Candidate | None = None,
+        documents: Sequence[str] = (),
+        *,
+        runner_up: bool = False,
+        sentences: bool = False,
+        shapley: int = 0,
+        seed: int = 0,
+        noise: float = NOISE,
+    ) -> Explanation:
+        """Say which documents carry each step of a ranking's winner, or of any chain, and which contradict it.
+
+        The chain is scored again without each document, with each alone, and with none. That says what the rewards
+        depend on; it does not make them right.
+
+        Args:
+            ranking: A ranking of this model, whose winner is explained; or a question, with `chain`.
+            chain: With a question: a chain of thought, or its steps.
+            documents: All documents that the ranking was made with, whose texts a ranking does not hold; or those of
+                the question. Only those that fit the budget are read, and have effects.
+            runner_up: Whether to explain the best chain with another answer, too (`Explanation.runner_up`).
+            sentences: Whether to leave out each sentence of the documents that carry or contradict a step most, too.
+            shapley: Random orders for Shapley values, from 0 (none) to 10,000; some 50 are plenty for 5 documents.
+            seed: Of these orders.
+            noise: Smallest effect that counts, in log-odds.
+
+        Returns:
+            The effects, and what they cost. With n documents, 2n + 2 prompts (two of them: 4), which share what
+            they begin with.
+
+        Raises:
+            InputError: As in `score`; or the documents are not as many as the ranking was made with.
+            ScoringError: As in `score`.
+
+        Example:
+            >>> prm = MedPRM.from_pretrained()
+            >>> label = "Label: dose Zoravine at 5 mg per kg, limit Zoravine to 300 mg."
+            >>> step = "Step 1: The label says dose Zoravine at 9 mg per kg, limit Zoravine to 300 mg."
+            >>> found = prm.explain("Which dose?", [step], [label, "Guideline: in Fever use Zoravine."])
+            >>> found.contradicting(0), found.cost.prompts
+            ([0], 4)
+        """
+        question, subjects = self._to_explain(ranking, chain, documents, runner_up)
+        method = Method(sentences, shapley, seed, noise)
+        return explain(self._requests, self.engine, question, subjects, documents, method)
+
+    async def aexplain(
+        self,
+        ranking: Ranking | str,
+        chain: Candidate | None = None,
+        documents: Sequence[str] = (),
+        *,
+        runner_up: bool = False,
+        sentences: bool = False,
+        shapley: int = 0,
+        seed: int = 0,
+        noise: float = NOISE,
+    ) -> Explanation:
+        """`explain`, with the event loop left free while the model runs."""
+        question, subjects = self._to_explain(ranking, chain, documents, runner_up)
+        method = Method(sentences, shapley, seed, noise)
+        return await aexplain(self._requests, self.engine, question, subjects, documents, method)
+
+    def _to_explain(
+        self, ranking: Ranking | str, chain: Candidate | None, documents: Sequence[str], runner_up: bool
+    ) -> tuple[str, list[Subject]]:
+        if isinstance(ranking, Ranking):
+            if chain is not None:
+                raise InputError("a ranking has its chains: give a chain with a question only")
+            return ranking.question, subjects_of(ranking, documents, self._requests.steps, runner_up=runner_up)
+        if chain is None or runner_up:
+            raise InputError("explain takes a ranking, or a question and one chain, which has no runner-up")
+        return ranking, [Subject(chain)]
 
     def session(self, question: str, documents: Sequence[str] = ()) -> Session:
         """Score chains of one question again and again as they grow.
@@ -369,6 +505,53 @@ class MedPRM:
         """
         return Session(self._requests, self.engine, question, documents)
 
+    def live(
+        self,
+        question: str,
+        documents: Sequence[str] = (),
+        *,
+        strategy: Strategy = "weighted_vote",
+        aggregate: Aggregate = "min",
+        answer: AnswerFunction | None = None,
+        options: Options | None = None,
+        group: GroupFunction | None = None,
+        scores: bool = True,
+        trust: GivenTrust = None,
+    ) -> LiveRanking:
+        """Score candidates of one question as they come, and rank them in the end: to stop when there are enough.
+
+        Args:
+            question: As in `rank`.
+            documents: As in `rank`.
+            strategy: As in `rank`.
+            aggregate: As in `rank`.
+            answer: As in `rank`.
+            options: As in `rank`.
+            group: As in `rank`; not async. Asked again whenever there is another answer.
+            scores: False only reads what candidates answer as they come, and scores all of them in the end.
+            trust: As in `rank`.
+
+        Returns:
+            A `LiveRanking`: `add(candidates)` gives what all candidates so far say, as `should_stop` takes it, and
+            `ranking()` what `rank` gives for them. It holds memory until it is closed.
+
+        Raises:
+            InputError: As in `session`; an unknown strategy or aggregate, or a `trust` that does not fit.
+
+        Example:
+            >>> prm = MedPRM.from_pretrained()
+            >>> with prm.live("Which dose?", ["Label: dose Zoravine at 5 mg per kg."]) as live:
+            ...     said = live.add(["Step 1: Read the label. The answer is (A)"])
+            ...     said = live.add(["Step 1: Guess. The answer is (B)"])
+            ...     ranking = live.ranking()
+            >>> len(said), len(ranking.chains)
+            (2, 2)
+        """
+        choice = self._choice(strategy, aggregate, group, trust)
+        return LiveRanking(
+            self._requests, self.engine, question, documents, choice, answer=answer, options=options, scores=scores
+        )
+
     def rank_batch(
         self,
         requests: Iterable[RankRequest | Mapping[str, Any]],
@@ -377,6 +560,7 @@ class MedPRM:
         aggregate: Aggregate = "min",
         answer: AnswerFunction | None = None,
         group: GroupFunction | None = None,
+        trust: GivenTrust = None,
     ) -> list[Ranking | MedPRMError]:
         """Rank several requests with one call of the engine.
 
@@ -389,13 +573,15 @@ class MedPRM:
             aggregate: As in `rank`.
             answer: As in `rank`.
             group: As in `rank`; not async.
+            trust: As in `rank`.
 
         Returns:
             For each request, in order, its ranking, or the `MedPRMError` (not raised) that says why there is none. The
             `seconds` of every ranking are those of the whole call.
 
         Raises:
-            InputError: An unknown strategy or aggregate, or something that is no list of requests.
+            InputError: An unknown strategy or aggregate, a `trust` that does not fit, or something that is no list of
+                requests.
             ScoringError: The engine failed as a whole.
 
         Example:
@@ -405,10 +591,17 @@ class MedPRM:
             ['Ranking', 'NothingScoredError']
         """
         begun = time.perf_counter()
-        choice = Choice(strategy, aggregate, group)
+        choice = self._choice(strategy, aggregate, group, trust)
         batch = self._prepare_batch(requests, answer)
         prompts = [encoded.prompt for encoded in encoded_of(batch)]
         return finish_batch(batch, self.engine.score(prompts) if prompts else [], choice, begun)
+
+    def _choice(self, strategy: str, aggregate: str, group: GroupFunction | None, trust: GivenTrust) -> Choice:
+        judge = self._trust if trust is None else given_trust(trust)
+        choice = Choice(strategy, aggregate, group, judge)
+        if judge is not None:
+            judge.check(self.settings, strategy, aggregate)
+        return choice
 
     def _prepare_batch(
         self, requests: Iterable[RankRequest | Mapping[str, Any]], answer: AnswerFunction | None
@@ -483,10 +676,11 @@ class MedPRM:
         group: GroupFunction | None = None,
         answers: Sequence[str | None] | None = None,
         truncated: Sequence[int] = (),
+        trust: GivenTrust = None,
     ) -> Ranking:
         """`rank`, with the event loop left free."""
         begun = time.perf_counter()
-        choice = Choice(strategy, aggregate, group)
+        choice = self._choice(strategy, aggregate, group, trust)
         request = make_request(
             question, candidates, documents, id=id, options=options, answers=answers, truncated=truncated
         )
@@ -505,10 +699,11 @@ class MedPRM:
         aggregate: Aggregate = "min",
         answer: AnswerFunction | None = None,
         group: GroupFunction | None = None,
+        trust: GivenTrust = None,
     ) -> list[Ranking | MedPRMError]:
         """`rank_batch`, with the event loop left free."""
         begun = time.perf_counter()
-        choice = Choice(strategy, aggregate, group)
+        choice = self._choice(strategy, aggregate, group, trust)
         batch = await asyncio.to_thread(self._prepare_batch, requests, answer)
         prompts = [encoded.prompt for encoded in encoded_of(batch)]
         rewards = await self.engine.ascore(prompts) if prompts else []

@@ -5,7 +5,7 @@ import copy
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from tokenizers import AddedToken, Tokenizer, models
+from tokenizers import AddedToken, Regex, Tokenizer, models, normalizers, pre_tokenizers
 
 from medprm_scorer.encoding import PromptEncoder
 from medprm_scorer.errors import InputError, ModelError
@@ -167,3 +167,48 @@ def test_an_unknown_system_prompt_is_refused():
 def test_something_that_is_no_fast_tokenizer_is_refused():
     with pytest.raises(ModelError, match="fast"):
         PromptEncoder(object())
+
+
+def test_bpe_dropout_is_refused_and_so_is_switching_it_on_later():
+    tokenizer = copy.deepcopy(real_tokenizer())
+    encoder = PromptEncoder(tokenizer)
+    expected = encoder.chain(["A dose of 5 mg."])
+    tokenizer.backend_tokenizer.model.dropout = 0.4
+    with pytest.raises(ModelError, match=r"dropout is on, .*model.dropout = None"):
+        PromptEncoder(tokenizer)
+    for work in (
+        lambda: encoder.chain(["A dose of 5 mg."]),
+        lambda: encoder.prefix("Which?"),
+        lambda: encoder.count("x"),
+    ):
+        with pytest.raises(ModelError, match="was changed"):
+            work()
+    tokenizer.backend_tokenizer.model.dropout = None
+    assert encoder.chain(["A dose of 5 mg."]) == expected
+
+
+def test_other_settings_of_the_tokenizer_changed_later_change_no_token():
+    tokenizer = copy.deepcopy(real_tokenizer())
+    encoder = PromptEncoder(tokenizer)
+    expected = encoder.chain(["A dose of 5 mg. " * 20])
+    tokenizer.add_tokens(["dose"])
+    tokenizer.backend_tokenizer.enable_truncation(3)
+    tokenizer.backend_tokenizer.enable_padding(length=400)
+    tokenizer.backend_tokenizer.normalizer = normalizers.Lowercase()
+    tokenizer.backend_tokenizer.pre_tokenizer = pre_tokenizers.Whitespace()
+    assert encoder.chain(["A dose of 5 mg. " * 20]) == expected
+
+
+def test_a_sampling_unigram_model_is_refused():
+    tokenizer = real_tokenizer()
+    backend = Tokenizer(models.Unigram([("x", -1.0)], 0))
+    backend.model.nbest_size, backend.model.alpha = 4, 0.5
+    with pytest.raises(ModelError, match="other tokens each time"):
+        PromptEncoder(_Backed(tokenizer, backend, {TAG_ID: AddedToken(" ки", special=True)}))
+
+
+def test_a_pattern_that_backtracks_for_ever_is_given_up():
+    encoder = PromptEncoder(real_tokenizer())
+    encoder._plain.pre_tokenizer = pre_tokenizers.Split(Regex("(a+)+$"), "isolated")
+    with pytest.raises(ModelError, match="patterns give up"):
+        encoder.chain(["a" * 40 + "!"])

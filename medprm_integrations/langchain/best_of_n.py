@@ -10,14 +10,17 @@ from langchain_core.runnables import Runnable, RunnableConfig
 from pydantic import Field, PrivateAttr, field_validator
 from typing_extensions import NotRequired, TypedDict, override
 
-from medprm_integrations.langchain.convert import answer_of, document_texts, question_text
+from medprm_integrations.langchain.convert import answer_of, asked_about
+from medprm_integrations.langchain.events import aannounce, announce
 from medprm_integrations.langchain.messages import as_message, total_usage, with_ranking
 from medprm_integrations.langchain.packed_runnable import PackedRunnable
+from medprm_integrations.langchain.retrieved import document_scores, document_texts
 from medprm_integrations.langchain.sampler import is_interrupt, sampler, sampling_config
-from medprm_integrations.langchain.wrapped_models import refuse_nested
-from medprm_integrations.shared.best_of_n import Choice, Job, achoose_all, choose_all, new_rounds
-from medprm_integrations.shared.concurrency import arun_all, run_all
-from medprm_integrations.shared.questions import Asked
+from medprm_integrations.langchain.several import several_samples
+from medprm_integrations.langchain.wrapped_models import given_object, refuse_nested
+from medprm_integrations.shared.best_of_n import Choice, achoose_all, choose_all
+from medprm_integrations.shared.concurrency import arun_each, run_each
+from medprm_integrations.shared.jobs import Job, new_drawing
 from medprm_integrations.shared.settings import SamplingSettings, checked_keys
 from medprm_scorer.text.policy import policy_messages
 from medprm_scorer.text.prompts import document_block
@@ -47,9 +50,12 @@ class MedPRMBestOfN(PackedRunnable[BestOfNInput, AIMessage], SamplingSettings):
             above 0.
         prompt: Makes the messages from the input, in which `documents` is one text with numbered documents; None takes
             `medprm_scorer.policy_messages`, which asks for steps as the reward model reads them.
-        settings: Those of `SamplingSettings`: `prm`, `n`, `strategy`, `aggregate`, `agree`, `rules`, `answer`,
-            `options`, `group`, `max_concurrency`, `on_ranking`, `keep`,
-            `question`.
+        several_per_call: Ask for samples that are begun together in one call, so that the prompt is billed once, where
+            the `llm` is a chat model that takes `n`, such as `ChatOpenAI`. If the server refuses that or gives fewer,
+            the missing ones are asked for one by one; other models are asked one by one anyway.
+        settings: Those of `SamplingSettings`: `prm`, `n`, `strategy`, `aggregate`, `stop`, `agree`, `rules`, `timeout`,
+            `deadline`, `replacements`, `quorum`, `max_tokens_total`, `on_sample`, `answer`, `options`, `group`,
+            `max_concurrency`, `on_ranking`, `keep`, `question`.
 
     Example:
         >>> from medprm_scorer import MedPRM
@@ -64,13 +70,14 @@ class MedPRMBestOfN(PackedRunnable[BestOfNInput, AIMessage], SamplingSettings):
 
     llm: Runnable[Any, Any] = Field(repr=False, exclude=True)
     prompt: Runnable[Any, Any] | None = Field(default=None, repr=False, exclude=True)
+    several_per_call: bool = False
 
     _sampler: Runnable[Any, Any] = PrivateAttr()
 
     @field_validator("llm", mode="before")
     @classmethod
     def _is_runnable(cls, llm: Any) -> Any:
-        if not isinstance(llm, Runnable):
+        if not isinstance(given_object(llm), Runnable):
             raise ValueError(f"llm must be a chat model, a text model or a chain, not {type(llm).__name__}")
         refuse_nested(llm)
         return llm
@@ -85,22 +92,28 @@ class MedPRMBestOfN(PackedRunnable[BestOfNInput, AIMessage], SamplingSettings):
         self, values: list[BestOfNInput], config: list[RunnableConfig], **kwargs: Any
     ) -> list[Exception | AIMessage]:
         read = [partial(self._job, value, one, kwargs) for value, one in zip(values, config, strict=True)]
-        jobs = run_all(read, 1, is_interrupt)  # a bad question ends only itself
-        return _messages(choose_all(self, jobs, is_interrupt, config[0].get("max_concurrency")))
+        jobs = run_each(read, is_interrupt)  # a bad question ends only itself
+        choices = choose_all(self, jobs, is_interrupt, config[0].get("max_concurrency"))
+        announce(choices, config)
+        return _messages(choices)
 
     @override
     async def _arun(
         self, values: list[BestOfNInput], config: list[RunnableConfig], **kwargs: Any
     ) -> list[Exception | AIMessage]:
         read = [partial(self._ajob, value, one, kwargs) for value, one in zip(values, config, strict=True)]
-        jobs = await arun_all(read, 1, is_interrupt)
-        return _messages(await achoose_all(self, jobs, is_interrupt, config[0].get("max_concurrency")))
+        jobs = await arun_each(read, is_interrupt)
+        choices = await achoose_all(self, jobs, is_interrupt, config[0].get("max_concurrency"))
+        await aannounce(choices, config)
+        return _messages(choices)
 
     def _job(self, value: BestOfNInput, config: RunnableConfig, kwargs: dict[str, Any]) -> Job[AIMessage]:
         job, messages = self._read(value)
         if self.prompt is not None:
             messages = self.prompt.invoke(messages, config)
         job.ask = lambda: as_message(self._sampler.invoke(messages, sampling_config(config), **kwargs))
+        if self.several_per_call and (several := several_samples(self._sampler)) is not None:
+            job.ask_several = lambda count: several.draw(messages, sampling_config(config), count, kwargs)
         return job
 
     async def _ajob(self, value: BestOfNInput, config: RunnableConfig, kwargs: dict[str, Any]) -> Job[AIMessage]:
@@ -112,23 +125,27 @@ class MedPRMBestOfN(PackedRunnable[BestOfNInput, AIMessage], SamplingSettings):
             return as_message(await self._sampler.ainvoke(messages, sampling_config(config), **kwargs))
 
         job.ask = ask
+        if self.several_per_call and (several := several_samples(self._sampler)) is not None:
+            job.ask_several = lambda count: several.adraw(messages, sampling_config(config), count, kwargs)
         return job
 
     def _read(self, value: BestOfNInput) -> tuple[Job[AIMessage], Any]:
         """What is asked, and the messages or the prompt's input."""
         given = checked_keys(value, ("question",))
-        question, documents = question_text(given["question"]), document_texts(given.get("documents"))
-        judged = self.asked(given, lambda: Asked(question)).text
+        asked, documents = asked_about(given["question"]), document_texts(given.get("documents"))
+        judged = self.asked(given, lambda: asked)
         job = Job[AIMessage](
-            question=judged,
-            rounds=new_rounds(self, judged, answer_of),
+            question=judged.text,
+            cautions=judged.cautions,
+            drawing=new_drawing(self, answer_of),
             source=self.llm,
             usage=total_usage,
             documents=documents,
+            scores=document_scores(given.get("documents")),
         )
         if self.prompt is None:
-            return job, convert_to_messages(policy_messages(question, documents))
-        return job, {**given, "question": question, "documents": document_block(documents).rstrip("\n")}
+            return job, convert_to_messages(policy_messages(asked.text, documents))
+        return job, {**given, "question": asked.text, "documents": document_block(documents).rstrip("\n")}
 
 
 def _messages(choices: Sequence[Choice[AIMessage] | Exception]) -> list[Exception | AIMessage]:

@@ -21,23 +21,21 @@ from langchain_core.runnables import (
 from pydantic import Field, PrivateAttr, field_validator, model_validator
 from typing_extensions import override
 
-from medprm_integrations.langchain.convert import (
-    answer_of,
-    asked_in,
-    document_texts,
-    known_tools,
-    structured_answer,
-    tool_documents,
-)
+from medprm_integrations.langchain.conversation import asked_in, known_tools, not_given, tool_documents
+from medprm_integrations.langchain.convert import answer_of, structured_answer
+from medprm_integrations.langchain.events import aannounce, announce
+from medprm_integrations.langchain.helper_calls import is_helper_call, schema_fields
 from medprm_integrations.langchain.messages import as_message, total_usage, with_ranking
+from medprm_integrations.langchain.retrieved import document_texts, evidence_call, evidence_function
 from medprm_integrations.langchain.sampler import NO_CALLBACKS, is_interrupt, sampler
 from medprm_integrations.langchain.unstreamed_model import UnstreamedChatModel
 from medprm_integrations.langchain.wrapped_models import bound_arguments, chat_model_in
-from medprm_integrations.shared.best_of_n import Choice, Job, achoose, choose, new_rounds
-from medprm_integrations.shared.ranking_metadata import KEY, is_ranked
+from medprm_integrations.shared.best_of_n import Choice, achoose, choose
+from medprm_integrations.shared.jobs import Job, new_drawing
+from medprm_integrations.shared.ranking_metadata import KEY, RankingMetadata, is_ranked
 from medprm_integrations.shared.settings import OF_A_CALL, OF_THE_MODEL, ConversationSettings
 from medprm_integrations.shared.user_warnings import warn_of_unknown_tools
-from medprm_scorer.sampling.sample_rounds import Sample
+from medprm_scorer.sampling.rules import Sample
 
 
 class ChatMedPRM(UnstreamedChatModel, ConversationSettings):
@@ -53,17 +51,23 @@ class ChatMedPRM(UnstreamedChatModel, ConversationSettings):
     see the usage of the n runs below, and none for the run of this model itself, so that nothing is counted twice.
 
     The question is what the human messages say, put together with a caution if there are several, from the last that
-    brings options of its own; summaries are no questions. The evidence is what tools have brought to the conversation,
-    the newest first within the reward model's budget for documents.
+    brings options of its own; summaries are no questions. The evidence is what tools have brought since the first of
+    these messages, the newest first within the reward model's budget for documents: not errors, nor the results of
+    tools that act, plan or hand over (`brings_evidence`), unless `evidence_tools` names them.
+
+    Calls that are no answers to the user (titles, summaries, condensed questions, choices of tools, structured output
+    without a field for reasoning or answer) go through once, as they are: `helper_calls` has the rule, and `is_answer=`
+    takes one of your own. The ranking's figures are also a custom event of the run, `medprm_ranking`.
 
     Args:
         llm: The chat model to sample from, with a temperature above 0; also its `with_retry()` (each sample is tried
             again by itself), `with_fallbacks()`, `bind(…)`, configurable fields, or `init_chat_model()`. Its samples
             come from no cache. Settings of sampling (`temperature`, `max_tokens`, `stop` and the like) that are given
             here are bound to it.
-        settings: Those of `ConversationSettings`: `prm`, `n`, `strategy`, `aggregate`, `agree`, `rules`, `evidence`,
-            `evidence_tools`, `question`, `answer`, `options`, `group`, `answer_field`, `max_concurrency`, `on_ranking`,
-            `keep`.
+        settings: Those of `ConversationSettings`: `prm`, `n`, `strategy`, `aggregate`, `stop`, `agree`, `rules`,
+            `timeout`, `deadline`, `replacements`, `quorum`, `max_tokens_total`, `on_sample`, `evidence`,
+            `evidence_tools`, `is_answer`, `question`, `answer`, `options`, `group`, `answer_field`, `max_concurrency`,
+            `on_ranking`, `keep`. `evidence` may also be a retriever, which is asked for the question that is judged.
 
     Example:
         >>> from medprm_scorer import MedPRM
@@ -83,6 +87,8 @@ class ChatMedPRM(UnstreamedChatModel, ConversationSettings):
     _sampler: Runnable[Any, Any] = PrivateAttr()
     _final: Runnable[Any, Any] | None = PrivateAttr(default=None)
     """With structured output: parses an answer, or finds it invalid."""
+    _fields: list[str] | None = PrivateAttr(default=None)
+    """With structured output: names of the fields, as far as they are known."""
 
     @model_validator(mode="before")
     @classmethod
@@ -90,13 +96,23 @@ class ChatMedPRM(UnstreamedChatModel, ConversationSettings):
         """Settings of sampling are bound to the llm, as by a chat model; those of its making cannot be."""
         if not isinstance(values, dict) or not isinstance(values.get("llm"), Runnable):
             return values
+        if values.get("rate_limiter") is not None:
+            raise ValueError("rate_limiter limits no samples here: set it on llm")
         kept = {name: value for name, value in values.items() if name not in OF_THE_MODEL}
         late = [name for name in values if name in OF_THE_MODEL and name not in OF_A_CALL]
         if late:
             warnings.warn(f"not passed on: {', '.join(late)}; set on llm when it is made", UserWarning, stacklevel=2)
-        if sampling := {name: value for name, value in values.items() if name in OF_A_CALL}:
+        sampling = {name: value for name, value in values.items() if name in OF_A_CALL}
+        if isinstance(kept.get("stop"), list | tuple):  # LangChain's stop sequences, and no rule for stopping
+            sampling["stop"] = list(kept.pop("stop"))
+        if sampling:
             kept["llm"] = values["llm"].bind(**sampling)
         return kept
+
+    @field_validator("evidence", mode="before")
+    @classmethod
+    def _may_retrieve(cls, evidence: Any) -> Any:
+        return evidence_function(evidence)
 
     @field_validator("llm", mode="before")
     @classmethod
@@ -115,30 +131,49 @@ class ChatMedPRM(UnstreamedChatModel, ConversationSettings):
     def _decide(
         self, messages: list[BaseMessage], stop: Any, config: RunnableConfig, kwargs: dict[str, Any]
     ) -> AIMessage:
-        job = self._job(messages, kwargs, partial(self._sample, messages, config, **_call_kwargs(stop, kwargs)))
-        return self._reported(choose(self, job, is_interrupt))
+        ask = partial(self._sample, messages, config, **_call_kwargs(stop, kwargs))
+        if not self._is_answer(messages, config):
+            return self._reported(_untouched(ask()))
+        choice = choose(self, self._job(messages, kwargs, ask, awaited=False), is_interrupt)
+        announce([choice], [config])
+        return self._reported(choice)
 
     @override
     async def _adecide(
         self, messages: list[BaseMessage], stop: Any, config: RunnableConfig, kwargs: dict[str, Any]
     ) -> AIMessage:
-        job = self._job(messages, kwargs, partial(self._asample, messages, config, **_call_kwargs(stop, kwargs)))
-        return self._reported(await achoose(self, job, is_interrupt))
+        ask = partial(self._asample, messages, config, **_call_kwargs(stop, kwargs))
+        if not self._is_answer(messages, config):
+            return self._reported(_untouched(await ask()))
+        choice = await achoose(self, self._job(messages, kwargs, ask, awaited=True), is_interrupt)
+        await aannounce([choice], [config])
+        return self._reported(choice)
 
-    def _job(self, messages: list[BaseMessage], kwargs: dict[str, Any], ask: Callable[[], Any]) -> Job[AIMessage]:
+    def _is_answer(self, messages: list[BaseMessage], config: RunnableConfig) -> bool:
+        """Whether what is asked is an answer to the user."""
+        if self.is_answer is not None:
+            return self.is_answer(messages)
+        metadata = {**(getattr(config.get("callbacks"), "metadata", None) or {}), **(config.get("metadata") or {})}
+        return not is_helper_call(messages, metadata, None if self.answer_field else self._fields)
+
+    def _job(
+        self, messages: list[BaseMessage], kwargs: dict[str, Any], ask: Callable[[], Any], *, awaited: bool
+    ) -> Job[AIMessage]:
         bound = {**bound_arguments(self.llm), **kwargs}
         probe = self._final is None and bool(bound.get("tools") or bound.get("functions"))
         asked = self.asked(messages, partial(asked_in, messages))
+        documents = tool_documents(messages, self.evidence_tools, start=asked.start)
         return Job(
             question=asked.text,
-            cautions=asked.cautions,
-            rounds=new_rounds(self, asked.text, self._candidate, probe=probe),
+            cautions=(*asked.cautions, *not_given(messages, documents, self.evidence)),
+            drawing=new_drawing(self, self._candidate, probe=probe),
             ask=ask,
             source=self.llm,
             usage=total_usage,
-            documents=tool_documents(messages, self.evidence_tools),
-            evidence=self.evidence and partial(self.evidence, messages),
+            documents=documents,
+            evidence=evidence_call(self.evidence, messages, asked.text, awaited=awaited),
             read=document_texts,
+            structured=self._final is not None,
         )
 
     def _sample(self, messages: list[BaseMessage], config: RunnableConfig, **kwargs: Any) -> AIMessage:
@@ -223,7 +258,7 @@ class ChatMedPRM(UnstreamedChatModel, ConversationSettings):
             return super().with_structured_output(schema, include_raw=include_raw, **kwargs)
         parser: Runnable[Any, Any] = rest[0] if len(rest) == 1 else RunnableSequence(*rest)
         wrapped = self.model_copy()
-        wrapped._final = parser
+        wrapped._final, wrapped._fields = parser, schema_fields(schema)
         llm = wrapped.bind(**first.kwargs)
         if not include_raw:
             return llm | parser
@@ -253,7 +288,7 @@ class ChatMedPRM(UnstreamedChatModel, ConversationSettings):
         bound = bound_arguments(self.llm)
         functions = [
             f"{f.__module__}.{f.__qualname__}" if hasattr(f, "__qualname__") else type(f).__name__
-            for f in (self.evidence, self.question)
+            for f in (self.evidence, self.question, self.is_answer)
             if f is not None
         ]
         return {
@@ -264,6 +299,10 @@ class ChatMedPRM(UnstreamedChatModel, ConversationSettings):
             "reward_model": self.prm.engine.name,
             "functions": functions,
             **self.model_dump(include={"n", "strategy", "aggregate", "agree", "evidence_tools", "keep"}),
+            "trust": repr(self.judge),
+            "on_doubt": self.on_doubt if isinstance(self.on_doubt, str) else "a function",
+            "doubt_answer": self.doubt_answer,
+            "stop": None if self.rule is None else repr(self.rule),
         }
 
     @override
@@ -277,6 +316,11 @@ class ChatMedPRM(UnstreamedChatModel, ConversationSettings):
     def get_token_ids(self, text: str) -> list[int]:
         """As the model that is sampled from counts tokens."""
         return self._chat.get_token_ids(text)
+
+
+def _untouched(message: AIMessage) -> Choice[AIMessage]:
+    """A message that was not chosen, with its tokens, since `_settled` is to put them back."""
+    return Choice(message, RankingMetadata(usage=total_usage([message])))
 
 
 def _call_kwargs(stop: Any, kwargs: dict[str, Any]) -> dict[str, Any]:

@@ -1,6 +1,6 @@
 """The winning message: the sample as it was drawn, with its ranking in the metadata and nothing added to its text."""
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from typing import Any
 
 from langchain_core.messages import AIMessage, AIMessageChunk, BaseMessage
@@ -10,6 +10,8 @@ from medprm_integrations.shared.best_of_n import Choice
 from medprm_integrations.shared.ranking_metadata import KEY, read_ranking
 from medprm_scorer.errors import InputError
 from medprm_scorer.results.models import Ranking
+
+_OF_THE_MODEL = ("model_name", "model_provider")
 
 
 def ranking_of(message: object) -> Ranking:
@@ -70,6 +72,20 @@ def total_usage(messages: Iterable[object]) -> UsageMetadata | None:
 
 
 def with_ranking(message: AIMessage, choice: Choice[Any]) -> AIMessage:
-    """A copy of the winning message with its ranking in the metadata and the tokens of all samples as its usage."""
+    """A copy of the winning message with its ranking in the metadata and the tokens of all samples as its usage.
+
+    Where another text is said in its place, nothing of the winner stays: its metadata may repeat it, as
+    log-probabilities do.
+    """
+    if choice.said is not None:
+        return said_instead(message, choice.said, choice.note, choice.note["usage"])
     response_metadata = {**message.response_metadata, KEY: choice.note}
     return message.model_copy(update={"response_metadata": response_metadata, "usage_metadata": choice.note["usage"]})
+
+
+def said_instead(message: AIMessage, text: str, note: Mapping[str, Any], usage: Any) -> AIMessage:
+    """A message in the place of another one, of which it has only the id and the name of the model."""
+    kept = {name: message.response_metadata[name] for name in _OF_THE_MODEL if name in message.response_metadata}
+    return AIMessage(
+        content=text, id=message.id, name=message.name, response_metadata={**kept, KEY: note}, usage_metadata=usage
+    )

@@ -2,27 +2,27 @@
 
 from collections.abc import Awaitable, Callable, Sequence
 from functools import partial
-from typing import Any
+from typing import Any, ClassVar, cast
 
-from langchain_core.messages import AIMessage, BaseMessage
-from typing_extensions import Unpack
+from langchain_core.messages import AIMessage, BaseMessage, SystemMessage
+from typing_extensions import Self, Unpack
 
-from medprm_integrations.langchain.convert import (
-    asked_in,
-    document_texts,
-    known_tools,
-    sample_of,
-    structured_answer,
-    tool_documents,
-)
+from medprm_integrations.langchain.conversation import asked_in, known_tools, not_given, tool_documents
+from medprm_integrations.langchain.convert import sample_of, structured_answer
+from medprm_integrations.langchain.doubt import ask_in_doubt
+from medprm_integrations.langchain.events import aannounce, announce
+from medprm_integrations.langchain.helper_calls import fields_in, is_helper_call
 from medprm_integrations.langchain.messages import total_usage, with_ranking
+from medprm_integrations.langchain.order import SeenModel, warn_of_order
+from medprm_integrations.langchain.retrieved import document_texts, evidence_call, evidence_function
 from medprm_integrations.langchain.sampler import is_interrupt, sampler
 from medprm_integrations.langchain.wrapped_models import refuse_nested
-from medprm_integrations.shared.best_of_n import Choice, Job, achoose, choose, new_rounds
+from medprm_integrations.shared.best_of_n import Choice, achoose, choose
+from medprm_integrations.shared.jobs import Job, new_drawing
 from medprm_integrations.shared.settings import ConversationOptions, ConversationSettings
 from medprm_integrations.shared.user_warnings import warn_of_unknown_tools
 from medprm_scorer.lazy_imports import missing
-from medprm_scorer.sampling.sample_rounds import Sample
+from medprm_scorer.sampling.rules import Sample
 from medprm_scorer.scorer import MedPRM
 
 try:
@@ -32,7 +32,24 @@ except ImportError as error:
     raise missing("MedPRMMiddleware", "langchain", "langchain", error) from error
 
 
-class MedPRMMiddleware(AgentMiddleware):
+class _Settings(ConversationSettings):
+    doubts: ClassVar[tuple[str, ...]] = (*ConversationSettings.doubts, "interrupt")
+
+
+class _NotAnObject:
+    """What `create_agent` finds when it is given the class: an attribute that says so."""
+
+    def __get__(self, *_: object) -> Any:
+        raise TypeError("middleware takes an object, not the class: middleware=[MedPRMMiddleware(prm=…)]")
+
+
+class _Kind(type(AgentMiddleware)):  # type: ignore[misc] # whatever that is
+    """The class of the middleware's class, in which `create_agent` looks if the class is given."""
+
+    wrap_tool_call = _NotAnObject()
+
+
+class MedPRMMiddleware(AgentMiddleware, metaclass=_Kind):
     """For `create_agent`: samples the agent's final answers n times and goes on with the one that is selected.
 
     Each turn of the model is drawn once. If it calls tools it goes through untouched, and costs nothing more. If it is
@@ -41,11 +58,19 @@ class MedPRMMiddleware(AgentMiddleware):
     `RankingMetadata` says (invalid structured answers count as failed), and its `usage_metadata` counts the tokens of
     all samples. Structured answers are judged by what stands in their fields; one that breaks the schema cannot win.
 
-    Put it last in the list of middleware, so that the others see one call of the model. With `stream_mode="messages"`
-    only the winner is streamed, whole. Interrupts pass through, and so does an error of the first draw, for the
+    Put it last in the list of middleware, so that the others see one call of the model; that one behind it changes the
+    model or answers in its place is warned of (`MiddlewareOrderWarning`). With `stream_mode="messages"` only the winner
+    is streamed, whole; the ranking's figures are a custom event of the run, `medprm_ranking`, in `astream_events`.
+    What is asked and what is evidence is told as by `ChatMedPRM`. A `response_format` without a field for reasoning or
+    answer is no answer to the user: such turns go through once (`is_answer=` takes a rule of your own).
+    Interrupts pass through, and so does an error of the first draw, for the
     middleware that retries or falls back; a later sample that fails does not end the others, and is warned of
     (`SamplesFailedWarning`). So is evidence of which nothing could be read (`DocumentsLeftOutWarning`), and a name in
     `evidence_tools` that no tool has (`UnknownToolWarning`).
+
+    With `on_doubt="interrupt"` the agent pauses at an answer that is not trusted, as `ask_in_doubt` says, and takes a
+    person's reply for the answer; it needs a `checkpointer`. Nothing is sampled again on resume. Until then the message
+    has `doubt_answer` as its text, and its metadata the answer (`answer_waiting`).
 
     In tests, take langchain-core's `GenericFakeChatModel` for the model: its answers are an iterator, which copies
     share. The model is copied to keep its samples out of streams and caches, so a fake that counts its calls in a field
@@ -53,22 +78,31 @@ class MedPRMMiddleware(AgentMiddleware):
 
     Args:
         prm: The reward model.
-        settings: Those of `ConversationSettings`: `n`, `strategy`, `aggregate`, `agree`, `rules`, `evidence`,
-            `evidence_tools`, `question`, `answer`, `options`, `group`, `answer_field`, `max_concurrency`, `on_ranking`,
-            `keep`.
+        settings: Those of `ConversationSettings`: `n`, `strategy`, `aggregate`, `stop`, `agree`, `rules`, `timeout`,
+            `deadline`, `replacements`, `quorum`, `max_tokens_total`, `on_sample`, `evidence`, `evidence_tools`,
+            `is_answer`, `question`, `answer`, `options`, `group`, `answer_field`, `max_concurrency`, `on_ranking`,
+            `keep`. `evidence` may also be a retriever, which is asked for the question that is judged.
 
     Raises:
         ValueError: A setting is unknown, out of its range or of the wrong kind; in the agent's run, its model is a
             `ChatMedPRM`, which would sample each of the n samples n times.
     """
 
+    def __new__(cls, *values: object, **settings: object) -> Self:
+        """Refuse settings without a name, in words that a user can act on; only who asks a person has a node for it."""
+        if values:
+            raise TypeError("MedPRMMiddleware takes its settings by name: MedPRMMiddleware(prm=…, n=…)")
+        asks = cls is MedPRMMiddleware and settings.get("on_doubt") == "interrupt"
+        return super().__new__(cast("type[Self]", _AskingMiddleware) if asks else cls)
+
     def __init__(self, *, prm: MedPRM, **settings: Unpack[ConversationOptions]) -> None:
         super().__init__()
-        self.settings = ConversationSettings(prm=prm, **settings)
+        settings["evidence"] = cast("Any", evidence_function(settings.get("evidence")))
+        self.settings = _Settings(prm=prm, **settings)
         self.prm = prm
 
     def __repr__(self) -> str:
-        return f"{type(self).__name__}({self.settings!r})"
+        return f"MedPRMMiddleware({self.settings!r})"
 
     def wrap_model_call(self, request: Any, handler: Callable[[Any], Any]) -> Any:
         """Draw the model's turn, and if it is a final answer, sample and select.
@@ -80,38 +114,89 @@ class MedPRMMiddleware(AgentMiddleware):
         Returns:
             The first draw, untouched, or the winner's response.
         """
-        job = self._job(request, handler)
+        if not self._is_answer(request):
+            return handler(request)
+        seen = SeenModel()
+        job = self._job(request, handler, seen, awaited=False)
         try:
-            return _response(choose(self.settings, job, partial(_passes, request, job)))
+            choice = choose(self.settings, job, partial(_passes, request, job))
         except InvalidAnswer as error:
             return error.response
+        finally:
+            warn_of_order(seen, job.drawing, self)
+        announce([choice], [None])
+        return _response(choice)
 
     async def awrap_model_call(self, request: Any, handler: Callable[[Any], Awaitable[Any]]) -> Any:
         """`wrap_model_call`, with samples as tasks and the reward model in a worker thread."""
-        job = self._job(request, handler)
+        if not self._is_answer(request):
+            return await handler(request)
+        seen = SeenModel()
+        job = self._job(request, handler, seen, awaited=True)
         try:
-            return _response(await achoose(self.settings, job, partial(_passes, request, job)))
+            choice = await achoose(self.settings, job, partial(_passes, request, job))
         except InvalidAnswer as error:
             return error.response
+        finally:
+            warn_of_order(seen, job.drawing, self)
+        await aannounce([choice], [None])
+        return _response(choice)
 
-    def _job(self, request: Any, handler: Callable[[Any], Any]) -> Job[Any]:
-        settings, messages = self.settings, _messages(request)
+    def _is_answer(self, request: Any) -> bool:
+        """Whether what is asked is an answer to the user, or may become one."""
         refuse_nested(request.model)
+        if self.settings.is_answer is not None:
+            return self.settings.is_answer(request)
+        specs = [] if self.settings.answer_field else _schemas(request.response_format)
+        return not is_helper_call((), {}, fields_in([spec.json_schema for spec in specs]) if specs else None)
+
+    def _job(self, request: Any, handler: Callable[[Any], Any], seen: SeenModel, *, awaited: bool) -> Job[Any]:
+        settings, messages = self.settings, _messages(request)
         warn_of_unknown_tools(settings.evidence_tools, _known_tools(request), self)
-        names = _schema_names(request.response_format)
+        names = frozenset(spec.name for spec in _schemas(request.response_format))
         read = partial(_candidate, structured=request.response_format is not None, names=names, settings=settings)
         asked = settings.asked(request, partial(asked_in, messages))
+        # a structured answer comes back as the result of a tool
+        documents = tool_documents(messages, settings.evidence_tools, ignored=names, start=asked.start)
         return Job(
             question=asked.text,
-            cautions=asked.cautions,
-            rounds=new_rounds(settings, asked.text, read, probe=True),
-            ask=partial(handler, request.override(model=sampler(request.model))),
+            cautions=(*asked.cautions, *not_given([*_told(request), *messages], documents, settings.evidence)),
+            drawing=new_drawing(settings, read, probe=True),
+            ask=partial(handler, request.override(model=seen.watched(sampler(request.model)))),
             source=request.model,
             usage=lambda responses: total_usage(map(_answer, responses)),
-            documents=tool_documents(messages, settings.evidence_tools, ignored=names),  # where own answers come back
-            evidence=settings.evidence and partial(settings.evidence, request),
+            documents=documents,
+            evidence=evidence_call(settings.evidence, request, asked.text, awaited=awaited),
             read=document_texts,
+            structured=request.response_format is not None,
         )
+
+
+class _AskingMiddleware(MedPRMMiddleware):
+    """One that asks a person in a node after the model's, so that the samples are in the state when it is resumed."""
+
+    @property
+    def name(self) -> str:
+        """The name in the graph."""
+        return str(MedPRMMiddleware.__name__)
+
+    def after_model(self, state: Any, runtime: Any) -> dict[str, Any] | None:  # noqa: ARG002
+        """Ask about the model's last message, if it is in doubt.
+
+        Args:
+            state: The agent's.
+            runtime: Not looked at.
+
+        Returns:
+            The message that takes its place.
+        """
+        message = state["messages"][-1]
+        settled = ask_in_doubt(message) if isinstance(message, AIMessage) else message
+        return None if settled is message else {"messages": [settled]}
+
+    async def aafter_model(self, state: Any, runtime: Any) -> dict[str, Any] | None:
+        """`after_model`, awaited."""
+        return self.after_model(state, runtime)
 
 
 class InvalidAnswer(Exception):  # its name stands in warnings
@@ -128,7 +213,7 @@ def _passes(request: Any, job: Job[Any], error: Exception) -> bool:
     The first draw may say by an error that it is an answer, though an invalid one; langchain 1.0 has a plain one.
     """
     invalid = (StructuredOutputError,) if request.response_format is None else (StructuredOutputError, ValueError)
-    return is_interrupt(error) or (not job.rounds.drawn and not isinstance(error, invalid))
+    return is_interrupt(error) or (not job.drawing.finished and not isinstance(error, invalid))
 
 
 def _candidate(
@@ -157,6 +242,13 @@ def _messages(request: Any) -> Sequence[BaseMessage]:
     return messages
 
 
+def _told(request: Any) -> list[BaseMessage]:
+    """The system message, if there is one; langchain 1.0 has its text alone."""
+    told = getattr(request, "system_message", None)
+    text = getattr(request, "system_prompt", None)
+    return [told] if told is not None else [SystemMessage(text)] if text else []
+
+
 def _known_tools(request: Any) -> list[str]:
     """Names of the tools that the model may call; another middleware may hide some that were called before."""
     tools = known_tools(request.tools or [])
@@ -164,17 +256,17 @@ def _known_tools(request: Any) -> list[str]:
     return [*tools, *called] if tools else []
 
 
-def _schema_names(response_format: Any) -> frozenset[str]:
-    """Names under which a structured answer may come as a call of a tool."""
+def _schemas(response_format: Any) -> list[Any]:
+    """The schemas of structured answers, each with the name under which it may come as a call of a tool."""
     if response_format is None:
-        return frozenset()
+        return []
     if not isinstance(response_format, ToolStrategy):
         schema = getattr(response_format, "schema", response_format)
         try:
             response_format = ToolStrategy(schema)
         except Exception:  # noqa: BLE001 - a schema that cannot be a tool has no name to be called by
-            return frozenset()
-    return frozenset(spec.name for spec in response_format.schema_specs)
+            return []
+    return list(response_format.schema_specs)
 
 
 def _response(choice: Choice[Any]) -> Any:

@@ -11,9 +11,16 @@ from langchain_core.prompt_values import PromptValue
 from pydantic import Field
 from typing_extensions import override
 
-from medprm_integrations.langchain.convert import document_texts, question_text, samples_of
+from medprm_integrations.langchain.convert import asked_about, samples_of
+from medprm_integrations.langchain.events import aannounce, announce
 from medprm_integrations.langchain.messages import as_message, total_usage, with_ranking
-from medprm_integrations.shared.best_of_n import Choice, arank_all, only, rank_all, request_of
+from medprm_integrations.langchain.retrieved import evidence_within_budget
+from medprm_integrations.shared.best_of_n import Choice, only
+from medprm_integrations.shared.doubt import settle
+from medprm_integrations.shared.evidence import Evidence
+from medprm_integrations.shared.jobs import request_of
+from medprm_integrations.shared.questions import Asked
+from medprm_integrations.shared.ranking import arank_all, rank_all
 from medprm_integrations.shared.ranking_metadata import Keep, ranking_metadata
 from medprm_integrations.shared.settings import ChoiceSettings
 from medprm_integrations.shared.user_warnings import warn_of_identical
@@ -21,6 +28,11 @@ from medprm_scorer.results.models import Ranking, RankRequest
 
 WITHOUT_QUESTION = "Is this explanation logical and valid?"
 """What stands for the question when the parser was not told it."""
+
+LONE = (
+    "Only one answer was given, so that there was nothing to choose: a chain shows a parser the first generation only."
+)
+"""The caution of a parser behind a model."""
 
 
 class MedPRMOutputParser(BaseGenerationOutputParser[AIMessage], ChoiceSettings):
@@ -33,8 +45,8 @@ class MedPRMOutputParser(BaseGenerationOutputParser[AIMessage], ChoiceSettings):
     answer by itself, which is worse.
 
     Args:
-        question: The question; a text, a message or a prompt.
-        documents: What the answers are checked against.
+        question: The question; a text, a message, a prompt or a conversation.
+        documents: What the answers are checked against, read by their scores as in `MedPRMReranker`.
         keep: What of the ranking goes into the message, as in `SamplingSettings`.
         settings: Those of `ChoiceSettings`: `prm`, `strategy`, `aggregate`, `answer`, `options`, `group`, `on_ranking`.
 
@@ -47,7 +59,7 @@ class MedPRMOutputParser(BaseGenerationOutputParser[AIMessage], ChoiceSettings):
         'Step 1: Give 5 mg. The answer is (A)'
     """
 
-    question: str | BaseMessage | PromptValue | None = Field(default=None, repr=False, exclude=True)
+    question: str | BaseMessage | PromptValue | Sequence[Any] | None = Field(default=None, repr=False, exclude=True)
     documents: Sequence[str | Document] = Field(default=(), repr=False, exclude=True)
     keep: Keep = "winner"
 
@@ -57,12 +69,12 @@ class MedPRMOutputParser(BaseGenerationOutputParser[AIMessage], ChoiceSettings):
         return AIMessage
 
     def about(
-        self, question: str | BaseMessage | PromptValue, documents: Sequence[str | Document] = ()
+        self, question: str | BaseMessage | PromptValue | Sequence[Any], documents: Sequence[str | Document] = ()
     ) -> "MedPRMOutputParser":
         """A parser for the answers to one question.
 
         Args:
-            question: A text, a message, or the prompt itself, of which the last human message counts.
+            question: A text, a message, or the prompt or conversation itself, of which the human messages count.
             documents: What the answers are checked against, most relevant first.
         """
         return self.model_copy(update={"question": question, "documents": tuple(documents)})
@@ -80,23 +92,32 @@ class MedPRMOutputParser(BaseGenerationOutputParser[AIMessage], ChoiceSettings):
         Raises:
             InputError: There are no generations.
             ScoringError: None could be scored.
+            DoubtfulAnswerError: The best one is not trusted, and `on_doubt` is `raise`.
         """
-        return self._best(result, only(rank_all(self, [self._request(result)])))
+        ranking = only(rank_all(self, *self._requests(result)))
+        announce([ranking], [None])
+        return self._best(result, ranking)
 
     @override
     async def aparse_result(self, result: list[Generation], *, partial: bool = False) -> AIMessage:
         """`parse_result`, with the reward model in a worker thread."""
-        return self._best(result, only(await arank_all(self, [self._request(result)])))
+        ranking = only(await arank_all(self, *self._requests(result)))
+        await aannounce([ranking], [None])
+        return self._best(result, ranking)
 
-    def _request(self, result: list[Generation]) -> RankRequest:
+    def _requests(self, result: list[Generation]) -> tuple[list[RankRequest], list[Evidence], list[tuple[str, ...]]]:
+        """What `rank_all` takes."""
         samples = samples_of(result)
         warn_of_identical([sample.text for sample in samples], self.prm)
-        question = WITHOUT_QUESTION if self.question is None else question_text(self.question)
-        return request_of(self, question, samples, document_texts(self.documents))
+        asked = Asked(WITHOUT_QUESTION) if self.question is None else asked_about(self.question)
+        found = evidence_within_budget(self.documents, self.prm)
+        cautions = (*asked.cautions, LONE) if len(samples) == 1 else asked.cautions
+        return [request_of(self, asked.text, samples, found.texts)], [found], [cautions]
 
     def _best(self, result: list[Generation], ranking: Ranking) -> AIMessage:
         message, usage = _message(result[ranking.best.index]), total_usage([_message(result[0])])
-        return with_ranking(message, Choice(message, ranking_metadata(ranking, usage=usage, keep=self.keep), ranking))
+        note = ranking_metadata(ranking, usage=usage, keep=self.keep)
+        return with_ranking(message, Choice(message, note, ranking, settle(self, ranking, note)))
 
 
 def _message(generation: Generation) -> AIMessage:

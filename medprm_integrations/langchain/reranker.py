@@ -1,7 +1,8 @@
 """`MedPRMReranker`: the reranking step of a chain. A question, candidates and documents in, a `Ranking` out."""
 
-from collections.abc import Sequence
-from typing import Any
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from typing import Any, ClassVar
 
 from langchain_core.documents import Document
 from langchain_core.messages import AnyMessage
@@ -10,12 +11,20 @@ from langchain_core.runnables import RunnableConfig
 from pydantic import Field
 from typing_extensions import NotRequired, TypedDict, override
 
-from medprm_integrations.langchain.convert import document_texts, question_text, samples_of
+from medprm_integrations.langchain.convert import asked_about, samples_of
+from medprm_integrations.langchain.events import aannounce, announce
 from medprm_integrations.langchain.packed_runnable import PackedRunnable
-from medprm_integrations.shared.best_of_n import arank_all, rank_all, request_of
+from medprm_integrations.langchain.retrieved import evidence_within_budget
+from medprm_integrations.shared.evidence import Evidence
+from medprm_integrations.shared.jobs import request_of
+from medprm_integrations.shared.questions import Asked
+from medprm_integrations.shared.ranking import arank_all, rank_all
 from medprm_integrations.shared.settings import ChoiceSettings, checked_keys
 from medprm_scorer.errors import MedPRMError
 from medprm_scorer.results.models import Ranking, RankRequest
+from medprm_scorer.trust.doubt import doubtful
+
+NONE = Evidence(())
 
 
 class RerankInput(TypedDict):
@@ -33,10 +42,14 @@ class MedPRMReranker(PackedRunnable[RerankInput, Ranking], ChoiceSettings):
     others (with `return_exceptions=True` its error stands in its place, and says which request it is, from 0).
 
     The input may have other keys than those that are read. Documents under another name (`context`, `docs`) are
-    refused, since they would not be read; none of them read at all is warned of (`DocumentsLeftOutWarning`).
+    refused, since they would not be read. Where not all documents fit the reward model's budget, those are read that
+    have the highest `relevance_score` in their metadata, as LangChain's rerankers write it, else the first; one that
+    does not fit is passed over. What was not read is warned of (`DocumentsLeftOutWarning`).
 
     Args:
         top_n: How many chains the ranking keeps, the best first; None keeps all. The votes are always of all.
+        question: Your own function from the input to the question that is judged. None takes the input's `question`;
+            of a conversation the user's turns, put together with a caution as in `questions.put_together`.
         settings: Those of `ChoiceSettings`: `prm`, `strategy`, `aggregate`, `answer`, `options`, `group`, `on_ranking`.
 
     Example:
@@ -49,29 +62,47 @@ class MedPRMReranker(PackedRunnable[RerankInput, Ranking], ChoiceSettings):
         'A'
     """
 
+    doubts: ClassVar[tuple[str, ...]] = ("answer", "raise")
+
     top_n: int | None = Field(default=None, ge=1, strict=True)
+    question: Callable[[Any], str] | None = Field(default=None, repr=False, exclude=True)
 
     @override
     def _run(self, values: list[RerankInput], config: list[RunnableConfig], **kwargs: Any) -> list[Exception | Ranking]:
-        return self._shortened(rank_all(self, [self._request(value) for value in values]))
+        results = self._shortened(rank_all(self, *self._requests(values)))
+        announce(results, config)
+        return results
 
     @override
     async def _arun(
         self, values: list[RerankInput], config: list[RunnableConfig], **kwargs: Any
     ) -> list[Exception | Ranking]:
-        return self._shortened(await arank_all(self, [self._request(value) for value in values]))
+        results = self._shortened(await arank_all(self, *self._requests(values)))
+        await aannounce(results, config)
+        return results
 
-    def _request(self, value: RerankInput) -> RankRequest | MedPRMError:
-        """The request that an input stands for, or what is wrong with it."""
+    def _requests(
+        self, values: list[RerankInput]
+    ) -> tuple[list[RankRequest | Exception], list[Evidence], list[tuple[str, ...]]]:
+        """What `rank_all` takes."""
+        read = [self._read(value) for value in values]
+        return [one.request for one in read], [one.evidence for one in read], [one.cautions for one in read]
+
+    def _read(self, value: RerankInput) -> "_Read":
+        """What an input stands for, or what is wrong with it."""
         try:
             given = checked_keys(value, ("question", "candidates"))
-            question, documents = question_text(given["question"]), document_texts(given.get("documents"))
-            return request_of(self, question, samples_of(given["candidates"]), documents)
+            asked = asked_about(given["question"]) if self.question is None else Asked(self.question(given))
+            found = evidence_within_budget(given.get("documents"), self.prm)
+            request = request_of(self, asked.text, samples_of(given["candidates"]), found.texts)
+            return _Read(request, found, asked.cautions)
         except MedPRMError as error:
-            return error
+            return _Read(error)
 
     def _shortened(self, results: Sequence[Ranking | Exception]) -> list[Exception | Ranking]:
         """The best chains of each ranking; of several requests an error says which it was."""
+        if self.on_doubt == "raise":
+            results = [doubtful(r) if isinstance(r, Ranking) and r.trusted is False else r for r in results]
         for place, result in enumerate(results):
             if isinstance(result, Exception) and len(results) > 1:
                 result.args = (f"request {place}: {result}",)
@@ -81,3 +112,12 @@ class MedPRMReranker(PackedRunnable[RerankInput, Ranking], ChoiceSettings):
             else result.model_copy(update={"chains": result.chains[: self.top_n]})
             for result in results
         ]
+
+
+@dataclass(frozen=True, repr=False)
+class _Read:
+    """An input as it is ranked."""
+
+    request: RankRequest | MedPRMError
+    evidence: Evidence = NONE
+    cautions: tuple[str, ...] = ()

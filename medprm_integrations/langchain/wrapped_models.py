@@ -2,7 +2,7 @@
 
 from typing import Any
 
-from langchain_core.language_models import BaseChatModel
+from langchain_core.language_models import BaseChatModel, BaseLanguageModel
 from langchain_core.runnables import Runnable, RunnableWithFallbacks
 from langchain_core.runnables.base import RunnableBindingBase
 from langchain_core.runnables.configurable import DynamicRunnable
@@ -31,7 +31,7 @@ def chat_model_in(llm: object) -> BaseChatModel:
     Raises:
         ValueError: There is none, or it is one that samples itself.
     """
-    found = inside(llm)
+    found = inside(given_object(llm))
     if type(found).__name__ == "_ConfigurableModel":  # langchain's own, which makes a model for each call
         try:
             found = inside(found._model())  # type: ignore[attr-defined]
@@ -43,14 +43,29 @@ def chat_model_in(llm: object) -> BaseChatModel:
     return found
 
 
-def refuse_nested(llm: object) -> None:
-    """Refuse a model that samples n answers itself, so that n · n would be paid for.
+def given_object(llm: Any) -> Any:
+    """What was given, unless it is a class.
 
     Raises:
         ValueError: It is one.
     """
-    if getattr(type(inside(llm)), "samples_itself", False):
+    if isinstance(llm, type):
+        raise ValueError(f"llm must be an object, not the class: llm={llm.__name__}(…)")
+    return llm
+
+
+def refuse_nested(llm: object) -> None:
+    """Refuse a model that gives n answers itself, so that n · n would be paid for.
+
+    Raises:
+        ValueError: It is a `ChatMedPRM`, or one with an `n` of its own, of whose answers only the first would count.
+    """
+    found = inside(llm)
+    if getattr(type(found), "samples_itself", False):
         raise ValueError("llm must be a model to sample from, and not a ChatMedPRM, which samples itself")
+    n = getattr(found, "n", None) if isinstance(found, BaseLanguageModel) else None
+    if isinstance(n, int) and n > 1:
+        raise ValueError(f"llm gives {n} answers to each call, of which only one would count: leave its n at 1")
 
 
 def bound_arguments(llm: Runnable[Any, Any]) -> dict[str, Any]:

@@ -17,9 +17,11 @@ from medprm_scorer.lazy_imports import lazy
 if TYPE_CHECKING:
     from medprm_integrations.llama_index.answers import EmbeddingAnswerGroups, LLMAnswerGroups, LLMAnswerReader
     from medprm_integrations.llama_index.evaluator import MedPRMEvaluator
+    from medprm_integrations.llama_index.events import MedPRMRankingEvent
+    from medprm_integrations.llama_index.helper_calls import is_answer
     from medprm_integrations.llama_index.llm import MedPRMLLM
-    from medprm_integrations.llama_index.nodes import chain_node
-    from medprm_integrations.llama_index.prompts import policy_template
+    from medprm_integrations.llama_index.nodes import chain_node, is_evidence
+    from medprm_integrations.llama_index.prompts import policy_template, refining_template
     from medprm_integrations.llama_index.rerank import MedPRMRerank
     from medprm_integrations.llama_index.responses import ranking_of
     from medprm_integrations.llama_index.synthesizer import MedPRMSynthesizer
@@ -38,22 +40,28 @@ __all__ = [
     "LLMAnswerReader",
     "MedPRMEvaluator",
     "MedPRMLLM",
+    "MedPRMRankingEvent",
     "MedPRMRerank",
     "MedPRMSynthesizer",
     "SamplesFailedWarning",
     "UnknownToolWarning",
     "chain_node",
+    "is_answer",
+    "is_evidence",
     "policy_template",
     "ranking_of",
+    "refining_template",
 ]
 __getattr__, __dir__ = lazy(
     __name__,
     {
         f"{__name__}.answers": "EmbeddingAnswerGroups LLMAnswerGroups LLMAnswerReader",
         f"{__name__}.evaluator": "MedPRMEvaluator",
+        f"{__name__}.events": "MedPRMRankingEvent",
+        f"{__name__}.helper_calls": "is_answer",
         f"{__name__}.llm": "MedPRMLLM",
-        f"{__name__}.nodes": "chain_node",
-        f"{__name__}.prompts": "policy_template",
+        f"{__name__}.nodes": "chain_node is_evidence",
+        f"{__name__}.prompts": "policy_template refining_template",
         f"{__name__}.rerank": "MedPRMRerank",
         f"{__name__}.responses": "ranking_of",
         f"{__name__}.synthesizer": "MedPRMSynthesizer",

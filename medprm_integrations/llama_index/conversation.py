@@ -2,16 +2,20 @@
 
 A `FunctionAgent`'s tool results are messages of their own. A `ReActAgent`'s are not: its model writes `Action:` and
 `Action Input:` as text, and the result comes back as a message, mostly a user's, that begins with `Observation:`.
+
+An agent hands on what a tool raised as its plain text, which nobody can tell from a result. Let tools of your own begin
+such a text with `Error: `.
 """
 
 import re
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Container, Sequence
 
 from llama_index.core.agent.react.output_parser import ReActOutputParser
 from llama_index.core.agent.react.types import ResponseReasoningStep
 from llama_index.core.base.llms.types import ChatMessage, MessageRole
 
 from medprm_integrations.shared.questions import Asked, put_together, without_feedback
+from medprm_integrations.shared.tool_names import brings_evidence
 from medprm_scorer.text.steps import split_steps
 
 _TOOLS = (MessageRole.TOOL, MessageRole.FUNCTION)
@@ -19,6 +23,7 @@ _MODELS = (MessageRole.ASSISTANT, MessageRole.CHATBOT, MessageRole.MODEL)
 _ACTION = re.compile(r"^\s*Action: ([^\n() ]+)", re.MULTILINE)
 _ACTION_INPUT = "Action Input:"
 _OBSERVATION = "Observation:"
+_ERROR = re.compile(r"\s*(?:Error: |Encountered error: |Traceback \(most recent|(?:Tool|Agent) \S{1,200} not found\.)")
 
 
 def asked_in(messages: Sequence[ChatMessage], query: str | None = None) -> Asked:
@@ -31,7 +36,7 @@ def asked_in(messages: Sequence[ChatMessage], query: str | None = None) -> Asked
     Raises:
         InputError: There is no such message.
     """
-    observed = {id(message) for message, _, _ in _tool_results(messages, lambda _: {})}
+    observed = {id(message) for message, _, _ in tool_results(messages, lambda _: {})}
     asked = [one for one in messages if one.role not in (*_TOOLS, *_MODELS) and id(one) not in observed]
     users = [without_feedback(text_of(message)) for message in asked if message.role == MessageRole.USER]
     if query is not None:
@@ -42,18 +47,34 @@ def asked_in(messages: Sequence[ChatMessage], query: str | None = None) -> Asked
 def tool_documents(
     messages: Sequence[ChatMessage],
     calls: Callable[[ChatMessage], dict[str, str]],
-    tools: Iterable[str] | None = None,
+    tools: Container[str] | None = None,
+    start: int = 0,
+    writing: Container[str] = (),
 ) -> list[str]:
     """What an agent's tools have brought, the newest result first.
 
     Args:
         messages: The conversation, oldest first.
         calls: Names of the tools that a message calls, by the id of the call.
-        tools: Names of the tools that count; None for all.
+        tools: Names of the tools that count; None for all but those that act, plan or hand over (`brings_evidence`),
+            results that LlamaIndex itself marks as errors, and tools in which a language model writes.
+        start: The user's message from which on results count, as in `Asked.start`.
+        writing: Names of the tools in which a language model writes.
     """
-    wanted = None if tools is None else set(tools)
-    found = [text for _, name, text in _tool_results(messages, calls) if wanted is None or name in wanted]
+    turn, found = -1, []
+    results = {id(message): (name, text) for message, name, text in tool_results(messages, calls)}
+    for message in messages:
+        name, text = results.get(id(message), (None, None))
+        if text is None:
+            turn += message.role == MessageRole.USER
+        elif turn >= start or turn < 0:
+            counts = name in tools if tools is not None else _counts(name, text, writing)
+            found += [text] if counts else []
     return found[::-1]
+
+
+def _counts(name: str | None, text: str, writing: Container[str]) -> bool:
+    return brings_evidence(name) and name not in writing and _ERROR.match(text) is None
 
 
 def text_of(message: ChatMessage) -> str:
@@ -92,21 +113,28 @@ def react_answer(text: str) -> str | None:
     return f"{step.thought}\nAnswer: {step.response}"
 
 
-def _tool_results(
+def tool_results(
     messages: Sequence[ChatMessage], calls: Callable[[ChatMessage], dict[str, str]]
-) -> Iterator[tuple[ChatMessage, str | None, str]]:
-    """The messages that bring a tool's result, oldest first, each with the tool's name and the result."""
+) -> list[tuple[ChatMessage, str | None, str]]:
+    """The messages that bring a tool's result, oldest first, each with the tool's name and the result.
+
+    Args:
+        messages: The conversation, oldest first.
+        calls: Names of the tools that a message calls, by the id of the call.
+    """
+    found: list[tuple[ChatMessage, str | None, str]] = []
     names: dict[str, str] = {}
     acted: str | None = None
     for message in messages:
         text = text_of(message)
         if message.role in _TOOLS:
             extra = message.additional_kwargs
-            yield message, names.get(str(extra.get("tool_call_id"))) or extra.get("name"), text
+            found.append((message, names.get(str(extra.get("tool_call_id"))) or extra.get("name"), text))
         elif acted and text.startswith(_OBSERVATION):
-            yield message, acted, text.removeprefix(_OBSERVATION).strip()
+            found.append((message, acted, text.removeprefix(_OBSERVATION).strip()))
         acted = None
         if message.role in _MODELS:
             names |= calls(message)
             action = _ACTION.search(text)
             acted = action[1] if action and _ACTION_INPUT in text else None
+    return found

@@ -6,20 +6,31 @@ from typing import Any, cast
 
 from llama_index.core.evaluation import BaseEvaluator, EvaluationResult
 from llama_index.core.prompts import BasePromptTemplate
-from llama_index.core.schema import MetadataMode
 from pydantic import BaseModel
 from typing_extensions import override
 
-from medprm_integrations.llama_index.nodes import is_chain, texts
-from medprm_integrations.shared.best_of_n import arank_all, rank_all, request_of
+from medprm_integrations.llama_index.events import announce
+from medprm_integrations.llama_index.mistakes import check_function
+from medprm_integrations.llama_index.nodes import (
+    IsEvidence,
+    document_texts,
+    evidence_among,
+    evidence_texts,
+    with_scores,
+)
+from medprm_integrations.shared.evidence import Evidence, within_budget
+from medprm_integrations.shared.feedback import feedback
+from medprm_integrations.shared.jobs import request_of
 from medprm_integrations.shared.questions import without_feedback
+from medprm_integrations.shared.ranking import arank_all, rank_all
 from medprm_integrations.shared.settings import ChoiceSettings
 from medprm_integrations.shared.structured import structured_sample
 from medprm_scorer.aggregate import Aggregate
 from medprm_scorer.errors import InputError, NothingScoredError
-from medprm_scorer.results.models import Ranking, RankRequest, ScoredChain
-from medprm_scorer.sampling.sample_rounds import Sample
+from medprm_scorer.results.models import Ranking, RankRequest
+from medprm_scorer.sampling.rules import Sample
 from medprm_scorer.scorer import MedPRM
+from medprm_scorer.trust.given import GivenTrust
 
 
 class MedPRMEvaluator(BaseEvaluator):
@@ -35,6 +46,11 @@ class MedPRMEvaluator(BaseEvaluator):
         aggregate: How step rewards become the score.
         threshold: The lowest score that passes, in [0, 1]; from 0.5 on, the model would call a step valid.
         question: From the query to the question that is judged; the default leaves out what `RetryQueryEngine` adds.
+        on_ranking: Called with the ranking of each response that could be scored, which has its one chain.
+        is_evidence: Your own function from a source node to whether a response is checked against it; None takes
+            `nodes.is_evidence`: no language model wrote it.
+        trust: Says whether an answer is to be trusted, as in `MedPRM.rank`: the feedback says so if it is not,
+            and it does not pass.
 
     Raises:
         InputError: The aggregate is unknown, the threshold is no number from 0 to 1, or the prm is no `MedPRM`.
@@ -54,13 +70,18 @@ class MedPRMEvaluator(BaseEvaluator):
         aggregate: Aggregate = "min",
         threshold: float = 0.5,
         question: Callable[[str], str] = without_feedback,
+        on_ranking: Callable[[Ranking], None] | None = None,
+        is_evidence: IsEvidence | None = None,
+        trust: GivenTrust = None,
     ) -> None:
+        check_function("question", question)
+        check_function("is_evidence", is_evidence)
         if isinstance(threshold, bool) or not isinstance(cast("object", threshold), Real):
             raise InputError(f"the threshold must be a number from 0 to 1, not {type(threshold).__name__}")
         if not 0.0 <= threshold <= 1.0:
             raise InputError("the threshold must be a number from 0 to 1")
-        self.settings = ChoiceSettings(prm=prm, aggregate=aggregate)
-        self.prm, self.threshold, self.question = prm, threshold, question
+        self.settings = ChoiceSettings(prm=prm, aggregate=aggregate, on_ranking=on_ranking, trust=trust)
+        self.prm, self.threshold, self.question, self.is_evidence = prm, threshold, question, is_evidence
 
     def __repr__(self) -> str:
         return f"{type(self).__name__}(aggregate={self.settings.aggregate!r}, threshold={self.threshold})"
@@ -86,14 +107,14 @@ class MedPRMEvaluator(BaseEvaluator):
         Args:
             query: The question.
             response: The answer; an object, as of `output_cls`, is judged by what stands in its fields.
-            contexts: The texts that it is checked against; None for none, which the feedback then says.
+            contexts: The texts that it is checked against, the most wanted first: one that does not fit the reward
+                model's budget is passed over. None for none, which the feedback then says.
             kwargs: None are known.
 
         Raises:
             InputError: The query or the response is missing, or the query is blank or too long.
         """
-        request = self._request(query, response, contexts)
-        return self._result(request, *rank_all(self.settings, [request]))
+        return self._judged(*self._asked(query, response, contexts))
 
     @override
     async def aevaluate(
@@ -104,71 +125,74 @@ class MedPRMEvaluator(BaseEvaluator):
         **kwargs: Any,
     ) -> EvaluationResult:
         """`evaluate`, with the event loop left free."""
-        request = self._request(query, response, contexts)
-        return self._result(request, *await arank_all(self.settings, [request]))
+        return await self._ajudged(*self._asked(query, response, contexts))
 
     @override
     def evaluate_response(self, query: str | None = None, response: Any = None, **kwargs: Any) -> EvaluationResult:
-        """Judge a query engine's response against its source nodes; chains among these are no evidence.
+        """Judge a query engine's response against its source nodes: those that fit, by their scores of retrieval.
+
+        What a language model wrote among these is no evidence (`is_evidence`).
 
         Args:
             query: The question.
             response: A `Response` or `PydanticResponse`.
             kwargs: None are known.
         """
-        return self.evaluate(query, *_parts(response), **kwargs)
+        return self._judged(*self._asked(query, *self._parts(response)))
 
     @override
     async def aevaluate_response(
         self, query: str | None = None, response: Any = None, **kwargs: Any
     ) -> EvaluationResult:
         """`evaluate_response`, with the event loop left free."""
-        return await self.aevaluate(query, *_parts(response), **kwargs)
+        return await self._ajudged(*self._asked(query, *self._parts(response)))
 
-    def _request(self, query: object, response: object, contexts: Sequence[str] | None) -> RankRequest:
+    def _judged(self, request: RankRequest, contexts: list[str], found: Evidence) -> EvaluationResult:
+        return self._result(request, contexts, *rank_all(self.settings, [request], [found]))
+
+    async def _ajudged(self, request: RankRequest, contexts: list[str], found: Evidence) -> EvaluationResult:
+        return self._result(request, contexts, *await arank_all(self.settings, [request], [found]))
+
+    def _parts(self, response: Any) -> tuple[Any, list[str] | None, list[float | None]]:
+        """A response's answer, the documents that it rests on, and their scores."""
+        if response is None:
+            return None, None, []
+        if not hasattr(response, "source_nodes"):
+            raise InputError(
+                f"the response must be a query engine's Response, not {type(response).__name__}: for a text, "
+                "call evaluate"
+            )
+        nodes = evidence_among(with_scores(response.source_nodes), rule=self.is_evidence)
+        return response.response, evidence_texts(nodes), [node.score for node in nodes]
+
+    def _asked(
+        self, query: object, response: object, contexts: Sequence[str] | None, scores: Sequence[float | None] = ()
+    ) -> tuple[RankRequest, list[str], Evidence]:
+        """The request with what fits of the contexts, all contexts, and what became of them."""
         sample = structured_sample(response) if isinstance(response, BaseModel) else Sample(response)  # type: ignore[arg-type]
         for name, value in (("query", query), ("response", sample.chain)):
             if not isinstance(value, str | tuple):
                 raise InputError(f"the {name} must be a text, not {type(value).__name__}")
         if isinstance(contexts, str):
             raise InputError("contexts must be a list of texts")
-        return request_of(self.settings, self.question(cast("str", query)), [sample], contexts or ())
+        given = document_texts(contexts)
+        found = within_budget(given, self.prm.count_tokens, scores=scores)
+        return request_of(self.settings, self.question(cast("str", query)), [sample], found.texts), given, found
 
-    def _result(self, request: RankRequest, ranking: Ranking | Exception) -> EvaluationResult:
+    def _result(self, request: RankRequest, contexts: list[str], ranking: Ranking | Exception) -> EvaluationResult:
         (answer,) = request.candidates
         judged: dict[str, Any] = {
             "query": request.question,
-            "contexts": request.documents,
+            "contexts": contexts,
             "response": answer if isinstance(answer, str) else "\n".join(answer),
         }
         if isinstance(ranking, NothingScoredError):
             reason = str(ranking)
-            feedback = f"The response could not be judged: {reason}"
-            return EvaluationResult(
-                **judged, passing=False, feedback=feedback, invalid_result=True, invalid_reason=reason
-            )
+            said = f"The response could not be judged: {reason}"
+            return EvaluationResult(**judged, passing=False, feedback=said, invalid_result=True, invalid_reason=reason)
         if isinstance(ranking, Exception):
             raise ranking
+        announce(ranking)
         score = ranking.best.reward(ranking.aggregate)
-        feedback = _feedback(ranking.best, read=ranking.documents_used > 0)
-        return EvaluationResult(**judged, passing=score >= self.threshold, feedback=feedback, score=score)
-
-
-def _feedback(chain: ScoredChain, *, read: bool) -> str:
-    """What the rewards say; `read` tells whether they rest on documents."""
-    rewards = chain.step_rewards
-    place = rewards.index(min(rewards))
-    listed = ", ".join(f"{reward:.2f}" for reward in rewards)
-    weakest = f"Step {place + 1} of {len(rewards)} is the weakest, with a reward of {rewards[place]:.2f}"
-    return (
-        f"{'' if read else 'Judged without documents. '}{weakest}: {chain.steps[place].text}\n"
-        f"Rewards of all steps, in order: {listed}."
-    )
-
-
-def _parts(response: Any) -> tuple[Any, list[str] | None]:
-    """A response's answer, and the documents that it rests on."""
-    if response is None:
-        return None, None
-    documents = [node for node in response.source_nodes if not is_chain(node)]
-    return response.response, texts(documents, MetadataMode.LLM)
+        passing = score >= self.threshold and ranking.trusted is not False
+        return EvaluationResult(**judged, passing=passing, feedback=feedback(ranking), score=score)

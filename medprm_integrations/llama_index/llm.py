@@ -7,19 +7,33 @@ from typing import Any
 from llama_index.core.base.llms.types import ChatMessage, ChatResponse
 from llama_index.core.llms.function_calling import FunctionCallingLLM
 from llama_index.core.llms.llm import ToolSelection
-from pydantic import model_validator
-from typing_extensions import override
+from llama_index.core.tools import QueryEngineTool
+from pydantic import PrivateAttr, model_validator
+from typing_extensions import Self, override
 
-from medprm_integrations.llama_index.conversation import asked_in, is_react, react_answer, tool_documents
-from medprm_integrations.llama_index.nodes import document_texts
+from medprm_integrations.llama_index.conversation import (
+    asked_in,
+    is_react,
+    react_answer,
+    text_of,
+    tool_documents,
+    tool_results,
+)
+from medprm_integrations.llama_index.events import announce
+from medprm_integrations.llama_index.helper_calls import is_answer
+from medprm_integrations.llama_index.mistakes import check_can_be_made
+from medprm_integrations.llama_index.nodes import document_texts, is_sub_answer
 from medprm_integrations.llama_index.prompts import Filled, PromptMessages, PromptText, context_documents
-from medprm_integrations.llama_index.responses import sharing, total_usage, with_ranking
+from medprm_integrations.llama_index.responses import said_instead, sharing, total_usage, with_ranking
 from medprm_integrations.llama_index.sampler import sample_of
 from medprm_integrations.llama_index.unstreamed_llm import UnstreamedLLM, language_model
-from medprm_integrations.shared.best_of_n import Choice, Job, achoose, choose, new_rounds
+from medprm_integrations.shared.best_of_n import Choice, achoose, choose
+from medprm_integrations.shared.jobs import Job, new_drawing
+from medprm_integrations.shared.prompt_context import NOT_GIVEN, holds_documents
 from medprm_integrations.shared.settings import ConversationSettings
 from medprm_integrations.shared.user_warnings import warn_of_unknown_tools
-from medprm_scorer.sampling.sample_rounds import Sample
+from medprm_scorer.sampling.drawing import Drawing
+from medprm_scorer.sampling.rules import Sample
 
 _INHERITED = (
     "callback_manager",
@@ -40,10 +54,15 @@ class MedPRMLLM(UnstreamedLLM, ConversationSettings):
     handed on as it is, and where tools may be called only one is drawn first; only answers to the user are sampled and
     selected. Of a `ReActAgent`'s turns, it is those that answer. The stream has one piece, the winner.
 
+    Calls that are no answers to the user, such as those that condense a follow-up or choose an engine, go through once:
+    `helper_calls` has the rule, and `is_answer=` takes one of your own.
+
     The question is what the user's messages say (of the last, the `query_str` of the prompt template), put together
     with a caution if there are several, from the last that brings options of its own. The evidence is what the
-    template was given as context, then what tools have brought to the conversation, the newest first, within the reward
-    model's budget for documents.
+    template was given as context, then what tools have brought since the first of these messages, the newest first,
+    within the reward model's budget for documents: not errors, nor the results of tools that act, plan or hand over
+    (`brings_evidence`), nor what a language model wrote (the results of a `QueryEngineTool`, sub-answers), unless
+    `evidence_tools` names the tools. A caution says so where a prompt seems to hold documents and there is no evidence.
 
     The winner's ranking is in the response's `additional_kwargs["medprm"]` and, since agents hand on only that, in
     `raw["medprm"]`; `ranking_of` reads it back from either, and what `RankingMetadata` says stands with it. Chat
@@ -57,8 +76,10 @@ class MedPRMLLM(UnstreamedLLM, ConversationSettings):
 
     Args:
         llm: The model to sample from, with a temperature above 0.
-        settings: Those of `ConversationSettings`: `prm`, `n`, `strategy`, `aggregate`, `agree`, `rules`, `evidence`,
-            `evidence_tools`, `question`, `answer`, `options`, `group`, `max_concurrency`, `on_ranking`, `keep`.
+        settings: Those of `ConversationSettings`: `prm`, `n`, `strategy`, `aggregate`, `stop`, `agree`, `rules`,
+            `timeout`, `deadline`, `replacements`, `quorum`, `max_tokens_total`, `on_sample`, `evidence`,
+            `evidence_tools`, `is_answer`, `question`, `answer`, `options`, `group`, `max_concurrency`, `on_ranking`,
+            `keep`.
 
     Example:
         >>> from medprm_scorer import MedPRM
@@ -68,6 +89,9 @@ class MedPRMLLM(UnstreamedLLM, ConversationSettings):
         >>> response.message.content, len(response.additional_kwargs["medprm"]["chains"])
         ('text text text', 1)
     """
+
+    _writing: set[str] = PrivateAttr(default_factory=set)
+    """Names of the tools that were offered in which a language model writes."""
 
     @model_validator(mode="before")
     @classmethod
@@ -80,6 +104,12 @@ class MedPRMLLM(UnstreamedLLM, ConversationSettings):
     @override
     def __deepcopy__(self, memo: dict[int, Any] | None = None) -> "MedPRMLLM":
         return super().__deepcopy__(sharing(memo, self.llm, self.callback_manager))
+
+    @classmethod
+    @override
+    def from_dict(cls, data: dict[str, Any], **kwargs: Any) -> Self:
+        check_can_be_made(cls, kwargs)
+        return super().from_dict(data, **kwargs)
 
     @classmethod
     @override
@@ -96,6 +126,7 @@ class MedPRMLLM(UnstreamedLLM, ConversationSettings):
 
     @override
     def _offered(self, tools: Sequence[Any]) -> None:
+        self._writing.update(str(tool.metadata.name) for tool in tools if isinstance(tool, QueryEngineTool))
         warn_of_unknown_tools(self.evidence_tools, [str(tool.metadata.name) for tool in tools], self)
 
     @override
@@ -119,19 +150,37 @@ class MedPRMLLM(UnstreamedLLM, ConversationSettings):
         *,
         probe: bool = False,
     ) -> Job[Any]:
+        if not (self.is_answer or is_answer)(messages):
+            return self._untouched(messages, ask)
         asked = self.asked(messages, partial(asked_in, messages, filled.question))
-        context = context_documents(filled.context, self.prm.count_tokens)
+        tools = tool_documents(messages, self._calls_in, self.evidence_tools, start=asked.start, writing=self._writing)
+        context = [text for text in filled.context if not is_sub_answer(text)]
+        documents = [*context_documents(context, self.prm.count_tokens), *tools]
         return Job(
             question=asked.text,
-            cautions=asked.cautions,
-            rounds=new_rounds(self, asked.text, read, probe=probe),
+            cautions=(*asked.cautions, *self._not_given(messages, filled, documents)),
+            drawing=new_drawing(self, read, probe=probe),
             ask=ask,
             source=self.llm,
             usage=total_usage,
-            documents=[*context, *tool_documents(messages, self._calls_in, self.evidence_tools)],
+            documents=documents,
             evidence=self.evidence and partial(self.evidence, messages),
             read=document_texts,
         )
+
+    def _untouched(self, messages: Sequence[ChatMessage], ask: Callable[[], Any]) -> Job[Any]:
+        """A call that goes through once: its response is no candidate, as one that calls tools is none."""
+        question = next((text for text in map(text_of, messages) if text.strip()), "-")
+        drawing: Drawing[Any] = Drawing(1, lambda _: None, probe=True)
+        return Job(question=question, drawing=drawing, ask=ask, source=self.llm, usage=total_usage)
+
+    def _not_given(self, messages: Sequence[ChatMessage], filled: Filled, documents: Sequence[str]) -> tuple[str, ...]:
+        """The caution that the language model reads something, and the reward model nothing."""
+        if self.evidence is not None or any(map(str.strip, documents)):
+            return ()
+        results = tool_results(messages, self._calls_in)
+        given = filled.context or results or holds_documents(map(text_of, messages))
+        return (NOT_GIVEN,) if given else ()
 
     def _candidate(self, response: ChatResponse, *, react: bool) -> Sample | None:
         """A response as it is judged; None if it calls tools."""
@@ -163,4 +212,9 @@ class MedPRMLLM(UnstreamedLLM, ConversationSettings):
 
 def _answer(choice: Choice[Any]) -> Any:
     """The winning response with its ranking; a call of tools as it is."""
-    return choice.value if choice.ranking is None else with_ranking(choice.value, choice.note)
+    if choice.ranking is None:
+        return choice.value
+    announce(choice.ranking, choice.note)
+    if choice.said is not None:
+        return said_instead(choice.value, choice.said, choice.note)
+    return with_ranking(choice.value, choice.note)

@@ -1,7 +1,11 @@
-"""Nodes: which are chains of thought and which are documents, and copies that may be changed."""
+"""Nodes: which are chains of thought and which are documents, and copies that may be changed.
 
-from collections.abc import Iterable, Sequence
-from typing import Any, TypeVar
+Evidence is what no language model wrote: no chain, no draft, no answer to a sub-question.
+"""
+
+import re
+from collections.abc import Callable, Iterable, Sequence
+from typing import Any, TypeVar, cast
 
 from llama_index.core.schema import BaseNode, MetadataMode, NodeWithScore, TextNode
 
@@ -12,6 +16,18 @@ Node = TypeVar("Node", bound=BaseNode)
 
 CHAIN = "medprm_chain"
 """The metadata key of a node that holds a chain of thought; flat, so that vector stores keep it."""
+
+READ = "medprm_read"
+"""The metadata key that says of a node whether the reward model read it."""
+
+DRAFT = "Draft answer of a language model, not a source:\n"
+"""How the text of a sampled chain begins where it stands among documents, so that nobody cites it."""
+
+IsEvidence = Callable[[NodeWithScore], bool]
+"""Whether answers are checked against a node; `is_evidence` is the default."""
+
+_SUB_ANSWER = re.compile(r"\s?Sub question: .*\nResponse: |\nQuestion: .*\nAnswer: ")
+"""How `SubQuestionQueryEngine` and `MultiStepQueryEngine` hand their sub-answers to a synthesizer."""
 
 
 def chain_node(text: str) -> TextNode:
@@ -41,6 +57,76 @@ def is_chain(node: BaseNode | NodeWithScore) -> bool:
     return bool(node.metadata.get(CHAIN))
 
 
+def draft_node(text: str) -> TextNode:
+    """A chain that is put before documents: `chain_node`, with a line in front that says that it is no source."""
+    return chain_node(DRAFT + text)
+
+
+def chain_text(node: BaseNode | NodeWithScore) -> str:
+    r"""The chain of a node that holds one, without the line that marks a draft.
+
+    Example:
+        >>> chain_text(draft_node("Step 1: Give 5 mg."))
+        'Step 1: Give 5 mg.'
+    """
+    return node.get_content(metadata_mode=MetadataMode.NONE).removeprefix(DRAFT)
+
+
+def is_sub_answer(text: str) -> bool:
+    r"""Whether a text is a language model's answer to a sub-question, as LlamaIndex's engines hand it on.
+
+    Example:
+        >>> is_sub_answer("Sub question: Which dose?\nResponse: 5 mg")
+        True
+    """
+    return _SUB_ANSWER.match(text) is not None
+
+
+def is_evidence(node: NodeWithScore) -> bool:
+    """Whether answers are checked against a node, by default: unless a language model wrote it.
+
+    That is a chain, a draft, or a sub-answer of an engine, which has neither a score nor metadata.
+
+    Example:
+        >>> is_evidence(NodeWithScore(node=TextNode(text="Label: give 5 mg."))), is_evidence(
+        ...     NodeWithScore(node=draft_node("Give 5 mg."))
+        ... )
+        (True, False)
+    """
+    text = node.get_content(metadata_mode=MetadataMode.NONE)
+    return not is_chain(node) and not (is_sub_answer(text) and node.score is None and not node.metadata)
+
+
+def evidence_among(
+    nodes: Sequence[NodeWithScore], behind: Sequence[NodeWithScore] | None = None, rule: IsEvidence | None = None
+) -> list[NodeWithScore]:
+    """The nodes that answers are checked against.
+
+    Args:
+        nodes: The nodes.
+        behind: The sources of those nodes that an engine wrote from them: they count where some of the nodes do not.
+        rule: Which count; None for `is_evidence`.
+    """
+    rule = rule or is_evidence
+    found = [node for node in nodes if rule(node)]
+    written = any(is_sub_answer(node.get_content(metadata_mode=MetadataMode.NONE)) for node in nodes)
+    return [*found, *(node for node in behind or () if written and rule(node))]
+
+
+def marked_as_read(
+    nodes: Iterable[NodeWithScore], documents: Sequence[NodeWithScore], read: Iterable[int]
+) -> list[NodeWithScore]:
+    """Copies of nodes that say in their metadata whether the reward model read them.
+
+    Args:
+        nodes: The nodes.
+        documents: Those of them that were evidence.
+        read: Places of the documents that were read.
+    """
+    were_read = {id(documents[place]) for place in read}
+    return [NodeWithScore(node=noted(node.node, {READ: id(node) in were_read}), score=node.score) for node in nodes]
+
+
 def noted(node: Node, notes: dict[str, Any]) -> Node:
     """A copy of a node with more metadata, which neither language models nor embeddings get to see.
 
@@ -60,8 +146,10 @@ def with_scores(nodes: Iterable[BaseNode | NodeWithScore]) -> list[NodeWithScore
     """The nodes, each as a `NodeWithScore`.
 
     Raises:
-        InputError: One of them is no node.
+        InputError: They are no list, or one of them is no node.
     """
+    if isinstance(cast("object", nodes), str | BaseNode | NodeWithScore):
+        raise InputError("nodes must be a list of nodes")
     wrapped = []
     for place, node in enumerate(nodes):
         if isinstance(node, BaseNode):
@@ -72,14 +160,22 @@ def with_scores(nodes: Iterable[BaseNode | NodeWithScore]) -> list[NodeWithScore
     return wrapped
 
 
-def copied(node: NodeWithScore) -> NodeWithScore:
-    """The same node and score, in objects that may be changed."""
-    return NodeWithScore(node=noted(node.node, {}), score=node.score)
-
-
 def texts(nodes: Sequence[NodeWithScore], mode: MetadataMode) -> list[str]:
     """The contents of nodes, in their order, with the metadata that the mode shows."""
     return [node.node.get_content(metadata_mode=mode) for node in nodes]
+
+
+def evidence_texts(nodes: Sequence[NodeWithScore]) -> list[str]:
+    """The texts that answers are checked against, as language models read them; "" for a node that has only metadata.
+
+    Example:
+        >>> evidence_texts([NodeWithScore(node=TextNode(text="", metadata={"file": "scan.png"}))])
+        ['']
+    """
+    return [
+        text if node.get_content(metadata_mode=MetadataMode.NONE).strip() else ""
+        for node, text in zip(nodes, texts(nodes, MetadataMode.LLM), strict=True)
+    ]
 
 
 def document_texts(documents: object) -> list[str]:

@@ -18,17 +18,27 @@ from medprm_scorer.text.prompts import DOCUMENT_TOKEN_BUDGET, document_block
 TEMPLATE = "text_qa_template"
 """The template's name in `get_prompts` and `update_prompts`, as LlamaIndex's own synthesizers call theirs."""
 
+REFINE = "refine_template"
+"""The name of the one that refines an answer with more documents, likewise."""
+
+TEMPLATES = (TEMPLATE, REFINE)
+
 _CONTEXTS = ("context_str", "context_msg")
 _QUESTION = "query_str"
-_DOCUMENTS = ("context_str", "documents")
+_NEEDED = {
+    TEMPLATE: ((_QUESTION,), ("context_str", "documents")),
+    REFINE: ((_QUESTION,), ("context_msg", "context_str", "documents"), ("existing_answer",)),
+}
+"""The variables that a template needs, each or one in its place."""
 
 
 def policy_template(kind: str | None = None) -> ChatPromptTemplate:
     """The default prompt: for a chat model, the messages of `medprm_scorer.policy_messages`.
 
     Args:
-        kind: `options` (the answer is an option's letter), `open` (a diagnosis in words) or `free` (any short answer);
-            None takes `options` for a question with options, else `free`.
+        kind: `options` (the answer is an option's letter), `open` (a diagnosis in words) or `free` (any short answer,
+            such as a treatment, a dose or the next test); None takes `options` for a question with options, else
+            `free`.
 
     Raises:
         InputError: The kind is unknown.
@@ -39,11 +49,33 @@ def policy_template(kind: str | None = None) -> ChatPromptTemplate:
         >>> user.content
         'Document 1: Fever is common.\\n\\nQuestion: Which? (A) … (B) …'
     """
+    return _template(kind, "")
+
+
+def refining_template(kind: str | None = None) -> ChatPromptTemplate:
+    """The default prompt for the documents that did not fit into the first one: it shows the answer so far.
+
+    Args:
+        kind: As in `policy_template`.
+
+    Raises:
+        InputError: The kind is unknown.
+    """
+    return _template(kind, _REFINING)
+
+
+_REFINING = (
+    "\n\nAn answer that was given from other documents:\n{existing_answer}\n\nWrite the whole answer again, from the "
+    "first step to the last. Correct it where the documents above speak against it; else keep what it says."
+)
+
+
+def _template(kind: str | None, after: str) -> ChatPromptTemplate:
     system, user = policy_messages("{query_str}", (), kind)
     content = system["content"] if kind else STEPWISE  # whose ending is filled in with the question
     messages = [
         ChatMessage(role=system["role"], content=content),
-        ChatMessage(role=user["role"], content="{documents}" + user["content"]),
+        ChatMessage(role=user["role"], content="{documents}" + user["content"] + after),
     ]
     return ChatPromptTemplate(message_templates=messages)
 
@@ -65,11 +97,16 @@ def prompt_values(question: str, documents: Sequence[str], more: dict[str, Any] 
     return {**(more or {}), **values}
 
 
-def checked_template(template: object) -> BasePromptTemplate:
+def checked_template(template: object, name: str = TEMPLATE) -> BasePromptTemplate:
     """A template in which the question and the documents have a place; others would be sent as they are, and paid for.
 
+    Args:
+        template: The template.
+        name: Which it is: `text_qa_template` or `refine_template`.
+
     Raises:
-        InputError: It is no template, or has no `query_str`, or neither `context_str` nor `documents`.
+        InputError: It is no template, or lacks a variable: `query_str`; one of `context_str` and `documents`; in
+            `refine_template` also `existing_answer`.
 
     Example:
         >>> from llama_index.core.prompts import PromptTemplate
@@ -80,24 +117,19 @@ template_var_mappings
     """
     if not isinstance(template, BasePromptTemplate):
         kind = type(template).__name__
-        raise InputError(f"text_qa_template must be a prompt template, such as PromptTemplate(text), not {kind}")
-    known = {*template.template_vars, *template.kwargs}
+        raise InputError(f"{name} must be a prompt template, such as PromptTemplate(text), not {kind}")
+    known = {*template.template_vars, *template.kwargs, *(template.function_mappings or ())}
     mappings = template.template_var_mappings or {}
-    named = {ours for ours in (_QUESTION, *_DOCUMENTS) if mappings.get(ours, ours) in known}
-    named |= set(template.function_mappings or ())
-    missing = [] if _QUESTION in named else [_QUESTION]
-    missing += [] if named & set(_DOCUMENTS) else [_DOCUMENTS[0]]
+    missing = [each[0] for each in _NEEDED[name] if not any(mappings.get(one, one) in known for one in each)]
     if missing:
-        what = " and no ".join(f"{{{name}}}" for name in missing)
-        raise InputError(
-            f"text_qa_template has no {what}: name its variables so, or give them in template_var_mappings"
-        )
+        what = " and no ".join(f"{{{one}}}" for one in missing)
+        raise InputError(f"{name} has no {what}: name its variables so, or give them in template_var_mappings")
     return template
 
 
-def replaced(prompts: dict[str, BasePromptTemplate], default: BasePromptTemplate) -> BasePromptTemplate:
-    """The template among updated prompts, or the present one; checked as in `checked_template`."""
-    return checked_template(prompts.get(TEMPLATE, default))
+def replaced(prompts: dict[str, BasePromptTemplate]) -> dict[str, BasePromptTemplate]:
+    """Those of updated prompts that are ours, checked as in `checked_template`."""
+    return {name: checked_template(prompts[name], name) for name in TEMPLATES if name in prompts}
 
 
 @dataclass(frozen=True, repr=False)
@@ -107,10 +139,14 @@ class Filled:
     Args:
         question: The question; None if the template has none.
         context: The retrieved texts, each perhaps several documents in one.
+        names: Names of all that the template was filled in with.
+        kind: The kind of prompt that LlamaIndex says it is (`PromptType`); None if it was made without a template.
     """
 
     question: str | None = None
     context: tuple[str, ...] = ()
+    names: frozenset[str] = frozenset()
+    kind: str | None = None
 
 
 class PromptMessages(list[ChatMessage]):
@@ -147,7 +183,13 @@ def filled_in(prompt: BasePromptTemplate, values: Mapping[str, Any]) -> Filled:
         value = known.get(name)
         parts = [value] if isinstance(value, str) else value or []
         context += [part for part in parts if isinstance(part, str) and part.strip()]
-    return Filled(question if isinstance(question, str) and question.strip() else None, tuple(context))
+    kind = prompt.metadata.get("prompt_type")
+    return Filled(
+        question if isinstance(question, str) and question.strip() else None,
+        tuple(context),
+        frozenset(known),
+        kind if isinstance(kind, str) else None,
+    )
 
 
 def context_documents(

@@ -12,31 +12,45 @@ from llama_index.core.postprocessor.types import BaseNodePostprocessor
 from llama_index.core.prompts import BasePromptTemplate
 from llama_index.core.prompts.mixin import PromptMixin
 from llama_index.core.schema import MetadataMode, NodeWithScore, QueryBundle
-from pydantic import Field, field_validator
-from typing_extensions import override
+from pydantic import Field, ValidationInfo, field_validator
+from typing_extensions import Self, override
 
-from medprm_integrations.llama_index.nodes import chain_node, copied, is_chain, noted, texts, with_scores
-from medprm_integrations.llama_index.prompts import TEMPLATE, checked_template, policy_template, prompt_values, replaced
-from medprm_integrations.llama_index.responses import sharing, total_usage
-from medprm_integrations.llama_index.sampler import Response, asking, sample_of
-from medprm_integrations.llama_index.unstreamed_llm import language_model
-from medprm_integrations.shared.best_of_n import (
-    Choice,
-    Job,
-    achoose,
-    arank_all,
-    choose,
-    new_rounds,
-    only,
-    rank_all,
-    request_of,
+from medprm_integrations.llama_index.events import announce
+from medprm_integrations.llama_index.mistakes import check_can_be_made
+from medprm_integrations.llama_index.nodes import (
+    IsEvidence,
+    chain_text,
+    draft_node,
+    evidence_among,
+    evidence_texts,
+    is_chain,
+    marked_as_read,
+    noted,
+    texts,
+    with_scores,
 )
+from medprm_integrations.llama_index.prompts import (
+    TEMPLATES,
+    checked_template,
+    policy_template,
+    refining_template,
+    replaced,
+)
+from medprm_integrations.llama_index.responses import sharing
+from medprm_integrations.llama_index.sampler import Response, sample_of
+from medprm_integrations.llama_index.unstreamed_llm import language_model
+from medprm_integrations.llama_index.window import PartsBefore, asking_within_window
+from medprm_integrations.shared.best_of_n import Choice, achoose, choose, only
+from medprm_integrations.shared.doubt import settle
+from medprm_integrations.shared.evidence import Evidence, within_budget
+from medprm_integrations.shared.jobs import Job, new_drawing, request_of
 from medprm_integrations.shared.questions import Asked, without_feedback
-from medprm_integrations.shared.ranking_metadata import KEY, ranking_metadata
+from medprm_integrations.shared.ranking import arank_all, rank_all
+from medprm_integrations.shared.ranking_metadata import KEY, RankingMetadata, ranking_metadata
 from medprm_integrations.shared.settings import SamplingSettings
 from medprm_scorer.errors import InputError
 from medprm_scorer.results.models import Ranking, RankRequest, ScoredChain
-from medprm_scorer.sampling.sample_rounds import Sample
+from medprm_scorer.sampling.rules import Sample
 
 dispatcher = instrument.get_dispatcher(__name__)  # type: ignore[attr-defined]  # imported there, and public
 
@@ -54,10 +68,15 @@ class MedPRMRerank(PromptMixin, BaseNodePostprocessor, SamplingSettings):
     `index.as_query_engine(llm=llm, node_postprocessors=[MedPRMRerank(prm=prm, llm=llm)])` puts the best chain before
     them; the first `llm` is the one that answers, which else is LlamaIndex's default.
 
+    A sampled chain begins with the line `Draft answer of a language model, not a source:`, so that nobody takes it for
+    a document. A `CitationQueryEngine` numbers it as a source all the same: give it a `MedPRMSynthesizer` as
+    `response_synthesizer` instead.
+
     All nodes that come back are copies. The first chain has the whole ranking in `metadata["medprm"]`, with what
-    `RankingMetadata` says; `ranking_of` reads it back from the node, and from a query engine's response. Samples that
-    failed are warned of (`SamplesFailedWarning`), and so are documents of which none could be read
-    (`DocumentsLeftOutWarning`). What is added to the metadata stays out of prompts and embeddings.
+    `RankingMetadata` says; `ranking_of` reads it back from the node, and from a query engine's response. Documents say
+    in `metadata["medprm_read"]` whether they were read, those that fit by their scores. Samples that failed are warned
+    of (`SamplesFailedWarning`), and so are documents that were not read (`DocumentsLeftOutWarning`). What is added to
+    the metadata stays out of prompts and embeddings.
 
     Args:
         top_n: How many chains to return.
@@ -65,12 +84,18 @@ class MedPRMRerank(PromptMixin, BaseNodePostprocessor, SamplingSettings):
         keep_retrieval_score: Keep the score that a chain node came with in `metadata["retrieval_score"]`.
         text_qa_template: What the `llm` is asked, with `query_str` and `context_str` (numbered documents); the default
             asks for steps as the reward model reads them. `get_prompts` and `update_prompts` know it by this name.
-        settings: Those of `SamplingSettings`: `prm`, `n`, `strategy`, `aggregate`, `agree`, `rules`, `answer`,
-            `options`, `group`, `max_concurrency`, `on_ranking`, `keep`, `question`.
+        refine_template: What it is asked with the next documents where not all fit its window, as in
+            `MedPRMSynthesizer`.
+        is_evidence: Your own function from a node to whether chains are checked against it; None takes
+            `nodes.is_evidence`: no language model wrote it.
+        settings: Those of `SamplingSettings`: `prm`, `n`, `strategy`, `aggregate`, `stop`, `agree`, `rules`, `timeout`,
+            `deadline`, `replacements`, `quorum`, `max_tokens_total`, `on_sample`, `answer`, `options`, `group`,
+            `max_concurrency`, `on_ranking`, `keep`, `question`.
 
     Example:
         >>> from medprm_scorer import MedPRM
         >>> from llama_index.core.schema import TextNode
+        >>> from medprm_integrations.llama_index import chain_node
         >>> rerank = MedPRMRerank(prm=MedPRM.from_pretrained())
         >>> nodes = [TextNode(text="Label: give 5 mg."), chain_node("Step 1: Give 5 mg. The answer is (A)")]
         >>> (best,) = rerank.postprocess_nodes(nodes, query_str="Which dose?")
@@ -82,20 +107,28 @@ class MedPRMRerank(PromptMixin, BaseNodePostprocessor, SamplingSettings):
     llm: LLM | None = Field(default=None, repr=False, exclude=True)
     keep_retrieval_score: bool = False
     text_qa_template: BasePromptTemplate = Field(default_factory=policy_template, repr=False, exclude=True)
+    refine_template: BasePromptTemplate = Field(default_factory=refining_template, repr=False, exclude=True)
+    is_evidence: IsEvidence | None = Field(default=None, repr=False, exclude=True)
 
     @field_validator("llm", mode="before")
     @classmethod
     def _is_language_model(cls, llm: Any) -> Any:
         return None if llm is None else language_model(llm)
 
-    @field_validator(TEMPLATE, mode="before")
+    @field_validator(*TEMPLATES, mode="before")
     @classmethod
-    def _is_template(cls, template: Any) -> Any:
-        return checked_template(template)
+    def _is_template(cls, template: Any, info: ValidationInfo) -> Any:
+        return checked_template(template, str(info.field_name))
 
     @override
     def __deepcopy__(self, memo: dict[int, Any] | None = None) -> "MedPRMRerank":
         return super().__deepcopy__(sharing(memo, self.llm, self.callback_manager))
+
+    @classmethod
+    @override
+    def from_dict(cls, data: dict[str, Any], **kwargs: Any) -> Self:
+        check_can_be_made(cls, kwargs)
+        return super().from_dict(data, **kwargs)
 
     @classmethod
     @override
@@ -104,11 +137,12 @@ class MedPRMRerank(PromptMixin, BaseNodePostprocessor, SamplingSettings):
 
     @override
     def _get_prompts(self) -> dict[str, BasePromptTemplate]:
-        return {TEMPLATE: self.text_qa_template}
+        return {name: getattr(self, name) for name in TEMPLATES}
 
     @override
     def _update_prompts(self, prompts: dict[str, BasePromptTemplate]) -> None:
-        self.text_qa_template = replaced(prompts, self.text_qa_template)
+        for name, template in replaced(prompts).items():
+            setattr(self, name, template)
 
     @override
     def _get_prompt_modules(self) -> dict[str, Any]:
@@ -118,24 +152,24 @@ class MedPRMRerank(PromptMixin, BaseNodePostprocessor, SamplingSettings):
     def _postprocess_nodes(
         self, nodes: list[NodeWithScore], query_bundle: QueryBundle | None = None
     ) -> list[NodeWithScore]:
-        asked = _Asked(query_bundle, nodes)
+        asked = _Asked(query_bundle, nodes, self)
         if not asked.nodes:
             return []
         with self._reported(asked) as report:
             if asked.chains:
-                return report(self._ranked(asked, only(rank_all(self, [asked.request(self)]))))
+                return report(self._ranked(asked, only(rank_all(self, *asked.chains_to_rank()))))
             return report(self._sampled(asked, choose(self, self._job(asked, is_async=False))))
 
     @override
     async def _apostprocess_nodes(
         self, nodes: list[NodeWithScore], query_bundle: QueryBundle | None = None
     ) -> list[NodeWithScore]:
-        asked = _Asked(query_bundle, nodes)
+        asked = _Asked(query_bundle, nodes, self)
         if not asked.nodes:
             return []
         with self._reported(asked) as report:
             if asked.chains:
-                return report(self._ranked(asked, only(await arank_all(self, [asked.request(self)]))))
+                return report(self._ranked(asked, only(await arank_all(self, *asked.chains_to_rank()))))
             return report(self._sampled(asked, await achoose(self, self._job(asked, is_async=True))))
 
     def _job(self, asked: "_Asked", *, is_async: bool) -> Job[Response]:
@@ -144,15 +178,25 @@ class MedPRMRerank(PromptMixin, BaseNodePostprocessor, SamplingSettings):
                 "there is nothing to judge: none of the nodes was made with chain_node, and there is no llm to sample "
                 "chains from; make some, or give MedPRMRerank an llm"
             )
-        values = prompt_values(asked.question, texts(asked.others, MetadataMode.LLM))
+        templates = {name: getattr(self, name) for name in TEMPLATES}
+        before = PartsBefore()
+        ask = asking_within_window(
+            self.llm,
+            templates,
+            asked.question,
+            texts(asked.others, MetadataMode.LLM),
+            is_async=is_async,
+            before=before,
+        )
         return Job(
-            question=asked.judged(self),
-            rounds=new_rounds(self, asked.judged(self), sample_of),
-            ask=asking(self.llm, self.text_qa_template, values, None, is_async=is_async),
+            question=asked.judged.text,
+            cautions=asked.judged.cautions,
+            drawing=new_drawing(self, sample_of),
+            ask=ask,
             source=self.llm,
-            usage=total_usage,
+            usage=before.usage,
             documents=asked.documents,
-            scores=[node.score for node in asked.others],
+            scores=asked.scores,
         )
 
     @contextmanager
@@ -177,10 +221,15 @@ class MedPRMRerank(PromptMixin, BaseNodePostprocessor, SamplingSettings):
 
     def _ranked(self, asked: "_Asked", ranking: Ranking) -> list[NodeWithScore]:
         """The best of the chain nodes, as new nodes."""
+        note = ranking_metadata(ranking, keep=self.keep)
+        said = settle(self, ranking, note)
+        announce(ranking)
+        if said is not None:
+            return [_said(said, ranking, note)]
         best: list[NodeWithScore] = []
         for chain in self._best(ranking):
             node = asked.chains[chain.index]
-            notes: dict[str, Any] = {} if best else {KEY: ranking_metadata(ranking, keep=self.keep)}
+            notes: dict[str, Any] = {} if best else {KEY: note}
             if self.keep_retrieval_score:
                 notes["retrieval_score"] = node.score
             best.append(NodeWithScore(node=noted(node.node, notes), score=chain.reward(ranking.aggregate)))
@@ -189,18 +238,26 @@ class MedPRMRerank(PromptMixin, BaseNodePostprocessor, SamplingSettings):
     def _sampled(self, asked: "_Asked", choice: Choice[Response]) -> list[NodeWithScore]:
         """The best of the sampled chains, and the documents after them."""
         assert choice.ranking is not None  # every response is a candidate
-        chains = self._best(choice.ranking)
-        nodes = [
-            noted(chain_node(chain.text), {} if place else {KEY: choice.note}) for place, chain in enumerate(chains)
-        ]
+        announce(choice.ranking, choice.note)
+        documents = marked_as_read(asked.others, asked.evidence, choice.ranking.documents_read)
+        if choice.said is not None:
+            return [_said(choice.said, choice.ranking, choice.note), *documents]
         best = [
-            NodeWithScore(node=node, score=chain.reward(choice.ranking.aggregate))
-            for node, chain in zip(nodes, chains, strict=True)
+            NodeWithScore(
+                node=noted(draft_node(chain.text), {} if place else {KEY: choice.note}),
+                score=chain.reward(choice.ranking.aggregate),
+            )
+            for place, chain in enumerate(self._best(choice.ranking))
         ]
-        return [*best, *map(copied, asked.others)]
+        return [*best, *documents]
 
     def _best(self, ranking: Ranking) -> list[ScoredChain]:
         return [chain for chain in ranking.chains[: self.top_n] if chain.error is None]
+
+
+def _said(text: str, ranking: Ranking, note: RankingMetadata) -> NodeWithScore:
+    """What stands before the documents in place of chains that are not trusted."""
+    return NodeWithScore(node=noted(draft_node(text), {KEY: note}), score=ranking.best.reward(ranking.aggregate))
 
 
 class _Asked:
@@ -210,17 +267,21 @@ class _Asked:
         InputError: The query is missing, or something is no node.
     """
 
-    def __init__(self, query: QueryBundle | None, nodes: list[NodeWithScore]) -> None:
+    def __init__(self, query: QueryBundle | None, nodes: list[NodeWithScore], settings: MedPRMRerank) -> None:
         if query is None:
             raise InputError("the query is missing: pass query_str or query_bundle, since chains are judged as answers")
         self.query, self.question, self.nodes = query, query.query_str, with_scores(nodes)
+        self._settings = settings
         self.chains = [node for node in self.nodes if is_chain(node)]
         self.others = [node for node in self.nodes if not is_chain(node)]
-        self.documents = texts(self.others, MetadataMode.LLM)  # as the sampler reads them
+        self.evidence = evidence_among(self.others, rule=settings.is_evidence)
+        self.documents = evidence_texts(self.evidence)  # as the sampler reads them
+        self.scores = [node.score for node in self.evidence]
+        self.judged = settings.asked(query, lambda: Asked(without_feedback(self.question)))
 
-    def judged(self, settings: SamplingSettings) -> str:
-        return settings.asked(self.query, lambda: Asked(without_feedback(self.question))).text
-
-    def request(self, settings: SamplingSettings) -> RankRequest:
-        chains = [Sample(text) for text in texts(self.chains, MetadataMode.NONE)]
-        return request_of(settings, self.judged(settings), chains, self.documents)
+    def chains_to_rank(self) -> tuple[list[RankRequest], list[Evidence], list[tuple[str, ...]]]:
+        """The chains that were given, with the documents that fit, for `rank_all`."""
+        found = within_budget(self.documents, self._settings.prm.count_tokens, scores=self.scores)
+        chains = [Sample(chain_text(node)) for node in self.chains]
+        request = request_of(self._settings, self.judged.text, chains, found.texts)
+        return [request], [found], [self.judged.cautions]

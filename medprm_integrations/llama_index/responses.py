@@ -1,12 +1,13 @@
 """The winning answer: the sample as it was drawn, with its ranking beside it and nothing added to its text."""
 
 from collections.abc import Iterable, Mapping
-from typing import Any, TypeVar
+from typing import Any, TypeVar, cast
 
-from llama_index.core.base.llms.types import ChatResponse, CompletionResponse
-from llama_index.core.schema import BaseNode, MetadataMode, NodeWithScore
+from llama_index.core.base.llms.types import ChatMessage, ChatResponse, CompletionResponse
+from llama_index.core.schema import BaseNode, NodeWithScore
 from pydantic import BaseModel
 
+from medprm_integrations.llama_index.nodes import chain_text
 from medprm_integrations.shared.ranking_metadata import KEY, RankingMetadata, read_ranking
 from medprm_scorer.results.models import Ranking
 
@@ -20,7 +21,10 @@ _COUNTS = {
 """Our names of token counts, and those under which responses have them."""
 
 
-TEXT_ONLY = "chat and query engines keep only the text of a MedPRMLLM's answer; pass MedPRMLLM(on_ranking=...)"
+TEXT_ONLY = (
+    "its engine kept only the text of the answer, or the answer was not chosen; give on_ranking= to the MedPRMLLM, "
+    "MedPRMSynthesizer or MedPRMRerank in it"
+)
 """Why an engine's response may have no ranking."""
 
 
@@ -35,18 +39,21 @@ def ranking_of(answer: object) -> Ranking:
 
     Args:
         answer: The response of a query engine with `MedPRMSynthesizer` or `MedPRMRerank`; a response of a `MedPRMLLM`
-            itself, or what an agent with one answered; or the first node that `MedPRMRerank` gave. Chat engines, and
-            query engines with other synthesizers, keep only the text of a `MedPRMLLM`'s answer: its `on_ranking` is
-            the way to the ranking there.
+            itself, or what an agent with one answered; the first node that `MedPRMRerank` gave; or what a chat engine
+            answered that asks such a query engine (`CondenseQuestionChatEngine`). Other chat engines,
+            query engines with other synthesizers, a `RouterQueryEngine` that combines several answers and a
+            `MultiStepQueryEngine` keep only an answer's text: `on_ranking=` is the way to the ranking there.
 
     Raises:
         InputError: There is no ranking: the answer was not chosen, such as one that calls tools, or it was not kept.
     """
     nodes = getattr(answer, "source_nodes", None)
-    for holder in (answer, *(nodes or ())):
+    asked = [getattr(source, "raw_output", None) for source in getattr(answer, "sources", None) or ()]
+    for holder in (answer, *asked, *(nodes or ())):
         found = _kept(holder)
         if found is not None:
-            return read_ranking(found, type(holder).__name__, text=_text_of(holder))
+            text = _text_of(answer if holder in asked else holder)
+            return read_ranking(found, type(holder).__name__, text=text)
     kind = type(answer).__name__
     return read_ranking(None, kind) if nodes is None else read_ranking(None, kind, TEXT_ONLY)
 
@@ -63,7 +70,7 @@ def _kept(holder: object) -> object:
 def _text_of(holder: Any) -> str:
     """The text of what holds a ranking: of a node, of an engine's or a model's response, or of an agent's output."""
     if isinstance(holder, BaseNode | NodeWithScore):
-        return holder.get_content(metadata_mode=MetadataMode.NONE)
+        return chain_text(holder)
     inner = getattr(holder, "message", None) or getattr(holder, "response", None)
     outer = (getattr(holder, name, None) for name in ("text", "response_txt"))
     return next((found for found in (inner, getattr(inner, "content", None), *outer) if isinstance(found, str)), "")
@@ -96,6 +103,22 @@ def with_ranking(answer: Answer, note: RankingMetadata) -> Answer:
         if note["usage"] and theirs[0] in extra:
             extra[theirs[0]] = note["usage"][ours]
     return answer.model_copy(update={"additional_kwargs": extra, "raw": _raw(answer.raw, note)})
+
+
+def said_instead(answer: Answer, text: str, note: RankingMetadata) -> Answer:
+    """A response with another text, with only the counts of tokens: `raw` may repeat what was not trusted."""
+    counts = {
+        name: answer.additional_kwargs[name]
+        for names in _COUNTS.values()
+        for name in names
+        if name in answer.additional_kwargs
+    }
+    blank: Any = (
+        ChatResponse(message=ChatMessage(content=text, role=answer.message.role), additional_kwargs=counts)
+        if isinstance(answer, ChatResponse)
+        else CompletionResponse(text=text, additional_kwargs=counts)
+    )
+    return with_ranking(cast("Answer", blank), note)
 
 
 def sharing(memo: dict[int, Any] | None, *objects: object) -> dict[int, Any]:

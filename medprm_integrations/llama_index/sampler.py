@@ -20,7 +20,7 @@ from medprm_integrations.llama_index.unstreamed_llm import (
 from medprm_integrations.shared.structured import structured_sample
 from medprm_integrations.shared.truncation import is_cut_off
 from medprm_scorer.errors import InputError
-from medprm_scorer.sampling.sample_rounds import Sample
+from medprm_scorer.sampling.rules import Sample
 
 Response = ChatResponse | CompletionResponse | BaseModel
 """What a language model gives: a response, or, where a structured answer was asked for, that."""

@@ -3,6 +3,7 @@
 from collections.abc import AsyncGenerator, Callable, Generator, Iterator, Sequence
 from contextlib import contextmanager
 from copy import copy, deepcopy
+from dataclasses import dataclass
 from functools import partial
 from typing import Any, cast
 
@@ -27,21 +28,40 @@ from llama_index.core.types import RESPONSE_TEXT_TYPE
 from pydantic import BaseModel
 from typing_extensions import Unpack, override
 
-from medprm_integrations.llama_index.nodes import is_chain, texts, with_scores
-from medprm_integrations.llama_index.prompts import TEMPLATE, checked_template, policy_template, prompt_values, replaced
-from medprm_integrations.llama_index.responses import sharing, total_usage
+from medprm_integrations.llama_index.events import announce
+from medprm_integrations.llama_index.mistakes import check_function, refuse_settings_of_others
+from medprm_integrations.llama_index.nodes import (
+    IsEvidence,
+    evidence_among,
+    evidence_texts,
+    is_chain,
+    marked_as_read,
+    texts,
+    with_scores,
+)
+from medprm_integrations.llama_index.prompts import (
+    REFINE,
+    TEMPLATE,
+    checked_template,
+    policy_template,
+    refining_template,
+    replaced,
+)
+from medprm_integrations.llama_index.responses import sharing
 from medprm_integrations.llama_index.sampler import Response as Drawn
-from medprm_integrations.llama_index.sampler import asking, sample_of
+from medprm_integrations.llama_index.sampler import sample_of
 from medprm_integrations.llama_index.unstreamed_llm import language_model, response_text
-from medprm_integrations.shared.best_of_n import Choice, Job, achoose, choose, new_rounds
+from medprm_integrations.llama_index.window import PartsBefore, asking_within_window
+from medprm_integrations.shared.best_of_n import Choice, achoose, choose
+from medprm_integrations.shared.jobs import Job, new_drawing
+from medprm_integrations.shared.prompt_context import NOT_GIVEN
 from medprm_integrations.shared.questions import Asked, without_feedback
 from medprm_integrations.shared.ranking_metadata import KEY
 from medprm_integrations.shared.settings import SamplingOptions, SamplingSettings
+from medprm_scorer.errors import InputError
 from medprm_scorer.scorer import MedPRM
 
 dispatcher = instrument.get_dispatcher(__name__)  # type: ignore[attr-defined]  # imported there, and public
-
-Scores = Sequence[float | None]
 
 EMPTY = "Empty Response"
 """What LlamaIndex's synthesizers answer when nothing was retrieved."""
@@ -51,11 +71,20 @@ class MedPRMSynthesizer(BaseSynthesizer):
     """A response synthesizer that asks a language model n times, with the nodes as evidence, and selects one answer.
 
     The response is the winning sample as it was written. Its ranking is in `metadata["medprm"]` (`ranking_of` reads it
-    back), with what `RankingMetadata` says; `source_nodes` are the nodes. A sample that fails does not end the others,
-    and is warned of (`SamplesFailedWarning`), as documents are of which none could be read (`DocumentsLeftOutWarning`);
-    if all fail, the first error is raised, with a note of the count. Where the `llm` has no async of its own (a
-    `CustomLLM` without `achat`), async samples are asked for in threads, except with `output_cls`. Without nodes the
-    answer is `Empty Response`, as with LlamaIndex's own synthesizers. Nodes made with `chain_node` are no evidence.
+    back), with what `RankingMetadata` says; `source_nodes` are copies of the nodes, which say in
+    `metadata["medprm_read"]` whether the reward model read them, unseen by language models and embeddings. A sample
+    that fails does not end the others, and is warned of (`SamplesFailedWarning`), as documents are that were not read
+    (`DocumentsLeftOutWarning`); if all fail, the first error is raised, with a note of the count. Where the `llm` has
+    no async of its own (a `CustomLLM` without `achat`), async samples are asked for in threads, except with
+    `output_cls`.
+    Without nodes the answer is `Empty Response`, as with LlamaIndex's own synthesizers.
+
+    Samples are checked against the nodes that fit the reward model's budget, by their scores of retrieval. What a
+    language model wrote is no evidence: chains, drafts, and the sub-answers of `SubQuestionQueryEngine` and
+    `MultiStepQueryEngine`, in whose place the documents behind them are read.
+
+    Where the nodes do not fit the `context_window` of the `llm`, they are packed into several prompts, as
+    LlamaIndex's own synthesizers do, and each sample is refined from one to the next: n calls for each of them.
 
     When streaming, the answer comes in one piece once it is selected. With `output_cls` each sample is an object of
     that class, judged by what stands in its fields; one that breaks the schema cannot win, and nothing is streamed.
@@ -65,11 +94,16 @@ class MedPRMSynthesizer(BaseSynthesizer):
         llm: The model to sample from, with a temperature above 0; None takes `Settings.llm`.
         text_qa_template: What the `llm` is asked, with `query_str` and `context_str` (numbered documents); the default
             asks for steps as the reward model reads them. `get_prompts` and `update_prompts` know it by this name.
+        refine_template: What it is asked with the next documents where not all fit its window, with `query_str`,
+            `context_msg` and `existing_answer`.
+        is_evidence: Your own function from a node to whether samples are checked against it; None takes
+            `nodes.is_evidence`: no language model wrote it.
         streaming: Give streaming responses.
         output_cls: Give answers of this class.
         callback_manager: As in LlamaIndex.
-        settings: Those of `SamplingSettings`: `n`, `strategy`, `aggregate`, `agree`, `rules`, `answer`, `options`,
-            `group`, `answer_field`, `max_concurrency`, `on_ranking`, `keep`, `question`.
+        settings: Those of `SamplingSettings`: `n`, `strategy`, `aggregate`, `stop`, `agree`, `rules`, `timeout`,
+            `deadline`, `replacements`, `quorum`, `max_tokens_total`, `on_sample`, `answer`, `options`, `group`,
+            `answer_field`, `max_concurrency`, `on_ranking`, `keep`, `question`.
 
     Raises:
         ValueError: A setting is unknown, out of its range or of the wrong kind, or the `llm` is a `MedPRMLLM`.
@@ -90,22 +124,32 @@ class MedPRMSynthesizer(BaseSynthesizer):
         prm: MedPRM,
         llm: LLM | None = None,
         text_qa_template: BasePromptTemplate | None = None,
+        refine_template: BasePromptTemplate | None = None,
+        is_evidence: IsEvidence | None = None,
         streaming: bool = False,
         output_cls: type[BaseModel] | None = None,
         callback_manager: CallbackManager | None = None,
         **settings: Unpack[SamplingOptions],
     ) -> None:
-        self.settings = SamplingSettings(prm=prm, **settings)
-        self.prm = prm
+        check_function("is_evidence", is_evidence)
+        if output_cls is not None and not (isinstance(output_cls, type) and issubclass(output_cls, BaseModel)):
+            raise InputError("output_cls must be a pydantic class")
         llm = Settings.llm if llm is None else llm
         if isinstance(llm, StructuredLLM):
             output_cls = output_cls or llm.output_cls
             llm = llm.llm
         llm = language_model(llm)
+        refuse_settings_of_others(settings, llm)
+        self.settings = SamplingSettings(prm=prm, **settings)
+        self.prm = prm
         super().__init__(llm=llm, callback_manager=callback_manager, streaming=streaming, output_cls=output_cls)
-        self._template: BasePromptTemplate = checked_template(
-            policy_template() if text_qa_template is None else text_qa_template
-        )
+        given = {TEMPLATE: text_qa_template, REFINE: refine_template}
+        defaults = {TEMPLATE: policy_template, REFINE: refining_template}
+        self._templates = {
+            name: checked_template(defaults[name]() if template is None else template, name)
+            for name, template in given.items()
+        }
+        self._is_evidence = is_evidence
 
     def __repr__(self) -> str:
         return f"{type(self).__name__}({self.settings!r})"
@@ -117,11 +161,11 @@ class MedPRMSynthesizer(BaseSynthesizer):
 
     @override
     def _get_prompts(self) -> dict[str, BasePromptTemplate]:
-        return {TEMPLATE: self._template}
+        return dict(self._templates)
 
     @override
     def _update_prompts(self, prompts: dict[str, BasePromptTemplate]) -> None:
-        self._template = replaced(prompts, self._template)
+        self._templates |= replaced(prompts)
 
     @override
     def get_response(self, query_str: str, text_chunks: Sequence[str], **response_kwargs: Any) -> RESPONSE_TEXT_TYPE:
@@ -132,7 +176,7 @@ class MedPRMSynthesizer(BaseSynthesizer):
             text_chunks: The documents' texts.
             response_kwargs: Values for the user's own template.
         """
-        choice = self._choose(query_str, text_chunks, (), response_kwargs)
+        choice = self._choose(_Asked(query_str, text_chunks, text_chunks), response_kwargs)
         return cast("RESPONSE_TEXT_TYPE", self._answer(choice, _pieces))
 
     @override
@@ -140,7 +184,7 @@ class MedPRMSynthesizer(BaseSynthesizer):
         self, query_str: str, text_chunks: Sequence[str], **response_kwargs: Any
     ) -> RESPONSE_TEXT_TYPE:
         """`get_response`, awaited."""
-        choice = await self._achoose(query_str, text_chunks, (), response_kwargs)
+        choice = await self._achoose(_Asked(query_str, text_chunks, text_chunks), response_kwargs)
         return cast("RESPONSE_TEXT_TYPE", self._answer(choice, _apieces))
 
     @override
@@ -165,8 +209,11 @@ class MedPRMSynthesizer(BaseSynthesizer):
             Exception: Every sample failed: the first one's error.
         """
         with self._reported(query) as report:
-            choice = self._choose(_question(query), *_documents(nodes), response_kwargs) if nodes else None
-            return report(_response(self._answer(choice, _pieces), choice, nodes, additional_source_nodes))
+            if not nodes:
+                return report(_response(self._answer(None, _pieces)))
+            asked = self._asked(query, nodes, additional_source_nodes)
+            choice = self._choose(asked, response_kwargs)
+            return report(_response(self._answer(choice, _pieces), choice, asked))
 
     @override
     async def asynthesize(
@@ -178,8 +225,11 @@ class MedPRMSynthesizer(BaseSynthesizer):
     ) -> RESPONSE_TYPE:
         """`synthesize`, with samples as tasks and the event loop left free."""
         with self._reported(query) as report:
-            choice = await self._achoose(_question(query), *_documents(nodes), response_kwargs) if nodes else None
-            return report(_response(self._answer(choice, _apieces), choice, nodes, additional_source_nodes))
+            if not nodes:
+                return report(_response(self._answer(None, _apieces)))
+            asked = self._asked(query, nodes, additional_source_nodes)
+            choice = await self._achoose(asked, response_kwargs)
+            return report(_response(self._answer(choice, _apieces), choice, asked))
 
     @contextmanager
     def _reported(self, query: str | QueryBundle) -> Iterator[Callable[[RESPONSE_TYPE], RESPONSE_TYPE]]:
@@ -195,60 +245,97 @@ class MedPRMSynthesizer(BaseSynthesizer):
 
             yield report
 
-    def _choose(self, question: str, documents: Sequence[str], scores: Scores, values: dict[str, Any]) -> Choice[Any]:
-        return choose(self.settings, self._job(question, documents, scores, values, is_async=False))
+    def _asked(
+        self, query: str | QueryBundle, nodes: Sequence[NodeWithScore], behind: Sequence[NodeWithScore] | None
+    ) -> "_Asked":
+        nodes, behind = with_scores(nodes), with_scores(behind or ())
+        evidence = evidence_among(nodes, behind, self._is_evidence)
+        to_read = texts([node for node in nodes if not is_chain(node)], MetadataMode.LLM)
+        return _Asked(_question(query), to_read, evidence_texts(evidence), evidence, [*nodes, *behind])
 
-    async def _achoose(
-        self, question: str, documents: Sequence[str], scores: Scores, values: dict[str, Any]
-    ) -> Choice[Any]:
-        return await achoose(self.settings, self._job(question, documents, scores, values, is_async=True))
+    def _choose(self, asked: "_Asked", values: dict[str, Any]) -> Choice[Any]:
+        choice = choose(self.settings, self._job(asked, values, is_async=False))
+        return _announced(choice)
 
-    def _job(
-        self, question: str, documents: Sequence[str], scores: Scores, values: dict[str, Any], *, is_async: bool
-    ) -> Job[Drawn]:
-        values = prompt_values(question, documents, values)
-        judged = self.settings.asked(question, lambda: Asked(without_feedback(question))).text
+    async def _achoose(self, asked: "_Asked", values: dict[str, Any]) -> Choice[Any]:
+        return _announced(await achoose(self.settings, self._job(asked, values, is_async=True)))
+
+    def _job(self, asked: "_Asked", values: dict[str, Any], *, is_async: bool) -> Job[Drawn]:
+        judged = self.settings.asked(asked.question, lambda: Asked(without_feedback(asked.question)))
+        before = PartsBefore()
         return Job(
-            question=judged,
-            rounds=new_rounds(self.settings, judged, partial(sample_of, answer_field=self.settings.answer_field)),
-            ask=asking(self._llm, self._template, values, self._output_cls, is_async=is_async),
+            question=judged.text,
+            cautions=(*judged.cautions, *asked.cautions),
+            drawing=new_drawing(self.settings, partial(sample_of, answer_field=self.settings.answer_field)),
+            ask=asking_within_window(
+                self._llm,
+                self._templates,
+                asked.question,
+                asked.to_read,
+                self._output_cls,
+                is_async=is_async,
+                more=values,
+                helper=self._prompt_helper,
+                before=before,
+            ),
             source=self._llm,
-            usage=total_usage,
-            documents=documents,
-            scores=scores,
+            usage=before.usage,
+            documents=asked.documents,
+            scores=[node.score for node in asked.evidence],
+            structured=self._output_cls is not None,
         )
 
     def _answer(self, choice: Choice[Any] | None, pieces: Callable[[str], Any]) -> Any:
         """The winning response's text, when streaming in one piece, or the object that it is."""
-        answer = EMPTY if choice is None else choice.value
+        answer = EMPTY if choice is None else choice.value if choice.said is None else choice.said
         if isinstance(answer, ChatResponse | CompletionResponse):
             answer = response_text(answer)
         return pieces(answer) if self._streaming and isinstance(answer, str) else answer
 
 
-def _response(
-    answer: Any,
-    choice: Choice[Any] | None,
-    nodes: Sequence[NodeWithScore],
-    more_nodes: Sequence[NodeWithScore] | None,
-) -> RESPONSE_TYPE:
+@dataclass(frozen=True, repr=False)
+class _Asked:
+    """One query.
+
+    Args:
+        question: The query.
+        to_read: The texts that the language model is asked with.
+        documents: Those that its answers are checked against.
+        evidence: The nodes of these, where there are nodes.
+        sources: All nodes.
+    """
+
+    question: str
+    to_read: Sequence[str]
+    documents: Sequence[str]
+    evidence: Sequence[NodeWithScore] = ()
+    sources: Sequence[NodeWithScore] = ()
+
+    @property
+    def cautions(self) -> tuple[str, ...]:
+        """That the language model reads something, and the reward model nothing."""
+        return (NOT_GIVEN,) if self.to_read and not any(map(str.strip, self.documents)) else ()
+
+
+def _announced(choice: Choice[Any]) -> Choice[Any]:
+    if choice.ranking is not None:
+        announce(choice.ranking, choice.note)
+    return choice
+
+
+def _response(answer: Any, choice: Choice[Any] | None = None, asked: _Asked | None = None) -> RESPONSE_TYPE:
     kinds: dict[type, type] = {str: Response, Generator: StreamingResponse, AsyncGenerator: AsyncStreamingResponse}
     kind = next((kinds[of] for of in kinds if isinstance(answer, of)), PydanticResponse)
-    if choice is None:
+    if choice is None or asked is None:
         return cast("RESPONSE_TYPE", kind(answer))
-    sources = [*nodes, *(more_nodes or ())]
-    metadata = {**{node.node.node_id: node.node.metadata for node in sources}, KEY: choice.note}
+    read = choice.ranking.documents_read if choice.ranking else ()
+    metadata = {**{node.node.node_id: node.node.metadata for node in asked.sources}, KEY: choice.note}
+    sources = marked_as_read(asked.sources, asked.evidence, read)
     return cast("RESPONSE_TYPE", kind(answer, source_nodes=sources, metadata=metadata))
 
 
 def _question(query: str | QueryBundle) -> str:
     return query if isinstance(query, str) else query.query_str
-
-
-def _documents(nodes: Sequence[NodeWithScore]) -> tuple[list[str], list[float | None]]:
-    """The texts of the nodes that are no chains, and their scores."""
-    documents = [node for node in with_scores(nodes) if not is_chain(node)]
-    return texts(documents, MetadataMode.LLM), [node.score for node in documents]
 
 
 def _pieces(text: str) -> Generator[str, None, None]:

@@ -25,8 +25,8 @@ from pydantic import Field
 from typing_extensions import override
 
 from medprm_integrations.llama_index.prompts import PromptMessages, PromptText, filled_in
-from medprm_integrations.shared.best_of_n import Job
 from medprm_integrations.shared.concurrency import in_thread
+from medprm_integrations.shared.jobs import Job
 from medprm_scorer.errors import InputError
 
 
@@ -180,6 +180,8 @@ def language_model(llm: Any) -> LLM:
         Traceback (most recent call last):
         medprm_scorer.errors.InputError: llm must be a LlamaIndex LLM, not str
     """
+    if isinstance(llm, type) and issubclass(llm, LLM):
+        raise InputError(f"llm must be a LlamaIndex LLM, not the class: make one, {llm.__name__}(...)")
     if not isinstance(llm, LLM):
         raise InputError(f"llm must be a LlamaIndex LLM, not {type(llm).__name__}")
     if isinstance(llm, UnstreamedLLM):

@@ -2,75 +2,25 @@
 
 An adapter says what its framework's part is (a `Job`: how a sample is asked for and read, where documents come from)
 and puts the winner (a `Choice`) into its framework's form. With `choose_all`, several questions share one limit on the
-calls of the language model and one call of the reward model. `rank_all` is the second half, for candidates that are
-there already.
+calls of the language model, and one call of the reward model where samples are not scored as they come.
 """
 
-import logging
-from collections.abc import Callable, Iterable, Mapping, Sequence
-from dataclasses import dataclass, field
-from functools import partial
-from itertools import islice
-from typing import Any, Generic, TypeVar, cast
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from typing import Generic, TypeVar
 
-from medprm_integrations.shared.concurrency import arun_all, never, run_all
-from medprm_integrations.shared.evidence import Evidence, agathered, gathered, within_budget
+from medprm_integrations.shared.concurrency import never
+from medprm_integrations.shared.doubt import settle
+from medprm_integrations.shared.draw_samples import adraw_samples, draw_samples
+from medprm_integrations.shared.evidence import agathered, gathered
+from medprm_integrations.shared.jobs import Job, Value, request_of
+from medprm_integrations.shared.ranking import reported
 from medprm_integrations.shared.ranking_metadata import RankingMetadata, ranking_metadata
-from medprm_integrations.shared.settings import DEFAULT_CONCURRENCY, ChoiceSettings, SamplingSettings
-from medprm_integrations.shared.user_warnings import unread, warn_of_failures, warn_of_identical, warn_of_unread
-from medprm_scorer.errors import InputError
+from medprm_integrations.shared.settings import SamplingSettings
+from medprm_integrations.shared.user_warnings import warn_of_failures, warn_of_identical
 from medprm_scorer.results.models import Ranking, RankRequest
-from medprm_scorer.results.request_parsing import make_request
-from medprm_scorer.sampling.sample_rounds import Sample, SampleRounds
 
-Value = TypeVar("Value")
 Result = TypeVar("Result")
-
-logger = logging.getLogger("medprm")
-
-
-@dataclass(repr=False, kw_only=True)
-class Job(Generic[Value]):
-    """One question for which samples are drawn, and the framework's part in it.
-
-    Args:
-        question: What the candidates are judged as answers to.
-        rounds: The samples to come.
-        ask: Gives one sample; in `achoose`, awaited.
-        source: The language model, for warnings that are given once for each.
-        usage: The tokens of some values together.
-        documents: Texts of the documents that are there already.
-        evidence: The user's function for more documents, which come first.
-        read: From what that function gives to texts.
-        cautions: What to know of the question.
-        scores: Their scores of retrieval, by which those are chosen that the reward model reads; none: in order.
-
-    Raises:
-        InputError: The question is blank or no text; nothing has been paid for yet.
-    """
-
-    question: str
-    rounds: SampleRounds[Value]
-    ask: Callable[[], Any] = field(default=lambda: None)
-    source: object
-    usage: Callable[[Iterable[Value]], Mapping[str, Any] | None]
-    documents: Sequence[str] = ()
-    evidence: Callable[[], Any] | None = None
-    read: Callable[[object], list[str]] = field(default=cast("Any", list))
-    cautions: tuple[str, ...] = ()
-    scores: Sequence[float | None] = ()
-    given: list[str] | None = field(default=None, init=False)
-    """What the user's function gave, once it was asked."""
-
-    def __post_init__(self) -> None:
-        if not isinstance(self.question, str) or not self.question.strip():
-            raise InputError("the question must be a text that is not blank")
-
-    def found(self, settings: ChoiceSettings) -> Evidence:
-        """What the candidates are checked against."""
-        texts = [*(self.given or ()), *self.documents]
-        scores = [*[None] * len(self.given or ()), *self.scores] if self.scores else []
-        return within_budget(texts, settings.prm.count_tokens, scores=scores)
 
 
 @dataclass(frozen=True, repr=False)
@@ -81,34 +31,13 @@ class Choice(Generic[Value]):
         value: The winning sample, or, without a ranking, the first that is no candidate, such as a call of tools.
         note: The ranking and how its candidates were drawn; without a ranking, only the `usage`.
         ranking: The ranking; None if there was no candidate.
+        said: The text to answer with in place of the value's, since that is not trusted; None for the value as it is.
     """
 
     value: Value
     note: RankingMetadata
     ranking: Ranking | None = None
-
-
-def new_rounds(
-    settings: SamplingSettings,
-    question: str,
-    read: Callable[[Value], Sample | str | Exception | None],
-    *,
-    probe: bool = False,
-) -> SampleRounds[Value]:
-    """The rounds in which samples are drawn with these settings.
-
-    Args:
-        settings: How many, and when it is enough.
-        question: The question, whose options the answers are read by.
-        read: A sample as a candidate, as in `SampleRounds`.
-        probe: Draw one first, which may be a call of tools.
-
-    Raises:
-        InputError: A setting was assigned a wrong value.
-    """
-    settings.check()
-    answer = partial(settings.prm.read_answer, question=question, answer=settings.answer, options=settings.options)
-    return SampleRounds(settings.n, read, rules=settings.rules, agree=settings.agree, answer=answer, probe=probe)
+    said: str | None = None
 
 
 def choose(settings: SamplingSettings, job: Job[Value], stops: Callable[[Exception], bool] = never) -> Choice[Value]:
@@ -121,7 +50,9 @@ def choose(settings: SamplingSettings, job: Job[Value], stops: Callable[[Excepti
 
     Raises:
         Exception: Every sample failed: the first one's error.
-        ScoringError: No sample could be scored.
+        TimeoutError: The deadline came before any sample.
+        ScoringError: No sample could be scored, or fewer than the quorum came back.
+        DoubtfulAnswerError: The answer is not trusted, and the settings say that it ends so.
     """
     return only(choose_all(settings, [job], stops))
 
@@ -147,21 +78,14 @@ def choose_all(
         stops: Errors of a sample that end everything.
         limit: Most calls of the language model at once, where the settings do not say.
     """
-    limit = settings.max_concurrency or limit or DEFAULT_CONCURRENCY
-    while turns := _next_round(jobs):
-        for job in _without_evidence(turns):
-            job.given = gathered(job.evidence, job.read)
-        _take_in(turns, run_all([job.ask for job, count in turns for _ in range(count)], limit, stops))
+    draw_samples(settings, _asked(jobs), stops, limit)
     ready = _with_candidates(jobs)
     for job in ready:
         if job.given is None:
             job.given = gathered(job.evidence, job.read)
-    evidence = [job.found(settings) for job in ready]
-    return _choices(
-        settings,
-        jobs,
-        rank_all(settings, _requests(settings, ready, evidence), evidence, [job.cautions for job in ready]),
-    )
+    waiting = _unranked(settings, ready)
+    ranked = settings.prm.rank_batch(waiting, **settings.choice) if waiting else []
+    return _answered(settings, jobs, _ranked(settings, ready, ranked))
 
 
 async def achoose_all(
@@ -171,52 +95,14 @@ async def achoose_all(
     limit: int | None = None,
 ) -> list[Choice[Value] | Exception]:
     """`choose_all`, with samples as tasks and the event loop left free."""
-    limit = settings.max_concurrency or limit or DEFAULT_CONCURRENCY
-    while turns := _next_round(jobs):
-        for job in _without_evidence(turns):
-            job.given = await agathered(job.evidence, job.read)
-        _take_in(turns, await arun_all([job.ask for job, count in turns for _ in range(count)], limit, stops))
+    await adraw_samples(settings, _asked(jobs), stops, limit)
     ready = _with_candidates(jobs)
     for job in ready:
         if job.given is None:
             job.given = await agathered(job.evidence, job.read)
-    evidence = [job.found(settings) for job in ready]
-    return _choices(
-        settings,
-        jobs,
-        await arank_all(settings, _requests(settings, ready, evidence), evidence, [job.cautions for job in ready]),
-    )
-
-
-def rank_all(
-    settings: ChoiceSettings,
-    requests: Sequence[RankRequest | Exception],
-    evidence: Sequence[Evidence] | None = None,
-    cautions: Sequence[Sequence[str]] | None = None,
-) -> list[Ranking | Exception]:
-    """Rank candidates with one call of the reward model, and tell the user what there is to know of each ranking.
-
-    Args:
-        settings: How the winners are chosen.
-        requests: The questions with their candidates; an exception, of an input that is none, comes back in its place.
-        evidence: Where the requests' documents come from; None if they are all that there were.
-        cautions: More to know of each request.
-    """
-    good = [request for request in requests if isinstance(request, RankRequest)]
-    results = settings.prm.rank_batch(good, **settings.choice) if good else []
-    return _reported(settings, requests, evidence, cautions, results)
-
-
-async def arank_all(
-    settings: ChoiceSettings,
-    requests: Sequence[RankRequest | Exception],
-    evidence: Sequence[Evidence] | None = None,
-    cautions: Sequence[Sequence[str]] | None = None,
-) -> list[Ranking | Exception]:
-    """`rank_all`, with the event loop left free."""
-    good = [request for request in requests if isinstance(request, RankRequest)]
-    results = await settings.prm.arank_batch(good, **settings.choice) if good else []
-    return _reported(settings, requests, evidence, cautions, results)
+    waiting = _unranked(settings, ready)
+    ranked = await settings.prm.arank_batch(waiting, **settings.choice) if waiting else []
+    return _answered(settings, jobs, _ranked(settings, ready, ranked))
 
 
 def only(results: Sequence[Result | Exception]) -> Result:
@@ -227,111 +113,70 @@ def only(results: Sequence[Result | Exception]) -> Result:
     return result
 
 
-def _next_round(jobs: Sequence[Job[Value] | Exception]) -> list[tuple[Job[Value], int]]:
-    """The jobs that need more samples, and how many."""
-    return [(job, count) for job in jobs if isinstance(job, Job) and (count := job.rounds.to_draw())]
-
-
-def _without_evidence(turns: Sequence[tuple[Job[Value], int]]) -> list[Job[Value]]:
-    """The jobs whose evidence is to be gathered now: before samples are paid for, but after one that may call tools.
-
-    A function that fails so costs no more than that one sample; a turn that calls tools needs no evidence.
-    """
-    return [job for job, _ in turns if job.given is None and not (job.rounds.probe and not job.rounds.drawn)]
-
-
-def _take_in(turns: Sequence[tuple[Job[Value], int]], outcomes: Iterable[Value | Exception]) -> None:
-    remaining = iter(outcomes)
-    for job, count in turns:
-        job.rounds.add(list(islice(remaining, count)))
+def _asked(jobs: Sequence[Job[Value] | Exception]) -> list[Job[Value]]:
+    return [job for job in jobs if isinstance(job, Job)]
 
 
 def _with_candidates(jobs: Sequence[Job[Value] | Exception]) -> list[Job[Value]]:
     """The jobs for which there is something to choose; what makes the choice a lesser one is warned of."""
-    ready = [job for job in jobs if isinstance(job, Job) and job.rounds.values]
+    ready = [job for job in _asked(jobs) if job.drawing.values and job.problem() is None]
     for job in ready:
-        warn_of_failures(job.rounds)
-        warn_of_identical([sample.text for sample in job.rounds.samples], job.source)
+        warn_of_failures(job.drawing)
+        warn_of_identical([sample.text for sample in job.drawing.samples], job.source)
     return ready
 
 
-def _requests(settings: ChoiceSettings, jobs: Sequence[Job[Any]], evidence: Sequence[Evidence]) -> list[RankRequest]:
-    return [
-        request_of(settings, job.question, job.rounds.samples, found.texts)
-        for job, found in zip(jobs, evidence, strict=True)
-    ]
+def _request(settings: SamplingSettings, job: Job[Value]) -> RankRequest:
+    return request_of(settings, job.question, job.drawing.samples, job.found(settings).texts)
 
 
-def request_of(
-    settings: ChoiceSettings, question: str, samples: Sequence[Sample], documents: Sequence[str]
-) -> RankRequest:
-    """The request that ranks samples, with what is known of each.
+def _unranked(settings: SamplingSettings, ready: Sequence[Job[Value]]) -> list[RankRequest]:
+    """The requests of the jobs whose samples were not ranked as they came."""
+    return [_request(settings, job) for job in ready if job.ranked is None]
 
-    Raises:
-        InputError: Something has the wrong type; the message names it.
-    """
-    return make_request(
-        question,
-        [sample.chain for sample in samples],
-        documents,
-        options=settings.options,
-        answers=[sample.answer for sample in samples],
-        truncated=[place for place, sample in enumerate(samples) if sample.truncated],
+
+def _ranked(
+    settings: SamplingSettings, ready: Sequence[Job[Value]], rankings: Sequence[Ranking | Exception]
+) -> list[Ranking | Exception]:
+    """The rankings of all jobs that have candidates, as the user gets them."""
+    others = iter(rankings)
+    return reported(
+        settings,
+        [_request(settings, job) for job in ready],
+        [next(others) if job.ranked is None else job.ranked for job in ready],
+        [job.found(settings) for job in ready],
+        [job.cautions for job in ready],
+        [job.drawing for job in ready],
     )
 
 
-def _reported(
-    settings: ChoiceSettings,
-    requests: Sequence[RankRequest | Exception],
-    evidence: Sequence[Evidence] | None,
-    cautions: Sequence[Sequence[str]] | None,
-    results: Iterable[Ranking | Exception],
-) -> list[Ranking | Exception]:
-    """The rankings as the user gets them: with all documents counted, and with a warning, a log record and a call."""
-    reported: list[Ranking | Exception] = []
-    ranked = iter(results)
-    for place, request in enumerate(requests):
-        result = request if isinstance(request, Exception) else next(ranked)
-        if isinstance(result, Ranking) and isinstance(request, RankRequest):
-            found = evidence[place] if evidence else Evidence(tuple(request.documents))
-            given = result.documents_given + found.left_out
-            more = [*(cautions[place] if cautions else ()), *result.cautions]
-            if found.left_out:
-                more.append(unread(result.documents_used, given))
-            read = [found.places[place] for place in result.documents_read] if found.places else result.documents_read
-            changed = {"documents_given": given, "documents_read": read, "cautions": more}
-            result = result.model_copy(update=changed)
-            if 0 < result.documents_used < given or found.nothing_fits(settings.prm.count_tokens):
-                warn_of_unread(result.documents_used, given)
-            if result.cautions:
-                logger.warning("A ranking of %d candidates: %s", len(result.chains), " ".join(result.cautions))
-            if settings.on_ranking is not None:
-                settings.on_ranking(result)
-        reported.append(result)
-    return reported
-
-
-def _choices(
+def _answered(
     settings: SamplingSettings, jobs: Sequence[Job[Value] | Exception], rankings: Sequence[Ranking | Exception]
 ) -> list[Choice[Value] | Exception]:
+    """What becomes of each job, by its ranking."""
     ranked = iter(rankings)
-    return [
-        job if isinstance(job, Exception) else _choice(settings, job, next(ranked) if job.rounds.values else None)
-        for job in jobs
-    ]
+    answers: list[Choice[Value] | Exception] = []
+    for job in jobs:
+        problem = job if isinstance(job, Exception) else job.problem()
+        if isinstance(job, Exception) or problem is not None:
+            answers.append(problem or job)  # type: ignore[arg-type]
+        else:
+            answers.append(_choice(settings, job, next(ranked) if job.drawing.values else None))
+    return answers
 
 
 def _choice(
     settings: SamplingSettings, job: Job[Value], ranking: Ranking | Exception | None
 ) -> Choice[Value] | Exception:
+    """From a ranking to an answer."""
     if isinstance(ranking, Exception):
         return ranking
-    rounds, usage = job.rounds, job.usage(job.rounds.all_values)
-    if ranking is not None:
-        note = ranking_metadata(ranking, rounds, usage, settings.keep)
-        return Choice(rounds.values[ranking.best.index], note, ranking)
+    drawing, usage = job.drawing, job.usage(job.drawing.all_values)
+    if ranking is None:
+        return Choice(drawing.no_candidates[0], RankingMetadata(usage=usage))
+    note = ranking_metadata(ranking, drawing, usage, settings.keep, seconds=job.seconds)
     try:
-        rounds.check()
-    except Exception as error:  # noqa: BLE001 - it is the first sample's
+        said = settle(settings, ranking, note, structured=job.structured)
+    except Exception as error:  # noqa: BLE001 - the doubt itself, or whatever the user's function raises
         return error
-    return Choice(rounds.no_candidates[0], RankingMetadata(usage=usage))
+    return Choice(drawing.values[ranking.best.index], note, ranking, said)

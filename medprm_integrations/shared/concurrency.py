@@ -1,8 +1,4 @@
-"""The same work several times at once, in threads or tasks, never more than a given number together.
-
-The calls see the caller's context variables, in which LangChain and LlamaIndex keep their traces. An error takes its
-call's place in the results, so that it does not end the others; except those that `stops` picks out, which do.
-"""
+"""Calls whose errors take the place of their results, and calls that block, awaited."""
 
 import asyncio
 from collections.abc import Awaitable, Callable, Sequence
@@ -19,14 +15,13 @@ def never(error: Exception) -> bool:  # noqa: ARG001
     return False
 
 
-def run_all(
-    calls: Sequence[Callable[[], Result]], limit: int, stops: Callable[[Exception], bool] = never
+def run_each(
+    calls: Sequence[Callable[[], Result]], stops: Callable[[Exception], bool] = never
 ) -> list[Result | Exception]:
-    """Run the calls in threads; a single one, or a limit of one, in this thread.
+    """Run the calls one after the other; what fails does not end the others.
 
     Args:
         calls: What to run.
-        limit: Most of them at once.
         stops: Errors that end everything: no further call begins, and the error is raised.
 
     Returns:
@@ -36,28 +31,33 @@ def run_all(
         Exception: The first error that `stops` picks out.
 
     Example:
-        >>> run_all([lambda: 1, lambda: 1 // 0], limit=2)
+        >>> run_each([lambda: 1, lambda: 1 // 0])
         [1, ZeroDivisionError('integer division or modulo by zero')]
     """
-
-    def guarded(call: Callable[[], Result]) -> Result | Exception:
+    results: list[Result | Exception] = []
+    for call in calls:
         try:
-            return call()
+            results.append(call())
         except Exception as error:
             if stops(error):
                 raise
-            return error
+            results.append(error)
+    return results
 
-    if len(calls) <= 1 or limit == 1:
-        return [guarded(call) for call in calls]
-    with ThreadPoolExecutor(min(limit, len(calls)), thread_name_prefix="medprm") as pool:
-        futures = [pool.submit(copy_context().run, guarded, call) for call in calls]
+
+async def arun_each(
+    calls: Sequence[Callable[[], Awaitable[Result]]], stops: Callable[[Exception], bool] = never
+) -> list[Result | Exception]:
+    """`run_each`, awaited."""
+    results: list[Result | Exception] = []
+    for call in calls:
         try:
-            return [future.result() for future in futures]
-        except BaseException:
-            for future in futures:
-                future.cancel()
-            raise
+            results.append(await call())
+        except Exception as error:
+            if stops(error):
+                raise
+            results.append(error)
+    return results
 
 
 async def in_thread(call: Callable[..., Result], *args: Any, **kwargs: Any) -> Result:
@@ -71,28 +71,3 @@ async def in_thread(call: Callable[..., Result], *args: Any, **kwargs: Any) -> R
         return await asyncio.get_running_loop().run_in_executor(pool, work)
     finally:
         pool.shutdown(wait=False)
-
-
-async def arun_all(
-    calls: Sequence[Callable[[], Awaitable[Result]]], limit: int, stops: Callable[[Exception], bool] = never
-) -> list[Result | Exception]:
-    """As `run_all`, in tasks. When the caller is cancelled, so are they."""
-    turn = asyncio.Semaphore(limit)
-
-    async def guarded(call: Callable[[], Awaitable[Result]]) -> Result | Exception:
-        async with turn:
-            try:
-                return await call()
-            except Exception as error:
-                if stops(error):
-                    raise
-                return error
-
-    tasks = [asyncio.ensure_future(guarded(call)) for call in calls]
-    try:
-        return list(await asyncio.gather(*tasks))
-    except BaseException:
-        for task in tasks:
-            task.cancel()
-        await asyncio.gather(*tasks, return_exceptions=True)
-        raise

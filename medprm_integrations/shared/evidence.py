@@ -4,7 +4,7 @@ The reward model was trained to read some 3,072 tokens of documents, so that the
 """
 
 import math
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from inspect import isawaitable
 from typing import Any
@@ -20,14 +20,30 @@ class Evidence:
     """The texts to check candidates against. The `repr` shows no text.
 
     Args:
-        texts: The texts, in the order given.
-        left_out: How many more there were that did not fit.
-        places: Where each text stood among those given, from 0; None if these are all.
+        texts: The texts, in the order given, each once.
+        left_out: How many of the documents that were given did not fit.
+        read_as: For each document that was given, which of the texts is its own; None: none, since it is blank or did
+            not fit. None in place of all this: the texts are the documents.
     """
 
     texts: tuple[str, ...] = field(repr=False)
     left_out: int = 0
-    places: tuple[int, ...] | None = field(default=None, repr=False)
+    read_as: tuple[int | None, ...] | None = field(default=None, repr=False)
+
+    @property
+    def given(self) -> int:
+        """How many documents were given, blank and repeated ones included."""
+        return len(self.texts if self.read_as is None else self.read_as)
+
+    def places(self, texts: Collection[int]) -> list[int]:
+        """The places of the documents that were given, from 0, whose texts are among these.
+
+        Example:
+            >>> within_budget([" ", "a", "a"], len).places([0])
+            [1, 2]
+        """
+        read_as = range(len(self.texts)) if self.read_as is None else self.read_as
+        return [place for place, text in enumerate(read_as) if text in texts]
 
     def nothing_fits(self, count_tokens: Callable[[str], int], budget: int = DOCUMENT_TOKEN_BUDGET) -> bool:
         """Whether there are documents and `MedPRM.rank` reads none of them, since already the first is too long.
@@ -48,9 +64,9 @@ def within_budget(
     """Take whole texts while they fit; one that does not fit is passed over and smaller ones may follow.
 
     By score, the highest first, where the texts have scores; else in order. What is taken stays in the order given. A
-    huge text must not cost all the others. (`MedPRM.rank` ends the list at
-    the first document that does not fit, as in training; what is returned here fits it whole.) Blank texts and repeats
-    are dropped without being counted, since an agent often retrieves the same document twice.
+    huge text must not cost all the others. (`MedPRM.rank` ends the list at the first document that does not fit, as in
+    training; what is returned here fits it whole.) A text that came twice, as agents often retrieve it, is taken once,
+    and a blank one never.
 
     Args:
         texts: Without scores, the most wanted first.
@@ -65,22 +81,16 @@ def within_budget(
     """
     given = list(texts)
     ranked = sorted(range(len(given)), key=lambda place: _by_score(scores[place] if place < len(scores) else None))
-    kept: list[int] = []
-    seen: set[str] = set()
-    left_out = 0
-    for place in ranked:
-        text = given[place]
-        if not text.strip() or text in seen:
-            continue
-        seen.add(text)
-        cost = count_tokens(text) + 1
-        if cost <= budget:
-            budget -= cost
-            kept.append(place)
-        else:
-            left_out += 1
-    kept.sort()
-    return Evidence(tuple(given[place] for place in kept), left_out, tuple(kept))
+    fits: dict[str, bool] = {}
+    for text in (given[place] for place in ranked if given[place].strip()):
+        if text not in fits:
+            cost = count_tokens(text) + 1
+            fits[text] = cost <= budget
+            budget -= cost if fits[text] else 0
+    kept = list(dict.fromkeys(text for text in given if fits.get(text)))
+    numbers = {text: number for number, text in enumerate(kept)}
+    left_out = sum(not fits.get(text, True) for text in given)
+    return Evidence(tuple(kept), left_out, tuple(numbers.get(text) for text in given))
 
 
 def _by_score(score: float | None) -> float:

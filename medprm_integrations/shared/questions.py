@@ -27,10 +27,13 @@ class Asked:
     Args:
         text: The question.
         cautions: Sentences for the ranking.
+        start: Place of the first turn that is part of the question, among all turns of the user. What was found
+            before that turn was found for another question.
     """
 
     text: str
     cautions: tuple[str, ...] = ()
+    start: int = 0
 
 
 def put_together(turns: Iterable[str], others: Iterable[str] = (), summaries: Iterable[str] = ()) -> Asked:
@@ -50,16 +53,14 @@ def put_together(turns: Iterable[str], others: Iterable[str] = (), summaries: It
         >>> put_together(["Which dose?", " "]).cautions
         ()
     """
-    said = [turn for turn in turns if turn.strip()]
+    said = [(place, turn) for place, turn in enumerate(turns) if turn.strip()]
     if not said:
         return _instead(others, summaries)
-    start = max((place for place, turn in enumerate(said) if _has_options(turn)), default=0)
-    kept = _within_bounds(said[start:])
-    if len(kept) == 1:
-        return Asked(kept[0])
-    return Asked(
-        "\n\n".join(kept), (f"The question was put together of {len(kept)} messages of the user in the conversation.",)
-    )
+    first = max((place for place, (_, turn) in enumerate(said) if _has_options(turn)), default=0)
+    kept = _within_bounds(said[first:])
+    text = "\n\n".join(turn for _, turn in kept)
+    together = f"The question was put together of {len(kept)} messages of the user in the conversation."
+    return Asked(text, (together,) if len(kept) > 1 else (), kept[0][0])
 
 
 def without_feedback(query: str) -> str:
@@ -80,17 +81,17 @@ def _has_options(turn: str) -> bool:
     return "\n" in turn.strip() and find_options(turn) is not None
 
 
-def _within_bounds(turns: list[str]) -> list[str]:
+def _within_bounds(turns: list[tuple[int, str]]) -> list[tuple[int, str]]:
     """The first turn and the newest; where they do not fit, without the first."""
     first, *others = turns
     if not others:
         return turns
-    left, newest = MOST_CHARACTERS - len(first), [others[-1]]
-    left -= len(others[-1])
+    left, newest = MOST_CHARACTERS - len(first[1]), [others[-1]]
+    left -= len(others[-1][1])
     if left < 0:
         return newest
     for turn in reversed(others[:-1]):
-        left -= len(turn)
+        left -= len(turn[1])
         if left < 0 or len(newest) == MOST_TURNS - 1:
             break
         newest.append(turn)

@@ -9,11 +9,20 @@ from typing import Any, Literal
 
 from medprm_scorer.errors import InputError
 from medprm_scorer.results.models import Ranking, ScoredChain
-from medprm_scorer.sampling.sample_rounds import SampleRounds
+from medprm_scorer.sampling.drawing import Drawing
 from medprm_scorer.text.steps import SPLIT_RULES, split_steps
 
 KEY = "medprm"
 """Where the ranking stands in an answer's metadata."""
+
+DOUBT = "doubt"
+"""Key that is there only if the answer is not trusted, whatever is kept: what was done about it.
+
+`answer` (it was given), `abstain`, `call` (a function's text), `interrupt` (a person is being asked), `person` (the
+text is a person's) or `approved` (a person let it pass).
+"""
+
+_REPLACED = ("abstain", "call", "interrupt", "person")
 
 Keep = Literal["all", "winner", "figures", "none"]
 """What of a ranking goes into the metadata of an answer, from the most to the least.
@@ -21,7 +30,7 @@ Keep = Literal["all", "winner", "figures", "none"]
 - `all`      everything, with the texts and steps of all chains.
 - `winner`   no text of a chain. Figures, cautions, the question, and the answers that got votes, if they are short.
 - `figures`  no text from outside at all: rewards, counts, weights of votes, cautions.
-- `none`     only the cautions and the tokens used.
+- `none`     only the cautions, the tokens used, and what was done in doubt.
 """
 
 LONGEST_ANSWER = 80
@@ -33,12 +42,14 @@ _FLAGS = ("declined", "truncated", "split_by", "error")
 class RankingMetadata(dict[str, Any]):
     """A ranking as plain data, since answers are written to JSON and checkpoints. Its `repr` shows no text.
 
-    The keys are those of `Ranking`, such as `cautions`, as far as `keep` lets them in (`Keep`), and four more: `usage`
-    (tokens of all samples together, `input_tokens`, `output_tokens` and `total_tokens`, or None), `samples_failed`
-    (their call raised an error), `samples_dropped` (they called a tool, broke the schema or the rules of sampling, or
-    came when there were enough) and `documents_left_out` (how many of the documents that were at hand the reward model
-    did not read: `documents_given` less `documents_used`). `best` has the winner's `index` alone, which is the first of
-    the `chains`. Without texts, a chain has its `step_rewards`.
+    The keys are those of `Ranking`, such as `cautions`, as far as `keep` lets them in (`Keep`), and six more: `usage`
+    (tokens of all samples together, `input_tokens`, `output_tokens` and `total_tokens`, or None; of cancelled samples
+    nobody reports any), `samples_failed` (their call raised an error), `samples_dropped` (they called a tool, broke the
+    schema or the rules of sampling, or came when there were enough), `samples_cancelled` (they were still running when
+    there were enough), `sampling_seconds` (from the first call to the last) and `documents_left_out` (how many of the
+    documents that were at hand the reward model did not read: `documents_given` less `documents_used`).
+    Where the answer is not trusted, `doubt` says what was done (`DOUBT`). `best` has the
+    winner's `index` alone, which is the first of the `chains`. Without texts, a chain has its `step_rewards`.
     """
 
     def __repr__(self) -> str:
@@ -48,28 +59,32 @@ class RankingMetadata(dict[str, Any]):
 
 def ranking_metadata(
     ranking: Ranking,
-    rounds: SampleRounds[Any] | None = None,
+    drawing: Drawing[Any] | None = None,
     usage: Mapping[str, Any] | None = None,
     keep: Keep = "winner",
+    seconds: float = 0.0,
 ) -> RankingMetadata:
     """A ranking, and how its candidates were drawn.
 
     Args:
         ranking: The ranking.
-        rounds: Where the candidates come from; None if they were given.
+        drawing: Where the candidates come from; None if they were given.
         usage: Tokens of all samples together.
         keep: What of it.
+        seconds: How long drawing took.
     """
     if keep == "none":
         return RankingMetadata(cautions=list(ranking.cautions), usage=usage)
-    failed = len(rounds.errors) if rounds else 0
+    failed = len(drawing.errors) if drawing else 0
     return RankingMetadata(
         {
             **_kept(ranking, keep),
             "best": {"index": ranking.best.index},
             "usage": usage,
             "samples_failed": failed,
-            "samples_dropped": rounds.drawn - failed - len(rounds.values) if rounds else 0,
+            "samples_dropped": drawing.finished - failed - len(drawing.values) if drawing else 0,
+            "samples_cancelled": drawing.cancelled if drawing else 0,
+            "sampling_seconds": round(seconds, 3),
             "documents_left_out": ranking.documents_given - ranking.documents_used,
         }
     )
@@ -98,6 +113,8 @@ def read_ranking(
         if isinstance(found, dict) and is_ranked(found):
             why = "keep='none' leaves only the cautions; give on_ranking, or keep='winner'"
         raise InputError(f"this {what} holds no ranking: {why}")
+    if found.get(DOUBT) in _REPLACED:
+        text = None  # another's words, and none of the winner's
     chains = [_chain(kept, "" if place else text or "") for place, kept in enumerate(found["chains"])]
     votes = [{"answer": "", **vote} for vote in found["votes"]]
     return Ranking.model_validate(

@@ -1,22 +1,30 @@
 """The settings that the integrations share, checked by pydantic when an object is made."""
 
 from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
-from typing import Annotated, Any, NoReturn
+from typing import Annotated, Any, ClassVar, Literal, NoReturn
 
-from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, ValidationError, model_validator
-from typing_extensions import Self, TypedDict
+from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, PrivateAttr, ValidationError, model_validator
+from typing_extensions import Self, TypedDict, override
 
+from medprm_integrations.shared.calls import CallsInFlight
+from medprm_integrations.shared.doubt import DOUBT_ANSWER, check_doubt_answer, known_doubt, refuse_doubt
 from medprm_integrations.shared.questions import Asked
 from medprm_integrations.shared.ranking_metadata import Keep
 from medprm_scorer.aggregate import Aggregate
 from medprm_scorer.errors import InputError
 from medprm_scorer.results.models import Ranking
 from medprm_scorer.results.request_parsing import MEANT_DOCUMENTS
-from medprm_scorer.sampling.sample_rounds import SamplingRules
+from medprm_scorer.sampling.drawing import DEFAULT_REPLACEMENTS
+from medprm_scorer.sampling.rules import SamplingRules
+from medprm_scorer.sampling.stopping import Agree, Confident, Rule, given_rule
 from medprm_scorer.scorer import MedPRM
 from medprm_scorer.selection import Strategy
 from medprm_scorer.text.answers import Options
 from medprm_scorer.text.answers.callers_functions import AnswerFunction, GroupFunction
+from medprm_scorer.trust.doubt import OnDoubt
+from medprm_scorer.trust.floors import Floors
+from medprm_scorer.trust.given import GivenTrust, given_trust
+from medprm_scorer.trust.trust import Trust
 
 DEFAULT_N = 8
 """Samples of one question; the paper's curves are steep up to about here."""
@@ -24,12 +32,12 @@ DEFAULT_N = 8
 DEFAULT_CONCURRENCY = 8
 """Most calls of a language model at once, unless the user says otherwise."""
 
-OF_A_CALL = ("temperature", "top_p", "top_k", "seed", "stop", "max_tokens", "max_completion_tokens")
+OF_A_CALL = ("temperature", "top_p", "top_k", "seed", "max_tokens", "max_completion_tokens")
 """Settings of the language model that a call of it takes, too."""
 
 OF_THE_MODEL = (
     *OF_A_CALL,
-    *("model", "model_name", "api_key", "api_base", "base_url", "timeout", "max_retries", "streaming"),
+    *("model", "model_name", "api_key", "api_base", "base_url", "max_retries", "streaming"),
 )
 """Settings that people look for here and that belong to the language model."""
 
@@ -50,6 +58,22 @@ def reward_model(prm: Any) -> MedPRM:
     if not isinstance(prm, MedPRM):
         raise InputError(f"prm must be a MedPRM (MedPRM.from_pretrained(...)), not {type(prm).__name__}")
     return prm
+
+
+def stopping_rule(stop: object) -> Rule | None:
+    """The rule for stopping that somebody gave.
+
+    Raises:
+        InputError: It is something else, such as the stop sequences of a language model.
+
+    Example:
+        >>> stopping_rule("confident=0.95")
+        Confident(confidence=0.95, min_samples=3, max_samples=None, min_gain=0.01)
+    """
+    try:
+        return given_rule(stop)
+    except InputError as error:
+        raise InputError(f"{error} (it says when to stop sampling; stop sequences: llm.bind(stop=[…]))") from None
 
 
 def tool_names(names: object) -> tuple[str, ...] | None:
@@ -83,7 +107,18 @@ class ChoiceSettings(BaseModel):
         options: The answers to choose from, as in `MedPRM.rank`; None reads them from the question.
         group: Says which answers are equal, as in `MedPRM.rank`; None compares their wording.
         on_ranking: Called with each ranking, in the thread or task of the call that it answers.
+        trust: Says whether answers are to be trusted: a `Trust`, the path of its file, or `Floors`; None takes the
+            reward model's own.
+        on_doubt: What happens to an answer that is not trusted. `answer` gives it, with a caution in the ranking;
+            `abstain` gives `doubt_answer` in its place, and no text of a chain; `raise` ends in a
+            `DoubtfulAnswerError`; a function is called with the ranking (never awaited), and gives the text to answer
+            with, or None for the answer as it is; `interrupt` asks a person (`MedPRMMiddleware` only). An answer in a
+            schema cannot become a sentence: it ends in the error instead.
+        doubt_answer: The sentence of `abstain`.
     """
+
+    doubts: ClassVar[tuple[str, ...]] = ("answer", "abstain", "raise", "call")
+    """What this class can do in doubt."""
 
     prm: Annotated[MedPRM, BeforeValidator(reward_model)] = Field(repr=False, exclude=True)
     strategy: Strategy = "weighted_vote"
@@ -92,10 +127,21 @@ class ChoiceSettings(BaseModel):
     options: Options | None = Field(default=None, repr=False, exclude=True)
     group: GroupFunction | None = Field(default=None, repr=False, exclude=True)
     on_ranking: Callable[[Ranking], None] | None = Field(default=None, repr=False, exclude=True)
+    trust: Annotated[GivenTrust, BeforeValidator(given_trust)] = Field(default=None, repr=False, exclude=True)
+    on_doubt: Annotated[OnDoubt, BeforeValidator(known_doubt)] = Field(default="answer", repr=False, exclude=True)
+    doubt_answer: Annotated[str, BeforeValidator(check_doubt_answer)] = Field(
+        default=DOUBT_ANSWER, repr=False, exclude=True
+    )
 
     model_config = ConfigDict(
         arbitrary_types_allowed=True, hide_input_in_errors=True, validate_default=True, extra="forbid"
     )
+
+    def __init__(self, *values: Any, **settings: Any) -> None:
+        if values:
+            name = type(self).__name__
+            raise TypeError(f"{name} takes its settings by name: {name}(prm=…), and the others likewise")
+        super().__init__(**settings)
 
     def __reduce__(self) -> NoReturn:
         """Refuse to be pickled, as a `MedPRM` does; copies share it."""
@@ -104,7 +150,27 @@ class ChoiceSettings(BaseModel):
     @property
     def choice(self) -> dict[str, Any]:
         """The settings of `MedPRM.rank_batch`."""
-        return {name: getattr(self, name) for name in ("strategy", "aggregate", "answer", "group")}
+        return {name: getattr(self, name) for name in ("strategy", "aggregate", "answer", "group", "trust")}
+
+    @property
+    def judge(self) -> Trust | Floors | None:
+        """What says whether answers are to be trusted."""
+        return given_trust(self.trust) or self.prm.trust
+
+    @property
+    def stops(self) -> str | None:
+        """The name of the rule by which sampling stops; None if nothing is sampled here."""
+        return None
+
+    @model_validator(mode="after")
+    def _can_doubt(self) -> Self:
+        refuse_doubt(self.on_doubt, self.doubts)
+        trust = self.judge
+        if trust is not None:
+            trust.check(self.prm.settings, self.strategy, self.aggregate, self.stops)
+        elif self.on_doubt != "answer":
+            raise ValueError("on_doubt needs trust=, here or on the MedPRM: without it, nothing is ever in doubt")
+        return self
 
 
 class SamplingSettings(ChoiceSettings):
@@ -112,11 +178,26 @@ class SamplingSettings(ChoiceSettings):
 
     Args:
         n: How many samples are wanted.
-        max_concurrency: Most calls of the language model at once; None takes that of LangChain's run configuration
-            where there is one, else 8.
-        agree: Draw no more once so many samples give the same answer, from 2 to n; None draws all n.
+        max_concurrency: Most calls of the language model at once, of all calls of the object together; None takes that
+            of LangChain's run configuration where there is one, else 8.
+        stop: When fewer than n samples are enough. `confident` (or `Confident(…)`): as soon as the leading answer will
+            very likely stay ahead, by the rewards, for which samples are scored as they come. `agree` (or `Agree(k)`):
+            as soon as k samples, 3 by default, give the same answer. Samples that still run are cancelled. None draws
+            all n.
+        agree: `agree=k` is short for `stop=Agree(k)`; from 2 to n.
         rules: Keep only chains with so many steps and draw more for those that are missing: `SamplingRules()` has the
             paper's 3 to 9 steps and 1.25 times as many draws. None draws n and keeps all.
+        timeout: Seconds after which one sample counts as failed; None leaves that to the language model.
+        deadline: Seconds after which the whole call draws no more: what is there is ranked. None has none.
+        replacements: How many failed samples are replaced by others, of each question; with `rules`, those that are
+            missing are drawn anyway. None are replaced before another sample has come back, so that what is refused
+            is not asked n times.
+        quorum: Fewest samples that must come back as candidates; fewer are an error (`ScoringError`).
+        max_tokens_total: Most tokens of all samples of a question together, by the usage that the language model
+            reports: no sample is begun that would exceed it, at the mean cost so far. Those of the first wave, when
+            no cost is known, may. None has no bound.
+        on_sample: Called with a `SampleSeen` as soon as a sample has come and is scored, in the thread or task of the
+            call: for a progress bar, or a page that fills.
         answer_field: Name of the field that holds the answer in structured output; None finds it by its name.
         keep: What of a ranking goes into the metadata of the answer, and so into checkpoints and traces: `winner` (no
             text of a losing chain), `all`, `figures` or `none`, as `ranking_metadata.Keep` says. `on_ranking` always
@@ -128,17 +209,49 @@ class SamplingSettings(ChoiceSettings):
 
     n: Annotated[int, Field(ge=1, le=1024, strict=True)] = DEFAULT_N  # so that a slip does not become a bill
     max_concurrency: Annotated[int, Field(ge=1, strict=True)] | None = None
+    stop: Annotated[Confident | Agree | Literal["confident", "agree"] | None, BeforeValidator(stopping_rule)] = None
     agree: Annotated[int, Field(ge=2, strict=True)] | None = None
     rules: SamplingRules | None = None
+    timeout: Annotated[float, Field(gt=0, allow_inf_nan=False)] | None = None
+    deadline: Annotated[float, Field(gt=0, allow_inf_nan=False)] | None = None
+    replacements: Annotated[int, Field(ge=0, strict=True)] = DEFAULT_REPLACEMENTS
+    quorum: Annotated[int, Field(ge=1, strict=True)] = 1
+    max_tokens_total: Annotated[int, Field(ge=1, strict=True)] | None = None
+    on_sample: Callable[[Any], None] | None = Field(default=None, repr=False, exclude=True)
     answer_field: str | None = None
     keep: Keep = "winner"
     question: Callable[[Any], str] | None = Field(default=None, repr=False, exclude=True)
 
+    _calls_in_flight: CallsInFlight = PrivateAttr(default_factory=CallsInFlight)
+
     @model_validator(mode="after")
-    def _can_agree(self) -> Self:
-        if self.agree is not None and self.agree > self.n:
-            raise ValueError(f"agree must be at most n: {self.agree} of {self.n} samples cannot agree")
+    def _can_stop(self) -> Self:
+        if self.agree is not None and self.stop is not None:
+            raise ValueError("give stop or agree, which is short for stop=Agree(k), and not both")
+        rule = self.rule
+        if isinstance(rule, Agree) and rule.samples > self.n:
+            raise ValueError(f"agree must be at most n: {rule.samples} of {self.n} samples cannot agree")
+        if isinstance(rule, Confident) and rule.max_samples is not None and rule.max_samples > self.n:
+            raise ValueError(f"n is the most that is drawn: max_samples must be at most {self.n}, or n larger")
+        if self.quorum > self.n:
+            raise ValueError(f"quorum must be at most n, which is {self.n}")
         return self
+
+    @property
+    def rule(self) -> Rule | None:
+        """When fewer than n samples are enough."""
+        return given_rule(self.stop) if self.agree is None else Agree(self.agree)
+
+    @property
+    @override
+    def stops(self) -> str | None:
+        rule = self.rule
+        return "none" if rule is None else rule.name
+
+    @property
+    def calls_in_flight(self) -> CallsInFlight:
+        """The calls of the language model that run for this object, and for its copies."""
+        return self._calls_in_flight
 
     def asked(self, given: Any, default: Callable[[], Asked]) -> Asked:
         """The question that is judged: as the user's function says, or the default."""
@@ -150,8 +263,9 @@ class SamplingSettings(ChoiceSettings):
         Raises:
             InputError: A setting is out of its range or of the wrong kind.
         """
+        refuse_doubt(self.on_doubt, self.doubts)
         try:
-            SamplingSettings(**{name: getattr(self, name) for name in SamplingSettings.model_fields})
+            _Checked(**{name: getattr(self, name) for name in SamplingSettings.model_fields})
         except ValidationError as error:
             first = error.errors(include_input=False, include_url=False)[0]
             name = ".".join(map(str, first["loc"]))
@@ -170,6 +284,10 @@ class SamplingSettings(ChoiceSettings):
         return values
 
 
+class _Checked(SamplingSettings):
+    doubts: ClassVar[tuple[str, ...]] = (*SamplingSettings.doubts, "interrupt")
+
+
 class ConversationSettings(SamplingSettings):
     """Where a conversation's question and evidence come from, beside how its answers are sampled.
 
@@ -178,8 +296,12 @@ class ConversationSettings(SamplingSettings):
             before those of the tools; async is fine where it is used async.
         evidence_tools: Names of the tools whose results are evidence; None for all, an empty list for none. The newest
             results come first within the reward model's budget for documents.
+        is_answer: Your own function from the messages (middleware: from the `ModelRequest`) to whether the call is an
+            answer to the user. Where it is not, the call goes through once and is not judged. None takes the rule of
+            the framework's part.
     """
 
+    is_answer: Callable[[Any], bool] | None = Field(default=None, repr=False, exclude=True)
     evidence: Callable[[Any], Any] | None = Field(default=None, repr=False, exclude=True)
     evidence_tools: Annotated[Sequence[str], BeforeValidator(tool_names)] | None = None
 
@@ -194,9 +316,19 @@ class SamplingOptions(TypedDict, total=False):
     options: Options | None
     group: GroupFunction | None
     on_ranking: Callable[[Ranking], None] | None
+    trust: GivenTrust
+    on_doubt: OnDoubt
+    doubt_answer: str
     max_concurrency: int | None
+    stop: Confident | Agree | Literal["confident", "agree"] | None
     agree: int | None
     rules: SamplingRules | None
+    timeout: float | None
+    deadline: float | None
+    replacements: int
+    quorum: int
+    max_tokens_total: int | None
+    on_sample: Callable[[Any], None] | None
     answer_field: str | None
     keep: Keep
     question: Callable[[Any], str] | None
@@ -207,6 +339,7 @@ class ConversationOptions(SamplingOptions, total=False):
 
     evidence: Callable[[Any], Any] | None
     evidence_tools: Sequence[str] | None
+    is_answer: Callable[[Any], bool] | None
 
 
 def checked_keys(value: object, needed: Sequence[str]) -> Mapping[str, Any]:

@@ -1,12 +1,12 @@
 """A structured answer as a candidate: its steps, the text that is judged, and the answer that votes."""
 
 import re
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from typing import Any
 
 from pydantic_core import to_jsonable_python
 
-from medprm_scorer.sampling.sample_rounds import Sample
+from medprm_scorer.sampling.rules import Sample
 from medprm_scorer.text.answers.structured import NAMES
 from medprm_scorer.text.steps.records import record_of
 
@@ -42,6 +42,27 @@ def structured_sample(value: object, answer_field: str | None = None) -> Sample:
         return Sample("\n".join(part for part in (record.reasoning, record.rest) if part), answer)
     *others, last = record.steps
     return Sample((*others, f"{last}\n{record.rest}".rstrip()), answer)
+
+
+def is_answer_schema(fields: Iterable[str]) -> bool:
+    """Whether structured output with these fields answers a question, by their names.
+
+    It does if there is a field for the reasoning (`steps`, `reasoning`, `explanation` …) or one for the answer
+    (`final_answer`, `diagnosis`, `prediction` …). A schema without is that of a helper call, such as one that chooses a
+    route, picks tools or grades documents; a lone `choice` or `option` is a selector's, too.
+
+    Args:
+        fields: Names of the fields, at whatever depth.
+
+    Example:
+        >>> is_answer_schema(["steps", "choice"]), is_answer_schema(["diagnosis"]), is_answer_schema(["destination"])
+        (True, True, False)
+    """
+    names = [name[:100] for name in fields]
+    found = [name.lower() for name in names if _ANSWER.fullmatch(name)]
+    if any(kind in name for name in found for kind in ("answer", "diagnosis", "prediction")):
+        return True
+    return record_of({**dict.fromkeys(names, "x"), "": "x"}) is not None
 
 
 def _answer(fields: Mapping[Any, Any], answer_field: str | None) -> str | None:

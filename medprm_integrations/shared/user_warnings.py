@@ -5,7 +5,7 @@ from collections.abc import Collection, Hashable, Sequence
 from typing import Any
 from weakref import finalize
 
-from medprm_scorer.sampling.sample_rounds import SampleRounds
+from medprm_scorer.sampling.drawing import Drawing
 from medprm_scorer.text.prompts import DOCUMENT_TOKEN_BUDGET
 
 
@@ -25,12 +25,13 @@ class UnknownToolWarning(UserWarning):
     """A tool whose results were to be evidence is none of the tools that there are."""
 
 
-def warn_of_failures(rounds: SampleRounds[Any]) -> None:
+def warn_of_failures(drawing: Drawing[Any]) -> None:
     """Warn when some samples failed, by the kinds of their errors, whose texts may hold the prompt."""
-    if rounds.errors and rounds.values:
-        kinds = ", ".join(dict.fromkeys(type(error).__name__ for error in rounds.errors))
+    if drawing.errors and drawing.values:
+        kinds = ", ".join(dict.fromkeys(type(error).__name__ for error in drawing.errors))
         warnings.warn(
-            f"{len(rounds.errors)} of {rounds.drawn} samples failed ({kinds}): choosing among {len(rounds.values)}",
+            f"{len(drawing.errors)} of {drawing.finished} samples failed ({kinds}): "
+            f"choosing among {len(drawing.values)}",
             SamplesFailedWarning,
             stacklevel=2,
         )

@@ -15,6 +15,7 @@ from types import TracebackType
 from typing import Any
 
 from medprm_scorer.errors import InputError, OutputError
+from medprm_scorer.files.private import owner_only
 
 if sys.platform != "win32":  # there, nothing keeps a second process out
     import fcntl
@@ -75,7 +76,7 @@ class ResultFile:
         self.records = self.errors = self._kept = self._read = 0
         self._found = self._found_errors = 0
         try:
-            self._file = open(path, "a+b", buffering=0)  # noqa: SIM115 - closed by close()
+            self._file = open(path, "a+b", buffering=0, opener=owner_only)  # noqa: SIM115 - closed by close()
         except (OSError, ValueError) as error:  # ValueError: a null character
             raise InputError(f"cannot open {path}: {_reason(error)}") from None
         try:

@@ -2,7 +2,8 @@
 
 A few batches of requests are on their way at a time, so memory does not grow with the file. Results are written in the
 order of the requests, whole batches at a time, and batches are cut by what is in the file alone: a run that is resumed
-begins with a whole batch of these, so that an engine that packs a batch gives the same rewards to the last bit.
+begins with a whole batch of these. Several calls at a time are packed as they come, so rewards of two runs may differ
+by rounding; one call at a time, or a deterministic engine, gives the same to the last bit.
 """
 
 import asyncio

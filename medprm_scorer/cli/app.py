@@ -11,18 +11,24 @@ import sys
 import traceback
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
 from medprm_scorer.cli.bench import bench
+from medprm_scorer.cli.calibrate import calibrate
 from medprm_scorer.cli.evaluate import evaluate
+from medprm_scorer.cli.explain import explain
 from medprm_scorer.cli.options import Aggregate, ModelOptions, Strategy, takes_model
 from medprm_scorer.cli.score import score
+from medprm_scorer.cli.search import search
 from medprm_scorer.cli.terminal import be_quiet, check_out, console, is_ascii_only, say, write_json
 from medprm_scorer.cli.vllm_command import vllm_command
 from medprm_scorer.errors import InputError, MedPRMError
 from medprm_scorer.selection import check_settings
+
+if TYPE_CHECKING:
+    from medprm_scorer.trust.trust import Trust
 
 # typer brings click along under a name that changes with its version
 _UsageProblem: type[Exception] = next(base for base in typer.BadParameter.__mro__ if base.__name__ == "ClickException")
@@ -68,7 +74,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         place = f"{Path(where.filename).name}, line {where.lineno}"
         return _fail(f"a fault in medprm ({type(error).__name__} at {place}); please report it", status=1)
     if status == _INTERRUPTED:  # typer may give it back, or raise
-        goes_on = given[:1] in (["score"], ["evaluate"])
+        goes_on = given[:1] in (["score"], ["evaluate"], ["calibrate"])
         say("stopped; the same command goes on where it was" if goes_on else "stopped")
     return status if isinstance(status, int) else 0
 
@@ -94,8 +100,11 @@ def _options(
     del version  # dealt with by its callback
 
 
+app.command()(explain)
 app.command()(score)
+app.command()(search)
 app.command()(evaluate)
+app.command()(calibrate)
 app.command()(vllm_command)
 app.command()(bench)
 
@@ -121,6 +130,9 @@ def rank(
     aggregate: Aggregate = "min",
     json: Annotated[bool, typer.Option("--json", help="Print the ranking as JSON.")] = False,
     html: Annotated[Path | None, typer.Option(metavar="OUT", help="Write the ranking as a page, too.")] = None,
+    trust: Annotated[
+        Path | None, typer.Option(metavar="FILE", help="Say whether to trust the answer, as medprm calibrate found.")
+    ] = None,
     *,
     which: ModelOptions,
 ) -> None:
@@ -134,8 +146,9 @@ def rank(
 
     asked = read_request(request)
     check_out("--html", html)
+    judge = {} if trust is None else {"trust": _trust(trust)}
     prm = which.load()
-    (ranking,) = prm.rank_batch([asked], strategy=strategy, aggregate=aggregate)  # type: ignore[arg-type]
+    (ranking,) = prm.rank_batch([asked], strategy=strategy, aggregate=aggregate, **judge)  # type: ignore[arg-type]
     if isinstance(ranking, MedPRMError):
         raise ranking
     if json:
@@ -146,7 +159,17 @@ def rank(
         screen = console()
         screen.print(to_rich(ranking, ascii_only=is_ascii_only(screen)))
     if html is not None:
-        html.write_text(ranking.to_html(asked.documents), encoding="utf-8", errors="replace")
+        from medprm_scorer.files.whole_file import whole_file
+
+        with whole_file(html) as page:
+            page.write(ranking.to_html(asked.documents).encode("utf-8", errors="replace"))
+
+
+def _trust(file: Path) -> "Trust":
+    """The calibration, read before a model is loaded."""
+    from medprm_scorer.trust.trust import Trust
+
+    return Trust.load(file)
 
 
 def _fail(message: str, status: int) -> int:

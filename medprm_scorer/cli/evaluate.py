@@ -12,7 +12,7 @@ from medprm_scorer.errors import InputError
 from medprm_scorer.sampling.stopping import Rule, parse_rule
 
 _MOST = 10_000  # candidates of one question
-_RULES = "agree=2,agree=3,agree=5,confident=0.8,confident=0.9,confident=0.95,confident=0.99"
+_RULES = "agree=2,agree=3,agree=5,confident=0.8,confident=0.85,confident=0.9,confident=0.95,confident=0.99"
 
 
 @takes_model
@@ -125,7 +125,7 @@ def evaluate(
         screen.print(to_rich(found, ascii_only=is_ascii_only(screen), official=official))
     if html is not None:
         from medprm_scorer.evaluation.page import to_html
-        from medprm_scorer.evaluation.whole_file import whole_file
+        from medprm_scorer.files.whole_file import whole_file
 
         with whole_file(html) as page:
             page.write(to_html(found).encode("utf-8", errors="replace"))

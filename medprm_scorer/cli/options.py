@@ -51,6 +51,9 @@ class ModelOptions:
     max_batch_tokens: Annotated[
         int | None, typer.Option(min=1, help="Most tokens in a pass: fewer take less memory. Default: by what is free.")
     ] = None
+    deterministic: Annotated[
+        bool | None, typer.Option("--deterministic", help="The same rewards whatever is scored beside; takes longer.")
+    ] = None
     system: Annotated[
         str | None,
         typer.Option(help=f"System prompt, one of: {', '.join(SYSTEMS)}. Default: as the model was trained."),
@@ -97,6 +100,7 @@ class ModelOptions:
         given = [name.replace("_", "-") for name, value in local.items() if value is not None]
         if self.url is not None and given:
             raise InputError(f"--url takes no --{given[0]}: the server has its own")
+        local["deterministic"] = bool(self.deterministic)
         if self.model == DEMO:
             local["model"] = None
         if local["model"] is None and self.url is None:

@@ -12,7 +12,7 @@ from medprm_scorer.aggregate import aggregate_rewards
 from medprm_scorer.errors import InputError, OutputError
 from medprm_scorer.evaluation.choices import Winners
 from medprm_scorer.evaluation.labelled_records import LabelledQuestion, StepRewards
-from medprm_scorer.evaluation.whole_file import whole_file
+from medprm_scorer.files.whole_file import whole_file
 
 _ROWS = 200  # of a parquet file that are written at once
 

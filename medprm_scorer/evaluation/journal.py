@@ -8,11 +8,13 @@ were made with (model, settings): one file may hold those of several, and each r
 import json
 import sqlite3
 from collections.abc import Mapping
+from contextlib import suppress
 from pathlib import Path
 from types import TracebackType
 from typing import Any
 
 from medprm_scorer.errors import InputError, OutputError
+from medprm_scorer.files.private import owner_only
 
 _APPLICATION = 0x6D70726D  # "mprm", by which SQLite files tell whose they are
 _SCHEMA = "CREATE TABLE IF NOT EXISTS done (header TEXT, key TEXT, value TEXT, PRIMARY KEY (header, key)) WITHOUT ROWID"
@@ -47,6 +49,10 @@ class Journal:
     def __init__(self, path: str | Path, header: Mapping[str, Any]) -> None:
         self._path = path
         self._header = _json(dict(header), sort=True)
+        with suppress(
+            OSError, ValueError
+        ):  # SQLite says what is wrong; its other files take the permissions of this one
+            open(path, "xb", opener=owner_only).close()
         try:
             self._database = sqlite3.connect(path, timeout=0, isolation_level=None)  # each statement is its own commit
         except (sqlite3.Error, ValueError) as error:  # ValueError: a null character
@@ -124,7 +130,10 @@ class Journal:
             return InputError(f"{self._path} is in use by another process: wait for it, or name another file")
         if "not a database" in text or "malformed" in text:
             return InputError(f"{self._path} is not a journal of medprm, or damaged: name another file")
-        kind = OutputError if what == "write" and not isinstance(error, sqlite3.ProgrammingError) else InputError
+        full = "is full" in text or "I/O error" in text
+        kind = (
+            OutputError if full or (what == "write" and not isinstance(error, sqlite3.ProgrammingError)) else InputError
+        )
         return kind(f"cannot {what} {self._path}: {text or type(error).__name__}")
 
 

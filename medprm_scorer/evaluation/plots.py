@@ -15,9 +15,10 @@ from typing import TYPE_CHECKING, Any
 
 from rich.cells import cell_len, set_cell_size
 
-from medprm_scorer.errors import InputError, OutputError
+from medprm_scorer.errors import InputError
 from medprm_scorer.evaluation.report_tables import ENDS, LABELS, source_name
 from medprm_scorer.evaluation.results import CHOICES, REWARD_CHOICES, Evaluation, Provenance, SourceResult, Stopping
+from medprm_scorer.files.whole_file import whole_file
 from medprm_scorer.text.sanitize import one_line
 
 if TYPE_CHECKING:
@@ -66,7 +67,7 @@ def scaling_figure(evaluation: Evaluation, aggregate: str | None = None) -> "Fig
     Raises:
         InputError: There is no such aggregate, or matplotlib is missing.
     """
-    figure_type = _figure_type()
+    made = figure_type()
     if aggregate is not None and aggregate not in evaluation.aggregates:
         raise InputError(f"the evaluation has no aggregate {aggregate!r}: choose one of {evaluation.aggregates}")
     others = evaluation.aggregates[1:] if aggregate is None else []
@@ -77,7 +78,7 @@ def scaling_figure(evaluation: Evaluation, aggregate: str | None = None) -> "Fig
     sources = [part for part in evaluation.sources if part.cells] if len(evaluation.sources) > 1 else []
     small += [(source_name(part.source), part, aggregate) for part in sources[:_SOURCES]]
     rows = math.ceil(len(small) / _ACROSS)
-    figure = figure_type(figsize=(8.4, 5.0 + 2.3 * rows), dpi=DPI, layout="constrained", facecolor="white")
+    figure = made(figsize=(8.4, 5.0 + 2.3 * rows), dpi=DPI, layout="constrained", facecolor="white")
     heights = [5.0, 2.3 * rows] if rows else [5.0]
     parts = figure.subfigures(len(heights), 1, height_ratios=heights, squeeze=False)[:, 0]
     axes = parts[0].subplots()
@@ -164,10 +165,8 @@ def save_figure(figure: "Figure", path: str | Path) -> None:
         metadata: dict[str, Any] = {"CreationDate": None} if suffix == ".pdf" else {}
         figure.savefig(out, format=suffix[1:], dpi=DPI, metadata=metadata)
         content = out.getvalue()
-    try:
-        path.write_bytes(content)
-    except OSError as error:
-        raise OutputError(f"cannot write {path}: {error.strerror or type(error).__name__}") from None
+    with whole_file(path) as file:
+        file.write(content)
 
 
 def check_plot_path(path: str | Path) -> Path:
@@ -183,11 +182,16 @@ def check_plot_path(path: str | Path) -> Path:
         raise InputError(f"cannot plot to {path}: there is no folder {path.parent}")
     if path.is_dir():
         raise InputError(f"cannot plot to {path}: it is a folder")
-    _figure_type()
+    figure_type()
     return path
 
 
-def _figure_type() -> "type[Figure]":
+def figure_type() -> "type[Figure]":
+    """The class of figures.
+
+    Raises:
+        InputError: matplotlib is missing.
+    """
     try:
         from matplotlib.figure import Figure
     except ImportError:

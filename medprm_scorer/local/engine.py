@@ -15,16 +15,18 @@ import torch
 from torch import Tensor
 
 from medprm_scorer.encoding import EncodedChain, EncodedPrompt
-from medprm_scorer.engine import Rewards
+from medprm_scorer.engine import PrefixScorer, Rewards, StatelessSession
 from medprm_scorer.errors import InputError, ModelError, ScoringError, check_choice
 from medprm_scorer.local.attention import ATTENTIONS, KeysValues, Row, choose_attention
-from medprm_scorer.local.forward import ForwardPass, LayerAttention, fixed_numerics
+from medprm_scorer.local.forward import ForwardPass, LayerAttention
 from medprm_scorer.local.kv_cache import KVCache, RowCollector
 from medprm_scorer.local.loading import fingerprint
-from medprm_scorer.local.memory import batch_tokens, is_out_of_memory
+from medprm_scorer.local.memory import batch_tokens, is_out_of_memory, most_tokens
+from medprm_scorer.local.numerics import fixed_numerics
 from medprm_scorer.local.reference import PlainEngine
 from medprm_scorer.local.request_queue import DynamicBatcher
 from medprm_scorer.local.reward_head import RewardHead
+from medprm_scorer.local.separate import score_separately
 from medprm_scorer.local.session import EngineSession
 from medprm_scorer.local.token_tree import TokenTree, indices_to_run
 
@@ -50,6 +52,8 @@ class TransformersEngine:
             its free memory. When memory runs out the budget is halved, for the engine's lifetime, and the pass is done
             again.
         attention: One of `ATTENTIONS`; None chooses by the device.
+        deterministic: Whether a chain's rewards must be the same to the last bit whatever is scored beside it: chains
+            then run one by one, and the budget is never halved.
 
     Raises:
         ModelError: The model cannot be used this way.
@@ -63,6 +67,7 @@ class TransformersEngine:
         negative_id: int,
         max_batch_tokens: int | None = None,
         attention: str | None = None,
+        deterministic: bool = False,
     ) -> None:
         if max_batch_tokens is not None and not (isinstance(max_batch_tokens, int) and max_batch_tokens >= 1):
             raise InputError("max_batch_tokens must be a whole number of at least 1")
@@ -76,17 +81,25 @@ class TransformersEngine:
         self._dtype: torch.dtype = model.dtype
         self.dtype = str(self._dtype).removeprefix("torch.")
         self.attention = attention or choose_attention(self._device)
-        self.max_batch_tokens = max_batch_tokens or batch_tokens(model.config, self._device, self._dtype)
+        self.deterministic = deterministic
+        budget = most_tokens(self._device) if deterministic else batch_tokens(model.config, self._device, self._dtype)
+        self.max_batch_tokens = max_batch_tokens or budget
         self.max_tokens = int(model.config.max_position_embeddings)
         quantized = ", quantized weights" if getattr(model, "hf_quantizer", None) is not None else ""
         self.name = f"transformers ({self._device.type}, {self.dtype}{quantized})"
-        self.fingerprint = fingerprint(model)
         self._batcher = DynamicBatcher[EncodedPrompt, list[list[float]]](
-            self._score, size=lambda prompt: prompt.tokens, most=lambda: _TOGETHER * self.max_batch_tokens
+            self._score_separately if deterministic else self._score,
+            size=lambda prompt: prompt.tokens,
+            most=lambda: _TOGETHER * self.max_batch_tokens,
         )
 
     def __repr__(self) -> str:
         return f"{type(self).__name__}({self.name})"
+
+    @property
+    def fingerprint(self) -> str:
+        """A hash of the weights as they are now; see `Engine`."""
+        return fingerprint(self._model)
 
     def check_against_plain(self, prompt: EncodedPrompt) -> None:
         """Compare the packed way with the plain way on one prompt, so that no unsuited model gives out rewards.
@@ -125,9 +138,9 @@ class TransformersEngine:
         """As `score`, with the event loop left free."""
         return await self._batcher.acall(prompts)
 
-    def open_session(self, prefix: Sequence[int]) -> EngineSession:
-        """Score growing chains behind one prefix; see `EngineSession`."""
-        return EngineSession(self, tuple(prefix))
+    def open_session(self, prefix: Sequence[int]) -> PrefixScorer:
+        """Score growing chains behind one prefix; see `EngineSession`. A deterministic engine keeps nothing of them."""
+        return StatelessSession(self, tuple(prefix)) if self.deterministic else EngineSession(self, tuple(prefix))
 
     @property
     def lock(self) -> threading.Lock:
@@ -147,13 +160,15 @@ class TransformersEngine:
             Rewards by index.
 
         Raises:
-            ScoringError: The device is too small.
+            ScoringError: The device is too small, or the process computes in less than the model's precision.
+            ModelError: The model was moved or cast.
         """
         cache = cache or KVCache(tree, only_needed=True)
         rewards: dict[int, float] = {}
         given = self.max_batch_tokens
         done = 0
-        with fixed_numerics(self._device):
+        self._forward.check_weights()
+        with fixed_numerics(self._device, self._dtype):
             while done < tree.size:
                 passes = -(-(tree.size - done) // self.max_batch_tokens)
                 end = done - (-(tree.size - done) // passes)
@@ -186,6 +201,10 @@ class TransformersEngine:
                 group, size = [], 0
         rewards |= self._score_tree(group)
         return [[rewards[prompt.prefix][chain] for chain in prompt.chains] for prompt in prompts]
+
+    def _score_separately(self, prompts: Sequence[EncodedPrompt]) -> Rewards:
+        """As `_score`, chain by chain; the lock is held."""
+        return score_separately(self.run, prompts)
 
     def _score_tree(self, prompts: Sequence[EncodedPrompt]) -> dict[tuple[int, ...], dict[EncodedChain, list[float]]]:
         """Rewards by prefix and chain; no prefix, and no chain of a prefix, is there twice."""
@@ -230,8 +249,13 @@ class TransformersEngine:
         """Halve the budget after memory ran out.
 
         Raises:
-            ScoringError: It is as small as it can be; the budget is then the given one again.
+            ScoringError: It is as small as it can be; the budget is then the given one again. Or it may not change.
         """
+        if self.deterministic:  # another budget gives other last bits
+            raise ScoringError(
+                f"the {self._device.type} device ran out of memory with {self.max_batch_tokens} tokens a pass, and "
+                "deterministic rewards allow no smaller passes meanwhile: set a smaller max_batch_tokens"
+            ) from None
         if self.max_batch_tokens <= _SMALLEST_BATCH:
             smallest, self.max_batch_tokens = self.max_batch_tokens, given
             raise ScoringError(

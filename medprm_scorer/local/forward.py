@@ -16,8 +16,7 @@ runs like this:
 import copy
 import functools
 import types
-from collections.abc import Callable, Iterator, Sequence
-from contextlib import ExitStack, contextmanager
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import torch
@@ -45,23 +44,6 @@ Returns:
 """
 
 
-@contextmanager
-def fixed_numerics(device: torch.device) -> Iterator[None]:
-    """No autocast and no gradients inside, whatever the calling thread has set for itself.
-
-    One caller's settings would change its own rewards, and those of all callers that are served in the same batch.
-
-    Args:
-        device: What is computed on.
-    """
-    with ExitStack() as stack:
-        stack.enter_context(torch.inference_mode())
-        for kind in {"cpu", device.type}:
-            if torch.amp.is_autocast_available(kind) and torch.is_autocast_enabled(kind):
-                stack.enter_context(torch.autocast(kind, enabled=False))
-        yield
-
-
 class ForwardPass:
     """Runs rows of tokens through a model's decoder, one at a time.
 
@@ -86,6 +68,19 @@ class ForwardPass:
         self.last_layer_at_tags_only = bool(layers) and all(layer is not layers[-1] for layer in layers[:-1])
         if self.last_layer_at_tags_only:
             layers[-1].forward = functools.partial(_last_layer, layers[-1].forward)
+        self._kinds = _kinds(self._decoder)
+
+    def check_weights(self) -> None:
+        """Refuse a model that was moved or cast after it was wrapped: `.to()` changes the weights that are shared.
+
+        Raises:
+            ModelError: Its weights are on another device, or in another dtype.
+        """
+        if _kinds(self._decoder) != self._kinds:
+            raise ModelError(
+                "the model was moved to another device or dtype after it was wrapped: wrap it again with "
+                "MedPRM.from_model"
+            )
 
     def run(
         self, ids: Sequence[int], positions: Sequence[int], tags: Sequence[int], attend: LayerAttention, device: Any
@@ -177,6 +172,10 @@ def _last_layer(forward: Callable[..., Any], *given: Any, **named: Any) -> Any:
         *(state.cut(value, tokens) for value in given),
         **{name: state.cut(value, tokens) for name, value in named.items()},
     )
+
+
+def _kinds(decoder: Any) -> set[tuple[torch.device, torch.dtype]]:
+    return {(weight.device, weight.dtype) for weight in decoder.parameters()}
 
 
 def _copy_modules(decoder: Any) -> Any:

@@ -29,11 +29,16 @@ def batch_tokens(config: Any, device: torch.device, dtype: torch.dtype) -> int:
     Returns:
         As many as make passes fast on this kind of device, or less if the free memory is short.
     """
-    most = _MOST_TOKENS.get(device.type, _MOST_TOKENS_ELSEWHERE)
+    most = most_tokens(device)
     free = free_memory(device)
     if free is None:
         return most
     return max(min(most, int(free * _SHARE / bytes_per_token(config, dtype))), _LEAST_TOKENS)
+
+
+def most_tokens(device: torch.device) -> int:
+    """Tokens of a pass that is fast on this kind of device, whatever memory is free."""
+    return _MOST_TOKENS.get(device.type, _MOST_TOKENS_ELSEWHERE)
 
 
 def bytes_per_token(config: Any, dtype: torch.dtype) -> int:

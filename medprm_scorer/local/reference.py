@@ -8,8 +8,8 @@ import torch
 
 from medprm_scorer.encoding import EncodedChain, EncodedPrompt
 from medprm_scorer.engine import Rewards
-from medprm_scorer.local.forward import fixed_numerics
 from medprm_scorer.local.loading import fingerprint
+from medprm_scorer.local.numerics import fixed_numerics
 from medprm_scorer.local.reward_head import RewardHead
 
 
@@ -22,14 +22,14 @@ class PlainEngine:
     def __init__(self, model: Any, positive_id: int, negative_id: int) -> None:
         self._decoder = model.get_decoder()
         self._head = RewardHead(model, positive_id, negative_id)
-        self._device = self._head.device
+        self._device, self._dtype = self._head.device, model.dtype
         self.max_tokens = int(model.config.max_position_embeddings)
         self.name = f"plain ({self._device.type}, {str(model.dtype).removeprefix('torch.')})"
         self.fingerprint = fingerprint(model)
 
     def score(self, prompts: Sequence[EncodedPrompt]) -> Rewards:
         """Score every chain of every prompt; see `Engine.score`."""
-        with fixed_numerics(self._device):
+        with fixed_numerics(self._device, self._dtype):
             return [[self._score_chain(prompt.prefix, chain) for chain in prompt.chains] for prompt in prompts]
 
     async def ascore(self, prompts: Sequence[EncodedPrompt]) -> Rewards:

@@ -35,11 +35,12 @@ class RewardHead:
             if getattr(model.config, setting, neutral) not in (neutral, None):
                 raise ModelError(f"the model's setting {setting} changes its logits, which is not supported")
         self.device: torch.device = linear.weight.device
-        rows = torch.tensor([positive_id, negative_id], device=self.device)
-        self._weight = linear.weight.detach()[rows].float()
-        self._bias = None if linear.bias is None else linear.bias.detach()[rows].float()
+        self._linear, self._rows = linear, [positive_id, negative_id]
 
     def __call__(self, hidden: Tensor) -> Tensor:
         """Rewards, float32 of shape (n,), from the final (normalized) hidden states at tags, shape (n, hidden size)."""
-        logits = nn.functional.linear(hidden.float(), self._weight, self._bias)
-        return logits.softmax(-1)[:, 0]
+        weight = self._linear.weight.detach()[self._rows].float()  # (2, hidden size); now, as weights may be trained
+        logits = (hidden.float()[:, None] * weight).sum(-1)  # (n, 2); no matrix product: its precision can be set lower
+        if self._linear.bias is not None:
+            logits = logits + self._linear.bias.detach()[self._rows].float()  # (n, 2)
+        return logits.softmax(-1)[:, 0]  # (n,)

@@ -33,6 +33,8 @@ class EngineSession:
         self._engine, self._prefix = engine, prefix
         self._latest: _Latest | None = None
         self._open = True
+        self.tokens_run = 0
+        """Tokens that the calls so far have run."""
 
     def score(self, chains: Sequence[EncodedChain]) -> list[list[float]]:
         """Rewards by chain and step; only tokens that no chain of the call before began with are run.
@@ -70,6 +72,7 @@ class EngineSession:
                 cache.put(number, before.cache.of_path(path, span.position, span.position + span.length))
         indices = [[tree.index(0, number, base + tag) for tag in chain.tags] for number, chain in enumerate(chains)]
         found = self._engine.run(tree, indices_to_run(indices), cache)
+        self.tokens_run += tree.size
         rewards: dict[EncodedChain, list[float]] = {}
         for chain, (source, _), of_tags in zip(chains, matches, indices, strict=True):
             old = dict(zip(source.tags, before.rewards[source], strict=True)) if before and source else {}

@@ -13,12 +13,15 @@ from pydantic import BaseModel, BeforeValidator, ConfigDict, Field
 from medprm_scorer.aggregate import aggregate_rewards
 from medprm_scorer.errors import ScoringError
 from medprm_scorer.results import page, terminal
+from medprm_scorer.sampling.drawing import Stopped
 from medprm_scorer.text.sanitize import valid_unicode
 
 Text = Annotated[str, BeforeValidator(lambda value: valid_unicode(value) if isinstance(value, str) else value)]
 
 
-class _Result(BaseModel):
+class Result(BaseModel):
+    """What all of them share: frozen, and no text from outside in `repr` or in the errors of validation."""
+
     model_config = ConfigDict(frozen=True, hide_input_in_errors=True)
 
     def _summary(self) -> str:
@@ -38,7 +41,7 @@ class _Result(BaseModel):
         yield self._summary()
 
 
-class TaggedSolution(_Result):
+class TaggedSolution(Result):
     """The texts of a candidate that already carry step tags, as the released test set stores them.
 
     Args:
@@ -53,7 +56,7 @@ class TaggedSolution(_Result):
         return f"steps={self.steps is not None}, outcome={self.outcome is not None}"
 
 
-class RankRequest(_Result):
+class RankRequest(Result):
     """One question with the answers to choose from.
 
     Args:
@@ -86,7 +89,7 @@ class RankRequest(_Result):
         return f"{len(self.candidates)} candidates, {len(self.documents)} documents"
 
 
-class ScoredStep(_Result):
+class ScoredStep(Result):
     """One step of a chain and its reward.
 
     Args:
@@ -101,7 +104,7 @@ class ScoredStep(_Result):
         return f"reward={self.reward:.4f}"
 
 
-class ScoredChain(_Result):
+class ScoredChain(Result):
     """One candidate with the reward of each of its steps.
 
     Args:
@@ -149,7 +152,7 @@ class ScoredChain(_Result):
         return f"index={self.index}, step_rewards={[round(reward, 4) for reward in self.step_rewards]}"
 
 
-class Vote(_Result):
+class Vote(Result):
     """What one answer received.
 
     Args:
@@ -170,7 +173,7 @@ class Vote(_Result):
         return f"count={self.count}, weight={self.weight:.4f}, share={self.share:.4f}"
 
 
-class Ranking(_Result):
+class Ranking(Result):
     """The candidates of one question, best first, and how the best was chosen.
 
     Args:
@@ -191,8 +194,14 @@ class Ranking(_Result):
         id: The request's own id, if it had one.
         declined: Whether the winner says that it cannot answer.
         documents_read: Places of the documents that were read, from 0.
+        stopped: Why no more candidates were drawn: `confident` or `agree` (the rule for stopping was satisfied), `all`
+            (as many came as were wanted), `budget`, `deadline`, or `quorum` (fewer came, but as many as must); None if
+            the candidates were given.
+        samples_drawn: How many samples were asked for, with those that failed or were cancelled; None likewise.
         cautions: What to know before relying on the answer, in sentences without any text from outside; most often
             none. `medprm_scorer.results.facts.cautions` has the list.
+        confidence: Calibrated probability that the answer is right, in [0, 1]; None without a calibration that fits.
+        trusted: Whether the answer is trusted, as `trust=` says; None if nothing was given to judge it.
     """
 
     best: ScoredChain
@@ -210,7 +219,11 @@ class Ranking(_Result):
     id: Text | int | None = None
     declined: bool = False
     documents_read: list[int] = Field(default_factory=list)
+    stopped: Stopped | None = None
+    samples_drawn: int | None = Field(default=None, ge=0)
     cautions: list[Text] = Field(default_factory=list)
+    confidence: float | None = Field(default=None, ge=0.0, le=1.0, allow_inf_nan=False)
+    trusted: bool | None = None
 
     def _summary(self) -> str:
         return f"best={self.best.index}, {len(self.chains)} candidates, strategy={self.strategy!r}"

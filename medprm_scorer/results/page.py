@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Any
 
 from medprm_scorer.errors import InputError
 from medprm_scorer.results.facts import is_good, is_scored, weakest_step
-from medprm_scorer.results.terminal import costs, majority_note, method, no_answer
+from medprm_scorer.results.terminal import costs, majority_note, method, no_answer, sampling_note, trust_note
 from medprm_scorer.text.sanitize import clean_text, one_line
 
 if TYPE_CHECKING:
@@ -103,8 +103,10 @@ def _values(ranking: "Ranking", documents: Sequence[str]) -> dict[str, Any]:
         "documents": documents,
         "method": method(ranking),
         "majority_note": majority_note(ranking),
+        "trust": trust_note(ranking),
+        "sampled": sampling_note(ranking),
         "costs": costs(ranking),
-        "colours": _colours,
+        "colours": colours,
         "no_answer": no_answer,
         "is_good": is_good,
         "is_scored": is_scored,
@@ -112,7 +114,7 @@ def _values(ranking: "Ranking", documents: Sequence[str]) -> dict[str, Any]:
     }
 
 
-def _colours(reward: float) -> str:
+def colours(reward: float) -> str:
     """The colour of a reward, and black or white for text on it, whichever reads better (WCAG 2 contrast)."""
     low, high, part = (_ORANGE, _GREY, reward * 2) if reward < 0.5 else (_GREY, _BLUE, reward * 2 - 1)
     red, green, blue = (round(start + (end - start) * part) for start, end in zip(low, high, strict=True))

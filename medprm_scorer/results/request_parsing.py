@@ -177,11 +177,12 @@ def request_id(record: object) -> str | int | None:
         return None
 
 
-def read_request(path: str) -> RankRequest:
+def read_request(path: str, *, candidates: bool = True) -> RankRequest:
     """Read the one request in a JSON file.
 
     Args:
         path: A file in UTF-8, with or without a byte order mark; `-` is standard input.
+        candidates: Whether it must have candidates; else it may, and they are left out.
 
     Returns:
         The request.
@@ -194,7 +195,12 @@ def read_request(path: str) -> RankRequest:
     if not text.strip():
         raise InputError(f"{name} is empty; expected one request as a JSON object")
     try:
-        return parse_request(_decode_one(text))
+        record = _decode_one(text)
+        if candidates:
+            return parse_request(record)
+        if isinstance(record, Mapping) and "solutions" not in record:
+            record = {**record, "candidates": ["none yet"]}
+        return parse_request(record).model_copy(update={"candidates": [], "tagged": []})
     except InputError as error:
         raise InputError(f"{name}: {error}") from None
 

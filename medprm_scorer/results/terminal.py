@@ -34,7 +34,8 @@ WIDTH = 80
 
 # Told apart with every common colour blindness, and legible on dark and light terminals
 _GOOD, _BAD = "dodger_blue1", "dark_orange3"
-_BAR = 10
+BAR = 10
+"""Columns of the bar that shows a reward."""
 _MARKER = re.compile(r"\AStep \d+:\s*")  # the number stands beside it already
 
 
@@ -48,23 +49,47 @@ def no_answer(ranking: "Ranking") -> str:
     return "(declines to answer)" if ranking.declined else "(none given)"
 
 
+def trust_note(ranking: "Ranking") -> str | None:
+    """How far the answer is trusted, in one phrase; None if nothing was given to judge it."""
+    if ranking.trusted is None:
+        return None
+    if ranking.confidence is not None:
+        verdict = "trusted" if ranking.trusted else "not trusted"
+        return f"{ranking.confidence:.2f} that the answer is right (calibrated): {verdict}"
+    return "trusted, by floors that are not calibrated" if ranking.trusted else "not trusted"
+
+
+def sampling_note(ranking: "Ranking") -> str | None:
+    """How many samples were drawn and why no more, in one phrase; None if the candidates were given."""
+    if ranking.stopped is None or ranking.samples_drawn is None:
+        return None
+    drawn, ranked = ranking.samples_drawn, len(ranking.chains)
+    few = f"{drawn} sample{'s' * (drawn != 1)} drawn"
+    return f"{few if ranked == drawn else f'{few}, {ranked} of them ranked'}, stopped: {ranking.stopped}"
+
+
 def costs(ranking: "Ranking") -> str:
     """What was read and run, in one line."""
     used, given = ranking.documents_used, ranking.documents_given
     documents = f"{used} of {given} documents read" if given else "no documents given"
     if 0 < used < given:
-        documents += " (the others exceed the model's budget for documents)"
+        documents += " (the others are blank or exceed the model's budget for documents)"
     tokens = f"{ranking.unique_tokens:,} tokens run for {ranking.prompt_tokens:,} tokens of prompts"
     return f"{documents}; {tokens}; {ranking.seconds:.2f} s"
 
 
 def to_text(ranking: "Ranking") -> str:
     """The ranking as plain text of at most 80 columns: no ANSI codes, and ASCII but for what the texts hold."""
+    return as_text(to_rich(ranking, ascii_only=True))
+
+
+def as_text(content: RenderableType) -> str:
+    """What a rich console shows, as plain text of at most 80 columns."""
     out = StringIO()
     console = Console(
         file=out, width=WIDTH, color_system=None, force_terminal=False, force_jupyter=False, legacy_windows=False
     )
-    console.print(to_rich(ranking, ascii_only=True))
+    console.print(content)
     return "\n".join(line.rstrip() for line in out.getvalue().splitlines())
 
 
@@ -97,6 +122,14 @@ def _winner(ranking: "Ranking", ascii_only: bool) -> RenderableType:
     head.append("\nWinner: ", style="bold")
     head.append(f"candidate [{best.index}], reward ")
     head.append(f"{best.reward(ranking.aggregate):.3f}", style="bold")
+    trust = trust_note(ranking)
+    if trust is not None:
+        head.append("\nConfidence: ", style="bold")
+        head.append(trust)
+    sampled = sampling_note(ranking)
+    if sampled is not None:
+        head.append("\nSampling: ", style="bold")
+        head.append(sampled)
     for caution in ranking.cautions:
         head.append("\nCaution: ", style=f"bold {_BAD}")
         head.append(caution)
@@ -118,26 +151,35 @@ def losing_to_rich(ranking: "Ranking", *, ascii_only: bool = False) -> Renderabl
     return Group(head, _indented(_steps(chain.steps[:broken], ascii_only, broken, "breaks here")))
 
 
+def reward_cells(reward: float, ascii_only: bool) -> tuple[Text, Text, Text]:
+    """A reward as a mark, a number and a bar of `BAR` columns."""
+    style = style_of(reward)
+    mark = "+" if is_good(reward) else "-"
+    bar = ("#" if ascii_only else "█") * round(reward * BAR)
+    empty = ("." if ascii_only else "░") * (BAR - len(bar))
+    return (
+        Text(mark, style=f"bold {style}"),
+        Text(f"{reward:.3f}", style=f"bold {style}"),
+        Text.assemble((bar, style), (empty, "dim")),
+    )
+
+
+def style_of(reward: float) -> str:
+    """The colour of a reward."""
+    return _GOOD if is_good(reward) else _BAD
+
+
 def _steps(steps: Sequence["ScoredStep"], ascii_only: bool, marked: int, note: str) -> Table:
     """One row for each step: mark, reward, bar, text, and a note on the step of the number `marked`, from 1."""
     table = Table.grid(padding=(0, 1), expand=True)
-    for width in (1, 5, _BAR):
+    for width in (1, 5, BAR):
         table.add_column(width=width, no_wrap=True)
     table.add_column(ratio=1, overflow="fold")
     for number, step in enumerate(steps, start=1):
-        style = _GOOD if is_good(step.reward) else _BAD
         text = Text(one_line(step.text))
         if number == marked:
-            text.append(f"  <- {note}", style=f"italic {style}")
-        mark = "+" if is_good(step.reward) else "-"
-        bar = ("#" if ascii_only else "█") * round(step.reward * _BAR)
-        empty = ("." if ascii_only else "░") * (_BAR - len(bar))
-        table.add_row(
-            Text(mark, style=f"bold {style}"),
-            Text(f"{step.reward:.3f}", style=f"bold {style}"),
-            Text.assemble((bar, style), (empty, "dim")),
-            text,
-        )
+            text.append(f"  <- {note}", style=f"italic {style_of(step.reward)}")
+        table.add_row(*reward_cells(step.reward, ascii_only), text)
     return table
 
 
@@ -189,7 +231,7 @@ def _others(ranking: "Ranking", ascii_only: bool) -> list[RenderableType]:
         step = chain.steps[weakest - 1]
         table.add_row(
             Text(f"[{chain.index}]"),
-            Text(f"{'+' if is_good(reward) else '-'} {reward:.3f}", style=_GOOD if is_good(reward) else _BAD),
+            Text(f"{'+' if is_good(reward) else '-'} {reward:.3f}", style=style_of(reward)),
             Text(one_line(chain.answer) if chain.answer else "declines" if chain.declined else "none"),
             Text(
                 f"{'cut off; ' if chain.truncated else ''}{weakest} of {len(chain.steps)} ({step.reward:.3f}): "

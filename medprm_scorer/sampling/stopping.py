@@ -18,7 +18,7 @@ with a probability of at most 1 / (n + 1), by at most 1 − best: sampling stops
 import math
 from collections import Counter
 from collections.abc import Hashable, Sequence
-from dataclasses import dataclass, fields
+from dataclasses import dataclass, field, fields
 
 from medprm_scorer.errors import InputError
 
@@ -44,7 +44,7 @@ class Confident:
         3
     """
 
-    confidence: float = 0.9
+    confidence: float = 0.85
     min_samples: int = 3
     max_samples: int | None = None
     min_gain: float = 0.01
@@ -125,6 +125,26 @@ def parse_rule(text: str) -> Rule:
     raise InputError("a stopping rule is confident or agree, with or without a number: confident=0.9, agree=3")
 
 
+def given_rule(stop: object) -> Rule | None:
+    """The rule that a user gave.
+
+    Args:
+        stop: A rule, its name with or without a number, or None.
+
+    Raises:
+        InputError: It is something else.
+
+    Example:
+        >>> given_rule("agree"), given_rule(None)
+        (Agree(samples=3), None)
+    """
+    if stop is None or isinstance(stop, Confident | Agree):
+        return stop
+    if isinstance(stop, str):
+        return parse_rule(stop)
+    raise InputError("stop must be 'confident', 'agree', a Confident, an Agree or None")
+
+
 def should_stop(samples: Sequence[Sample], rule: Rule) -> bool:
     """Whether enough samples have been drawn.
 
@@ -145,26 +165,124 @@ def should_stop(samples: Sequence[Sample], rule: Rule) -> bool:
         True
     """
     if isinstance(rule, Agree):
-        counts = Counter(answer for answer, _ in samples if answer is not None)
-        return max(counts.values(), default=0) >= rule.samples
+        return _agreeing(samples) >= rule.samples
     if rule.max_samples is not None and len(samples) >= rule.max_samples:
         return True
     if len(samples) < rule.min_samples:
         return False
-    scored = [(answer, _reward(reward)) for answer, reward in samples if reward is not None]
-    if not scored:
-        return False
-    weights: dict[Hashable, list[float]] = {}
-    for answer, reward in scored:
-        if answer is not None:
-            weights.setdefault(answer, []).append(reward)
-    ahead = sorted((math.fsum(rewards) for rewards in weights.values()), reverse=True)
-    silent = math.fsum(reward for answer, reward in scored if answer is None)
-    if math.fsum(ahead) < silent or not ahead:  # no vote would be taken: the best reward decides
-        best = max(reward for _, reward in scored)
-        return (1.0 - best) / (len(scored) + 1) < rule.min_gain
-    second = ahead[1] if len(ahead) > 1 else 0.0
-    return probability_of_staying_ahead(ahead[0], second) >= rule.confidence
+    standing = Standing.of(samples)
+    return standing.scored > 0 and _is_enough(standing, 0, rule)
+
+
+def samples_to_ask(samples: Sequence[Sample], rule: Rule) -> int:
+    """How many more samples to ask for at once: as many as are enough if they are like those so far.
+
+    For `Agree`, as many as the leading answer lacks. For `Confident`, the fewest with which the rule would stop if the
+    weights of the two leading answers grew in proportion; before the first sample, if all answers were the same and
+    all rewards 1. So an easy question is decided by the first samples that are asked for, and a hard one soon uses all
+    calls that may run at once.
+
+    Args:
+        samples: As in `should_stop`.
+        rule: The rule.
+
+    Returns:
+        A number from 1 to `MOST_AT_ONCE`; 0 if the rule stops.
+
+    Example:
+        >>> samples_to_ask([], Confident(0.9)), samples_to_ask([("A", 0.9), ("B", 0.2)], Confident(0.9))
+        (3, 7)
+    """
+    if should_stop(samples, rule):
+        return 0
+    if isinstance(rule, Agree):
+        return rule.samples - _agreeing(samples)
+    standing, fewest, most = Standing.of(samples), max(1, rule.min_samples - len(samples)), MOST_AT_ONCE
+    if rule.max_samples is not None:
+        most = min(most, rule.max_samples - len(samples))
+    if not standing.scored:
+        standing = Standing(None, 1.0, 0.0, 1.0, 1, voted=True)  # as if one had come, with a reward of 1
+        fewest, most = fewest - 1, most - 1
+        return 1 + _fewest(standing, fewest, most, rule)
+    return _fewest(standing, fewest, most, rule)
+
+
+def _fewest(standing: "Standing", fewest: int, most: int, rule: Confident) -> int:
+    """The fewest further samples, between two bounds, with which the rule would stop; by halving."""
+    while fewest < most:  # more is never less likely to be enough
+        middle = (fewest + most) // 2
+        fewest, most = (fewest, middle) if _is_enough(standing, middle, rule) else (middle + 1, most)
+    return fewest
+
+
+MOST_AT_ONCE = 64
+"""Most samples that are asked for together; more would rarely run at once."""
+
+
+@dataclass(frozen=True)
+class Standing:
+    """Where a question stands after some samples. The `repr` shows no text.
+
+    Args:
+        leader: The answer with the largest weight; None if no vote would be taken.
+        lead: Its weight, the sum of its rewards.
+        second: The weight of the second answer.
+        best: The highest reward.
+        scored: How many samples have a reward.
+        voted: Whether a vote would be taken.
+    """
+
+    leader: Hashable | None = field(repr=False)
+    lead: float
+    second: float
+    best: float
+    scored: int
+    voted: bool
+
+    @property
+    def probability(self) -> float | None:
+        """That the leader stays ahead of the second; None if there is no leader."""
+        return probability_of_staying_ahead(self.lead, self.second) if self.voted else None
+
+    @classmethod
+    def of(cls, samples: Sequence[Sample]) -> "Standing":
+        """Where these samples stand.
+
+        Raises:
+            InputError: A reward is no probability.
+
+        Example:
+            >>> Standing.of([("A", 0.9), ("A", 0.8), ("B", 0.1)]).leader
+            'A'
+        """
+        scored = [(answer, _reward(reward)) for answer, reward in samples if reward is not None]
+        weights: dict[Hashable, list[float]] = {}
+        for answer, reward in scored:
+            if answer is not None:
+                weights.setdefault(answer, []).append(reward)
+        ahead = sorted(((math.fsum(rewards), answer) for answer, rewards in weights.items()), key=lambda one: -one[0])
+        silent = math.fsum(reward for answer, reward in scored if answer is None)
+        best = max((reward for _, reward in scored), default=0.0)
+        if not ahead or math.fsum(weight for weight, _ in ahead) < silent:  # no vote: the best reward decides
+            return cls(None, 0.0, 0.0, best, len(scored), voted=False)
+        second = ahead[1][0] if len(ahead) > 1 else 0.0
+        return cls(ahead[0][1], ahead[0][0], second, best, len(scored), voted=True)
+
+
+def _agreeing(samples: Sequence[Sample]) -> int:
+    return max(Counter(answer for answer, _ in samples if answer is not None).values(), default=0)
+
+
+def _is_enough(standing: Standing, more: int, rule: Confident) -> bool:
+    """Whether the rule stops once so many more samples have come, in the proportions of those so far."""
+    if not standing.voted:
+        return (1.0 - standing.best) / (standing.scored + more + 1) < rule.min_gain
+    grown = 1.0 + more / standing.scored if standing.scored else 1.0
+    return _leads(grown * standing.lead, grown * standing.second, rule)
+
+
+def _leads(lead: float, second: float, rule: Confident) -> bool:
+    return probability_of_staying_ahead(lead, second) >= rule.confidence
 
 
 def probability_of_staying_ahead(leader: float, second: float) -> float:

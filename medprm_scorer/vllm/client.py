@@ -3,7 +3,8 @@
 Every request is bounded in time, answer and all, and may be sent again, since scoring changes nothing on the server.
 Connections that fail, 429 and 502 to 504 are tried again until `retry_for` seconds have passed; a time-out, 500, or an
 answer that breaks off may be the request's own fault and is tried three times. Other refusals are final. Answers are
-never decompressed, since a small body may hold gigabytes.
+never decompressed, since a small body may hold gigabytes. Redirects are not followed. A proxy that the environment
+names is used for https only, where it cannot read what passes through it.
 """
 
 import asyncio
@@ -140,7 +141,12 @@ class Client:
             )
             timeout = self._httpx.Timeout(self._config.timeout, connect=self._config.connect_timeout)
             self._http = self._httpx.AsyncClient(
-                headers=self._headers, verify=self._verify, limits=limits, timeout=timeout, follow_redirects=False
+                headers=self._headers,
+                verify=self._verify,
+                limits=limits,
+                timeout=timeout,
+                follow_redirects=False,
+                trust_env=self.url.startswith("https:"),
             )
             self._slots, self._home = asyncio.Semaphore(self._config.concurrency), loop
         return self._http, self._slots

@@ -196,7 +196,14 @@ def test_bad_input_from_stdin_in_a_process():
 # ---------------------------------------------------------------- rank
 
 
-PASSED = {"device": "cpu", "dtype": "float32", "quantization": "int8", "revision": "abc", "max_batch_tokens": 64}
+PASSED = {
+    "device": "cpu",
+    "dtype": "float32",
+    "quantization": "int8",
+    "revision": "abc",
+    "max_batch_tokens": 64,
+    "deterministic": False,
+}
 
 
 def test_rank_passes_everything_on(fake, capsys, request_file):
@@ -225,7 +232,7 @@ def test_rank_passes_the_prompt_and_the_rule_for_steps_on(fake, request_file):
 def test_without_a_model_the_demo_model_is_named(fake, capsys, request_file):
     prm = fake()
     assert cli.main(["rank", request_file]) == 0
-    assert prm.loaded == (None, dict.fromkeys(PASSED))
+    assert prm.loaded == (None, {**dict.fromkeys(PASSED), "deterministic": False})
     captured = capsys.readouterr()
     assert "knows no medicine" in captured.err
     assert RELEASED_MODEL in captured.err

@@ -247,3 +247,15 @@ def test_the_module_is_light():
     code += "\nprint(sorted({'torch', 'pydantic', 'numpy', 'transformers'} & set(sys.modules)))"
     found = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     assert json.loads(found.stdout.replace("'", '"')) == []
+
+
+def test_a_disk_that_is_full_at_the_start_is_a_failure_of_the_work(path):
+    before = resource.getrlimit(resource.RLIMIT_FSIZE)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (2_000, before[1]))
+    try:
+        with pytest.raises(OutputError):
+            Journal(path, HEADER)
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, before)
+    with Journal(path, HEADER) as journal:
+        journal.add("key", 1)

@@ -265,7 +265,7 @@ def test_unwritable_file_is_one_sentence(tmp_path, monkeypatch):
     def refuse(*_):
         raise PermissionError(13, "Permission denied")
 
-    monkeypatch.setattr("pathlib.Path.write_bytes", refuse)
+    monkeypatch.setattr("medprm_scorer.files.whole_file.owner_only", refuse)
     with pytest.raises(OutputError, match=r"cannot write .*curve\.svg: Permission denied"):
         save_figure(scaling_figure(with_sizes([8])), tmp_path / "curve.svg")
 
@@ -314,3 +314,20 @@ def test_stopping_rules_beside_other_sizes_and_aggregates():
     assert left < 4.2 < 64 < right
     other = evaluation.stopping.model_copy(update={"aggregate": "mean"})
     assert set(curves(scaling_figure(evaluation.model_copy(update={"stopping": other})))) == set(NAMES)
+
+
+def test_a_full_disk_leaves_the_earlier_image(tmp_path):
+    resource = pytest.importorskip("resource")
+    path = tmp_path / "curve.png"
+    path.write_bytes(b"the earlier one")
+    from matplotlib.figure import Figure
+
+    before = resource.getrlimit(resource.RLIMIT_FSIZE)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (500, before[1]))
+    try:
+        with pytest.raises(OutputError, match="cannot write"):
+            save_figure(Figure(), path)
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, before)
+    assert path.read_bytes() == b"the earlier one"
+    assert list(tmp_path.iterdir()) == [path]

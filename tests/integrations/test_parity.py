@@ -13,10 +13,13 @@ from medprm_integrations.langchain import (
     MedPRMOutputParser,
     MedPRMReranker,
 )
+from medprm_integrations.langchain import MedPRMEvaluator as LangChainEvaluator
 from medprm_integrations.llama_index import MedPRMEvaluator, MedPRMLLM, MedPRMRerank, MedPRMSynthesizer
 from medprm_integrations.shared import best_of_n, concurrency, evidence
+from tests.support.reading import BAD, QUESTION, reading_prm
 
 CLASSES: list[Any] = [
+    LangChainEvaluator,
     *(ChatMedPRM, MedPRMBestOfN, MedPRMMiddleware, MedPRMOutputParser, MedPRMReranker),
     *(MedPRMEvaluator, MedPRMLLM, MedPRMRerank, MedPRMSynthesizer),
     *(medprm_scorer.MedPRM, medprm_scorer, best_of_n, concurrency, evidence),
@@ -75,3 +78,11 @@ def test_the_pairs_that_users_know_are_among_them():
     assert {*wanted, "medprm_scorer.sample_chains"} <= known
     assert {"ChatMedPRM.invoke", "ChatMedPRM.stream", "MedPRMMiddleware.wrap_model_call"} <= known
     assert {"MedPRMLLM.chat", "MedPRMSynthesizer.synthesize", "MedPRMEvaluator.evaluate"} <= known
+
+
+def test_both_frameworks_evaluators_say_the_same():
+    prm, documents = reading_prm(), ["Label: 5 mg."]
+    for given in (documents, None):
+        found = LangChainEvaluator(prm=prm)(inputs=QUESTION, outputs=BAD, context=given)
+        same = MedPRMEvaluator(prm=prm).evaluate(QUESTION, BAD, given)
+        assert found == {"key": "medprm", "score": same.score, "comment": same.feedback}

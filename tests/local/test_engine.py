@@ -455,9 +455,15 @@ def test_labels_beyond_the_vocabulary_are_refused():
 
 
 def test_the_head_keeps_float32_and_two_rows():
-    head = RewardHead(model(dtype=torch.bfloat16), PLUS, MINUS)
-    assert head._weight.dtype == torch.float32
-    assert head._weight.shape == (2, 64)
+    llama = model(dtype=torch.bfloat16)
+    hidden = torch.randn(9, 64, dtype=torch.bfloat16)
+    rows = llama.lm_head.weight[[PLUS, MINUS]].double()
+    exact = (hidden.double() @ rows.T).softmax(-1)[:, 0].float()
+    with FlopCounterMode(display=False) as counter:
+        found = RewardHead(llama, PLUS, MINUS)(hidden)
+    assert found.dtype == torch.float32
+    assert torch.allclose(found, exact, atol=1e-6)
+    assert counter.get_total_flops() == 0  # no matrix product: its precision is a setting of the process
 
 
 @pytest.mark.gpu

@@ -113,7 +113,7 @@ def test_a_closed_session_holds_nothing_and_says_so():
     session.score([start(random.Random(5))])
     session.close()
     session.close()
-    assert session._latest is None
+    assert session._latest is None  # type: ignore[attr-defined]
     with pytest.raises(InputError, match="closed"):
         session.score([])
 
@@ -190,6 +190,6 @@ def test_kept_values_are_shared_not_copied_per_candidate():
     llama, rng = model(), random.Random(6)
     session = TransformersEngine(llama, PLUS, MINUS).open_session(PREFIX)
     session.score([start(rng) for _ in range(8)])
-    kept = session._latest.cache._by_span
+    kept = session._latest.cache._by_span  # type: ignore[attr-defined]
     tokens = sum(part[0][0].shape[1] for parts in kept.values() for part in parts)
     assert tokens == len(PREFIX) + 8 * 9

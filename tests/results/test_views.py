@@ -9,7 +9,7 @@ from rich.console import Console
 from medprm_scorer.errors import InputError
 from medprm_scorer.results.facts import majority_answer
 from medprm_scorer.results.models import Ranking, ScoredChain, ScoredStep
-from medprm_scorer.results.page import _colours, to_html, to_html_fragment
+from medprm_scorer.results.page import colours, to_html, to_html_fragment
 from medprm_scorer.results.terminal import losing_to_rich, to_rich, to_text
 from medprm_scorer.text.sanitize import clean_text
 from tests.support.example_rankings import QUESTION, example_ranking, make_chain, make_ranking
@@ -41,6 +41,54 @@ def render(ranking: Ranking, **options: object) -> str:
     console = Console(file=out, width=90, **options)
     console.print(to_rich(ranking))
     return out.getvalue()
+
+
+# ---------------------------------------------------------------- trust
+
+
+@pytest.mark.parametrize(
+    ("confidence", "trusted", "shown"),
+    [
+        (0.931, True, "0.93 that the answer is right (calibrated): trusted"),
+        (0.5, False, "0.50 that the answer is right (calibrated): not trusted"),
+        (None, True, "trusted, by floors that are not calibrated"),
+        (None, False, "not trusted"),
+    ],
+)
+def test_how_far_an_answer_is_trusted_is_shown(confidence, trusted, shown):
+    ranking = make_ranking([make_chain(0, (0.9, 0.8), "C")]).model_copy(
+        update={"confidence": confidence, "trusted": trusted}
+    )
+    assert f"Confidence: {shown}\n" in str(ranking)
+    assert f"<p>Confidence: {shown}.</p>" in ranking.to_html()
+
+
+def test_without_a_judge_nothing_is_said_of_trust():
+    ranking = make_ranking([make_chain(0, (0.9, 0.8), "C")])
+    assert "Confidence" not in str(ranking) + ranking.to_html()
+
+
+# ---------------------------------------------------------------- sampling
+
+
+@pytest.mark.parametrize(
+    ("drawn", "stopped", "shown"),
+    [
+        (1, "all", "1 sample drawn, stopped: all"),
+        (12, "confident", "12 samples drawn, 1 of them ranked, stopped: confident"),
+    ],
+)
+def test_how_many_samples_were_drawn_and_why_no_more_is_shown(drawn, stopped, shown):
+    ranking = make_ranking([make_chain(0, (0.9, 0.8), "C")]).model_copy(
+        update={"samples_drawn": drawn, "stopped": stopped}
+    )
+    assert f"Sampling: {shown}\n" in str(ranking)
+    assert f"<p>Sampling: {shown}.</p>" in ranking.to_html()
+
+
+def test_of_given_candidates_no_sampling_is_shown():
+    ranking = make_ranking([make_chain(0, (0.9, 0.8), "C")])
+    assert "Sampling" not in str(ranking) + ranking.to_html()
 
 
 # ---------------------------------------------------------------- cautions
@@ -390,7 +438,7 @@ def _luminance(colour):
 def test_colours_run_from_orange_to_blue_and_their_numbers_are_legible():
     def parse(reward):
         red, green, blue, ink = re.fullmatch(
-            r"--reward: (\d+) (\d+) (\d+); --on: (#000|#fff)", _colours(reward)
+            r"--reward: (\d+) (\d+) (\d+); --on: (#000|#fff)", colours(reward)
         ).groups()
         return (int(red), int(green), int(blue)), ink
 

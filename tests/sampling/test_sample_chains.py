@@ -10,8 +10,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from medprm_scorer.errors import InputError, ScoringError
+from medprm_scorer.sampling.rules import PAPER_RULES, SamplingRules, keeps
 from medprm_scorer.sampling.sample_chains import Samples, asample_chains, sample_chains
-from medprm_scorer.sampling.sample_rounds import PAPER_RULES, SamplingRules, keeps
 from medprm_scorer.text.steps import split_steps
 from tests.support.hostile import texts
 from tests.support.properties import examples
@@ -83,7 +83,8 @@ def test_equals_the_rules_played_by_hand(sizes, n, rules):
         assert result[0] is ScoringError
         assert not drawn or f" {len(drawn)} chains" in result[1]
     else:
-        assert result == Samples(tuple(good[:n]), n, len(drawn), len(drawn) - len(good), len(asked))
+        stopped = "all" if len(good) >= n else "quorum"
+        assert result == Samples(tuple(good[:n]), n, len(drawn), len(drawn) - len(good), len(asked), stopped)
         assert result.complete == (len(good) >= n)
         assert result.surplus == max(len(good) - n, 0)
 
@@ -181,7 +182,7 @@ def test_the_place_of_what_is_not_text_is_named(wrong):
 
 
 def test_none_kept_says_how_many_and_what_to_do():
-    with pytest.raises(ScoringError, match=r"the 12 chains drawn \(rounds: 3\) has 3 to 9 steps") as caught:
+    with pytest.raises(ScoringError, match=r"the 12 chains drawn has 3 to 9 steps") as caught:
         sample_chains(Policy([["secret"] * 5, ["secret"] * 7]).draw, 4)
     assert "Step n:" in str(caught.value)
     assert "min_steps" in str(caught.value)

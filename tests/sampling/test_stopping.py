@@ -140,7 +140,7 @@ def test_a_rule_is_read_from_its_name(rule):
 def test_a_name_tells_rules_apart():
     assert parse_rule("agree") == Agree()
     assert parse_rule("confident") == Confident()
-    assert Confident(min_samples=5, max_samples=9).name == "confident=0.9 min_samples=5 max_samples=9"
+    assert Confident(min_samples=5, max_samples=9).name == "confident=0.85 min_samples=5 max_samples=9"
 
 
 @pytest.mark.parametrize(

@@ -6,6 +6,7 @@ import threading
 from collections.abc import Sequence
 from typing import Any
 
+from langchain.agents.middleware import SummarizationMiddleware
 from langchain_core.callbacks import BaseCallbackHandler
 from langchain_core.language_models import BaseChatModel
 from langchain_core.messages import AIMessage, BaseMessage, HumanMessage, ToolMessage
@@ -16,7 +17,19 @@ from pydantic import BaseModel, PrivateAttr
 
 from tests.support.reading import BAD, GOOD, QUESTION, SECRET, WORSE, reading_prm
 
-__all__ = ["BAD", "GOOD", "QUESTION", "SECRET", "WORSE", "Recorder", "ScriptedChat", "call", "obedient", "reading_prm"]
+__all__ = [
+    "BAD",
+    "GOOD",
+    "QUESTION",
+    "SECRET",
+    "WORSE",
+    "Recorder",
+    "ScriptedChat",
+    "call",
+    "obedient",
+    "reading_prm",
+    "summarizing",
+]
 
 
 class ScriptedChat(BaseChatModel):
@@ -104,6 +117,15 @@ def _value(schema: dict[str, Any], text: str) -> Any:
     quoted = re.search(r"'([^']+)'", text)
     plain = quoted[1] if quoted else "Pirate"
     return {"integer": 3, "number": 3.0, "boolean": True, "array": [], "object": {}}.get(schema.get("type"), plain)
+
+
+def summarizing(model: BaseChatModel) -> Any:
+    """A middleware that puts a summary before the last of three messages; that of langchain 1.0 counts tokens."""
+    try:
+        return SummarizationMiddleware(model, trigger=("messages", 3), keep=("messages", 1))
+    except TypeError:
+        old: Any = SummarizationMiddleware
+        return old(model, max_tokens_before_summary=3, messages_to_keep=1, token_counter=len)
 
 
 class Recorder(BaseCallbackHandler):

@@ -51,6 +51,7 @@ class ScriptedLLM(FunctionCallingLLM):
     tools: bool = True
     delay: float = 0.0
     tokens: bool = True
+    window: int = 100_000
     _lock: Any = PrivateAttr(default_factory=threading.Lock)
     _log: dict[str, Any] = PrivateAttr(default_factory=lambda: {"asked": [], "now": 0, "most": 0, "ended": 0})
 
@@ -64,7 +65,10 @@ class ScriptedLLM(FunctionCallingLLM):
     @property
     def metadata(self) -> LLMMetadata:
         return LLMMetadata(
-            is_chat_model=self.is_chat, is_function_calling_model=self.tools and self.is_chat, model_name="scripted"
+            is_chat_model=self.is_chat,
+            is_function_calling_model=self.tools and self.is_chat,
+            model_name="scripted",
+            context_window=self.window,
         )
 
     @property

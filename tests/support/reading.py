@@ -27,7 +27,7 @@ def encoder() -> PromptEncoder:
 class ReadingEngine:
     """Reads each step's reward in its text, and keeps what it was asked."""
 
-    name, max_tokens = "reading", 100_000
+    name, fingerprint, max_tokens = "reading", "reading", 100_000
 
     def __init__(self) -> None:
         self.calls: list[list[str]] = []

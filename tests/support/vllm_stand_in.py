@@ -4,6 +4,7 @@ The stand-in's "model" is a hash of all the token ids up to a step tag, so a rew
 matched to another item, is another number.
 """
 
+import gzip
 import hashlib
 import http.client
 import json
@@ -173,7 +174,9 @@ class StandIn(Server):
 
 
 PASSING = ("drop_before", "drop_after", "delay", "429", "503", "500", "half_body", "half_json", "shuffle")
+PASSING += ("502", "504", "empty", "page", "no_body", "trickle", "padded", "chunked")
 FATAL = ("wrong_count", "doubled", "nan", "other_model")
+FATAL += ("list", "doubled_key", "no_entries", "wrong_index", "compressed")
 FAULTS = (*PASSING, *FATAL)
 
 
@@ -207,7 +210,7 @@ class FaultProxy(Server):
             return request.reply(
                 429, {"error": {"message": "busy"}}, {"Retry-After": dice.choice(["0", "0", "0", "1", "soon"])}
             )
-        if fault in ("500", "503"):
+        if fault in ("500", "502", "503", "504"):
             return request.reply(int(fault), {"error": {"message": "the engine is tired"}})
         if fault == "delay":
             time.sleep(dice.uniform(0, self._delay))
@@ -227,16 +230,50 @@ class FaultProxy(Server):
             request.wfile.write(raw[: len(raw) // 2])
             request.wfile.flush()
             return reset(request)
-        if fault == "half_json":
-            return request.reply_bytes(200, raw[: len(raw) // 2])
-        spoiled = json.dumps(spoil(json.loads(raw), fault, dice)).encode()
+        if fault == "no_body":
+            request.send_response(200)
+            request.send_header("Content-Length", str(len(raw)))
+            request.end_headers()
+            request.wfile.flush()
+            return reset(request)
+        if fault == "trickle":
+            return in_pieces(request, raw)
+        if fault == "chunked":
+            return in_pieces(request, raw, chunked=True)
+        if fault in ("half_json", "empty", "page", "padded"):
+            sent = {"half_json": raw[: len(raw) // 2], "empty": b"", "page": b"<html>busy</html>"}
+            return request.reply_bytes(200, sent.get(fault, b" \n" * 50 + raw + b" \n" * 50))
+        if fault == "compressed":
+            return request.reply_bytes(200, gzip.compress(raw), {"Content-Encoding": "gzip"})
+        if fault == "doubled_key":
+            spoiled = b'{"model": "another", ' + raw.lstrip()[1:]
+        else:
+            spoiled = json.dumps(spoil(json.loads(raw), fault, dice)).encode()
         if fault in FATAL:
             self.fatal.add(spoiled)
         return request.reply_bytes(status, spoiled)
 
 
-def spoil(answer: dict[str, Any], fault: str, dice: random.Random) -> dict[str, Any]:
+def in_pieces(request: Handler, raw: bytes, chunked: bool = False) -> None:
+    """A whole answer, a piece at a time."""
+    request.send_response(200)
+    request.send_header(*(("Transfer-Encoding", "chunked") if chunked else ("Content-Length", str(len(raw)))))
+    request.end_headers()
+    size = len(raw) // 5 + 1
+    for piece in (raw[start : start + size] for start in range(0, len(raw), size)):
+        request.wfile.write(b"%x\r\n%b\r\n" % (len(piece), piece) if chunked else piece)
+        request.wfile.flush()
+        time.sleep(0.005)
+    if chunked:
+        request.wfile.write(b"0\r\n\r\n")
+
+
+def spoil(answer: dict[str, Any], fault: str, dice: random.Random) -> Any:
     """The answer with the fault in it."""
+    if fault == "list":
+        return [answer]
+    if fault == "no_entries":
+        return {key: value for key, value in answer.items() if key not in ("data", "choices")}
     entries = answer["data" if "data" in answer else "choices"]
     if fault == "wrong_count":
         if dice.random() < 0.5:
@@ -258,6 +295,10 @@ def spoil(answer: dict[str, Any], fault: str, dice: random.Random) -> dict[str, 
             entry["logprobs"]["top_logprobs"][0][f"token_id:{PLUS}"] = bad
         else:
             entry["data"][0] = [bad]
+    elif fault == "wrong_index":
+        dice.choice(entries)["index"] = dice.choice([-1, len(entries), 10**30, 0.5, "0", None, True])
+        if len(entries) == 1 or {entry["index"] for entry in entries} == set(range(len(entries))):
+            entries[0]["index"] = len(entries)
     elif fault == "shuffle":
         dice.shuffle(entries)
     elif fault == "other_model":

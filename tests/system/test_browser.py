@@ -9,6 +9,7 @@ import pytest
 
 from medprm_scorer.evaluation.page import to_html as evaluation_page
 from tests.support.evaluations import hostile_evaluation, traced_evaluation
+from tests.support.example_explanations import example_explanation, make_explanation
 from tests.support.example_rankings import example_ranking, make_chain, make_ranking
 
 sync_api = pytest.importorskip("playwright.sync_api", reason="needs Playwright: make test-browser")
@@ -35,6 +36,10 @@ def pages() -> dict[str, str]:
         "ranking": example_ranking().to_html(DOCUMENTS),
         "hostile": ranking.to_html([HOSTILE, HOSTILE * 9]),
         "notebook": notebook,
+        "explanation": example_explanation().to_html(),
+        "hostile_explanation": make_explanation(
+            [HOSTILE, HOSTILE * 9], (HOSTILE, "a" * 300 + " ки"), HOSTILE
+        ).to_html(),
     }
     return found | {
         "evaluation": evaluation_page(traced_evaluation()),

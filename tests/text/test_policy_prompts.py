@@ -5,7 +5,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from medprm_scorer.errors import InputError
-from medprm_scorer.sampling.sample_rounds import PAPER_RULES, keeps
+from medprm_scorer.sampling.rules import PAPER_RULES, keeps
 from medprm_scorer.text.answers import extract_answer
 from medprm_scorer.text.policy import POLICY_PROMPTS, policy_messages
 from medprm_scorer.text.prompts import user_prefix

@@ -84,7 +84,7 @@ def test_the_best_sample_wins_with_its_ranking_and_the_tokens_of_all(make, how):
 
 @ways
 def test_failed_samples_end_nothing(make, how):
-    message = ask(make(ValueError(SECRET), GOOD, TimeoutError()), how)
+    message = ask(make(ValueError(SECRET), GOOD, TimeoutError(), replacements=0), how)
     assert (message.text, message.response_metadata["medprm"]["samples_failed"]) == (GOOD, 2)
 
 
@@ -185,7 +185,9 @@ def test_arguments_reach_the_model(make):
 @ways
 def test_n_child_runs_are_seen_and_usage_is_counted_once(make, how):
     recorder, usage = Recorder(), UsageMetadataCallbackHandler()
-    message = ask(make(BAD, GOOD, ValueError()), how, config={"callbacks": [recorder, usage], "tags": ["mine"]})
+    message = ask(
+        make(BAD, GOOD, ValueError(), replacements=0), how, config={"callbacks": [recorder, usage], "tags": ["mine"]}
+    )
     (own,) = recorder.named("MedPRMBestOfN")
     below = recorder.below(own)
     assert [run["name"] for run in below] == ["ScriptedChat"] * 3

@@ -264,11 +264,11 @@ def documents_in(prm):
 
 def test_evidence_is_the_tools_results_newest_first(make, prm):
     make().invoke(TALK)
-    assert documents_in(prm) == ["1: Other tool's text", "2: New label: 5 mg.", "3: More.", "4: Old label: 9 mg."]
+    assert documents_in(prm) == ["1: Other tool's text", "2: New label: 5 mg.", "3: More."]  # not of the old question
     assert QUESTION in prm.engine.calls[-1][0]
     assert "old question" not in prm.engine.calls[-1][0]
     make(evidence_tools=["search"]).invoke(TALK)
-    assert documents_in(prm) == ["1: New label: 5 mg.", "2: More.", "3: Old label: 9 mg."]
+    assert documents_in(prm) == ["1: New label: 5 mg.", "2: More."]
     make(evidence_tools=[]).invoke(TALK)
     assert documents_in(prm) == []
 
@@ -299,7 +299,7 @@ def test_evidence_beyond_the_budget_is_counted(make):
     huge = ToolMessage("dose " * 5000, tool_call_id="9")
     message = make().invoke([*TALK, huge])
     assert message.response_metadata["medprm"]["documents_left_out"] == 1
-    assert ranking_of(message).documents_used == 4
+    assert ranking_of(message).documents_used == 3
 
 
 def test_without_a_question_nothing_is_asked(make):

@@ -4,11 +4,20 @@ import asyncio
 
 import pytest
 from langchain.agents import create_agent
-from langchain.agents.middleware import SummarizationMiddleware
 from langchain_core.messages import AIMessage, HumanMessage, SystemMessage
+from langchain_core.outputs import Generation
+from langchain_core.prompts import ChatPromptTemplate
 
-from medprm_integrations.langchain import ChatMedPRM, MedPRMBestOfN, MedPRMMiddleware, ranking_of
-from tests.support.langchain_scripts import BAD, GOOD, QUESTION, WORSE, ScriptedChat, reading_prm
+from medprm_integrations.langchain import (
+    ChatMedPRM,
+    MedPRMBestOfN,
+    MedPRMMiddleware,
+    MedPRMOutputParser,
+    MedPRMReranker,
+    ranking_of,
+)
+from medprm_scorer import InputError
+from tests.support.langchain_scripts import BAD, GOOD, QUESTION, SECRET, WORSE, ScriptedChat, reading_prm, summarizing
 
 TURNS = [HumanMessage(QUESTION), AIMessage(GOOD), HumanMessage("Are you sure?")]
 TOGETHER = f"{QUESTION}\n\nAre you sure?"
@@ -60,8 +69,7 @@ def test_a_summary_is_no_question(prm, way):
 
 def test_after_the_summarization_middleware(prm):
     llm = ScriptedChat(answers=["Earlier the user asked about parking.", BAD, GOOD])
-    summarizing = SummarizationMiddleware(llm, trigger=("messages", 3), keep=("messages", 1))
-    agent = create_agent(llm, [], middleware=[summarizing, MedPRMMiddleware(prm=prm, n=2, max_concurrency=1)])
+    agent = create_agent(llm, [], middleware=[summarizing(llm), MedPRMMiddleware(prm=prm, n=2, max_concurrency=1)])
     messages = [HumanMessage("Where can I park?"), AIMessage("There."), HumanMessage(QUESTION)]
     message = agent.invoke({"messages": messages})["messages"][-1]
     assert (message.text, ranking_of(message).question) == (GOOD, QUESTION)
@@ -80,3 +88,62 @@ def test_best_of_n_takes_a_function_and_a_conversation(prm):
     best = MedPRMBestOfN(llm=llm, prm=prm, n=3, question=lambda value: value["question"][1].text)
     for message in (best.invoke(given), asyncio.run(best.ainvoke(given))):
         assert ranking_of(message).question == QUESTION
+
+
+# --- the classes that are given a question ---
+
+PLAIN = [("human", QUESTION), ("ai", GOOD), ("user", "Are you sure?")]
+DICTS = [{"role": "user", "content": QUESTION}, {"role": "assistant", "content": GOOD}, *TURNS[2:]]
+
+
+def judged(prm, asked, **options):
+    """The ranking of each class that is given a question, sync and async."""
+    request, texts = {"question": asked, "candidates": [BAD, GOOD]}, [Generation(text=BAD), Generation(text=GOOD)]
+    reranker = MedPRMReranker(prm=prm, **options)
+    best = MedPRMBestOfN(llm=ScriptedChat(answers=[BAD, GOOD]), prm=prm, n=2, **options)
+    yield reranker.invoke(request)
+    yield asyncio.run(reranker.ainvoke(request))
+    yield ranking_of(best.invoke(request))
+    yield ranking_of(asyncio.run(best.ainvoke(request)))
+    if not options:
+        parser = MedPRMOutputParser(prm=prm).about(asked)
+        yield ranking_of(parser.parse_result(texts))
+        yield ranking_of(asyncio.run(parser.aparse_result(texts)))
+
+
+@pytest.mark.parametrize("question", [TURNS, PLAIN, DICTS, ChatPromptTemplate.from_messages(TURNS).invoke({})])
+def test_a_conversation_as_the_question(prm, question):
+    rankings = list(judged(prm, question))
+    assert [ranking.question for ranking in rankings] == [TOGETHER] * 6
+    for ranking in rankings:
+        assert "The question was put together of 2 messages of the user in the conversation." in ranking.cautions
+
+
+def test_a_question_by_itself_has_no_caution(prm):
+    for question in (QUESTION, HumanMessage(QUESTION), [("human", QUESTION)]):
+        assert [(r.question, r.cautions) for r in judged(prm, question)] == [(QUESTION, [])] * 6
+
+
+def test_a_function_of_ones_own_for_each_class(prm):
+    found = judged(prm, TURNS, question=lambda value: value["question"][0].text)
+    assert [(ranking.question, ranking.cautions) for ranking in found] == [(QUESTION, [])] * 4
+
+
+@pytest.mark.parametrize(
+    "question", [[SECRET], [("nobody", SECRET)], [("user",)], [{"text": SECRET}], (SECRET, QUESTION), 3]
+)
+def test_what_is_no_conversation_is_refused_without_its_text(prm, question):
+    with pytest.raises(InputError, match=r"^(the question must be|a conversation must be)") as caught:
+        next(judged(prm, question))
+    assert SECRET not in str(caught.value)
+
+
+def test_a_summary_that_is_not_marked_is_no_question(prm):
+    """As langchain 1.0 writes it."""
+    summary = HumanMessage("Here is a summary of the conversation to date:\n\nparking")
+    assert ranking_of(ways(prm, [summary, HumanMessage(QUESTION)])["chat"]()).question == QUESTION
+
+
+def test_what_another_feature_added_is_no_question(prm):
+    note = HumanMessage("Task 42 finished.", additional_kwargs={"lc_source": "async_subagent"})
+    assert ranking_of(ways(prm, [HumanMessage(QUESTION), note])["chat"]()).question == QUESTION

@@ -13,6 +13,7 @@ from examples import (
     langchain_agent,
     langchain_comparison,
     langchain_rag,
+    langgraph_app,
     langgraph_second_opinion,
     serving,
 )
@@ -23,6 +24,8 @@ from examples.langchain_parts import FormularyRetriever, chat_model
 from medprm_integrations.langchain import MedPRMMiddleware, ranking_of
 from medprm_scorer.evaluation.journal import Journal
 from tests.examples.test_hospital import solve
+from tests.support.langchain_scripts import BAD, GOOD, WORSE, ScriptedChat, reading_prm
+from tests.support.reading import documents_in
 
 HOSPITAL = Hospital(0)
 
@@ -119,6 +122,57 @@ def test_the_graph_draws_more_while_it_is_unsure(llm, retriever, demo, monkeypat
     state = graph.invoke({"question": HOSPITAL.case(3).text})
     assert len(state["candidates"]) == langgraph_second_opinion.ROUND
     assert state["answer"] == state["ranking"].answer
+
+
+def test_the_application_answers_over_its_own_files(policy_server, monkeypatch, capsys):
+    asked = []
+    monkeypatch.setattr("builtins.input", lambda prompt: asked.append(prompt) or "Ask the ward's pharmacist.")
+    monkeypatch.setattr(langgraph_app, "LEAST_REWARD", 1.01)  # each answer is doubtful
+    monkeypatch.setattr("sys.argv", ["", "--url", policy_server, "--model", str(POLICY)])
+    langgraph_app.main()
+    printed = capsys.readouterr().out
+    assert len(asked) == 2
+    assert printed.count("Ask the ward's pharmacist.") == 2
+    assert printed.count("Doubtful (the reward is ") == 2
+
+
+FIRST = "Which dose of Fexidrel, 40 kg?"
+
+
+@pytest.mark.parametrize("sure", [True, False])
+def test_the_application_asks_a_person_only_when_in_doubt(sure):
+    scripted, prm = ScriptedChat(answers=[GOOD, BAD, GOOD] if sure else [WORSE]), reading_prm()
+    app, cases = langgraph_app.build_app(scripted, langgraph_app.Index(langgraph_app.OWN), prm, n=3), []
+
+    def person(case):
+        cases.append(case)
+        return "180 mg, says the pharmacist"
+
+    first = langgraph_app.ask(app, FIRST, "a", person)
+    later = langgraph_app.ask(app, "And at 10 kg?", "a", person)
+    assert len(scripted.asked) == 6  # the second run of the node that waits draws nothing
+    assert any("Label: dose Fexidrel at 9 mg per kg" in document for document in documents_in(prm))
+    if sure:
+        assert ranking_of(later).question == f"{FIRST}\n\nAnd at 10 kg?"
+    if sure:
+        assert (first.text, later.text, cases) == (GOOD, GOOD, [])
+        assert any("put together of 2 messages" in caution for caution in ranking_of(later).cautions)
+    else:
+        assert first.text == later.text == "180 mg, says the pharmacist"
+        assert [case["doubts"] for case in cases] == [["the reward is 0.10"]] * 2
+        assert "Every chain has a step below 0.5: do not rely on this answer." in cases[0]["cautions"]
+        other = langgraph_app.ask(app, FIRST, "b", lambda case: "")
+        assert other.text == WORSE
+
+
+def test_the_index_reads_text_files_by_paragraphs(tmp_path):
+    (tmp_path / "a.txt").write_text("Fever is common.\n\n\n\nРвота редка.\n\nPain.", encoding="utf-8")
+    (tmp_path / "b.md").write_text("not read")
+    index = langgraph_app.Index(tmp_path)
+    assert [piece.page_content for piece in index.pieces] == ["Fever is common.", "Рвота редка.", "Pain."]
+    best, *_ = index.search("рвота")
+    assert best.metadata["source"] == "a.txt"
+    assert best.page_content == "Рвота редка."
 
 
 def test_the_comparison_counts_right_and_goes_on(llm, monkeypatch, tmp_path, capsys):

@@ -130,7 +130,7 @@ def test_later_draws_that_call_tools_are_dropped(make, how):
 
 @ways
 def test_a_later_failure_ends_nothing_and_a_first_one_passes_through(make, how):
-    app, _, _ = make(GOOD, ValueError(SECRET), TimeoutError())
+    app, _, _ = make(GOOD, ValueError(SECRET), TimeoutError(), replacements=0)
     assert run(app, how)["messages"][-1].response_metadata["medprm"]["samples_failed"] == 2
     app, llm, _ = make(TimeoutError("first"), GOOD)
     with pytest.raises(TimeoutError, match="first"):
@@ -217,7 +217,7 @@ def test_structured_answers_through_a_tool(make, prm, how):
         answer("Step 1: 5 mg [0.9].", "B"),
         GOOD,
     )
-    app, llm, _ = make(*script, n=4, agent={"response_format": ToolStrategy(Answer)})
+    app, llm, _ = make(*script, n=4, replacements=0, agent={"response_format": ToolStrategy(Answer)})
     state = run(app, how)
     assert state["structured_response"] == Answer(reasoning="Step 1: 5 mg [0.9].", answer="B")
     ranking = ranking_of(state["messages"][-2])

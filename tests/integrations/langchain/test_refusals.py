@@ -9,6 +9,7 @@ from langchain_core.documents import Document
 from langchain_core.language_models import GenericFakeChatModel
 from langchain_core.messages import AIMessage, HumanMessage, ToolMessage
 from langchain_core.outputs import Generation
+from langchain_core.rate_limiters import InMemoryRateLimiter
 from langchain_core.tools import tool
 from pydantic import ValidationError
 
@@ -23,7 +24,8 @@ from medprm_integrations.langchain import (
     UnknownToolWarning,
     ranking_of,
 )
-from medprm_scorer import InputError, Ranking, ScoringError
+from medprm_integrations.langchain.output_parser import LONE
+from medprm_scorer import InputError, MedPRM, Ranking, ScoringError
 from tests.support.langchain_scripts import BAD, GOOD, QUESTION, SECRET, WORSE, ScriptedChat, call, reading_prm
 
 REQUEST = {"question": QUESTION, "candidates": [BAD, GOOD], "documents": ["Label: give 5 mg."]}
@@ -135,8 +137,8 @@ def test_a_chat_model_binds_settings_of_sampling_to_its_llm(given):
     chat = ChatMedPRM(**given(ChatMedPRM), **{"temperature": 0.7, "max_tokens": 9})
     assert getattr(chat.llm, "kwargs", None) == {"temperature": 0.7, "max_tokens": 9}
     assert chat.invoke("Which?").text
-    with pytest.warns(UserWarning, match="not passed on: timeout, api_key; set on llm when it is made"):
-        assert ChatMedPRM(**given(ChatMedPRM), **{"timeout": 1, "api_key": "x"}).invoke("Which?").text
+    with pytest.warns(UserWarning, match="not passed on: base_url, api_key; set on llm when it is made"):
+        assert ChatMedPRM(**given(ChatMedPRM), **{"base_url": "x", "api_key": "x"}).invoke("Which?").text
     with pytest.raises(ValidationError, match="unknown setting 'delay': set it on llm"):
         ChatMedPRM(**given(ChatMedPRM), **{"delay": 1})
 
@@ -170,6 +172,64 @@ def test_the_middlewares_settings(prm):
         MedPRMMiddleware(prm=prm, agregate="min")  # type: ignore[call-arg]
     with pytest.raises(ValidationError, match="evidence_tools must be a list of tool names"):
         ChatMedPRM(prm=prm, llm=ScriptedChat(answers=[GOOD]), evidence_tools="search_label")
+
+
+@each
+def test_settings_are_given_by_name(given, prm, cls):
+    for positional in ((prm,), (ScriptedChat(answers=[GOOD]), prm)):
+        with pytest.raises(TypeError, match=rf"^{cls.__name__} takes its settings by name: {cls.__name__}\(prm=…\)"):
+            cls(*positional)
+    with pytest.raises(TypeError, match=r"^MedPRMMiddleware takes its settings by name: MedPRMMiddleware\(prm=…"):
+        MedPRMMiddleware(prm)  # type: ignore[misc, call-arg]
+
+
+@each
+def test_a_class_in_place_of_an_object(given, cls):
+    if "llm" in CLASSES[cls]:
+        with pytest.raises(ValidationError, match=r"llm must be an object, not the class: llm=ScriptedChat\(…\)"):
+            cls(**{**given(cls), "llm": ScriptedChat})
+    with pytest.raises(ValidationError, match=r"prm must be .*MedPRM.from_pretrained\("):
+        cls(**{**given(cls), "prm": MedPRM})
+
+
+def test_the_middlewares_class_in_place_of_an_object():
+    for cls in (MedPRMMiddleware, type("Mine", (MedPRMMiddleware,), {})):
+        with pytest.raises(TypeError, match=r"an object, not the class: middleware=\[MedPRMMiddleware\(prm=…\)\]"):
+            create_agent(ScriptedChat(answers=[GOOD]), [], middleware=[cls])
+
+
+class Many(ScriptedChat):
+    """A model that gives several completions to a call."""
+
+    n: int = 1
+
+
+def test_an_llm_that_gives_several_answers_itself_is_refused(prm):
+    """Of its answers only the first would be ranked, and all would be paid for."""
+    for llm in (Many(answers=[GOOD], n=16), Many(answers=[GOOD], n=16).bind(stop=["X"])):
+        for cls in (ChatMedPRM, MedPRMBestOfN):
+            with pytest.raises(
+                ValidationError, match="llm gives 16 answers to each call, of which only one would count"
+            ):
+                cls(llm=llm, prm=prm)
+    llm = Many(answers=[GOOD], n=2)
+    with pytest.raises(ValueError, match="llm gives 2 answers"):
+        create_agent(llm, [], middleware=[MedPRMMiddleware(prm=prm)]).invoke({"messages": [("human", QUESTION)]})
+    assert llm.asked == []
+    assert ChatMedPRM(llm=Many(answers=[BAD, GOOD]), prm=prm, n=2).invoke(QUESTION).text in (GOOD, BAD)
+
+
+def test_a_rate_limiter_that_would_limit_nothing_is_refused(prm):
+    limiter = InMemoryRateLimiter(requests_per_second=5)
+    with pytest.raises(ValidationError, match="rate_limiter limits no samples here: set it on llm"):
+        ChatMedPRM(llm=ScriptedChat(answers=[GOOD]), prm=prm, rate_limiter=limiter)
+
+
+def test_a_parser_behind_a_model_says_that_there_was_no_choice(prm):
+    parser = MedPRMOutputParser(prm=prm).about(QUESTION)
+    chain = ScriptedChat(answers=[GOOD]) | parser
+    for message in (chain.invoke(QUESTION), asyncio.run(chain.ainvoke(QUESTION))):
+        assert LONE in message.response_metadata["medprm"]["cautions"]
 
 
 # --- tools ---
@@ -213,14 +273,11 @@ def ways_to_answer(prm, *answers, **options):
     def llm():
         return ScriptedChat(answers=answers)
 
-    middleware = MedPRMMiddleware(prm=prm, n=2, max_concurrency=1, evidence=lambda request: huge)
+    settings = {"prm": prm, "n": 2, "max_concurrency": 1, "replacements": 0}
+    middleware = MedPRMMiddleware(**settings, evidence=lambda request: huge)
     return {
-        "best_of_n": lambda: MedPRMBestOfN(llm=llm(), prm=prm, n=2, max_concurrency=1).invoke(
-            {"question": QUESTION, "documents": huge}
-        ),
-        "chat": lambda: ChatMedPRM(llm=llm(), prm=prm, n=2, max_concurrency=1, evidence=lambda _: huge).invoke(
-            QUESTION
-        ),
+        "best_of_n": lambda: MedPRMBestOfN(llm=llm(), **settings).invoke({"question": QUESTION, "documents": huge}),
+        "chat": lambda: ChatMedPRM(llm=llm(), **settings, evidence=lambda _: huge).invoke(QUESTION),
         "middleware": lambda: create_agent(llm(), [], middleware=[middleware]).invoke(given)["messages"][-1],
         "parser": lambda: (
             MedPRMOutputParser(prm=prm)

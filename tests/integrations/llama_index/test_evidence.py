@@ -50,4 +50,4 @@ def test_a_huge_first_node_costs_no_others(prm, way):
 @each
 def test_an_empty_node_is_no_evidence(prm, way):
     ranking = ranking_of(ways(prm, [document(" "), document("Label: give 5 mg.")])[way]())
-    assert (ranking.documents_read, ranking.documents_used, ranking.documents_given) == ([1], 1, 1)
+    assert (ranking.documents_read, ranking.documents_used, ranking.documents_given) == ([1], 1, 2)

@@ -9,12 +9,14 @@ import pytest
 
 pytest.importorskip("llama_index.llms.openai_like", reason="the examples' client is not installed here")
 
-from examples import llama_index_agent, llama_index_comparison, llama_index_query_engine
+from examples import llama_index_agent, llama_index_app, llama_index_comparison, llama_index_query_engine
 from examples.formulary.hospital import Hospital
 from examples.llama_index_parts import FormularyRetriever, language_model
 from medprm_integrations.llama_index import MedPRMLLM, ranking_of
+from medprm_integrations.llama_index.nodes import DRAFT
 from medprm_scorer.evaluation.journal import Journal
 from tests.examples.test_hospital import solve
+from tests.support.llama_index_scripts import BAD, GOOD, ScriptedLLM, documents_in, reading_prm
 
 HOSPITAL = Hospital(0)
 
@@ -71,9 +73,9 @@ def test_the_postprocessor_puts_the_best_chain_before_the_documents(llm, retriev
     response = llama_index_query_engine.with_postprocessor(llm, retriever, demo, n=4).query(case.text)
     chain, *documents = response.source_nodes
     ranking = ranking_of(chain.node)
-    assert chain.node.get_content() == ranking.best.text
+    assert chain.node.get_content() == DRAFT + ranking.best.text
     assert [node.get_content() for node in documents] == [node.get_content() for node in retriever.retrieve(case.text)]
-    assert str(response).startswith("Step 1:")
+    assert str(response).startswith(f"{DRAFT}Step 1:")
 
 
 def test_the_agent_searches_by_itself_and_selects_among_its_answers(llm, demo):
@@ -101,3 +103,49 @@ def test_the_comparison_keeps_its_answers_and_prints_its_table(llm, monkeypatch,
     with Journal(tmp_path / "llama_index_comparison.sqlite3", {"about": "llama_index_comparison n=2"}) as journal:
         assert len(journal) == 2
     assert all(f"| {way} |" in printed for way in ("one sample", "MedPRMSynthesizer", "MedPRMRerank"))
+
+
+# --- the application ---
+
+FIRST = "Which daily dose of Fexidrel is right in morlitis at 20 kg?"
+
+
+def test_the_application_runs_with_its_own_files_a_follow_up_and_a_person(llm, monkeypatch, capsys):
+    monkeypatch.setattr(llama_index_app, "ask_locally", contextmanager(lambda: iter([llm])))
+    monkeypatch.setattr(llama_index_app, "LEAST_REWARD", 1.01)  # each answer is doubtful
+    monkeypatch.setattr("builtins.input", lambda _: "Ask the pharmacy.")
+    monkeypatch.setattr("sys.argv", [""])
+    llama_index_app.main()
+    printed = capsys.readouterr().out
+    assert printed.count("Ask the pharmacy.") == 2
+    assert printed.count("Doubtful (the reward is ") == 2
+    assert "Caution: " in printed
+    assert "10 kg" in printed
+
+
+def test_the_application_asks_a_person_only_where_there_is_doubt(tmp_path):
+    (tmp_path / "labels.txt").write_text("Label: dose Fexidrel at 9 mg per kg, limit Fexidrel to 190 mg.")
+    (tmp_path / "other.md").write_text("Not a text file.")
+    prm, asked = reading_prm(), []
+    scripted = ScriptedLLM(answers=[GOOD, GOOD + ".", BAD])
+
+    def person(answer, reasons):
+        asked.append((answer, reasons))
+        return "Ask the pharmacy."
+
+    desk = llama_index_app.Desk(scripted, tmp_path, prm, person, n=3)
+    answer, cautions = desk.ask(FIRST)
+    assert answer.startswith(GOOD)
+    assert asked == []
+    assert documents_in(prm)[0].endswith("limit Fexidrel to 190 mg.")
+    assert len(documents_in(prm)) == 1
+    scripted.answers = [BAD]
+    answer, cautions = desk.ask("And at 10 kg?")
+    assert answer == "Ask the pharmacy."
+    (doubtful,) = asked
+    assert doubtful == (BAD, ["the reward is 0.20"])
+    assert f"{FIRST}\n\nAnd at 10 kg?" in prm.engine.calls[-1][0]  # type: ignore[attr-defined]
+    assert "Every chain has a step below 0.5: do not rely on this answer." in cautions
+    scripted.answers = [GOOD]
+    desk.ask("Sure?")
+    assert [message.content for message in desk._memory.get_all()][3] == "Ask the pharmacy."

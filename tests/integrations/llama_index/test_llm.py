@@ -325,13 +325,13 @@ TALK = [
 ]
 
 
-def test_evidence_is_the_tools_results_newest_first(make, prm):
+def test_evidence_is_what_tools_found_for_this_question_newest_first(make, prm):
     make().chat(TALK)
-    assert documents_in(prm) == ["1: Other tool's text", "2: New label: 5 mg.", "3: Old label: 9 mg."]
+    assert documents_in(prm) == ["1: Other tool's text", "2: New label: 5 mg."]
     assert QUESTION in prm.engine.calls[-1][0]
     assert "old question" not in prm.engine.calls[-1][0]
     make(evidence_tools=["search"]).chat(TALK)
-    assert documents_in(prm) == ["1: New label: 5 mg.", "2: Old label: 9 mg."]
+    assert documents_in(prm) == ["1: New label: 5 mg."]
     make(evidence_tools=["other"]).chat(TALK)
     assert documents_in(prm) == ["1: Other tool's text"]
     make(evidence_tools=[]).chat(TALK)
@@ -360,7 +360,7 @@ def test_evidence_beyond_the_budget_is_counted(make):
     huge = ChatMessage(role="tool", content="dose " * 5000)
     response = make().chat([*TALK, huge])
     assert response.additional_kwargs["medprm"]["documents_left_out"] == 1
-    assert ranking_of(response).documents_used == 3
+    assert ranking_of(response).documents_used == 2
 
 
 @ways
@@ -434,7 +434,7 @@ def test_simple_chat_engine(make, prm):
 
 @ways
 def test_failed_samples(make, how):
-    response = ask(make(ValueError(SECRET), GOOD, TimeoutError()), how)
+    response = ask(make(ValueError(SECRET), GOOD, TimeoutError(), replacements=0), how)
     assert (response.message.content, response.raw["medprm"]["samples_failed"]) == (GOOD, 2)
     with pytest.raises(TimeoutError, match="all 3 samples failed"):
         ask(make(TimeoutError(), ValueError(), ValueError()), how)

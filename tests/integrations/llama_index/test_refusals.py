@@ -123,7 +123,8 @@ def test_a_tool_that_is_not_there_is_told_of(prm):
 
 def ways_to_answer(prm, *answers):
     """The notes beside the rankings of each class that samples, with huge documents."""
-    options = {"prm": prm, "llm": ScriptedLLM(answers=answers or (GOOD, BAD)), "n": 2, "max_concurrency": 1}
+    llm = ScriptedLLM(answers=answers or (GOOD, BAD))
+    options = {"prm": prm, "llm": llm, "n": 2, "max_concurrency": 1, "replacements": 0}
     nodes = [document(HUGE), document(HUGE + "more")]
     talk = [*ASKED, *(ChatMessage(role="tool", content=node.text) for node in nodes)]
     return {
@@ -184,7 +185,9 @@ def test_judged_without_documents_is_said(prm, how):
     assert feedback().startswith("Judged without documents. Step 1 of 2 is the weakest, with a reward of 0.90: ")
     assert feedback(LABEL).startswith("Step 1 of 2")
     with pytest.warns(DocumentsLeftOutWarning, match="none of 2 documents was read"):
-        assert feedback(HUGE, LABEL).startswith("Judged without documents. ")
+        assert feedback(HUGE, HUGE + "more").startswith("Judged without documents. ")
+    with pytest.warns(DocumentsLeftOutWarning, match="1 of 2 documents were read"):
+        assert feedback(HUGE, LABEL).startswith("Step 1 of 2")
 
 
 def test_a_reward_model_that_takes_no_documents_judges_without_and_warns_of_nothing():
@@ -210,8 +213,8 @@ def test_a_chat_engine_drops_the_ranking_and_on_ranking_has_it(prm, llm, how):
     with pytest.raises(InputError) as caught:
         ranking_of(answer)
     assert str(caught.value) == (
-        "this AgentChatResponse holds no ranking: chat and query engines keep only the text of a MedPRMLLM's answer; "
-        "pass MedPRMLLM(on_ranking=...)"
+        "this AgentChatResponse holds no ranking: its engine kept only the text of the answer, or the answer was not "
+        "chosen; give on_ranking= to the MedPRMLLM, MedPRMSynthesizer or MedPRMRerank in it"
     )
     engine = RetrieverQueryEngine(Fixed([document(LABEL)]), get_response_synthesizer(llm=made))
     response = engine.query(QUESTION)

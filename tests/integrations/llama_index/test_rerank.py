@@ -19,7 +19,7 @@ from llama_index.core.schema import MetadataMode, NodeWithScore, TextNode
 from pydantic import ValidationError
 
 from medprm_integrations.llama_index import MedPRMLLM, MedPRMRerank, chain_node, ranking_of
-from medprm_integrations.llama_index.nodes import is_chain
+from medprm_integrations.llama_index.nodes import DRAFT, is_chain
 from medprm_integrations.shared.user_warnings import IdenticalSamplesWarning
 from medprm_scorer import InputError, ModelError, ScoringError, policy_messages
 from tests.support.llama_index_scripts import (
@@ -233,7 +233,7 @@ def test_scores_stay_out_of_prompts(make, how):
     for node, (mode, extra) in itertools.product(found, [(MetadataMode.LLM, "source"), (MetadataMode.EMBED, "source")]):
         shown = node.get_content(metadata_mode=mode)
         assert not any(word in shown for word in ("medprm", "retrieval_score", "0.111", "0.222", "votes"))
-        assert (extra in shown) == ("source" in node.metadata)
+        assert (f"{extra}: " in shown) == ("source" in node.metadata)
 
 
 def test_the_retrieval_score_is_kept_on_demand_only(make):
@@ -248,7 +248,7 @@ def test_a_chain_is_sampled_and_put_before_the_documents(make, prm, how):
     nodes = [document(LABEL, 0.7), document("More.", 0.3)]
     rerank = make(BAD, GOOD, WORSE, n=3, max_concurrency=1)
     best, *others = run(rerank, nodes, how)
-    assert (best.text, is_chain(best), best.score) == (GOOD, True, pytest.approx(0.9))
+    assert (best.text, is_chain(best), best.score) == (DRAFT + GOOD, True, pytest.approx(0.9))
     assert [(node.node_id, node.score, node.text) for node in others] == [
         (node.node_id, node.score, node.text) for node in nodes
     ]
@@ -259,7 +259,7 @@ def test_a_chain_is_sampled_and_put_before_the_documents(make, prm, how):
     asked = [{"role": m.role.value, "content": m.content} for m in rerank.llm.asked[0][0]]
     assert asked == policy_messages(QUESTION, [LABEL, "More."])
     best, second, *_ = run(make(BAD, GOOD, WORSE, n=3, top_n=2), nodes, how)
-    assert (second.text, is_chain(second), "medprm" in second.metadata) == (BAD, True, False)
+    assert (second.text, is_chain(second), "medprm" in second.metadata) == (DRAFT + BAD, True, False)
 
 
 def test_given_chains_are_judged_and_none_are_sampled(make):
@@ -272,12 +272,12 @@ def test_given_chains_are_judged_and_none_are_sampled(make):
 def test_chains_that_cannot_be_scored_are_left_out(make, how):
     found = run(make(top_n=3), [chain_node(" "), chain_node(GOOD)], how)
     assert [node.text for node in found] == [GOOD]
-    assert [node.text for node in run(make(" ", GOOD, n=2, top_n=2), [document(LABEL)], how)] == [GOOD, LABEL]
+    assert [node.text for node in run(make(" ", GOOD, n=2, top_n=2), [document(LABEL)], how)] == [DRAFT + GOOD, LABEL]
 
 
 @ways
 def test_failed_samples(make, how):
-    best, _ = run(make(ValueError(SECRET), GOOD, TimeoutError(), n=3), [document(LABEL)], how)
+    best, _ = run(make(ValueError(SECRET), GOOD, TimeoutError(), n=3, replacements=0), [document(LABEL)], how)
     assert best.metadata["medprm"]["samples_failed"] == 2
     with pytest.raises(TimeoutError, match="all 3 samples failed"):
         run(make(TimeoutError(), ValueError(), ValueError(), n=3, max_concurrency=1), [document(LABEL)], how)
@@ -301,7 +301,7 @@ def test_sampling_is_parallel_but_bounded(prm):
 
 def test_your_own_prompt(make):
     rerank = make(GOOD, n=1)
-    assert list(rerank.get_prompts()) == ["text_qa_template"]
+    assert list(rerank.get_prompts()) == ["text_qa_template", "refine_template"]
     rerank.update_prompts({"text_qa_template": PromptTemplate("<{context_str}> {query_str}")})
     run(rerank, [document("{query_str} and {x}")])
     assert rerank.llm.asked[0][0][-1].content == f"<Document 1: {{query_str}} and {{x}}> {QUESTION}"
@@ -310,7 +310,7 @@ def test_your_own_prompt(make):
 def test_a_text_model_is_asked_in_one_text(prm):
     llm = ScriptedLLM(answers=[BAD, GOOD], is_chat=False)
     best, _ = run(MedPRMRerank(prm=prm, llm=llm, n=2), [document(LABEL)])
-    assert best.text == GOOD
+    assert best.text == DRAFT + GOOD
     prompt, kwargs = llm.asked[0]
     assert prompt.startswith("system: Solve the question step by step")
     assert prompt.endswith("assistant: ")
@@ -330,9 +330,9 @@ def test_one_line_in_a_query_engine(prm, how):
     )
     response = engine.query(QUESTION) if how == "sync" else asyncio.run(engine.aquery(QUESTION))
     assert str(response) == "So (A)."
-    assert [node.text for node in response.source_nodes] == [GOOD, LABEL]
+    assert [node.text for node in response.source_nodes] == [DRAFT + GOOD, LABEL]
     prompt = answerer.asked[0][0][-1].content
-    assert prompt.index(GOOD) < prompt.index(LABEL)
+    assert prompt.index(DRAFT + GOOD) < prompt.index(LABEL)
     assert "medprm" not in prompt
     assert ranking_of(response.source_nodes[0]).answer == "A"
     assert response.metadata[response.source_nodes[0].node_id]["medprm"]["answer"] == "A"
@@ -343,7 +343,7 @@ def test_one_line_on_an_index(prm):
     index = VectorStoreIndex(nodes[:1], embed_model=MockEmbedding(embed_dim=4))
     sampler, answerer = ScriptedLLM(answers=[BAD, GOOD]), ScriptedLLM(answers=["So (A)."])
     engine = index.as_query_engine(llm=answerer, node_postprocessors=[MedPRMRerank(prm=prm, llm=sampler, n=2)])
-    assert [node.text for node in engine.query(QUESTION).source_nodes] == [GOOD, LABEL]
+    assert [node.text for node in engine.query(QUESTION).source_nodes] == [DRAFT + GOOD, LABEL]
     # chains that lie in the index are candidates when they are retrieved
     index = VectorStoreIndex([*nodes, chain_node(GOOD)], embed_model=MockEmbedding(embed_dim=4))
     rerank = MedPRMRerank(prm=prm)

@@ -161,7 +161,7 @@ def tool(reasoning, answer="A"):
 def test_structured_answers_are_judged_by_their_fields(make, nodes, how, streaming):
     broken = call("Answer", reasoning="Step 1: Nothing else [0.99].")
     script = (tool("Step 1: Guess [0.1]."), tool("Step 1: 5 mg [0.9].", "B"), broken)
-    response = run(make(*script, output_cls=Answer, streaming=streaming), nodes, how)
+    response = run(make(*script, output_cls=Answer, streaming=streaming, replacements=0), nodes, how)
     assert isinstance(response, PydanticResponse)
     assert response.response == Answer(reasoning="Step 1: 5 mg [0.9].", answer="B")
     note = response.metadata["medprm"]
@@ -189,7 +189,7 @@ def test_a_structured_llm_gives_its_class(make, nodes):
 
 @ways
 def test_failed_samples(make, nodes, how):
-    response = run(make(ValueError(SECRET), GOOD, TimeoutError()), nodes, how)
+    response = run(make(ValueError(SECRET), GOOD, TimeoutError(), replacements=0), nodes, how)
     assert (str(response), response.metadata["medprm"]["samples_failed"]) == (GOOD, 2)
     with pytest.raises(TimeoutError, match="all 3 samples failed"):
         run(make(TimeoutError(), ValueError(), ValueError(), max_concurrency=1), nodes, how)

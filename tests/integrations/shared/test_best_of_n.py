@@ -10,12 +10,14 @@ from pathlib import Path
 import pytest
 
 import medprm_integrations
-from medprm_integrations.shared.best_of_n import Job, achoose_all, choose, choose_all, new_rounds, rank_all, request_of
+from medprm_integrations.shared.best_of_n import achoose_all, choose, choose_all
 from medprm_integrations.shared.evidence import Evidence
+from medprm_integrations.shared.jobs import Job, new_drawing, request_of
+from medprm_integrations.shared.ranking import rank_all
 from medprm_integrations.shared.settings import SamplingSettings
 from medprm_integrations.shared.user_warnings import DocumentsLeftOutWarning
 from medprm_scorer import InputError, MedPRM, ScoringError
-from medprm_scorer.sampling.sample_rounds import Sample
+from medprm_scorer.sampling.rules import Sample
 from tests.support.reading import BAD, GOOD, QUESTION, reading_prm
 
 
@@ -33,8 +35,8 @@ def job(settings, *answers, question=QUESTION, **options):
             raise answer
         return answer
 
-    rounds = new_rounds(settings, question, lambda value: None if value == "tool" else value)
-    return Job(question=question, rounds=rounds, ask=ask, source=object, usage=lambda values: None, **options)
+    drawing = new_drawing(settings, lambda value: None if value == "tool" else value)
+    return Job(question=question, drawing=drawing, ask=ask, source=object, usage=lambda values: None, **options)
 
 
 def test_each_question_has_its_result_or_its_error_and_the_reward_model_is_called_once(prm):

@@ -1,102 +1,58 @@
-"""Calls that run together: in order, bounded, with the caller's context, cancelled with the caller."""
+"""Calls whose errors take the place of their results, and calls that block together with the caller's context."""
 
 import asyncio
 import contextvars
 import threading
-import time
 
 import pytest
 
-from medprm_integrations.shared.concurrency import arun_all, in_thread, run_all
+from medprm_integrations.shared.concurrency import arun_each, in_thread, run_each
 
 variable = contextvars.ContextVar("variable", default="unset")
 
 
-def test_calls_run_together_in_order_and_with_the_callers_context():
-    variable.set("set")
-    now, most, lock, together = 0, 0, threading.Lock(), threading.Barrier(3, timeout=60)
+def both(calls, *more):
+    """What both ways give, which must be the same."""
 
-    def work(place):
-        nonlocal now, most
-        with lock:
-            now += 1
-            most = max(most, now)
-        if place < 3:
-            together.wait()  # for the other two, which therefore run at the same time
-        with lock:
-            now -= 1
-        if place == 2:
-            raise ValueError(place)
-        return place, variable.get()
+    def awaited(call):
+        async def run():
+            return call()
 
-    results = run_all([lambda place=place: work(place) for place in range(8)], limit=3)
-    assert [r for r in results if not isinstance(r, Exception)] == [(p, "set") for p in range(8) if p != 2]
-    assert isinstance(results[2], ValueError)
-    assert most == 3
-    assert run_all([], limit=3) == []
-    assert asyncio.run(arun_all([], limit=3)) == []
+        return run
+
+    found = run_each(calls, *more)
+    also = asyncio.run(arun_each([awaited(call) for call in calls], *more))
+    assert list(map(repr, also)) == list(map(repr, found))
+    return found
 
 
-def test_tasks_are_bounded_too():
-    now, most = 0, 0
-
-    async def work():
-        nonlocal now, most
-        now += 1
-        most = max(most, now)
-        await asyncio.sleep(0.01)
-        now -= 1
-        return 1
-
-    assert asyncio.run(arun_all([work] * 8, limit=3)) == [1] * 8
-    assert most == 3
+def test_an_error_takes_the_place_of_a_result():
+    first, second, third = both([lambda: 1, lambda: 1 // 0, lambda: 3])
+    assert (first, third) == (1, 3)
+    assert isinstance(second, ZeroDivisionError)
+    assert both([]) == []
 
 
 def test_an_error_that_stops_is_raised_and_the_rest_is_not_begun():
     begun = []
 
-    stopped = threading.Event()
-
     def work(place):
         begun.append(place)
-        if place == 0:
-            stopped.set()
+        if place == 2:
             raise KeyError
-        stopped.wait(60)
-        time.sleep(0.05)
-
-    calls = [lambda place=place: work(place) for place in range(50)]
-    with pytest.raises(KeyError):
-        run_all(calls, limit=2, stops=lambda error: isinstance(error, KeyError))
-    assert len(begun) < 10
+        raise ValueError
 
     async def awork(place):
-        begun.append(place)
-        await asyncio.sleep(0 if place == 0 else 30)
-        raise KeyError
+        work(place)
+
+    def stops(error):
+        return isinstance(error, KeyError)
 
     with pytest.raises(KeyError):
-        asyncio.run(arun_all([lambda place=place: awork(place) for place in range(9)], 9, lambda error: True))
-
-
-def test_cancelling_the_caller_cancels_the_calls():
-    ended = []
-
-    async def work():
-        try:
-            await asyncio.sleep(30)
-        finally:
-            ended.append(1)
-
-    async def main():
-        task = asyncio.create_task(arun_all([work] * 4, limit=2))
-        await asyncio.sleep(0.01)
-        task.cancel()
-        with pytest.raises(asyncio.CancelledError):
-            await task
-
-    asyncio.run(main())
-    assert ended == [1, 1]  # the other two never began
+        run_each([lambda place=place: work(place) for place in range(9)], stops)
+    with pytest.raises(KeyError):
+        asyncio.run(arun_each([lambda place=place: awork(place) for place in range(9)], stops))
+    assert begun == [0, 1, 2, 0, 1, 2]
 
 
 def test_calls_that_block_wait_together_and_keep_the_context():

@@ -16,7 +16,7 @@ from medprm_integrations.shared.settings import (
 )
 from medprm_scorer import InputError, MedPRM, ModelError
 from medprm_scorer.results.request_parsing import MEANT_DOCUMENTS
-from medprm_scorer.sampling.sample_rounds import SamplingRules
+from medprm_scorer.sampling.rules import SamplingRules
 
 
 @pytest.mark.parametrize(

@@ -15,7 +15,7 @@ from medprm_integrations.shared.user_warnings import (
     warn_of_unknown_tools,
     warn_of_unread,
 )
-from medprm_scorer.sampling.sample_rounds import SampleRounds
+from medprm_scorer.sampling.drawing import Drawing
 
 
 class Source:
@@ -23,9 +23,10 @@ class Source:
 
 
 def drawn(*outcomes):
-    rounds = SampleRounds(len(outcomes), lambda value: None if value == "tool" else value)
-    rounds.add(outcomes)
-    return rounds
+    drawing = Drawing(len(outcomes), lambda value: None if value == "tool" else value)
+    for number, outcome in zip([drawing.start() for _ in outcomes], outcomes, strict=True):
+        drawing.finish(number, outcome)
+    return drawing
 
 
 def test_identical_samples_warn_once_for_each_source():

@@ -1,0 +1,281 @@
+"""Ways of spending the same number of generated tokens: `python -m examples.formulary.search --out FOLDER`.
+
+For each held-out question and each budget, of so many whole chains: one sample, majority vote, best-of-n, weighted
+vote, sampling until confident, early rejection, beam search and diverse subtrees. Whole chains are drawn once for a
+question; whatever chooses among whole chains takes the first of them, and early rejection is given the same ones, step
+by step. What a way really spent stands beside its accuracy: tokens of the policy and of the reward model. Stopped at
+any moment, the command goes on where it was.
+"""
+
+import argparse
+import datetime
+import json
+import os
+import platform
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from tqdm import tqdm
+
+from examples.formulary.experiment import held_out
+from examples.formulary.sample import POLICY
+from examples.formulary.world import Question
+from medprm_scorer import Confident, MedPRM, normalize_answer, should_stop
+from medprm_scorer.encoding import EncodedPrompt
+from medprm_scorer.evaluation.bootstrap import bootstrap_means, sign_flip_p_values
+from medprm_scorer.evaluation.journal import Journal
+from medprm_scorer.evaluation.plots import save_figure
+from medprm_scorer.search import (
+    Continuation,
+    GrowingChain,
+    Limits,
+    LocalPolicy,
+    SearchRanking,
+    beam_search,
+    dvts,
+    early_rejection,
+)
+from medprm_scorer.search.policy import seed_of
+from medprm_scorer.selection import Scored, select
+
+BUDGETS = (1, 2, 4, 8, 16, 32)
+BEAMS = {2: (1, 2), 4: (2, 2), 8: (2, 4), 16: (4, 4), 32: (8, 4)}
+SUBTREES = {2: (1, 2), 4: (2, 2), 8: (4, 2), 16: (8, 2), 32: (8, 4)}
+"""Width, or number of subtrees, and expansions: their product is the budget."""
+WAYS = (
+    *("one sample", "majority vote", "best-of-n", "weighted vote", "confident"),
+    *(
+        "early rejection, best-of-n",
+        "the same, slack 0.01",
+        "early rejection, vote",
+        "early rejection of twice as many",
+    ),
+    *("beam search", "dvts"),
+)
+BASELINE = "weighted vote"
+_MOST_STEPS = 12
+_RESAMPLES = 2000
+
+Outcome = dict[str, Any]
+"""Of one way, budget and question: `right` (0 or 1), `generated` and `reward` (tokens of the two models)."""
+
+
+class Drawn:
+    """Whole chains of one question, which it also gives step by step as a policy would write them."""
+
+    def __init__(self, policy: LocalPolicy, question: Question, n: int, seed: int) -> None:
+        self._known: dict[int, Continuation] = {}
+        self.steps: list[list[str]] = [[] for _ in range(n)]
+        self.tokens = [0] * n
+        self.cut_off = [True] * n
+        chains = {place: GrowingChain("", (), seed) for place in range(n)}
+        while chains:
+            first = not self._known
+            asked = [GrowingChain("", (), seed)] if first else list(chains.values())
+            given = policy.extend(question.text, question.documents, asked, n if first else 1)
+            found = given[0] if first else [some[0] for some in given]
+            for place, one in zip(list(chains), found, strict=True):
+                chain = chains.pop(place)
+                own = seed_of(chain.seed, place if first else 0)
+                self._known[own] = one
+                self.tokens[place] += one.tokens or 0
+                self.steps[place] += [one.text.strip()] if one.text.strip() else []
+                self.cut_off[place] = not one.finished
+                if not one.finished and one.text.strip() and len(self.steps[place]) < _MOST_STEPS:
+                    chains[place] = GrowingChain(chain.text + one.text, tuple(self.steps[place]), own)
+
+    def extend(
+        self, question: str, documents: Sequence[str], chains: Sequence[GrowingChain], n: int
+    ) -> list[list[Continuation]]:
+        """See `medprm_scorer.search.Policy`."""
+        del question, documents
+        return [[self._known[seed_of(chain.seed, place)] for place in range(n)] for chain in chains]
+
+
+def judge(question: Question, answer: str | None) -> int:
+    """1 for the right answer."""
+    return int(answer is not None and normalize_answer(answer) == normalize_answer(question.answer))
+
+
+def choices(drawn: Drawn, prm: MedPRM, question: Question) -> dict[str, dict[int, Outcome]]:
+    """The ways that choose among whole chains."""
+    ranking = prm.rank(question.text, drawn.steps, question.documents)
+    by_index = {chain.index: chain for chain in ranking.chains}
+    scored = [
+        Scored(i, None if by_index[i].error else by_index[i].reward(), by_index[i].answer, truncated=drawn.cut_off[i])
+        for i in range(len(drawn.steps))
+    ]
+    prefix = prm.encoder.prefix(question.text, question.documents).ids
+    encoded = [prm.encoder.chain(steps) for steps in drawn.steps]
+
+    def outcome(n: int, strategy: str, *, rewards: bool = True) -> Outcome:
+        chosen = select(scored[:n], strategy)
+        spent = EncodedPrompt(prefix, tuple(encoded[:n])).unique_tokens if rewards else 0
+        return {"right": judge(question, chosen.answer), "generated": sum(drawn.tokens[:n]), "reward": spent}
+
+    found: dict[str, dict[int, Outcome]] = {name: {} for name in WAYS[:5]}
+    votes = [(None if one.answer is None else normalize_answer(one.answer), one.reward) for one in scored]
+    for n in BUDGETS:
+        needed = next((k for k in range(1, n) if should_stop(votes[:k], Confident())), n)
+        found["one sample"][n] = {
+            "right": judge(question, scored[0].answer),
+            "generated": drawn.tokens[0],
+            "reward": 0,
+        }
+        found["majority vote"][n] = outcome(n, "majority_vote", rewards=False)
+        found["best-of-n"][n] = outcome(n, "best_of_n")
+        found["weighted vote"][n] = outcome(n, "weighted_vote")
+        found["confident"][n] = outcome(needed, "weighted_vote")
+    return found
+
+
+def searches(
+    drawn: Drawn, policy: LocalPolicy, prm: MedPRM, question: Question, seed: int
+) -> dict[str, dict[int, Outcome]]:
+    """The ways that choose while chains grow."""
+    found: dict[str, dict[int, Outcome]] = {name: {} for name in WAYS[5:]}
+    asked = (prm, question.text, question.documents)
+
+    def keep(way: str, budget: int, ranking: SearchRanking) -> None:
+        tree = ranking.tree
+        found[way][budget] = {
+            "right": judge(question, ranking.answer),
+            "generated": tree.generated_tokens,
+            "reward": tree.reward_tokens,
+        }
+
+    for n in BUDGETS:
+        side = max(1, n // 8)  # chains that are continued at once
+        limits = Limits(max_steps=_MOST_STEPS)
+        few: dict[str, Any] = {"n": n, "together": side, "seed": seed, "limits": limits}
+        keep("early rejection, best-of-n", n, early_rejection(drawn, *asked, strategy="best_of_n", **few))
+        loose = early_rejection(drawn, *asked, strategy="best_of_n", slack=0.01, **few)
+        keep("the same, slack 0.01", n, loose)
+        keep("early rejection, vote", n, early_rejection(drawn, *asked, **few))
+        if 1 < n < BUDGETS[-1]:
+            budget = Limits(max_tokens=sum(drawn.tokens[:n]), max_steps=_MOST_STEPS)
+            twice = early_rejection(drawn, *asked, n=2 * n, together=side, seed=seed, limits=budget)
+            keep("early rejection of twice as many", n, twice)
+        if n in BEAMS:
+            width, expansions = BEAMS[n]
+            ranking = beam_search(policy, *asked, width=width, expansions=expansions, seed=seed, limits=limits)
+            keep("beam search", n, ranking)
+            subtrees, expansions = SUBTREES[n]
+            keep("dvts", n, dvts(policy, *asked, subtrees=subtrees, expansions=expansions, seed=seed, limits=limits))
+    return found
+
+
+def column(results: Sequence[dict[str, Any]], way: str, budget: int, what: str) -> "np.ndarray[Any, Any] | None":
+    """A figure of each question; None for a way that has no such budget."""
+    if str(budget) not in results[0][way]:
+        return None
+    return np.array([float(one[way][str(budget)][what]) for one in results])
+
+
+def tables(results: Sequence[dict[str, Any]]) -> str:
+    """Accuracy, difference from the weighted vote, and what was spent."""
+    head = f"| | {' | '.join(f'{n}' for n in BUDGETS)} |\n{'|---' * (len(BUDGETS) + 1)}|"
+    parts = []
+    for title, cell in (
+        ("% right, with its 95 % interval", _accuracy),
+        (f"Points ahead of the {BASELINE} of the same budget, 95 % interval, p of the paired test", _difference),
+        ("Tokens generated for a question, mean", lambda results, way, n: _mean(results, way, n, "generated")),
+        ("Tokens of the reward model, mean", lambda results, way, n: _mean(results, way, n, "reward")),
+    ):
+        rows = [f"| {way} | {' | '.join(cell(results, way, n) for n in BUDGETS)} |" for way in WAYS]
+        parts.append(f"{title}, by budget in whole chains:\n\n{head}\n" + "\n".join(rows))
+    return "\n\n".join(parts)
+
+
+def _accuracy(results: Sequence[dict[str, Any]], way: str, budget: int) -> str:
+    right = column(results, way, budget, "right")
+    if right is None:
+        return ""
+    low, high = bootstrap_means(100 * right[:, None], _RESAMPLES, 0)
+    return f"{100 * right.mean():.1f} ({low[0]:.1f} to {high[0]:.1f})"
+
+
+def _difference(results: Sequence[dict[str, Any]], way: str, budget: int) -> str:
+    right, other = column(results, way, budget, "right"), column(results, BASELINE, budget, "right")
+    if right is None or other is None or way == BASELINE:
+        return ""
+    gap = 100 * (right - other)[:, None]
+    low, high = bootstrap_means(gap, _RESAMPLES, 0)
+    p = sign_flip_p_values(gap, _RESAMPLES, 0)[0]
+    return f"{gap.mean():+.1f} ({low[0]:+.1f} to {high[0]:+.1f}), p = {p:.3f}"
+
+
+def _mean(results: Sequence[dict[str, Any]], way: str, budget: int, what: str) -> str:
+    found = column(results, way, budget, what)
+    return "" if found is None else f"{found.mean():,.0f}"
+
+
+def save_curve(results: Sequence[dict[str, Any]], file: Path) -> None:
+    """Accuracy against the tokens that were really generated."""
+    from matplotlib.figure import Figure
+
+    figure = Figure(figsize=(8, 5), layout="constrained")
+    axes = figure.subplots()
+    for place, way in enumerate(WAYS):
+        points = []
+        for n in BUDGETS[:1] if way == "one sample" else BUDGETS:
+            right, spent = column(results, way, n, "right"), column(results, way, n, "generated")
+            if right is not None and spent is not None:
+                points.append((spent.mean(), 100 * right.mean()))
+        axes.plot(*zip(*points, strict=True), marker="osD^vPX*<>h"[place], label=way, markersize=4)
+    axes.set_xscale("log", base=2)
+    axes.set_xlabel("tokens generated for a question, mean")
+    axes.set_ylabel("% right")
+    axes.legend(fontsize=8)
+    save_figure(figure, file)
+
+
+def main() -> None:
+    """Run the comparison and keep its results."""
+    parser = argparse.ArgumentParser(
+        description=__doc__.splitlines()[0], formatter_class=argparse.ArgumentDefaultsHelpFormatter
+    )
+    parser.add_argument("--policy", type=Path, default=POLICY, help="folder of the policy model")
+    parser.add_argument("--model", type=Path, help="folder of a reward model; the one inside the package if left out")
+    parser.add_argument("--out", type=Path, default=Path("runs/search"), help="folder for what is kept between runs")
+    parser.add_argument("--results", type=Path, default=Path("runs/search/results"), help="folder for the results")
+    parser.add_argument("--questions", type=int, default=300)
+    parser.add_argument("--seed", type=int, default=0)
+    arguments = parser.parse_args()
+    arguments.out.mkdir(parents=True, exist_ok=True)
+    policy = LocalPolicy.from_pretrained(arguments.policy, device="cpu", dtype="float32")
+    prm = MedPRM.from_pretrained(arguments.model, device="cpu", dtype="float32")
+    from medprm_scorer.local.loading import fingerprint
+
+    made = {"seed": arguments.seed, "policy": fingerprint(policy.model), **prm.settings}
+    results: list[dict[str, Any]] = []
+    with Journal(arguments.out / "search.sqlite3", made) as journal:
+        for number in tqdm(range(arguments.questions), desc="questions", disable=None):
+            if journal.get(str(number)) is None:
+                _, question = held_out(number)
+                seed = arguments.seed * 1_000_003 + number
+                drawn = Drawn(policy, question, BUDGETS[-1], seed)
+                journal.add(
+                    str(number),
+                    choices(drawn, prm, question) | searches(drawn, policy, prm, question, seed),
+                )
+            results.append(journal.get(str(number)) or {})
+    arguments.results.mkdir(parents=True, exist_ok=True)
+    save_curve(results, arguments.results / "search.png")
+    (arguments.results / "search.json").write_text(json.dumps({"made": made, "questions": results}) + "\n")
+    facts = (
+        f"`python -m examples.formulary.search --questions {arguments.questions} --seed {arguments.seed}`, "
+        f"{datetime.date.today().isoformat()}, {os.cpu_count()} CPU cores ({platform.machine()}), float32."
+    )
+    text = tables(results)
+    (arguments.results / "search.md").write_text(
+        f"# Search over steps\n\n{facts}\n\n![% right by tokens generated](search.png)\n\n{text}\n"
+    )
+    print(text)
+    print(f"the results are in {arguments.results}")
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,144 @@
+"""What a conversation asks, and what an agent's tools have brought to it."""
+
+from collections.abc import Iterable, Mapping, Sequence
+from typing import Any
+
+from langchain_core.documents import Document
+from langchain_core.messages import AIMessage, BaseMessage, HumanMessage, ToolMessage
+
+from medprm_integrations.shared.prompt_context import NOT_GIVEN, holds_documents
+from medprm_integrations.shared.questions import Asked, put_together
+from medprm_integrations.shared.tool_names import brings_evidence
+
+UNREAD_PARTS = "The question holds images or other files, which the reward model does not read."
+"""The caution where a user's message has more than text."""
+
+_SUMMARY = "Here is a summary of the conversation to date:"
+"""How `SummarizationMiddleware` begins a summary; its first versions do not mark it otherwise."""
+
+_STRUCTURED = "Returning structured response: "
+"""What `create_agent` answers to the call by which a model gives a structured answer: the model's own words."""
+
+_TEXT = ("text", "text-plain", "reasoning", "thinking", "redacted_thinking", "non_standard")
+"""Kinds of content blocks that hold no file."""
+
+
+def asked_in(messages: Sequence[BaseMessage]) -> Asked:
+    """The question of a conversation: the human messages; without any, the last message that no model or tool wrote.
+
+    Messages that LangChain added in the user's place are no questions: summaries of `SummarizationMiddleware`, and
+    whatever else it marks with `lc_source`.
+
+    Raises:
+        InputError: There is no such message.
+    """
+    turns = _turns(messages)
+    summaries = [one for one in messages if isinstance(one, HumanMessage) and not _is_turn(one)]
+    others = [m for m in messages if not isinstance(m, AIMessage | ToolMessage | HumanMessage)]
+    asked = put_together(*([str(message.text) for message in group] for group in (turns, others, summaries)))
+    if not any(_has_files(message) for message in turns[asked.start :]):
+        return asked
+    return Asked(asked.text, (*asked.cautions, UNREAD_PARTS), asked.start)
+
+
+def tool_documents(
+    messages: Sequence[Any], tools: Iterable[str] | None = None, ignored: Iterable[str] = (), start: int = 0
+) -> list[str]:
+    """What an agent's tools have brought for the question, the newest result first.
+
+    A result is the documents in the message's artifact, in their order, else the message's text. Errors are none, and
+    unless their tools are named, neither are the results of tools that act, plan or hand over (`brings_evidence`), nor
+    a structured answer that came back as a result.
+
+    Args:
+        messages: The conversation, oldest first.
+        tools: Names of the tools that count; None for those that bring evidence by their names.
+        ignored: Names of tools that do not count.
+        start: The turn of the user, from 0, from which on results count: what came before was for another question.
+    """
+    wanted, unwanted = None if tools is None else set(tools), set(ignored)
+    names = {
+        call["id"]: call["name"]
+        for message in messages
+        if isinstance(message, AIMessage)
+        for call in message.tool_calls
+    }
+    texts: list[str] = []
+    for message in reversed(messages[_place(messages, start) :]):
+        if not isinstance(message, ToolMessage) or message.status == "error":
+            continue
+        name, said = message.name or names.get(message.tool_call_id), str(message.text)
+        if name in unwanted or (wanted is not None and name not in wanted):
+            continue
+        if wanted is None and (not brings_evidence(name) or said.startswith(_STRUCTURED)):
+            continue
+        documents = _documents_in(message.artifact)
+        texts += [document.page_content for document in documents] if documents else [said]
+    return texts
+
+
+def not_given(messages: Iterable[BaseMessage], documents: Sequence[str], evidence: object) -> tuple[str, ...]:
+    """The caution of a prompt that holds documents where no evidence was given.
+
+    Args:
+        messages: All that the model is asked, the system message included.
+        documents: What tools have brought.
+        evidence: The user's evidence, if there is any.
+    """
+    if documents or evidence is not None:
+        return ()
+    told = (str(one.text) for one in messages if not isinstance(one, AIMessage | ToolMessage))
+    return (NOT_GIVEN,) if holds_documents(told) else ()
+
+
+def known_tools(tools: Iterable[Any]) -> list[str]:
+    """The names of tools in the forms that `bind_tools` takes; those whose form has no name are left out.
+
+    Example:
+        >>> known_tools([asked_in, {"type": "function", "function": {"name": "search"}}, {"type": "web_search"}])
+        ['asked_in', 'search']
+    """
+    names = []
+    for tool in tools:
+        if isinstance(tool, Mapping):
+            function = tool.get("function")
+            name = function.get("name") if isinstance(function, Mapping) else tool.get("name", tool.get("title"))
+        else:
+            name = getattr(tool, "name", None) or getattr(tool, "__name__", None)
+        names += [name] if isinstance(name, str) else []
+    return names
+
+
+def _is_turn(message: BaseMessage) -> bool:
+    """Whether the user wrote it."""
+    if not isinstance(message, HumanMessage) or isinstance(message.additional_kwargs.get("lc_source"), str):
+        return False
+    return not str(message.text).startswith(_SUMMARY)
+
+
+def _turns(messages: Sequence[BaseMessage]) -> list[BaseMessage]:
+    return [message for message in messages if _is_turn(message)]
+
+
+def _place(messages: Sequence[Any], start: int) -> int:
+    """Where the turn of the user with this number is among the messages; the first turn has all that is before it."""
+    turns = [place for place, message in enumerate(messages) if _is_turn(message)]
+    return turns[start] if 0 < start < len(turns) else 0
+
+
+def _has_files(message: BaseMessage) -> bool:
+    content = message.content
+    if isinstance(content, str):
+        return False
+    return any(isinstance(block, Mapping) and block.get("type", "text") not in _TEXT for block in content)
+
+
+def _documents_in(artifact: object) -> list[Document]:
+    """The `Document`s of an artifact: it is one, or a list of them, or a mapping that has such values."""
+    if isinstance(artifact, Document):
+        return [artifact]
+    if isinstance(artifact, Mapping):
+        return [document for value in artifact.values() for document in _documents_in(value)]
+    if isinstance(artifact, list | tuple | set | frozenset):
+        return [value for value in artifact if isinstance(value, Document)]
+    return []

@@ -1,0 +1,134 @@
+"""Asking a language model from documents that may be more than its context window holds.
+
+As LlamaIndex's own synthesizers do: what fits is asked in one prompt, and where not all fits, the documents are packed
+into as few prompts as they need (`PromptHelper.repack`), and each sample is refined from one to the next.
+"""
+
+import inspect
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from typing import Any
+
+from llama_index.core.base.llms.types import ChatResponse, CompletionResponse
+from llama_index.core.indices.prompt_helper import PromptHelper
+from llama_index.core.llms import LLM
+from llama_index.core.prompts import BasePromptTemplate
+from llama_index.core.prompts.prompt_utils import get_biggest_prompt
+from pydantic import BaseModel
+
+from medprm_integrations.llama_index.prompts import REFINE, TEMPLATE, prompt_values
+from medprm_integrations.llama_index.responses import total_usage
+from medprm_integrations.llama_index.sampler import Response, asking
+from medprm_integrations.llama_index.unstreamed_llm import response_text
+from medprm_scorer.errors import InputError
+from medprm_scorer.text.prompts import document_block
+
+
+class PartsBefore:
+    """What a sample said of the first documents before it was refined, so that its tokens are counted, too."""
+
+    def __init__(self) -> None:
+        self._parts: dict[int, list[Response]] = {}
+
+    def keep(self, sample: Response, parts: list[Response]) -> None:
+        """Note what came before a sample, which must live as long as this."""
+        self._parts[id(sample)] = parts
+
+    def usage(self, samples: Iterable[Response]) -> dict[str, int] | None:
+        """As `total_usage`, with what came before."""
+        return total_usage(part for one in samples for part in (*self._parts.get(id(one), ()), one))
+
+
+def asking_within_window(
+    llm: LLM,
+    templates: Mapping[str, BasePromptTemplate],
+    question: str,
+    documents: Sequence[str],
+    output_cls: type[BaseModel] | None = None,
+    *,
+    is_async: bool,
+    more: dict[str, Any] | None = None,
+    helper: PromptHelper | None = None,
+    before: PartsBefore | None = None,
+) -> Callable[[], Any]:
+    """How to ask for one sample.
+
+    Args:
+        llm: The model.
+        templates: What it is asked, `text_qa_template` and `refine_template`.
+        question: The question.
+        documents: The documents' texts.
+        output_cls: Ask for an answer of this class.
+        is_async: Ask with `await`.
+        more: Values for the user's own templates.
+        helper: Whose counts of tokens are used; None takes one by the model's metadata.
+        before: Is told what a sample said before it was refined.
+
+    Raises:
+        InputError: The window has no room for any document; nothing was asked.
+    """
+    values = prompt_values(question, documents, more)
+    fixed = {name: value for name, value in values.items() if name not in ("context_str", "documents")}
+    parts = _packed(llm, templates, fixed, documents, helper)
+    if len(parts) == 1:
+        return asking(llm, templates[TEMPLATE], values, output_cls, is_async=is_async)
+
+    def ask(part: str, so_far: Response | None) -> Any:
+        known = {**fixed, "context_str": part, "context_msg": part, "documents": f"{part}\n\n"}
+        if so_far is not None:
+            known["existing_answer"] = _text(so_far)
+        template = templates[TEMPLATE if so_far is None else REFINE]
+        return asking(llm, template, known, output_cls, is_async=is_async)()
+
+    def last(answers: list[Response]) -> Response:
+        *parts, sample = answers
+        if before is not None:
+            before.keep(sample, parts)
+        return sample
+
+    def refined() -> Response:
+        answers: list[Response] = []
+        for part in parts:
+            answers.append(ask(part, answers[-1] if answers else None))
+        return last(answers)
+
+    async def arefined() -> Response:
+        answers: list[Response] = []
+        for part in parts:
+            answers.append(await ask(part, answers[-1] if answers else None))
+        return last(answers)
+
+    return arefined if is_async else refined
+
+
+def _packed(
+    llm: LLM,
+    templates: Mapping[str, BasePromptTemplate],
+    values: Mapping[str, Any],
+    documents: Sequence[str],
+    helper: PromptHelper | None,
+) -> list[str]:
+    """The numbered documents in as few texts as the window needs."""
+    block = document_block(documents)
+    if not block:
+        return [""]
+    helper = helper or PromptHelper.from_llm_metadata(llm.metadata)
+    # with an answer in place of the one to refine: it may be as long as an answer can be
+    filled = [templates[name].partial_format(**values) for name in (TEMPLATE, REFINE)]
+    options: dict[str, Any] = {"llm": llm} if "llm" in inspect.signature(helper.repack).parameters else {}
+    try:
+        parts = helper.repack(filled[0], [block], **options)
+        if len(parts) > 1:
+            room = helper.num_output if helper.num_output > 0 else 0
+            parts = helper.repack(get_biggest_prompt(filled), [block], padding=room, **options)
+    except ValueError:
+        raise InputError(
+            "the question and the prompt leave no room for documents in the llm's context window: set its "
+            "context_window to what the model has, or its max_tokens lower"
+        ) from None
+    return parts
+
+
+def _text(response: Response) -> str:
+    if isinstance(response, ChatResponse | CompletionResponse):
+        return response_text(response)
+    return response.model_dump_json()

@@ -1,0 +1,72 @@
+"""Samples of one question that are begun together, asked for in one call where the language model takes `n`."""
+
+import asyncio
+import inspect
+import threading
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field
+from typing import Any, Generic
+
+from medprm_integrations.shared.jobs import Job, Value
+
+
+@dataclass(eq=False, repr=False)
+class Wave(Generic[Value]):
+    """One call for several samples. The first that is wanted makes it, and the others wait for it.
+
+    Where the call fails or gives fewer samples than asked, those that are missing are asked for one by one, and so are
+    all later samples of the question.
+
+    Args:
+        job: The question.
+        size: How many samples.
+    """
+
+    job: Job[Value]
+    size: int
+    _values: list[Value] | None = field(default=None, init=False)
+    _lock: threading.Lock = field(default_factory=threading.Lock, init=False)
+    _alock: asyncio.Lock = field(default_factory=asyncio.Lock, init=False)
+
+    def sample(self, number: int) -> Callable[[], Any]:
+        """The call that gives the sample with this number; awaited where the job's own calls are."""
+        return (
+            (lambda: self._aget(number)) if inspect.iscoroutinefunction(self.job.ask) else (lambda: self._get(number))
+        )
+
+    def _get(self, number: int) -> Value:
+        with self._lock:
+            if self._values is None:
+                try:
+                    found = self.job.ask_several(self.size)  # type: ignore[misc]
+                except Exception as error:  # noqa: BLE001 - the samples are asked for one by one
+                    found = error
+                self._values = self._taken(found)
+            if self._values:
+                return self._values.pop(0)
+        self._check_wanted(number)
+        return self.job.ask()  # type: ignore[no-any-return]
+
+    async def _aget(self, number: int) -> Value:
+        async with self._alock:
+            if self._values is None:
+                try:
+                    found = await self.job.ask_several(self.size)  # type: ignore[misc]
+                except Exception as error:  # noqa: BLE001 - the samples are asked for one by one
+                    found = error
+                self._values = self._taken(found)
+            if self._values:
+                return self._values.pop(0)
+        self._check_wanted(number)
+        return await self.job.ask()  # type: ignore[no-any-return]
+
+    def _taken(self, found: Sequence[Value] | Exception) -> list[Value]:
+        values = [] if isinstance(found, Exception) else list(found)
+        if len(values) < self.size:
+            self.job.ask_several = None
+        return values
+
+    def _check_wanted(self, number: int) -> None:
+        """Pay for no sample that nobody waits for any more: a thread cannot be cancelled."""
+        if number not in self.job.drawing.running:
+            raise RuntimeError("the sample is not wanted any more")

@@ -1,0 +1,241 @@
+"""`calibrate`: from a file of judged questions to a `Trust`, by the rankings that their rewards give.
+
+Questions are read as `evaluate` reads them: rewards come from the file, or a model computes them and a journal keeps
+them. Of each question one ranking is made, by the same choice as `MedPRM.rank`.
+"""
+
+import hashlib
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import closing, nullcontext
+from pathlib import Path
+from typing import Any
+
+from medprm_scorer.aggregate import Aggregate, aggregate_rewards
+from medprm_scorer.errors import InputError, MedPRMError
+from medprm_scorer.evaluation.choices import answer_keys
+from medprm_scorer.evaluation.labelled_records import LabelledQuestion, StepRewards
+from medprm_scorer.evaluation.questions import Questions, Selection
+from medprm_scorer.evaluation.reward_sources import ComputedRewards, StoredRewards
+from medprm_scorer.preparation import choose
+from medprm_scorer.results.models import Ranking, ScoredChain, ScoredStep
+from medprm_scorer.sampling.stopping import Rule, should_stop
+from medprm_scorer.scorer import MedPRM
+from medprm_scorer.selection import Strategy, check_settings
+from medprm_scorer.text.answers import DECLINED, normalize_answer
+from medprm_scorer.text.answers.callers_functions import AnswerFunction
+from medprm_scorer.trust.calibration import Calibration, calibrate_rankings, check_enough
+
+
+def calibrate(
+    path: str | Path,
+    prm: MedPRM | Callable[[], MedPRM] | None = None,
+    *,
+    risk: float,
+    delta: float,
+    strategy: Strategy = "weighted_vote",
+    aggregate: Aggregate = "min",
+    stop: Rule | None = None,
+    selection: Selection | None = None,
+    rescore: bool = False,
+    journal: str | Path | None = None,
+    answer: AnswerFunction | None = None,
+    seed: int = 0,
+    progress: bool | None = None,
+) -> Calibration:
+    """Find out how likely answers are right, and from which probability on they may be trusted.
+
+    Args:
+        path: JSON list or JSONL with known answers, in any form that `evaluate` reads.
+        prm: Scores the questions of a file without rewards, or what loads it; None takes the rewards in the file.
+        risk: Largest error rate among trusted answers, above 0 and below 1.
+        delta: Largest probability that this promise fails, above 0 and below 1. `Trust` says what it rests on.
+        strategy: As in `MedPRM.rank`.
+        aggregate: As in `MedPRM.rank`.
+        stop: The rule by which sampling will stop: of each question's candidates, those in front are taken until it
+            stops. None takes them all.
+        selection: Which questions, candidates and documents take part.
+        rescore: Whether `prm` may score a file that holds rewards; those are then left alone.
+        journal: File that keeps computed rewards, as in `evaluate`.
+        answer: Reads the answer from a chain's text where the file records none.
+        seed: Of the division into two parts.
+        progress: Whether to show a progress bar on stderr; None: if it is a terminal.
+
+    Returns:
+        The calibration; `.trust.save("trust.json")` keeps what rankings need.
+
+    Raises:
+        InputError: The file or an option is wrong, there are too few questions for the promise, or rewards are missing
+            or stored where a model is to compute them.
+        ScoringError: The model gave NaN.
+
+    Example:
+        >>> import json, random, tempfile
+        >>> draw = random.Random(0)
+        >>> def record(number):
+        ...     good = draw.random() < 0.8  # a question with a reliable reward
+        ...     return {"question": f"Which, {number}?", "candidates": ["The answer is (A)", "The answer is (B)"],
+        ...             "step_rewards": [[0.9], [0.1]] if good else [[0.4], [0.5]], "correct_answer": "A"}
+        >>> with tempfile.TemporaryDirectory() as folder:
+        ...     file = Path(folder, "samples.jsonl")
+        ...     _ = file.write_text("\\n".join(json.dumps(record(number)) for number in range(300)))
+        ...     found = calibrate(file, risk=0.05, delta=0.1)
+        >>> 0.7 < found.coverage < 0.9, found.trust.errors
+        (True, 0)
+    """
+    check_settings(strategy, aggregate)
+    selection = selection or Selection()
+    if prm is None and (rescore or selection.documents != "given"):
+        raise InputError("scoring again, and other documents, need a model: name one")
+    questions = Questions(path, selection, answer, progress)
+    if prm is not None:
+        held = questions.check()
+        check_enough(held.stored + held.missing, risk, delta)  # before hours of scoring
+        if held.stored and not rescore:
+            raise InputError(f"{path} holds rewards: leave the model out to use them, or score it again (--rescore)")
+    source = ComputedRewards(prm, journal) if prm is not None else StoredRewards()
+    with closing(source) if isinstance(source, ComputedRewards) else nullcontext():
+        judged = JudgedRankings(questions, source, strategy, aggregate, stop)
+        records = list(judged)
+    settings = source.settings if isinstance(source, ComputedRewards) else source.made_with
+    found = calibrate_rankings(
+        records,
+        risk=risk,
+        delta=delta,
+        strategy=strategy,
+        settings={key: str(value) for key, value in settings.items()},
+        stop=stop.name if stop is not None else None,
+        seed=seed,
+    )
+    return found.model_copy(update={"repeated": judged.repeated})
+
+
+class JudgedRankings:
+    """One ranking for each judged question, and whether its answer is right.
+
+    Questions whose text came before are left out: they are not independent of each other.
+
+    Args:
+        questions: The questions.
+        source: Where their rewards come from.
+        strategy: As in `MedPRM.rank`.
+        aggregate: As in `MedPRM.rank`.
+        stop: As in `calibrate`.
+
+    Attributes:
+        repeated: How many questions were left out so far.
+    """
+
+    def __init__(
+        self,
+        questions: Questions,
+        source: ComputedRewards | StoredRewards,
+        strategy: Strategy = "weighted_vote",
+        aggregate: Aggregate = "min",
+        stop: Rule | None = None,
+    ) -> None:
+        self._questions, self._source = questions, source
+        self._choice = (strategy, aggregate, stop)
+        self._seen: set[bytes] = set()
+        self.repeated = 0
+
+    def __iter__(self) -> Iterator[tuple[Ranking, bool]]:
+        """The rankings, in the order of the questions.
+
+        Raises:
+            InputError: A record cannot be used, or has no rewards where none are computed.
+        """
+        strategy, aggregate, stop = self._choice
+        for question in self._questions:
+            labelled = question.labelled
+            if labelled is None or labelled.right is None:
+                continue
+            key = hashlib.sha256(labelled.request.question.encode()).digest()[:16]
+            if key in self._seen:
+                self.repeated += 1
+                continue
+            self._seen.add(key)
+            used = _documents_used(question.record, labelled)
+            yield judged_ranking(
+                labelled, self._rewards(question.place, labelled), strategy, aggregate, stop=stop, documents=used
+            )
+
+    def _rewards(self, place: int, question: LabelledQuestion) -> StepRewards:
+        if isinstance(self._source, ComputedRewards):
+            self._source.open()  # what goes wrong here is not the record's fault
+        elif question.only_min and self._choice[1] != "min":
+            raise InputError("the file holds PRM_min_score alone: chain rewards can be by the aggregate min only")
+        try:
+            return self._source.rewards(question)
+        except MedPRMError as error:
+            raise type(error)(f"record {place}: {error}") from None
+
+
+def judged_ranking(
+    question: LabelledQuestion,
+    rewards: StepRewards,
+    strategy: Strategy,
+    aggregate: Aggregate,
+    *,
+    stop: Rule | None = None,
+    documents: int = 0,
+) -> tuple[Ranking, bool]:
+    """A question's ranking without texts, and whether its answer is right.
+
+    If no candidate could be scored, the ranking is that of one chain with the reward 0 and no answer.
+
+    Args:
+        question: The question.
+        rewards: Of each candidate its step rewards.
+        strategy: As in `MedPRM.rank`.
+        aggregate: As in `MedPRM.rank`.
+        stop: Takes the candidates in front until it stops.
+        documents: How many documents were read.
+    """
+    count = len(question.answers)
+    if stop is not None:
+        count = _stopped(question, rewards, aggregate, stop)
+    right = question.right or (False,) * count
+    chains = [
+        ScoredChain(
+            index=index,
+            text="",
+            steps=[ScoredStep(text="", reward=reward) for reward in rewards[index] or ()],
+            answer=None if question.answers[index] == DECLINED else question.answers[index],
+            declined=question.answers[index] == DECLINED,
+            truncated=index in question.request.truncated,
+            error=None if rewards[index] else "it could not be scored",
+        )
+        for index in range(count)
+    ]
+    if not any(rewards[:count]):  # somebody asked it all the same
+        chains[0] = ScoredChain(index=0, text="", steps=[ScoredStep(text="", reward=0.0)])
+    ranking = Ranking(
+        **choose(chains, strategy, aggregate),
+        question="",
+        documents_used=documents,
+        documents_given=documents,
+        prompt_tokens=0,
+        unique_tokens=0,
+        seconds=0.0,
+    )
+    keys, right_keys = answer_keys(question.answers[:count], right[:count])
+    best = ranking.best.index
+    return ranking, bool(ranking.answer is not None and (right[best] or keys[best] in right_keys))
+
+
+def _stopped(question: LabelledQuestion, rewards: StepRewards, aggregate: Aggregate, stop: Rule) -> int:
+    """How many candidates are drawn until the rule stops."""
+    drawn: list[tuple[str | None, float | None]] = []
+    for answer, steps in zip(question.answers, rewards, strict=True):
+        key = normalize_answer(answer) if answer is not None and answer.strip() else None
+        drawn.append((key, None if steps is None else aggregate_rewards(steps, aggregate)))
+        if should_stop(drawn, stop):
+            break
+    return len(drawn)
+
+
+def _documents_used(record: Mapping[str, Any], question: LabelledQuestion) -> int:
+    """How many documents were read: as `medprm score` says, else as many as there are."""
+    ranking = record.get("ranking")
+    used = ranking.get("documents_used") if isinstance(ranking, Mapping) else len(question.request.documents)
+    return used if isinstance(used, int) and used >= 0 else 0

@@ -1,0 +1,356 @@
+"""The chains of one search while they grow, within its limits; the searches say which are continued and which dropped.
+
+Nothing here waits for anything: a search is a generator that yields what it needs (`Extend`, `Score`, `Rank`) and is
+sent the answer, so that one and the same search runs with and without an event loop (`drive`).
+"""
+
+import math
+import re
+import time
+from collections.abc import Callable, Generator, Sequence
+from dataclasses import dataclass, field
+from typing import Any, TypeVar
+
+from medprm_scorer.errors import InputError, NothingScoredError, PolicyError
+from medprm_scorer.results.models import Ranking, ScoredChain
+from medprm_scorer.search.policy import Continuation, GrowingChain, checked, seed_of
+from medprm_scorer.search.tree import Branch, Fate, SearchRanking, SearchTree
+from medprm_scorer.text.steps.split import split_steps
+
+_Result = TypeVar("_Result")
+_LABEL = re.compile(r"\A\W{0,8}step \d{1,4}\W{0,8}", re.IGNORECASE)
+
+
+@dataclass(frozen=True)
+class Limits:
+    """What a search may cost. Where a limit is reached, what is finished is ranked.
+
+    Args:
+        max_tokens: Tokens that the policy may generate: the call that reaches it is the last. None for no limit.
+        max_calls: How often the policy may be asked; None for no limit.
+        max_steps: Most steps of a chain; one that has no end by then is cut off.
+        timeout: Seconds after which the policy is not asked again; None for no limit.
+
+    Raises:
+        InputError: A limit is not a positive number.
+    """
+
+    max_tokens: int | None = None
+    max_calls: int | None = None
+    max_steps: int = 16
+    timeout: float | None = None
+
+    def __post_init__(self) -> None:
+        for name in ("max_tokens", "max_calls", "max_steps"):
+            value = getattr(self, name)
+            if value is None and name != "max_steps":
+                continue
+            if isinstance(value, bool) or not isinstance(value, int) or value < 1:
+                raise InputError(f"{name} must be a whole number of at least 1")
+        number = isinstance(self.timeout, int | float) and not isinstance(self.timeout, bool)
+        if self.timeout is not None and not (number and 0 < self.timeout < math.inf):
+            raise InputError("timeout must be a positive number of seconds, or None")
+
+
+@dataclass(frozen=True, repr=False)
+class Extend:
+    """Asks the policy; the answer is what it gave, or the exception that it raised."""
+
+    chains: Sequence[GrowingChain]
+    n: int
+
+
+@dataclass(frozen=True, repr=False)
+class Score:
+    """Asks the session for rewards; the answer is a list of `ScoredChain`."""
+
+    candidates: Sequence[tuple[str, ...]]
+
+
+@dataclass(frozen=True, repr=False)
+class Rank:
+    """Asks the session for a ranking."""
+
+    candidates: Sequence[tuple[str, ...]]
+    truncated: Sequence[int] = ()
+
+
+Ask = Extend | Score | Rank
+Asking = Generator[Ask, Any, _Result]
+"""A part of a search: yields what it asks for, is sent the answers, and returns its result."""
+
+
+@dataclass(eq=False, repr=False)
+class Piece:
+    """One piece of a chain, with all that comes before it."""
+
+    text: str
+    steps: tuple[str, ...]
+    seed: int
+    parent: "Piece | None" = None
+    index: int = -1
+    round: int = 0
+    tokens: int = 0
+    finished: bool = False
+    rewards: tuple[float, ...] = ()
+    fate: Fate = "growing"
+    why: str = ""
+    candidate: int | None = None
+    known: frozenset[str] = field(default=frozenset())  # what its steps say, without their labels
+
+    @property
+    def order(self) -> tuple[int, ...]:
+        """The places on the way to it: chains in this order are in the order in which they were begun."""
+        before = self.parent.order if self.parent else ()
+        return (*before, self.index)
+
+
+class Growth:
+    """The tree of one search.
+
+    Args:
+        method: Its name for people.
+        limits: What it may cost.
+        seed: What all chains' seeds come from.
+        count: Counts the tokens of a text, where a policy does not.
+        on_progress: Called with the tree after each call of the policy.
+        stop_when: Asked before each call of the policy; the search ends when it says so.
+    """
+
+    def __init__(
+        self,
+        method: str,
+        limits: Limits,
+        seed: int,
+        count: Callable[[str], int],
+        on_progress: Callable[[SearchTree], object] | None = None,
+        stop_when: Callable[[], bool] | None = None,
+    ) -> None:
+        self._method, self._limits, self._count = method, limits, count
+        self._on_progress, self._stop_when = on_progress, stop_when
+        self.root = Piece("", (), seed)
+        self.pieces: list[Piece] = []
+        self.cut_off: list[Piece] = []
+        """Those that have no end and cannot be continued."""
+        self.stopped: str | None = None
+        """Why the policy is not asked any more."""
+        self.failure: Exception | None = None
+        """What the policy raised."""
+        self.proven: bool | None = None
+        self.dropped_weight = 0.0
+        self.tokens = self.calls = 0
+        self.seconds = {Extend: 0.0, Score: 0.0, Rank: 0.0}
+        """Wall-clock time of the answers, by what was asked."""
+        self.reward_tokens = 0
+        self._begun = time.monotonic()
+
+    def extend(
+        self, parents: Sequence[Piece], n: int, beside: Sequence[Piece] = (), *, alike: bool = False
+    ) -> Asking[list[Piece]]:
+        """Ask for the next pieces and score them.
+
+        Args:
+            parents: What to continue.
+            n: In how many ways.
+            beside: Pieces that will be continued or ranked later: the reward model keeps what it knows of them.
+            alike: Keep continuations of one piece that are the same; else the first of them only.
+
+        Returns:
+            The new pieces that are finished or can be continued; none if a limit was reached, and `stopped` says so.
+            The others are dropped, or in `cut_off`.
+        """
+        self.stopped = self.stopped or self._limit_reached()
+        if self.stopped:
+            return []
+        given = yield Extend([GrowingChain(one.text, one.steps, one.seed) for one in parents], n)
+        if isinstance(given, Exception):
+            self.failure, self.stopped = given, f"the policy failed with {type(given).__name__}"
+            return []
+        self.calls += 1
+        fresh: list[Piece] = []
+        for parent, some in zip(parents, checked(given, len(parents), n), strict=True):
+            fresh += self._grow(parent, some, alike)
+        unscored = [one for one in fresh if one.steps and not one.rewards]
+        if unscored:
+            yield from self._score(unscored, [*beside, *(one for one in self.cut_off if one.rewards)])
+        self._report()
+        return [one for one in fresh if one.fate in ("growing", "finished")]
+
+    def rank(self, pieces: Sequence[Piece]) -> Asking[Ranking]:
+        """The ranking of some finished pieces' chains, in the order in which they were begun."""
+        ranking: Ranking = yield Rank([one.steps for one in pieces])
+        return ranking
+
+    def finish(self, finished: Sequence[Piece], growing: Sequence[Piece]) -> Asking[SearchRanking]:
+        """The ranking of all that was not dropped; what has no end is in it as cut off.
+
+        Raises:
+            Exception: What the policy raised, if no chain was finished by then.
+            PolicyError: It wrote nothing that could be ranked.
+            NothingScoredError: No chain could be scored.
+        """
+        if not finished and self.failure is not None:
+            raise self.failure
+        for one in growing:
+            self.end(one, "cut off", self.stopped or "the search was over")
+        ranked = sorted([*finished, *(one for one in self.cut_off if one.steps)], key=lambda one: one.order)
+        if not ranked:
+            unscored = [one.why for one in self.pieces if one.why.startswith(_UNSCORED)]
+            if unscored:
+                raise NothingScoredError(f"no chain of the policy could be scored: {unscored[0]}")
+            raise PolicyError(f"the policy wrote nothing that could be ranked: {self.stopped or 'no chain has a step'}")
+        for place, one in enumerate(ranked):
+            one.candidate = place
+        cut_off = [place for place, one in enumerate(ranked) if one.fate == "cut off"]
+        ranking: Ranking = yield Rank([one.steps for one in ranked], cut_off)
+        fields = {name: getattr(ranking, name) for name in Ranking.model_fields}
+        fields["cautions"] = [*ranking.cautions, *self._cautions()]
+        return SearchRanking.model_construct(**fields, tree=self.tree())
+
+    def end(self, piece: Piece, fate: Fate, why: str) -> None:
+        """Say what became of a piece."""
+        piece.fate, piece.why = fate, why
+        if fate == "cut off":
+            self.cut_off.append(piece)
+
+    def tree(self) -> SearchTree:
+        """The tree as it is now."""
+        return SearchTree.model_construct(
+            method=self._method,
+            branches=[_branch(one) for one in self.pieces],
+            generated_tokens=self.tokens,
+            policy_calls=self.calls,
+            reward_tokens=self.reward_tokens,
+            policy_seconds=self.seconds[Extend],
+            reward_seconds=self.seconds[Score] + self.seconds[Rank],
+            stopped=self.stopped,
+            proven=self.proven,
+            dropped_weight=self.dropped_weight,
+        )
+
+    def _limit_reached(self) -> str | None:
+        limits = self._limits
+        if limits.max_tokens is not None and self.tokens >= limits.max_tokens:
+            return f"the budget of {limits.max_tokens} tokens was spent"
+        if limits.max_calls is not None and self.calls >= limits.max_calls:
+            return f"the budget of {limits.max_calls} calls was spent"
+        if limits.timeout is not None and time.monotonic() - self._begun >= limits.timeout:
+            return f"the time of {limits.timeout:g} s was over"
+        if self._stop_when is not None and self._stop_when():
+            return "it was stopped"
+        return None
+
+    def _grow(self, parent: Piece, some: Sequence[Continuation], alike: bool) -> list[Piece]:
+        """The new pieces behind one."""
+        if parent is not self.root:
+            parent.fate, parent.why = "extended", ""
+            if not some:
+                self.end(parent, "cut off", "the policy gave no continuation")
+        grown: list[Piece] = []
+        seen: dict[tuple[tuple[str, ...], bool], int] = {}
+        for place, one in enumerate(some):
+            steps = steps_of(one.text)
+            tokens = self._count(one.text) if one.tokens is None else one.tokens
+            said = [_LABEL.sub("", " ".join(step.split())).casefold() for step in steps]
+            piece = Piece(
+                text=parent.text + one.text,
+                steps=parent.steps + steps,
+                seed=seed_of(parent.seed, place),
+                parent=None if parent is self.root else parent,
+                index=len(self.pieces),
+                round=self.calls,
+                tokens=tokens,
+                finished=one.finished,
+                rewards=parent.rewards if not steps else (),
+                known=parent.known.union(said),
+            )
+            self.tokens += tokens
+            self.pieces.append(piece)
+            twin = seen.setdefault((steps, one.finished), piece.index)
+            if twin != piece.index and not alike:
+                self.end(piece, "dropped", f"the same as [{twin}]")
+                continue
+            if not piece.steps:
+                self.end(piece, "dropped", "the policy wrote nothing")
+                continue
+            grown.append(piece)
+            repeats = len(piece.known) < len(parent.known) + len(said)
+            if one.finished:
+                self.end(piece, "finished", "")
+            elif not steps:
+                self.end(piece, "cut off", "a blank step")
+            elif repeats:
+                self.end(piece, "cut off", "it repeats itself")
+            elif one.cut_off:
+                self.end(piece, "cut off", "a step without an end")
+            elif len(piece.steps) >= self._limits.max_steps:
+                self.end(piece, "cut off", f"no end after {len(piece.steps)} steps")
+        return grown
+
+    def _score(self, fresh: Sequence[Piece], beside: Sequence[Piece]) -> Asking[None]:
+        known = [one.steps for one in beside]
+        try:
+            scored: list[ScoredChain] = yield Score([*known, *(one.steps for one in fresh)])
+        except NothingScoredError as error:
+            reasons = [str(error)] * len(fresh)
+        else:
+            reasons = [chain.error or "" for chain in scored[len(known) :]]
+            for one, chain in zip(fresh, scored[len(known) :], strict=True):
+                one.rewards = tuple(chain.step_rewards)
+        for one, reason in zip(fresh, reasons, strict=True):
+            if reason:
+                if one.fate == "cut off":
+                    self.cut_off.remove(one)
+                self.end(one, "dropped", f"{_UNSCORED}{reason}")
+
+    def _report(self) -> None:
+        if self._on_progress is not None:
+            self._on_progress(self.tree())
+
+    def _cautions(self) -> list[str]:
+        found = []
+        if self.stopped:
+            found.append(f"The search ended early: {self.stopped}.")
+        dropped = sum(one.fate == "dropped" and not one.why.startswith("the same") for one in self.pieces)
+        if self.proven is not None and dropped:
+            could = "could not have changed" if self.proven else "could have changed"
+            found.append(f"{dropped} chains without a vote were dropped before their end: they {could} the choice.")
+        return found
+
+
+_UNSCORED = "it could not be scored: "
+
+
+def steps_of(text: str) -> tuple[str, ...]:
+    r"""The steps in what a policy wrote at once: one, unless it wrote several labels.
+
+    Args:
+        text: What it wrote.
+
+    Example:
+        >>> steps_of("Step 1: Fever.\n"), steps_of("Step 1: Fever.\nStep 2: Rash.\n"), steps_of(" \n")
+        (('Step 1: Fever.',), ('Step 1: Fever.', 'Step 2: Rash.'), ())
+    """
+    if not text.strip():
+        return ()
+    split = split_steps(text)
+    if split.rule in ("marker", "labels"):
+        if len(split.steps) > 1:
+            return tuple(step for step in (split.front, *split.steps) if step)
+        return (f"{split.front} {split.steps[0]}".strip(),)
+    return (" ".join(text.splitlines()).strip(),)
+
+
+def _branch(piece: Piece) -> Branch:
+    before = len(piece.parent.steps) if piece.parent else 0
+    return Branch.model_construct(
+        index=piece.index,
+        parent=piece.parent.index if piece.parent else None,
+        round=piece.round,
+        steps=list(piece.steps[before:]),
+        rewards=list(piece.rewards[before:]),
+        tokens=piece.tokens,
+        fate=piece.fate,
+        why=piece.why,
+        candidate=piece.candidate,
+    )

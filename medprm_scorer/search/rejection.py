@@ -1,0 +1,216 @@
+"""Early rejection: chains are sampled side by side, and those that can no longer matter are not written to the end.
+
+The smallest reward of a chain's steps can only fall while the chain grows, and so can their product: what it is so far
+is a bound on the chain's reward. The longest chain is continued first, unless its bound is below half of the highest:
+what is finished early lets others be dropped early.
+
+- `best_of_n`: a chain whose bound is below the reward of a finished chain cannot win. The winner is that of scoring all
+  whole chains. `slack` drops chains that could win by no more than that: the winner's reward is then at most so much
+  below the best.
+- `weighted_vote`: let v and w be the weights of the leading answer and of the second among the finished chains, and B
+  the sum of the bounds of all others. If v − w > B, no way in which the others end makes another answer win; they are
+  dropped. (Half of all reward must also vote for something, whatever the others do, since no vote is taken else.)
+  `slack` drops more: chains with the lowest bounds, as long as these add up to no more than `slack`. The answer is
+  still that of all whole chains if v − w at the end exceeds the bounds of all that was dropped; `tree.proven` says
+  whether it does.
+
+Proven is the choice among the very chains that this policy would have written, which supposes that a chain's steps do
+not depend on when they are drawn: a policy that draws from the seeds it is given does that.
+"""
+
+import math
+from collections.abc import Sequence
+from typing import TYPE_CHECKING
+
+from medprm_scorer.aggregate import FAVOURS_FEW_STEPS, aggregate_rewards
+from medprm_scorer.errors import InputError, check_choice
+from medprm_scorer.results.models import Ranking
+from medprm_scorer.scorer import MedPRM
+from medprm_scorer.search.beams import check_numbers
+from medprm_scorer.search.drive import Search, SearchOptions, Settings
+from medprm_scorer.search.growth import Asking, Growth, Piece
+from medprm_scorer.search.policy import AsyncPolicy, Policy
+from medprm_scorer.search.tree import SearchRanking
+
+if TYPE_CHECKING:
+    from typing_extensions import Unpack
+
+_ROUNDING = 1e-9  # sums of rewards this close are equal
+_DOUBTFUL = 0.5  # a chain with less than this part of the highest bound waits for the others
+
+
+def early_rejection(
+    policy: Policy,
+    prm: MedPRM,
+    question: str,
+    documents: Sequence[str] = (),
+    *,
+    n: int = 16,
+    together: int = 1,
+    slack: float = 0.0,
+    **options: "Unpack[SearchOptions]",
+) -> SearchRanking:
+    """Sample `n` chains step by step and stop writing those that can no longer change the choice.
+
+    Args:
+        policy: Writes the steps; see `medprm_scorer.search.Policy`.
+        prm: The reward model.
+        question: The question, options inside.
+        documents: Its documents, which both models read.
+        n: How many chains are begun, at least 1.
+        together: How many chains are continued at once: more are faster, and write more that is not needed.
+        slack: For `best_of_n`, by how much the winner's reward may be below the best; for a vote, the weight, in chain
+            rewards, that may be given up unproven. 0 is exact.
+        **options: See `SearchOptions`. The strategy is `weighted_vote` or `best_of_n`, the aggregate `min` or `prod`.
+
+    Returns:
+        The ranking of the finished chains, with the tree: `tree.proven` says whether whole chains would have given the
+        same winner (`best_of_n`) or the same answer (`weighted_vote`).
+
+    Raises:
+        InputError: As in `MedPRM.rank`; a number is out of its range; a strategy or an aggregate without a bound.
+        PolicyError: As in `beam_search`.
+        ScoringError: As in `MedPRM.rank`.
+        Exception: What the policy raised, unchanged, if no chain was finished by then; else a caution says so.
+    """
+    return _rejection(policy, prm, question, documents, n, together, slack, options).run()
+
+
+async def aearly_rejection(
+    policy: Policy | AsyncPolicy,
+    prm: MedPRM,
+    question: str,
+    documents: Sequence[str] = (),
+    *,
+    n: int = 16,
+    together: int = 1,
+    slack: float = 0.0,
+    **options: "Unpack[SearchOptions]",
+) -> SearchRanking:
+    """`early_rejection`, with the event loop left free."""
+    return await _rejection(policy, prm, question, documents, n, together, slack, options).arun()
+
+
+def _rejection(
+    policy: Policy | AsyncPolicy,
+    prm: MedPRM,
+    question: str,
+    documents: Sequence[str],
+    n: int,
+    together: int,
+    slack: float,
+    options: SearchOptions,
+) -> Search:
+    settings = Settings.of(options)
+    check_numbers(n=n, together=together)
+    if isinstance(slack, bool) or not isinstance(slack, int | float) or not 0 <= slack < math.inf:
+        raise InputError("slack must be a number of at least 0")
+    check_choice("strategy for early rejection", settings.strategy, ("weighted_vote", "best_of_n"))
+    check_choice("aggregate for early rejection", settings.aggregate, FAVOURS_FEW_STEPS)
+    growth = Growth(
+        f"early rejection of {n}",
+        settings.limits,
+        settings.seed,
+        prm.count_tokens,
+        settings.on_progress,
+        settings.stop_when,
+    )
+    steps = _Rejection(growth, settings, n, together, slack).search()
+    return Search(policy, prm, question, documents, settings, growth, steps)
+
+
+class _Rejection:
+    def __init__(self, growth: Growth, settings: Settings, n: int, together: int, slack: float) -> None:
+        self._growth, self._settings = growth, settings
+        self._n, self._together, self._slack = n, together, slack
+        self._finished: list[Piece] = []
+        self._growing: list[Piece] = []
+        self._given_up: list[Piece] = []  # under `best_of_n`, within the slack
+
+    def search(self) -> Asking[SearchRanking]:
+        growth = self._growth
+        fresh = yield from growth.extend([growth.root], self._n, alike=True)
+        ranking: Ranking | None = None
+        while True:
+            self._finished += [one for one in fresh if one.finished]
+            self._growing += [one for one in fresh if not one.finished]
+            if any(one.finished for one in fresh):
+                ranking = yield from growth.rank(self._finished)
+            if ranking is not None:
+                self._reject(ranking)
+            if not self._growing or growth.stopped:
+                break
+            self._growing = self._in_turn()
+            batch = self._growing[: self._together]
+            fresh = yield from growth.extend(batch, 1, [*self._finished, *self._growing[self._together :]], alike=True)
+            if not growth.stopped:
+                del self._growing[: self._together]
+        growth.proven = ranking is not None and not self._growing and self._is_proven(ranking)
+        result = yield from growth.finish(self._finished, self._growing)
+        return result
+
+    def _in_turn(self) -> list[Piece]:
+        """The growing chains, those to continue first before the others."""
+        least = _DOUBTFUL * max(map(self._bound, self._growing))
+        return sorted(
+            self._growing, key=lambda one: (self._bound(one) < least, -len(one.steps), -self._bound(one), one.order)
+        )
+
+    def _bound(self, piece: Piece) -> float:
+        return aggregate_rewards(piece.rewards, self._settings.aggregate)
+
+    def _reject(self, ranking: Ranking) -> None:
+        """Drop the chains that cannot change the choice any more."""
+        if self._settings.strategy == "best_of_n":
+            best = max(self._finished, key=self._merit)
+            for one in list(self._growing):
+                if self._merit(one) < self._merit(best):
+                    self._drop(one, f"its {self._settings.aggregate} of {self._bound(one):.3f} can no longer win")
+                elif self._bound(one) - self._bound(best) < self._slack:
+                    self._given_up.append(one)
+                    self._drop(one, f"its {self._settings.aggregate} of {self._bound(one):.3f} is within the slack")
+            return
+        rest = math.fsum(self._bound(one) for one in self._growing) + self._growth.dropped_weight
+        if is_settled(ranking, rest, grouped=self._settings.group is not None):
+            for one in list(self._growing):
+                self._drop(one, "its vote can no longer change the answer")
+            return
+        for one in sorted(self._growing, key=self._bound):
+            if self._growth.dropped_weight + self._bound(one) > self._slack:
+                break
+            self._drop(one, f"its vote of at most {self._bound(one):.3f} is within the slack")
+
+    def _merit(self, piece: Piece) -> tuple[float, tuple[int, ...]]:
+        """What `best_of_n` compares: the reward, then the earlier chain."""
+        return self._bound(piece), tuple(-place for place in piece.order[:1])
+
+    def _drop(self, piece: Piece, why: str) -> None:
+        self._growing.remove(piece)
+        self._growth.dropped_weight += self._bound(piece)
+        self._growth.end(piece, "dropped", why)
+
+    def _is_proven(self, ranking: Ranking) -> bool:
+        if self._settings.strategy == "best_of_n":
+            best = max(map(self._merit, self._finished))
+            return all(self._merit(one) < best for one in self._given_up)
+        if not self._growth.dropped_weight:
+            return True
+        return is_settled(ranking, self._growth.dropped_weight, grouped=self._settings.group is not None)
+
+
+def is_settled(ranking: Ranking, rest: float, *, grouped: bool = False) -> bool:
+    """Whether the answer of a weighted vote stays what it is, however further chains end.
+
+    Args:
+        ranking: Of the chains so far, none of them cut off.
+        rest: The most that the rewards of all further chains can add up to.
+        grouped: Whether a function of the caller's says which answers are equal: it may join any two later.
+    """
+    if ranking.strategy != "weighted_vote" or not ranking.votes:
+        return False
+    weights = [vote.weight for vote in ranking.votes]
+    second = math.fsum(weights[1:]) if grouped else max(weights[1:], default=0.0)
+    scored = [chain.reward(ranking.aggregate) for chain in ranking.chains if chain.error is None]
+    silent = math.fsum(scored) - math.fsum(weights)
+    margin = rest + _ROUNDING * (1 + len(scored))
+    return weights[0] - second > margin and math.fsum(weights) - silent > margin

@@ -1,0 +1,204 @@
+"""A server that continues a prefix as the policy of a search: vLLM, and others with an OpenAI-compatible interface.
+
+By the endpoint `chat` a chain that is begun is sent as the start of the assistant's answer, without a generation prompt
+and with `continue_final_message` (vLLM's names for it). Most chat templates trim that start, so there the line end
+between two steps is the first thing that the model writes (`min_tokens` keeps it from ending the step). By
+`completions` the whole prompt is sent as text, which needs the tokenizer's chat template.
+
+Each continuation is a request of its own with its own seed; a server that caches prefixes computes what they share
+once.
+Providers that start a new answer instead of continuing are found by a trial at the start: the server is asked for the
+likeliest text, then for what follows the first part of it, which must be the rest.
+"""
+
+import asyncio
+import os
+from collections.abc import Callable, Mapping, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Literal
+
+from medprm_scorer.encoding import load_tokenizer
+from medprm_scorer.errors import InputError, PolicyError, check_choice
+from medprm_scorer.search.policy import Continuation, GrowingChain, seed_of
+from medprm_scorer.text.policy import policy_messages
+from medprm_scorer.vllm.client import Client, ClientConfig, RefusedError
+from medprm_scorer.vllm.event_loop import BackgroundLoop
+
+if TYPE_CHECKING:
+    import ssl
+
+PolicyEndpoint = Literal["chat", "completions"]
+"""How the server is asked."""
+
+_TRIAL = (
+    "A patient aged 40 years has a fever, a cough and pain in the chest. Which test comes first?\n\n"
+    "(A) chest radiograph\n(B) skin biopsy\n(C) hearing test\n(D) eye test"
+)
+_TRIAL_TOKENS = 40
+_UNKNOWN = object()
+
+
+class ServerPolicy:
+    r"""Continues chains on a server. Safe to use from many threads and tasks at once.
+
+    Args:
+        url: Such as `http://127.0.0.1:8000`.
+        model: The served model's name; None takes the only one.
+        endpoint: `chat`, or `completions`, which needs `tokenizer`.
+        tokenizer: For `completions`: a folder or hub id with the model's chat template, or a loaded tokenizer.
+        api_key: The server's key; None takes the environment's `VLLM_API_KEY`, if it is set.
+        temperature: At least 0; 1 samples as the model was trained.
+        top_p: Part of the probability that is sampled from, in (0, 1].
+        step_end: What ends a step, such as `\n`: the server stops there, and the chain goes on behind it.
+        max_step_tokens: A step that has no end after so many tokens is cut off.
+        messages: What the model is asked.
+        extra: Further fields of each request, such as `{"chat_template_kwargs": {"enable_thinking": False}}`.
+        verify: False trusts any certificate; an `ssl.SSLContext` brings your own.
+        timeout: Seconds for one request.
+        retry_for: Seconds during which a server that is away or busy is asked again.
+        concurrency: Most requests at once.
+        check: False leaves out the trial at the start.
+
+    Raises:
+        PolicyError: The server does not continue what was begun, or it serves several models and none was named.
+        ServerError: It is away, refuses, or answers nonsense.
+        InputError: An option is unknown or out of its range.
+    """
+
+    def __init__(
+        self,
+        url: str,
+        *,
+        model: str | None = None,
+        endpoint: PolicyEndpoint = "chat",
+        tokenizer: Any = None,
+        api_key: str | None = None,
+        temperature: float = 1.0,
+        top_p: float = 1.0,
+        step_end: str = "\n",
+        max_step_tokens: int = 256,
+        messages: Callable[[str, Sequence[str]], Sequence[Mapping[str, str]]] = policy_messages,
+        extra: Mapping[str, Any] | None = None,
+        verify: "bool | ssl.SSLContext" = True,
+        timeout: float = 300.0,
+        retry_for: float = 120.0,
+        concurrency: int = 16,
+        check: bool = True,
+    ) -> None:
+        check_choice("endpoint", endpoint, ("chat", "completions"))
+        if not isinstance(temperature, int | float) or not 0 <= temperature < float("inf"):
+            raise InputError("the temperature must be a number of at least 0")
+        if not isinstance(top_p, int | float) or not 0 < top_p <= 1:
+            raise InputError("top_p must be a number above 0 and at most 1")
+        if not isinstance(step_end, str) or not step_end:
+            raise InputError("step_end must be a text that is not empty")
+        if endpoint == "completions" and tokenizer is None:
+            raise InputError("the endpoint completions needs the tokenizer, for its chat template")
+        self._tokenizer = load_tokenizer(tokenizer) if isinstance(tokenizer, str | Path) else tokenizer
+        self._endpoint, self._messages, self._step_end = endpoint, messages, step_end
+        self._sampling = {"temperature": temperature, "top_p": top_p, "max_tokens": max_step_tokens, **(extra or {})}
+        config = ClientConfig(timeout=timeout, retry_for=retry_for, concurrency=concurrency)
+        self._client = Client(url, api_key or os.environ.get("VLLM_API_KEY") or None, verify, config)
+        self._loop = BackgroundLoop()
+        self._model = model or self._only_model()
+        if check:
+            self._loop.run(self._check())
+
+    def __repr__(self) -> str:
+        return f"ServerPolicy({self._client.url}, {self._endpoint})"
+
+    def extend(
+        self, question: str, documents: Sequence[str], chains: Sequence[GrowingChain], n: int
+    ) -> list[list[Continuation]]:
+        """Continue each chain by one step, in `n` ways; see `Policy.extend`.
+
+        Raises:
+            ServerError: The server is away, refuses, or answers nonsense.
+        """
+        return self._loop.run(self._extend(question, documents, chains, n))
+
+    async def aextend(
+        self, question: str, documents: Sequence[str], chains: Sequence[GrowingChain], n: int
+    ) -> list[list[Continuation]]:
+        """`extend`, with the event loop left free."""
+        return await self._loop.arun(self._extend(question, documents, chains, n))
+
+    async def _extend(
+        self, question: str, documents: Sequence[str], chains: Sequence[GrowingChain], n: int
+    ) -> list[list[Continuation]]:
+        asked = [
+            self._continue(question, documents, chain.text, {"seed": seed_of(chain.seed, place) % 2**31})
+            for chain in chains
+            for place in range(n)
+        ]
+        found = await asyncio.gather(*asked)
+        return [list(found[start : start + n]) for start in range(0, len(found), n)]
+
+    async def _continue(
+        self, question: str, documents: Sequence[str], begun: str, options: Mapping[str, Any]
+    ) -> Continuation:
+        """One continuation."""
+        body = {"model": self._model, **self._sampling, "stop": [self._step_end], **options}
+        messages = [dict(message) for message in self._messages(question, documents)]
+        if self._endpoint == "completions":
+            prompt = self._tokenizer.apply_chat_template(messages, tokenize=False, add_generation_prompt=True)
+            # the template has written the special tokens already
+            body |= {"prompt": prompt + begun, "add_special_tokens": False}
+            answer = await self._client.post("/v1/completions", body)
+        else:
+            if begun:
+                messages.append({"role": "assistant", "content": begun})
+                body |= {"continue_final_message": True, "add_generation_prompt": False, "min_tokens": 2}
+            answer = await self._client.post("/v1/chat/completions", {**body, "messages": messages})
+        return self._read(answer)
+
+    def _read(self, answer: Mapping[str, Any]) -> Continuation:
+        """What the server wrote, and how it ended."""
+        try:
+            choice = answer["choices"][0]
+            text = choice["text"] if self._endpoint == "completions" else choice["message"]["content"] or ""
+            reason, stopped_at = choice.get("finish_reason"), choice.get("stop_reason", _UNKNOWN)
+        except (KeyError, IndexError, TypeError, AttributeError):
+            text = reason = stopped_at = None
+        if not isinstance(text, str):
+            raise PolicyError(f"the server at {self._client.url} answered without a text")
+        usage = answer.get("usage")
+        tokens = usage.get("completion_tokens") if isinstance(usage, Mapping) else None
+        tokens = tokens if isinstance(tokens, int) and tokens >= 0 else None
+        if reason == "length":
+            return Continuation(text, cut_off=True, tokens=tokens)
+        # one that does not tell what it stopped at is asked again: what has ended goes on with nothing
+        at_step = stopped_at == self._step_end or (stopped_at is _UNKNOWN and bool(text.strip()))
+        if at_step and self._endpoint == "completions":
+            text += self._step_end
+        return Continuation(text, finished=not at_step, tokens=tokens)
+
+    def _only_model(self) -> str:
+        answer = self._loop.run(self._client.get("/v1/models"))
+        data = answer.get("data")
+        names = [one.get("id") for one in data if isinstance(one, Mapping)] if isinstance(data, list) else []
+        if len(names) != 1 or not isinstance(names[0], str):
+            raise PolicyError(f"the server at {self._client.url} serves {len(names)} models: name one with model=")
+        return names[0]
+
+    async def _check(self) -> None:
+        """Refuse a server that starts anew where it should continue."""
+        likeliest = {"temperature": 0.0, "max_tokens": _TRIAL_TOKENS, "stop": None, "seed": 0}
+        try:
+            whole = (await self._continue(_TRIAL, (), "", likeliest)).text
+            words = whole.split(" ")
+            places = range(len(words) // 2, len(words) - 2)
+            cut = next((at for at in places if words[at : at + 2] != words[:2]), None)
+            if cut is None:
+                raise PolicyError(
+                    f"the server at {self._client.url} wrote too little in a trial to see if it continues"
+                )
+            found = (await self._continue(_TRIAL, (), " ".join(words[:cut]), likeliest)).text
+        except RefusedError as error:
+            raise PolicyError(f"the server cannot be asked to continue an answer that was begun: {error}") from error
+        if found.split()[:2] != " ".join(words[cut:]).split()[:2]:
+            raise PolicyError(
+                f"the server at {self._client.url} does not continue an answer that was begun: in a trial it wrote "
+                "something else than what it would have written without a break. Use a server that does (vLLM), or "
+                "its endpoint completions"
+            )

@@ -1,0 +1,77 @@
+"""`Floors`: an answer is trusted from some reward, share or number of votes on. Nothing is calibrated."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+from medprm_scorer.errors import InputError
+from medprm_scorer.results.models import Ranking
+
+
+@dataclass(frozen=True)
+class Floors:
+    """Plain lower limits on a ranking. They promise nothing: no error rate is known for them.
+
+    A ranking is trusted if it reaches every floor that is set, and does not decline. It has no `confidence`. For a
+    promise, calibrate on judged questions: `Trust`.
+
+    Args:
+        min_reward: Lowest reward of the winning chain, in [0, 1].
+        min_share: Lowest share of the votes of the winning answer, in [0, 1].
+        min_votes: Fewest chains that give the winning answer, at least 1.
+
+    Raises:
+        InputError: No floor is set, or one is out of its range.
+
+    Example:
+        >>> Floors(min_reward=0.5, min_votes=3)
+        Floors(min_reward=0.5, min_share=None, min_votes=3)
+    """
+
+    min_reward: float | None = None
+    min_share: float | None = None
+    min_votes: int | None = None
+
+    def __post_init__(self) -> None:
+        if (self.min_reward, self.min_share, self.min_votes) == (None, None, None):
+            raise InputError("set at least one floor: min_reward, min_share or min_votes")
+        for name in ("min_reward", "min_share"):
+            value = getattr(self, name)
+            number = isinstance(value, int | float) and not isinstance(value, bool)
+            if value is not None and not (number and 0 <= value <= 1):  # also for NaN
+                raise InputError(f"{name} must be a number from 0 to 1")
+        count = self.min_votes
+        if count is not None and (isinstance(count, bool) or not isinstance(count, int) or count < 1):
+            raise InputError("min_votes must be a whole number of at least 1")
+
+    def check(
+        self,
+        settings: Mapping[str, str],
+        strategy: str | None = None,
+        aggregate: str | None = None,
+        stop: str | None = None,
+    ) -> None:
+        """Floors fit every model and every way of choosing."""
+
+    def judge(self, ranking: Ranking) -> Ranking:
+        """The ranking with `trusted`, and with a caution if it does not reach a floor."""
+        problem = self._problem(ranking)
+        if problem is None:
+            return ranking.model_copy(update={"confidence": None, "trusted": True})
+        caution = f"Not trusted: {problem}. The floor is uncalibrated."
+        return ranking.model_copy(
+            update={"confidence": None, "trusted": False, "cautions": [*ranking.cautions, caution]}
+        )
+
+    def _problem(self, ranking: Ranking) -> str | None:
+        if ranking.declined:
+            return "the winner declines to answer"
+        reward = ranking.best.reward(ranking.aggregate)
+        if self.min_reward is not None and reward < self.min_reward:
+            return f"the winning chain's reward is {reward:.3f}, below the floor of {self.min_reward:g}"
+        vote = ranking.votes[0] if ranking.votes and ranking.answer is not None else None
+        share, count = (vote.share, vote.count) if vote else (0.0, 0)
+        if self.min_share is not None and share < self.min_share:
+            return f"the winning answer has {share:.1%} of the votes, below the floor of {self.min_share:.1%}"
+        if self.min_votes is not None and count < self.min_votes:
+            return f"{count} chains give the winning answer, below the floor of {self.min_votes}"
+        return None
