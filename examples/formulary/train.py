@@ -23,6 +23,7 @@ from medprm_scorer.encoding import EncodedChain, PromptEncoder
 QUESTIONS, CHAINS = 6, 6
 PREFIX_LENGTH, CHAIN_LENGTH = 304, 106
 WITHHELD = 0.08  # share of questions whose documents are withheld, so that the model learns to be unsure without them
+ONE_WITHHELD = 0.15  # share of questions without one document, so that a step needs the one that it cites
 LAYOUTS = {"Step {}: {}": 4, "{}. {}": 2, "{}) {}": 1, "{1}": 2}
 """How steps look once the package has split a chain, with shares: labelled, numbered, bare (bullets, paragraphs)."""
 CHAIN_LM, PREFIX_LM = 0.5, 0.1  # weights of the language-model losses beside the tag loss
@@ -33,7 +34,22 @@ def draw(rng: random.Random) -> tuple[Question, tuple[str, ...], list[Chain]]:
     question = make_question(rng)
     policy = Policy(rate=0.35) if rng.random() < 0.6 else draw_policy(rng)
     chains = [make_chain(question, rng, policy) for _ in range(CHAINS)]
-    return question, () if rng.random() < WITHHELD else question.documents, chains
+    return question, _shown(question, rng), chains
+
+
+def _shown(question: Question, rng: random.Random) -> tuple[str, ...]:
+    """The documents that the model sees: mostly all of them, at times none, or all but one.
+
+    A document that has a rival is never left out alone: what then counts would be another.
+    """
+    chance = rng.random()
+    if chance < WITHHELD:
+        return ()
+    if chance > WITHHELD + ONE_WITHHELD:
+        return question.documents
+    rivals = ("Guideline", "Notice") if question.outdated else ("Label",) if question.rival else ()
+    (left_out,) = rng.sample([place for place, text in enumerate(question.documents) if not text.startswith(rivals)], 1)
+    return question.documents[:left_out] + question.documents[left_out + 1 :]
 
 
 class Batch(Rows):
@@ -50,13 +66,13 @@ class Batch(Rows):
                 steps = [layout.format(number, step.text) for number, step in enumerate(chain.steps, 1)]
                 encoded = encoder.chain(steps)
                 self.put_chain(place, encoded.ids)
-                self._put_targets(place, encoded, [step.valid for step in chain.steps], bool(documents))
+                self._put_targets(place, encoded, [step.valid for step in chain.steps], documents == question.documents)
 
-    def _put_targets(self, row: int, encoded: EncodedChain, valid: list[bool], documents: bool) -> None:
+    def _put_targets(self, row: int, encoded: EncodedChain, valid: list[bool], whole: bool) -> None:
         start = 0
         for tag, good in zip(encoded.tags, valid, strict=True):
             self.label[row, tag] = 0 if good else 1
-            if good and documents:
+            if good and whole:
                 first = max(start - 1, 0)
                 self.next_token[row, first:tag] = torch.tensor(encoded.ids[first + 1 : tag + 1])
             start = tag + 1

@@ -31,11 +31,11 @@ from examples.formulary.names import (
 )
 
 KINDS = {
-    "plain": 6,
+    "plain": 4,
     "shared exception": 3,
-    "old guideline": 2,
-    "notice": 2,
-    "old label": 2,
+    "old guideline": 3,
+    "notice": 3,
+    "old label": 3,
     "formulation": 4,
     "two units": 2,
 }
