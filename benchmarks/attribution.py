@@ -2,7 +2,7 @@
 
 In the formulary it is known which document a step cites, so it can be counted how often that document has the largest
 effect. Each question is explained three times: as it is, with the cited label doubled, and with a document that says
-another dose. The package's noise threshold was chosen on 100 of these questions.
+another dose. The package's noise threshold was chosen on other questions.
 """
 
 import argparse
@@ -18,9 +18,11 @@ from examples.formulary.evaluate import held_out
 from medprm_scorer import Effect, Explanation, MedPRM
 from medprm_scorer.results.explanation import NOISE
 
-_GUIDELINE = re.compile(r"in (\w+) use (\w+)")
+_GUIDELINE = re.compile(r"in ([a-z]+) use (\w+)")
+_NOTICE = re.compile(r"in \d+ use (\w+)")
 _LABEL = re.compile(r"dose (\w+) at (\d+)")
 _CANDIDATES = 4  # of a question
+_FIRST = 10_000  # number of the first question
 
 Counts = dict[str, list[float]]
 """By the name of a figure, 1 or 0 for each case, or a number."""
@@ -29,15 +31,20 @@ Counts = dict[str, list[float]]
 def cited(step: str, documents: Sequence[str]) -> set[int]:
     """Places of the documents that a step cites: those about the same condition, or the same drug's dose.
 
+    A notice names no condition; it belongs to the guideline that begins with the same drug.
+
     Example:
         >>> cited("The label says dose Zoravine at 5 mg", ["Label: dose Zoravine at 5 mg per kg", "Guideline: …"])
         {0}
     """
     names = {("use", found[1]) for found in _GUIDELINE.finditer(step)}
     names |= {("dose", found[1]) for found in _LABEL.finditer(step)}
+    guidelines = [found for document in documents for found in _GUIDELINE.finditer(document)]
+    names |= {("notice", found[2]) for found in guidelines if ("use", found[1]) in names}
 
     def about(document: str) -> set[tuple[str, str]]:
         found = {("use", found[1]) for found in _GUIDELINE.finditer(document)}
+        found |= {("notice", found[1]) for found in _NOTICE.finditer(document)}
         return found | {("dose", found[1]) for found in _LABEL.finditer(document)}
 
     return {place for place, document in enumerate(documents) if names & about(document)}
@@ -93,7 +100,7 @@ def contradicted(prm: MedPRM, question: str, chain: str, documents: Sequence[str
 
 def explain_one(number: int, shapley: int, prm: MedPRM, counts: Counts) -> None:
     """Explain the winner and the runner-up of one held-out question; every second one has names never paired before."""
-    question, chains = held_out(number // 2, ("seen", "reserved")[number % 2])
+    question, chains = held_out(_FIRST + number // 2, ("seen", "reserved")[number % 2])
     documents, texts = question.documents, [chain.text for chain in chains[:_CANDIDATES]]
     ranking = prm.rank(question.text, texts, documents)
     best = ranking.best.index

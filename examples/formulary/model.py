@@ -111,7 +111,7 @@ def _write_by_hand(model: LlamaForCausalLM, identity: torch.Tensor) -> None:
             if group == 0:
                 _compare(second.self_attn.q_proj.weight, 1, now, sketch)  # what stood there in my place?
     _look_away(second.self_attn, 1)  # a token always stands in its own place
-    write_context(model)
+    _write_context(model)
     for head, target in ((0, NEXT), (1, _HERE), (2, NEXT)):
         _copy(second.self_attn, head, target, parts_before=5)
     _measure_distance(second.mlp, 0, TOKEN, _HERE, _HERE_DIFFERS, gain=0.06)
@@ -121,14 +121,11 @@ def _write_by_hand(model: LlamaForCausalLM, identity: torch.Tensor) -> None:
     _fetch(model.model.layers[2].self_attn, 0, _HERE_DIFFERS, _FOUND)
 
 
-def write_context(model: LlamaForCausalLM) -> None:
+def _write_context(model: LlamaForCausalLM) -> None:
     """Make the heads that look up the same place weigh what stands further before it, for places that are else alike.
 
     Two guidelines may name the same exception, and two labels the same drug. Then the place counts that has the same
     token four before it, and among years there the newest.
-
-    Args:
-        model: Of the shape and with the divided residual stream of `build_model`; changed in place.
     """
     attention = model.model.layers[1].self_attn
     sketch = _CONTEXT * torch.linalg.qr(torch.randn(len(_SLOW), WIDTH)).Q

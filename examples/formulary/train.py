@@ -15,7 +15,6 @@ from examples.formulary import loop
 from examples.formulary.chains import Chain, Policy, draw_policy, make_chain
 from examples.formulary.model import build_model
 from examples.formulary.rows import IGNORE, Rows, hidden_states, next_token_loss, reading_loss
-from examples.formulary.start import start_model
 from examples.formulary.tokenizer import build_tokenizer
 from examples.formulary.world import Question, make_question
 from medprm_scorer.encoding import EncodedChain, PromptEncoder
@@ -78,11 +77,11 @@ class Batch(Rows):
             start = tag + 1
 
 
-def train(out: Path, steps: int, seed: int, start: Path | None = None, learning_rate: float = 4e-4) -> None:
+def train(out: Path, steps: int, seed: int, learning_rate: float = 4e-4) -> None:
     """Train the reward model for so many steps; see `loop.run`."""
     tokenizer = build_tokenizer()
     encoder = PromptEncoder(tokenizer, "auto")
-    model = start_model(tokenizer, start, seed) if start else build_model(tokenizer, seed)
+    model = build_model(tokenizer, seed)
     label_ids = [encoder.positive_id, encoder.negative_id]
 
     def losses(step: int) -> loop.Losses:
@@ -99,7 +98,5 @@ def train(out: Path, steps: int, seed: int, start: Path | None = None, learning_
 
 
 if __name__ == "__main__":
-    parser = loop.make_parser(__doc__, out="runs/demo", steps=450, rate=4e-4)
-    parser.add_argument("--start", type=Path, help="folder of a trained model to go on from; from scratch if left out")
-    arguments = parser.parse_args()
-    train(arguments.out, arguments.steps, arguments.seed, arguments.start, arguments.rate)
+    arguments = loop.make_parser(__doc__, out="runs/demo", steps=2400, rate=4e-4).parse_args()
+    train(arguments.out, arguments.steps, arguments.seed, arguments.rate)

@@ -8,12 +8,12 @@ import random
 from pathlib import Path
 
 import torch
-from transformers import PreTrainedTokenizerBase
+from transformers import AutoModelForCausalLM, AutoTokenizer, LlamaForCausalLM, PreTrainedTokenizerBase
 
 from examples.formulary import loop
 from examples.formulary.option_head import write_option_head
 from examples.formulary.rows import Rows, hidden_states, next_token_loss, reading_loss
-from examples.formulary.start import start_model
+from examples.formulary.model import build_model
 from examples.formulary.tokenizer import build_tokenizer
 from examples.formulary.turns import TOOL, TOOL_SCHEMA, Message, call_text, draw_turn
 from examples.formulary.world import make_question
@@ -70,6 +70,23 @@ def policy_tokenizer() -> PreTrainedTokenizerBase:
     return tokenizer
 
 
+def start_model(tokenizer: PreTrainedTokenizerBase, folder: Path, seed: int) -> LlamaForCausalLM:
+    """The weights of a trained model; words that it does not know keep the initial weights of `build_model`."""
+    model = build_model(tokenizer, seed)
+    trained = AutoModelForCausalLM.from_pretrained(folder, dtype=torch.float32)
+    known = AutoTokenizer.from_pretrained(folder).get_vocab()
+    weights = trained.state_dict()
+    shared = {place: known[token] for token, place in tokenizer.get_vocab().items() if token in known}
+    there, here = torch.tensor(list(shared)), torch.tensor(list(shared.values()))
+    for name in ("model.embed_tokens.weight", "lm_head.weight"):
+        rows = model.state_dict()[name].clone()
+        rows[there] = weights[name][here]
+        weights[name] = rows
+    model.load_state_dict(weights)
+    write_option_head(model, tokenizer)
+    return model
+
+
 def encode_prompt(tokenizer: PreTrainedTokenizerBase, messages: list[Message], tools: bool) -> list[int]:
     """The token ids of a conversation, up to where the answer begins."""
     return tokenizer.apply_chat_template(
@@ -96,7 +113,6 @@ def train(out: Path, steps: int, seed: int, start: Path = DEMO_MODEL, learning_r
     """Train the policy model for so many steps; see `loop.run`."""
     tokenizer = policy_tokenizer()
     model = start_model(tokenizer, start, seed)
-    write_option_head(model, tokenizer)
     model.generation_config.update(do_sample=True, temperature=1.0, pad_token_id=tokenizer.pad_token_id)
 
     def losses(step: int) -> loop.Losses:
@@ -110,7 +126,7 @@ def train(out: Path, steps: int, seed: int, start: Path = DEMO_MODEL, learning_r
 
 
 if __name__ == "__main__":
-    parser = loop.make_parser(__doc__, out="runs/policy", steps=500, rate=1e-3)
+    parser = loop.make_parser(__doc__, out="runs/policy", steps=600, rate=1e-3)
     parser.add_argument("--start", type=Path, default=DEMO_MODEL, help="folder of the model to go on from")
     arguments = parser.parse_args()
     train(arguments.out, arguments.steps, arguments.seed, arguments.start, arguments.rate)
