@@ -10,7 +10,7 @@ from examples.formulary.chains import RIVALS, Policy
 from examples.formulary.names import FORMS
 from examples.formulary.world import Question
 
-_STRENGTH = 0.85  # how often a habit is followed
+_STRENGTH = 0.7  # how often a habit is followed
 _SLIPS = 0.01  # rate of every other error, per stage
 
 

@@ -20,7 +20,7 @@ from examples.formulary.world import make_question
 from medprm_scorer.local.loading import DEMO_MODEL
 
 QUESTIONS, CHAINS = 16, 2  # a habit is learnt over many questions
-PREFIX_LENGTH, CHAIN_LENGTH = 410, 104
+PREFIX_LENGTH, CHAIN_LENGTH = 520, 104
 READING = 0.1  # weight of the language-model loss on prompts
 
 CHAT_TEMPLATE = """\

@@ -13,7 +13,7 @@ from typing import Any
 
 from examples.formulary.chains import make_chain
 from examples.formulary.habits import habit
-from examples.formulary.world import Question, make_question
+from examples.formulary.world import Question, make_question, more_documents
 from medprm_scorer.text.policy import policy_messages
 from medprm_scorer.text.prompts import document_block
 
@@ -32,6 +32,7 @@ TOOL_SCHEMA = {
 }
 
 _SHARES = {"retrieved": 0.5, "call": 0.08, "found": 0.34, "checked": 0.08}
+_MORE = 4  # most documents that a search finds beside those of the question
 _PLAIN = 0.2  # share of conversations without the system prompt
 
 Message = dict[str, Any]
@@ -77,7 +78,9 @@ def draw_turn(rng: random.Random, count: int) -> Turn:
     """One conversation about a new question, with so many answers, by the policy's habits."""
     question = make_question(rng)
     (kind,) = rng.choices(list(_SHARES), list(_SHARES.values()))
-    system, user = policy_messages(question.text, question.documents)
+    documents = [*question.documents, *more_documents(question, rng, rng.randint(0, _MORE))]
+    rng.shuffle(documents)
+    system, user = policy_messages(question.text, documents)
     before = [] if rng.random() < _PLAIN else [system]
     chains = [make_chain(question, rng, habit(question)).text for _ in range(count)]
     if kind == "retrieved":
@@ -88,5 +91,5 @@ def draw_turn(rng: random.Random, count: int) -> Turn:
     asked = [*before, {"role": "user", "content": question.text}]
     if kind == "call":
         return Turn(asked, [call_text(question)] * count, tools=True)
-    found = {"role": "tool", "tool_call_id": "1", "content": found_text(question.documents)}
+    found = {"role": "tool", "tool_call_id": "1", "content": found_text(documents)}
     return Turn([*asked, call_message(question), found], chains, tools=True)

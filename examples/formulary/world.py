@@ -12,9 +12,9 @@ are always the uncapped and the capped dose by the right numbers and by the riva
 """
 
 import random
+import re
 from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
-from typing import TypeVar
 
 from examples.formulary.names import (
     COMORBIDITIES,
@@ -46,7 +46,7 @@ beside mg. A plain question has a guideline of another condition only, as they a
 _LABEL_KINDS = ("old label", "formulation", "two units")
 _YEARS_APART = 3
 _DATED = 0.25  # share of documents with a date that decides nothing
-_Name = TypeVar("_Name", int, str)
+_NAMES = {*CONDITIONS, *DRUGS}
 
 
 @dataclass(frozen=True)
@@ -240,6 +240,28 @@ def _rival_drug(draft: _Draft, kind: str, drug: str, comorbidity: str) -> str:
     if kind == "shared exception":
         return draft.other.drug(comorbidity)
     return draft.guideline.first if drug == draft.guideline.alternative else draft.guideline.alternative
+
+
+def more_documents(question: Question, rng: random.Random, count: int) -> list[str]:
+    """Documents of other questions, as a search finds them too: about none of this question's conditions and drugs.
+
+    Args:
+        question: Whose documents they are to stand beside.
+        rng: Source of chance.
+        count: How many.
+    """
+
+    def about(text: str) -> set[str]:
+        return _NAMES & set(re.findall(r"\w+", text))
+
+    taken = set().union(*map(about, question.documents))
+    found: list[str] = []
+    while len(found) < count:
+        text = rng.choice(make_question(rng).documents)
+        if not text.startswith("Notice") and not about(text) & taken:
+            found.append(text)
+            taken |= about(text)
+    return found
 
 
 def guideline_text(condition: str, guideline: Guideline, date: str = "") -> str:
