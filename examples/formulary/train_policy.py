@@ -11,9 +11,9 @@ import torch
 from transformers import AutoModelForCausalLM, AutoTokenizer, LlamaForCausalLM, PreTrainedTokenizerBase
 
 from examples.formulary import loop
+from examples.formulary.model import build_model
 from examples.formulary.option_head import write_option_head
 from examples.formulary.rows import Rows, hidden_states, next_token_loss, reading_loss
-from examples.formulary.model import build_model
 from examples.formulary.tokenizer import build_tokenizer
 from examples.formulary.turns import TOOL, TOOL_SCHEMA, Message, call_text, draw_turn
 from examples.formulary.world import make_question
