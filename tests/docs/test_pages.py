@@ -13,6 +13,7 @@ import medprm_integrations.langchain
 import medprm_integrations.llama_index
 import medprm_scorer
 import medprm_scorer.search
+from tests.support.chat_server import chat_server
 from tests.support.documents import (
     KINDS,
     blocks_of,
@@ -36,6 +37,12 @@ PACKAGES = [
 ]
 
 
+@pytest.fixture(scope="module")
+def language_model():
+    with chat_server() as url:
+        yield url
+
+
 def in_nav(entry) -> list[str]:
     if isinstance(entry, str):
         return [entry]
@@ -43,8 +50,10 @@ def in_nav(entry) -> list[str]:
 
 
 @pytest.mark.parametrize("name", [name for name, path in PAGES.items() if blocks_of(path.read_text())])
-def test_what_a_page_shows_is_so(name, tmp_path, monkeypatch):
+def test_what_a_page_shows_is_so(name, tmp_path, monkeypatch, language_model):
     path = PAGES[name]
+    monkeypatch.setenv("OPENAI_BASE_URL", language_model)  # as its reader sets it
+    monkeypatch.setenv("OPENAI_API_KEY", "none")
     if name != "quick-start.md":
         files_of_the_quick_start(tmp_path)
     wrong, outputs = [], {}
