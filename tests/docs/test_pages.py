@@ -3,6 +3,7 @@
 `make docs-outputs` (MEDPRM_WRITE_OUTPUTS=1) writes what the pages print into them.
 """
 
+import json
 import os
 import re
 
@@ -13,6 +14,9 @@ import medprm_integrations.langchain
 import medprm_integrations.llama_index
 import medprm_scorer
 import medprm_scorer.search
+from benchmarks.speed import MARKS
+from benchmarks.speed_report import to_markdown
+from examples.formulary.evaluate import fill
 from tests.support.chat_server import chat_server
 from tests.support.documents import (
     KINDS,
@@ -93,6 +97,18 @@ def test_files_that_a_page_names_are_there(name):
     named = re.findall(r"`((?:tests|medprm_scorer|examples|benchmarks|docs)/[\w./]+)`", PAGES[name].read_text())
     named += [f"{module.replace('.', '/')}.py" for module in re.findall(r"python -m ([\w.]+)", PAGES[name].read_text())]
     assert [file for file in named if file != "venv.py" and not (ROOT / file).exists()] == []
+
+
+def test_the_speed_is_that_of_its_results(tmp_path):
+    found = json.loads((ROOT / "benchmarks" / "results" / "speed-300m-cpu.json").read_text())
+    page = tmp_path / "speed.md"
+    page.write_text(PAGES["speed.md"].read_text())
+    fill(page, f"`python -m benchmarks.speed`. {to_markdown(found)}", MARKS)
+    assert page.read_text() == PAGES["speed.md"].read_text()
+    by_count = {line["candidates"]: line for line in found["one_question"]}
+    times = " and ".join(f"{by_count[count]['times_card']:.1f}" for count in (16, 64))
+    assert f"{times} times as fast" in PAGES["results.md"].read_text()
+    assert f"{by_count[64]['peak_bytes'] / 1e6:.0f} MB" in PAGES["results.md"].read_text()
 
 
 def test_the_site_loads_nothing_from_elsewhere():

@@ -122,12 +122,14 @@ def run_command(command: str, *, parse_only: bool = False) -> str:
     elif words[0] == "medprm" and parse_only:
         _parse(words[1:])
     elif words[0] == "medprm":
-        with pytest.MonkeyPatch.context() as patch, contextlib.redirect_stdout(io.StringIO()) as out:
+        out = io.TextIOWrapper(io.BytesIO(), encoding="utf-8", write_through=True)  # JSON is written as bytes
+        with pytest.MonkeyPatch.context() as patch, contextlib.redirect_stdout(out):
             given = Path(source.strip()).read_bytes() if source else b""
             patch.setattr("sys.stdin", io.TextIOWrapper(io.BytesIO(given)))
             assert main(words[1:]) == 0, command
-        assert out.getvalue().strip(), command
-        return out.getvalue()
+        printed = out.buffer.getvalue().decode()  # type: ignore[attr-defined]  # it is a BytesIO
+        assert printed.strip(), command
+        return str(printed)
     else:
         assert words[0] in ("cd", "source", "export", "docker"), f"no test knows how to run: {command}"
     return ""
