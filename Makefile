@@ -26,7 +26,7 @@ PIP := $(BIN)/python -m pip install --disable-pip-version-check --quiet --constr
 
 .DELETE_ON_ERROR:
 .PHONY: help demo test test-slow test-repeat test-core-matrix test-langchain-matrix test-llama-index-matrix test-ray test-vllm test-browser fuzz \
-    soak audit licences docs docs-outputs dist test-dist lint format clean
+    soak audit licences docs docs-outputs pictures dist test-dist lint format clean
 
 help:
 	@echo "make demo    rank the shipped requests with the demo model (offline once installed)"
@@ -42,6 +42,7 @@ help:
 	@echo "make licences  write the licences of what an installation brings into docs/licences.md"
 	@echo "make docs    build the documentation into build/site, and check every link in it"
 	@echo "make docs-outputs  run the documentation's code and write what it prints into its pages"
+	@echo "make pictures  draw the documentation's pictures (a Chromium of the system; installs Playwright)"
 	@echo "make dist    build the wheel and the source archive, and check them"
 	@echo "make test-dist  install the wheel into a new environment and run the demo from it"
 	@echo "make lint    check style, spelling, types and what imports what"
@@ -121,11 +122,16 @@ licences: $(TOOLS)
 
 # mkdocs reads the sources without importing them, so its environment needs neither torch nor medprm
 docs: $(DOCS)
-	NO_MKDOCS_2_WARNING=1 $(DOCS_VENV)/bin/mkdocs build --quiet
-	@echo "open build/site/index.html"
+	NO_MKDOCS_2_WARNING=1 $(DOCS_VENV)/bin/mkdocs build --strict
+	@! grep -rlE '(src|href)="https?://[^"]*\.(js|css|woff2?)' build/site || { echo "a page loads something from elsewhere" >&2; exit 1; }
+	@echo "To read it: python3 -m http.server --directory build/site"
 
 docs-outputs: $(DEV)
 	MEDPRM_WRITE_OUTPUTS=1 $(BIN)/python -m pytest tests/docs
+
+pictures: $(DEV)
+	@$(PIP) playwright
+	$(BIN)/python -m docs.make_pictures
 
 dist: $(TOOLS)
 	@rm -rf dist build

@@ -113,7 +113,7 @@ def test_the_speed_is_that_of_its_results(tmp_path):
 
 def test_the_site_loads_nothing_from_elsewhere():
     assert SITE["theme"]["font"] is False
-    assert "offline" in SITE["plugins"]
+    assert "offline" not in SITE["plugins"]
     assert not [value for value in SITE.get("extra_css", []) + SITE.get("extra_javascript", []) if "//" in value]
 
 
