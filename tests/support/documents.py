@@ -27,7 +27,7 @@ KINDS = {"python", "console", "json", "text"}
 _BLOCK = re.compile(r'^```(\w+)(?: title="([^"\n]+)")?\n(.*?)^```$', re.DOTALL | re.MULTILINE)
 _NUMBER = re.compile(r"-?\d+\.\d+")
 _TIMES_AND_BARS = re.compile(r"\b\d+\.\d+ s\b|[█▉▊▋▌▍▎▏░]+")
-_QUIET = ("TRANSFORMERS_VERBOSITY", "TRANSFORMERS_NO_ADVISORY_WARNINGS", "HF_HUB_DISABLE_PROGRESS_BARS")
+QUIET = ("TRANSFORMERS_VERBOSITY", "TRANSFORMERS_NO_ADVISORY_WARNINGS", "HF_HUB_DISABLE_PROGRESS_BARS")
 
 
 @dataclass(frozen=True)
@@ -74,7 +74,7 @@ def run_document(path: Path, folder: Path, monkeypatch: pytest.MonkeyPatch) -> I
     """
     monkeypatch.chdir(folder)
     monkeypatch.setenv("COLUMNS", "100")
-    for name in _QUIET:
+    for name in QUIET:
         monkeypatch.setenv(name, "error")  # which the commands would set for good
     names: dict[str, Any] = {"__name__": "__main__"}
     printed = ""
