@@ -137,7 +137,7 @@ def run_command(command: str, *, parse_only: bool = False) -> str:
 
 def _parse(words: list[str]) -> None:
     """Let the command line read the words of a command, without running it."""
-    program = typer.main.get_command(app)
+    program: Any = typer.main.get_command(app)
     with contextlib.ExitStack() as stack:
         outer = stack.enter_context(program.make_context("medprm", list(words)))
         _, command, rest = program.resolve_command(outer, list(words))
