@@ -1,10 +1,12 @@
 """A small HTTP server that speaks OpenAI's chat completions: the language model of whoever tries the documentation.
 
-It asks for the first tool that is offered, once for each question, and otherwise answers with one of `CHAINS` in turn.
+It asks for the first tool that is offered, once for each question, and otherwise answers with one of `CHAINS`: the same
+prompt, however many ask it at once, gets them in turn.
 """
 
 import json
 import threading
+from collections import defaultdict
 from collections.abc import Iterator
 from contextlib import contextmanager
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
@@ -20,17 +22,20 @@ CHAINS = [_CHAIN.format(5, 200, "fits", 200, "A"), _CHAIN.format(9, 360, "exceed
 
 
 class _Handler(BaseHTTPRequestHandler):
-    calls = count()
+    calls: defaultdict[str, Any]
+    lock: threading.Lock
 
     def do_POST(self) -> None:
         body = json.loads(self.rfile.read(int(self.headers["content-length"])))
+        with self.lock:
+            calls = [next(self.calls[json.dumps(body["messages"])]) for _ in range(body.get("n") or 1)]
         answer = json.dumps(
             {
                 "id": "chat",
                 "object": "chat.completion",
                 "created": 0,
                 "model": body["model"],
-                "choices": [_choice(body, next(self.calls), place) for place in range(body.get("n") or 1)],
+                "choices": [_choice(body, call, place) for place, call in enumerate(calls)],
                 "usage": {"prompt_tokens": 100, "completion_tokens": 50, "total_tokens": 150},
             }
         ).encode()
@@ -62,7 +67,7 @@ def chat_server() -> Iterator[str]:
     Yields:
         What clients take as `OPENAI_BASE_URL`.
     """
-    handler = type("Handler", (_Handler,), {"calls": count()})
+    handler = type("Handler", (_Handler,), {"calls": defaultdict(count), "lock": threading.Lock()})
     with ThreadingHTTPServer(("127.0.0.1", 0), handler) as server:
         threading.Thread(target=server.serve_forever, daemon=True).start()
         yield f"http://127.0.0.1:{server.server_address[1]}/v1"
