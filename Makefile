@@ -21,7 +21,7 @@ DOCS := $(DOCS_VENV)/.installed
 VLLM_NEEDS := tests/vllm/vllm-server-requirements.txt
 VLLM_PINS := tests/vllm/vllm-server-constraints.txt
 INPUTS := pyproject.toml constraints.txt
-SOURCES := medprm_scorer medprm_integrations examples benchmarks tests
+SOURCES := medprm_scorer medprm_integrations examples benchmarks docs tests
 PIP := $(BIN)/python -m pip install --disable-pip-version-check --quiet --constraint constraints.txt
 
 .DELETE_ON_ERROR:

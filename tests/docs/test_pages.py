@@ -33,6 +33,7 @@ DOCS = ROOT / "docs"
 SITE = yaml.safe_load((ROOT / "mkdocs.yml").read_text())
 PAGES = {str(path.relative_to(DOCS)): path for path in sorted(DOCS.rglob("*.md"))}
 REFERENCE = "\n".join(path.read_text() for path in (DOCS / "reference").glob("*.md"))
+SLOW = {"speed.md", "guides/evaluation.md"}
 PACKAGES = [
     medprm_scorer,
     medprm_scorer.search,
@@ -53,7 +54,14 @@ def in_nav(entry) -> list[str]:
     return [name for one in (entry.values() if isinstance(entry, dict) else entry) for name in in_nav(one)]
 
 
-@pytest.mark.parametrize("name", [name for name, path in PAGES.items() if blocks_of(path.read_text())])
+@pytest.mark.parametrize(
+    "name",
+    [
+        pytest.param(name, marks=[pytest.mark.slow] if name in SLOW else [])
+        for name, path in PAGES.items()
+        if blocks_of(path.read_text())
+    ],
+)
 def test_what_a_page_shows_is_so(name, tmp_path, monkeypatch, language_model):
     path = PAGES[name]
     monkeypatch.setenv("OPENAI_BASE_URL", language_model)  # as its reader sets it
