@@ -103,11 +103,11 @@ def test_the_weakest_step_and_its_sentences_are_seen_first_and_steps_lead_to_doc
     page.keyboard.press("Tab")
     page.keyboard.press("Enter")
     document = page.locator("#winner-document-1")
-    assert page.url.endswith("#winner-document-1")
+    sync_api.expect(page).to_have_url(f"{path.as_uri()}#winner-document-1")
     sync_api.expect(document).to_be_in_viewport()
     document.locator("a").first.focus()
     page.keyboard.press("Enter")
-    assert page.url.endswith("#winner-step-1")
+    sync_api.expect(page).to_have_url(f"{path.as_uri()}#winner-step-1")
     sync_api.expect(step).to_be_in_viewport()
     smallest = min(link.bounding_box()["height"] for link in page.locator("a:visible").all())
     assert smallest >= 24  # CSS pixels, the least for a finger: WCAG 2.2, 2.5.8
