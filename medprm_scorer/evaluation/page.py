@@ -6,7 +6,8 @@ shows questions: those where the weighted vote and majority vote differ, each to
 
 from medprm_scorer.errors import InputError
 from medprm_scorer.evaluation.plots import scaling_svg
-from medprm_scorer.evaluation.report import headline, method, provenance, summary
+from medprm_scorer.evaluation.provenance import provenance_lines
+from medprm_scorer.evaluation.report import headline, method, summary
 from medprm_scorer.evaluation.report_tables import sheets, source_name
 from medprm_scorer.evaluation.results import Evaluation
 from medprm_scorer.results.page import render_page
@@ -44,7 +45,7 @@ def to_html(evaluation: Evaluation) -> str:
         no_curve=no_curve,
         sheets=found,
         notes=method(evaluation, found),
-        provenance=provenance(evaluation),
+        provenance=provenance_lines(evaluation.provenance),
         source_name=source_name,
         tallies=[
             (name, marks.count(mark)) for mark, name in _VERDICTS.items() if mark in marks or mark != (True, True)
