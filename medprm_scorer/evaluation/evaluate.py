@@ -5,7 +5,6 @@ and a journal keeps them, so that a run that was stopped can be resumed; never b
 kept.
 """
 
-import fnmatch
 from collections.abc import Callable, Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass, field
@@ -30,7 +29,7 @@ from medprm_scorer.evaluation.reward_sources import (
 )
 from medprm_scorer.evaluation.stopping_table import StoppingTally
 from medprm_scorer.evaluation.subset_accuracy import draw_subsets, expected_accuracy
-from medprm_scorer.evaluation.table import Resampling, Tally, average_result, columns, source_result
+from medprm_scorer.evaluation.table import Resampling, Tally, average_result, columns, group_of, source_result
 from medprm_scorer.sampling.stopping import Rule
 from medprm_scorer.scorer import MedPRM
 from medprm_scorer.text.answers.callers_functions import AnswerFunction
@@ -99,10 +98,6 @@ class Plan:
         if self.sizes is not None:
             return sorted(set(self.sizes))
         return sorted({2**power for power in range(total.bit_length()) if 2**power <= total} | {total})
-
-    def group_of(self, source: str) -> str:
-        """The group of a data source; the source itself if it is in none."""
-        return next((name for name, pattern in self.groups if fnmatch.fnmatchcase(source, pattern)), source)
 
 
 def evaluate(
@@ -212,7 +207,7 @@ class _Run:
             self._failed += 1
             return None
         labelled, plan = question.labelled, self.plan
-        name = plan.group_of(labelled.source)
+        name = group_of(labelled.source, plan.groups)
         tally = self._tallies.setdefault(name, Tally(name))
         self._options_appended += labelled.request.options_appended
         if labelled.right is None:

@@ -65,6 +65,7 @@ class LabelledQuestion:
         only_min: Whether each of these is the smallest step reward alone.
         request: What a model is to score; its `question` and `documents` are those to show.
         made_with: What the rewards were computed with, as `medprm score` and `medprm evaluate --scored` say; else None.
+        given: How many candidates the record holds, also where only the first of them take part.
         lacks_documents: Whether it is a line of `medprm score`, which does not hold the documents that it was about.
     """
 
@@ -80,6 +81,7 @@ class LabelledQuestion:
     only_min: bool
     request: RankRequest
     made_with: Mapping[str, Any] | None = None
+    given: int = 0
     lacks_documents: bool = False
 
     @property
@@ -124,6 +126,7 @@ def parse_labelled(
         made_with = _run(record)
         if "ranking" in record or "error" in record:
             lacks_documents, record = _lacks_documents(record), plain_record(record)
+    given_candidates = _candidates(record)
     record = _first(record, most) if isinstance(record, Mapping) else record
     request = parse_request(record)
     count, unjudged, only_min = len(request.candidates), 0, False
@@ -173,6 +176,7 @@ def parse_labelled(
         only_min=only_min,
         request=request,
         made_with=made_with,
+        given=given_candidates,
         lacks_documents=lacks_documents,
     )
 
@@ -221,6 +225,14 @@ def _lacks_documents(line: Mapping[str, Any]) -> bool:
     """Whether there were documents, or it is not known, as of a request that could not be scored."""
     ranking = line.get("ranking")
     return not isinstance(ranking, Mapping) or ranking.get("documents_given") != 0
+
+
+def _candidates(record: object) -> int:
+    """How many candidates there are; 0 of what will be refused."""
+    if not isinstance(record, Mapping):
+        return 0
+    found = record.get("candidates" if "candidates" in record else "solutions")
+    return len(found) if isinstance(found, list | tuple) else 0
 
 
 def _first(record: Mapping[str, Any], most: int | None) -> Mapping[str, Any]:

@@ -20,6 +20,9 @@ _SETTINGS = ("model", "system", "steps", "dtype", "deterministic", "documents") 
 class RewardSource(ABC):
     """Where step rewards come from; open while it is used in a `with` block."""
 
+    computes = False
+    """Whether a model computes them."""
+
     def of(self, place: int, question: LabelledQuestion, aggregates: Sequence[str]) -> StepRewards:
         """The step rewards of a question's candidates.
 
@@ -108,7 +111,7 @@ class StoredRewards(RewardSource):
         return self._made_by
 
     def _rewards(self, question: LabelledQuestion, aggregates: Sequence[str]) -> StepRewards:
-        if question.only_min and set(aggregates) != {"min"}:
+        if question.only_min and set(aggregates) - {"min"}:
             raise InputError("the file holds PRM_min_score alone: chain rewards can be by the aggregate min only")
         if question.rewards is None:
             raise InputError(
@@ -138,6 +141,8 @@ class ComputedRewards(RewardSource):
         without_documents: Those of them that have no documents.
         documents_left_out: Those of them whose documents did not all fit.
     """
+
+    computes = True
 
     def __init__(self, prm: MedPRM | Callable[[], MedPRM], path: str | Path | None) -> None:
         self._given, self._path = prm, path

@@ -99,6 +99,10 @@ class Signs:
         """`0.873 [0.861, 0.884]`, of a figure that is no percentage."""
         return self._with_interval(interval, ".3f", 1)
 
+    def plain(self, interval: Interval | None) -> str:
+        """`0.873`, of a figure that is no percentage, without its interval."""
+        return self.none if interval is None or not math.isfinite(interval.value) else f"{interval.value:.3f}"
+
     def _with_interval(self, interval: Interval | None, form: str, factor: int = 100) -> str:
         if interval is None:
             return self.none
