@@ -110,7 +110,7 @@ def evaluate(
     """
     sizes, rules = _numbers(n), _rules(stop)
     which.refuse_unused()
-    others = {
+    others: dict[str, object] = {
         "--n": n,
         "--paper": paper,
         "--official": official,

@@ -168,15 +168,12 @@ def step_figures(name: str, steps: StepTable, chains: ChainTable | None, resampl
         seed: Of the bootstrap, from 0.
     """
     places = {question: place for place, question in enumerate(dict.fromkeys(steps.questions + _questions(chains)))}
-    truth = np.array(chains.truth if chains else (), dtype=np.int64)
-    counts = {"erroneous": truth >= 0, "correct": truth == CORRECT, "undetermined": truth == UNDETERMINED}
     figures: list[Interval | None] = [None] * 6
     if places:
         statistics = _Statistics(steps, chains, places)
         values = statistics.of(np.ones((1, len(places))))[0]
         drawn = np.concatenate([statistics.of(block) for block in resampled_counts(len(places), resamples, seed)])
         figures = [_interval(value, column) for value, column in zip(values.tolist(), drawn.T, strict=True)]
-    of_chains = {} if chains is None else dict(zip(("found", "passed", "f1"), figures[3:], strict=True))
     return StepFigures(
         name=name,
         questions=len(set(steps.questions)),
@@ -185,9 +182,19 @@ def step_figures(name: str, steps: StepTable, chains: ChainTable | None, resampl
         auroc=figures[0],
         ece=figures[1],
         brier=figures[2],
-        first_error=FirstError(**{key: int(is_one.sum()) for key, is_one in counts.items()}, **of_chains)
-        if chains is not None
-        else None,
+        first_error=None if chains is None else _first_error(chains.truth, figures[3:]),
+    )
+
+
+def _first_error(truth: Sequence[int], figures: Sequence[Interval | None]) -> FirstError:
+    found, passed, harmonic = figures
+    return FirstError(
+        erroneous=sum(error >= 0 for error in truth),
+        correct=sum(error == CORRECT for error in truth),
+        undetermined=sum(error == UNDETERMINED for error in truth),
+        found=found,
+        passed=passed,
+        f1=harmonic,
     )
 
 
@@ -211,14 +218,17 @@ class _Ranks:
         wrong, valid = rewards[~good][order], rewards[good]
         self._wrong_of, self._valid_of = questions[~good][order], questions[good]
         self._below = np.searchsorted(wrong, valid, side="left")
-        self._not_above = np.searchsorted(wrong, valid, side="right")
+        not_above = np.searchsorted(wrong, valid, side="right")
+        self._tied = np.flatnonzero(self._below != not_above)  # most often few
+        self._tied_to = (self._below[self._tied], not_above[self._tied])
 
     def auroc(self, weights: Floats) -> float:
         """With each question as many times as its weight says; NaN without both kinds of steps."""
         running = np.concatenate([[0.0], np.cumsum(weights[self._wrong_of])])
         valid = weights[self._valid_of]
         pairs = valid.sum() * running[-1]
-        wins = valid @ (running[self._below] + running[self._not_above]) / 2
+        first, last = self._tied_to
+        wins = valid @ running[self._below] + valid[self._tied] @ (running[last] - running[first]) / 2
         return float(wins / pairs) if pairs else math.nan
 
 
@@ -229,18 +239,23 @@ class _Statistics:
         rewards, good = np.array(steps.rewards, dtype=np.float64), np.array(steps.good, dtype=np.bool_)
         questions = np.array([places[question] for question in steps.questions], dtype=np.int64)
         self._ranks = _Ranks(rewards, good, questions)
-        # of each question: its steps, their squared errors, and for each bin the rewards less the valid steps in it
-        self._sums = np.zeros((len(places), 2 + BINS + 4))
         bins = np.minimum((rewards * BINS).astype(np.int64), BINS - 1)
-        np.add.at(self._sums, (questions, 0), 1.0)
-        np.add.at(self._sums, (questions, 1), (rewards - good) ** 2)
-        np.add.at(self._sums, (questions, 2 + bins), rewards - good)
-        if chains is not None:  # erroneous chains and those found, correct chains and those passed
-            truth, predicted = np.array(chains.truth, dtype=np.int64), np.array(chains.predicted, dtype=np.int64)
-            of = np.array([places[question] for question in chains.questions], dtype=np.int64)
-            for column, is_kind in enumerate((truth >= 0, truth == CORRECT)):
-                np.add.at(self._sums, (of, 2 + BINS + 2 * column), is_kind)
-                np.add.at(self._sums, (of, 3 + BINS + 2 * column), is_kind & (predicted == truth))
+        count = len(places)
+        # of each question: its steps, their squared errors, and for each bin the rewards less the valid steps in it
+        columns = [
+            np.bincount(questions, minlength=count),
+            np.bincount(questions, (rewards - good) ** 2, count),
+            *np.bincount(questions + bins * count, rewards - good, count * BINS).reshape(BINS, count),
+        ]
+        # erroneous chains and those found, correct chains and those passed
+        truth = np.array(chains.truth if chains else (), dtype=np.int64)
+        predicted = np.array(chains.predicted if chains else (), dtype=np.int64)
+        of = np.array([places[question] for question in _questions(chains)], dtype=np.int64)
+        for is_kind in (truth >= 0, truth == CORRECT):
+            columns += [
+                np.bincount(of[is_one], minlength=count) for is_one in (is_kind, is_kind & (predicted == truth))
+            ]
+        self._sums = np.stack(columns, axis=1).astype(np.float64)
 
     def of(self, weights: Floats) -> Floats:
         """The figures, shape (rows, 6), for weights of shape (rows, questions); NaN where one does not exist."""
