@@ -335,3 +335,12 @@ def test_any_name_and_count_keeps_lines_short_and_safe(name, counts):
     assert all(cell_len(line) <= WIDTH for line in text.splitlines())
     assert "\n" not in source_name(name)
     assert source_name(name)
+
+
+@pytest.mark.parametrize("build", [example_evaluation, rewardless_evaluation, hostile_evaluation])
+def test_the_headline_is_two_lines_of_80_columns(build):
+    evaluation = build()
+    first, second, third = to_text(evaluation).splitlines()[:3]
+    assert f"{first} {second}" == headline(evaluation, ascii_only=True)
+    assert second.startswith("(percent of ")
+    assert third == ""

@@ -50,8 +50,8 @@ def compare(
     Args:
         path: Run A: JSON list or JSONL with known answers, in any form that `evaluate` reads.
         other: Run B, likewise; it may be the same file, with another aggregate, or scored again in A.
-        prm: Scores the questions of A, or what loads it; None takes the rewards in the file. Those of B are always
-            taken from its file.
+        prm: Scores the questions of A, or what loads it; None takes the rewards in the file. Those of B are taken from
+            its file, unless that is A's and is not scored again.
         aggregates: How step rewards become chain rewards in A.
         other_aggregates: The same in B, in the same order; None for the same.
         rewards: Whether to use rewards; without them only ways of choosing without rewards are compared.
@@ -87,27 +87,34 @@ def compare(
     others = tuple(aggregates if other_aggregates is None else other_aggregates)
     selection, how = selection or Selection(), how or Resampling()
     _check_options(prm, aggregates, others, rewards, selection, rescore)
-    if prm is None and list(others) == list(aggregates) and Path(path).resolve() == Path(other).resolve():
+    one_pass = Path(path).resolve() == Path(other).resolve() and not rescore
+    if one_pass and others == tuple(aggregates):
         raise InputError(f"{path} would be compared with itself: name another aggregate for one of the two")
     questions = Questions(path, selection, progress=progress)
     if prm is not None:
         refuse_stored(path, questions.check(), rescore)
     used = tuple(aggregates) if rewards else ()
+    its_aggregates = others if rewards else ()
     with reward_source(prm, journal) as source:
-        here = read_run(questions, source if rewards else None, used)
+        if one_pass:
+            both = read_run(questions, source if rewards else None, used + its_aggregates)
+            here, there = both.with_aggregates(0, len(used)), both.with_aggregates(len(used), len(its_aggregates))
+        else:
+            here = read_run(questions, source if rewards else None, used)
         traced = trace(path, source, selection, model=model, revision=revision, aggregates=used, used=rewards)
-    its_selection = replace(selection, limit=None, documents="given")
-    its_source = StoredRewards()
-    there = read_run(
-        Questions(other, its_selection, progress=progress), its_source if rewards else None, others if rewards else ()
-    )
-    its_trace = trace(other, its_source, its_selection, aggregates=others if rewards else (), used=rewards)
+    if one_pass:
+        its_trace = {**traced, "provenance": traced["provenance"].model_copy(update={"aggregates": list(others)})}
+    else:
+        its_selection, its_source = replace(selection, limit=None, documents="given"), StoredRewards()
+        its_questions = Questions(other, its_selection, progress=progress)
+        there = read_run(its_questions, its_source if rewards else None, its_aggregates)
+        its_trace = trace(other, its_source, its_selection, aggregates=its_aggregates, used=rewards)
     pairs, by_id = match(here, there, path, other)
     same = all(one.candidates == two.candidates for one, two in pairs)
     choices = _choices(len(used), same)
     if not choices:
         raise InputError("the candidates of both files are the same, and without rewards nothing else can differ")
-    names = (used, others if rewards else ())
+    names = (used, its_aggregates)
     by_source: dict[str, Pairs] = {}
     for pair in pairs:
         by_source.setdefault(group_of(pair[0].source, groups), []).append(pair)

@@ -2,7 +2,7 @@
 
 import hashlib
 from collections.abc import Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 from medprm_scorer.aggregate import aggregate_rewards
 from medprm_scorer.evaluation.choices import Candidates, winners
@@ -53,6 +53,21 @@ class Run:
     verdicts: list[Verdict] = field(default_factory=list)
     unjudged: int = 0
     failed: int = 0
+
+    def with_aggregates(self, first: int, count: int) -> "Run":
+        """The same run with some of its aggregates only, which are then the first ones."""
+        kept = [
+            replace(
+                verdict,
+                right={
+                    (choice, None if number is None else number - first): right
+                    for (choice, number), right in verdict.right.items()
+                    if number is None or first <= number < first + count
+                },
+            )
+            for verdict in self.verdicts
+        ]
+        return Run(kept, self.unjudged, self.failed)
 
 
 def read_run(questions: Questions, source: RewardSource | None, aggregates: Sequence[str]) -> Run:

@@ -211,24 +211,31 @@ def _interval(value: float, drawn: Floats) -> Interval | None:
 
 
 class _Ranks:
-    """AUROC for any weights of the questions, with the sorting done once."""
+    """AUROC for any weights of the questions: the sorting is done once, and memory is taken once."""
 
     def __init__(self, rewards: Floats, good: npt.NDArray[np.bool_], questions: Whole) -> None:
-        order = np.argsort(rewards[~good], kind="stable")
-        wrong, valid = rewards[~good][order], rewards[good]
-        self._wrong_of, self._valid_of = questions[~good][order], questions[good]
+        order = np.argsort(rewards, kind="stable")
+        rewards, good, questions = rewards[order], good[order], questions[order]
+        wrong, valid = rewards[~good], rewards[good]
+        self._wrong_of, self._valid_of = questions[~good], questions[good]
         self._below = np.searchsorted(wrong, valid, side="left")
         not_above = np.searchsorted(wrong, valid, side="right")
         self._tied = np.flatnonzero(self._below != not_above)  # most often few
         self._tied_to = (self._below[self._tied], not_above[self._tied])
+        self._valid, self._beaten = np.empty(len(valid)), np.empty(len(valid))
+        self._wrong, self._running = np.empty(len(wrong)), np.zeros(len(wrong) + 1)
 
     def auroc(self, weights: Floats) -> float:
         """With each question as many times as its weight says; NaN without both kinds of steps."""
-        running = np.concatenate([[0.0], np.cumsum(weights[self._wrong_of])])
-        valid = weights[self._valid_of]
-        pairs = valid.sum() * running[-1]
+        valid, wrong, running = self._valid, self._wrong, self._running
+        # `clip` spares a copy; no index is out of range
+        np.take(weights, self._valid_of, out=valid, mode="clip")
+        np.take(weights, self._wrong_of, out=wrong, mode="clip")
+        np.cumsum(wrong, out=running[1:])
+        np.take(running, self._below, out=self._beaten, mode="clip")
         first, last = self._tied_to
-        wins = valid @ running[self._below] + valid[self._tied] @ (running[last] - running[first]) / 2
+        wins = valid @ self._beaten + valid[self._tied] @ (running[last] - running[first]) / 2
+        pairs = valid.sum() * running[-1]
         return float(wins / pairs) if pairs else math.nan
 
 

@@ -102,6 +102,24 @@ def test_another_aggregate_of_the_same_file(files):
         compare(files[0], files[0], how=HOW)
 
 
+def test_computed_rewards_under_two_aggregates_are_computed_once(write, tmp_path):
+    from medprm_scorer import MedPRM
+
+    bare = write("bare.jsonl", without("step_rewards", [record(number) for number in range(3)]))
+    prm = MedPRM.from_pretrained()
+    found = compare(bare, bare, prm, aggregates=["min"], other_aggregates=["last"], how=HOW, model="m")
+    assert (found.here.scored_here, found.there.scored_here, found.total.questions) == (3, 3, 3)
+    assert (found.here.provenance.aggregates, found.there.provenance.aggregates) == (["min"], ["last"])
+    stored = tmp_path / "stored.json"
+    evaluate(bare, prm, plan=Plan(how=HOW), scored=stored)
+    alone = compare(stored, stored, aggregates=["min"], other_aggregates=["last"], how=HOW)
+    assert alone.total == found.total
+    again = compare(stored, stored, prm, rescore=True, how=HOW)  # the model against what it gave before
+    assert {row.difference.value for row in again.total.choices} == {0.0}
+    with pytest.raises(InputError, match="holds rewards for 3"):
+        compare(stored, stored, prm, aggregates=["min"], other_aggregates=["last"], how=HOW)
+
+
 def test_other_candidates_are_compared_without_rewards_too(write, files):
     other = write("c.jsonl", [record(number, 1, policy=1) for number in range(60)])
     found = compare(files[0], other, how=HOW)
