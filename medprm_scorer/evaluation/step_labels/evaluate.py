@@ -13,6 +13,7 @@ from medprm_scorer.evaluation.step_labels.figures import ChainTable, StepTable, 
 from medprm_scorer.evaluation.step_labels.labels import LabelFile, Labels, LabelSource, OwnLabels
 from medprm_scorer.evaluation.step_labels.results import StepEvaluation
 from medprm_scorer.evaluation.table import Resampling, group_of
+from medprm_scorer.files.records import file_digest
 from medprm_scorer.scorer import MedPRM
 from medprm_scorer.text.steps import split_steps
 from medprm_scorer.text.tagged import tagged_pieces
@@ -97,7 +98,10 @@ def evaluate_steps(
             raise InputError(
                 f"{where} has {'' if labels is None else 'labels for has '}a candidate with step labels and rewards"
             )
-        return run.result(how, known.unused, trace(path, source, selection, model=model, revision=revision))
+        found = run.result(how, known.unused, trace(path, source, selection, model=model, revision=revision))
+    if labels is None:
+        return found
+    return found.model_copy(update={"labels_file": Path(labels).name, "labels_sha256": file_digest(labels)})
 
 
 class _Check:

@@ -233,9 +233,11 @@ class _Ranks:
         np.take(weights, self._wrong_of, out=wrong, mode="clip")
         np.cumsum(wrong, out=running[1:])
         np.take(running, self._below, out=self._beaten, mode="clip")
-        first, last = self._tied_to
-        wins = valid @ self._beaten + valid[self._tied] @ (running[last] - running[first]) / 2
         pairs = valid.sum() * running[-1]
+        first, last = self._tied_to
+        # no `@`: on busy processors the threads of a scalar product wait for each other longer than it takes
+        wins = np.multiply(valid, self._beaten, out=self._beaten).sum()
+        wins += (valid[self._tied] * (running[last] - running[first])).sum() / 2
         return float(wins / pairs) if pairs else math.nan
 
 

@@ -4,6 +4,7 @@ from medprm_scorer.evaluation.provenance import document_lines, provenance_lines
 from medprm_scorer.evaluation.report_tables import source_name
 from medprm_scorer.evaluation.sheets import FEW, Report, Sheet, Signs, counted
 from medprm_scorer.evaluation.step_labels.results import BestThreshold, StepEvaluation, StepFigures
+from medprm_scorer.text.sanitize import one_line
 
 
 def report(found: StepEvaluation, *, ascii_only: bool = False) -> Report:
@@ -22,7 +23,10 @@ def report(found: StepEvaluation, *, ascii_only: bool = False) -> Report:
         _steps("Steps by their number in the chain", "step", [(part.name, part) for part in found.numbers], signs),
         _bins(found),
     ]
-    notes = [*_method(found), *provenance_lines(found.provenance)]
+    labels = []
+    if found.labels_file is not None:
+        labels.append(f"Labels: {one_line(found.labels_file)}, SHA-256 {found.labels_sha256}")
+    notes = [*_method(found), *provenance_lines(found.provenance), *labels]
     return Report(_headline(found, signs), _summary(found), sheets, notes)
 
 

@@ -90,6 +90,8 @@ class StepEvaluation(WithRewards):
         failed: Lines of `medprm score` with an error instead of a request, which are left out.
         resamples: Bootstrap resamples.
         seed: Of the bootstrap.
+        labels_file: Name of the file of labels, without its folder; None if they are in the records.
+        labels_sha256: Its digest, in hexadecimal.
     """
 
     total: StepFigures
@@ -108,6 +110,8 @@ class StepEvaluation(WithRewards):
     failed: int
     resamples: int
     seed: int
+    labels_file: str | None = None
+    labels_sha256: str | None = None
 
     def __repr__(self) -> str:
         return f"StepEvaluation({self.chains} chains, {self.total.steps} steps)"

@@ -113,6 +113,8 @@ def test_labels_by_id_are_those_of_the_record(file, label_file):
     by_id = evaluate_steps(file(*(record(n, step_labels=...) for n in range(4))), label_file(*apart), how=HOW)
     assert own.total == by_id.total
     assert own.numbers == by_id.numbers
+    assert own.labels_file is None
+    assert "Labels: labels.jsonl, SHA-256" in report(by_id).to_text()
 
 
 def test_what_is_left_out_is_counted(file, label_file):
