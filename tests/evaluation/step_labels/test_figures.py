@@ -136,7 +136,8 @@ def test_a_step_is_wrong_below_the_threshold(rewards, threshold, error):
 @settings(max_examples=examples(80), deadline=None)
 @given(st.lists(CHAIN, min_size=1, max_size=12), COARSE)
 def test_the_first_error_agrees_with_its_plain_count(chains, threshold):
-    found = step_figures("all", *tables(chains, threshold), 1, 0).first_error
+    steps, table = tables(chains, threshold)
+    found = step_figures("all", steps, table, 1, 0).first_error
     plain = plain_first_error(chains, threshold)
     assert found.erroneous + found.correct + found.undetermined == len(chains)
     if plain is None:
@@ -183,7 +184,8 @@ def test_intervals_are_of_drawn_questions(chains, seed):
         "auroc": [plain_auroc([(r, x == 1) for c in some for r, x in c if x is not None]) for some in resampled],
         "f1": [(plain_first_error(some, 0.5) or (0, 0, math.nan))[2] for some in resampled],
     }
-    found = step_figures("all", *tables(chains), 30, seed)
+    steps, table = tables(chains)
+    found = step_figures("all", steps, table, 30, seed)
     for name, interval in (("auroc", found.auroc), ("f1", found.first_error.f1)):
         known = [value for value in figures[name] if not math.isnan(value)]
         if interval is not None and known:
