@@ -89,8 +89,8 @@ class MedPRMRerank(PromptMixin, BaseNodePostprocessor, SamplingSettings):
         is_evidence: Your own function from a node to whether chains are checked against it; None takes
             `nodes.is_evidence`: no language model wrote it.
         settings: Those of `SamplingSettings`: `prm`, `n`, `strategy`, `aggregate`, `stop`, `agree`, `rules`, `timeout`,
-            `deadline`, `replacements`, `quorum`, `max_tokens_total`, `on_sample`, `answer`, `options`, `group`,
-            `max_concurrency`, `on_ranking`, `keep`, `question`.
+            `deadline`, `replacements`, `quorum`, `max_tokens_total`, `several_per_call`, `on_sample`, `answer`,
+            `options`, `group`, `max_concurrency`, `on_ranking`, `keep`, `question`.
 
     Example:
         >>> from medprm_scorer import MedPRM
@@ -180,7 +180,7 @@ class MedPRMRerank(PromptMixin, BaseNodePostprocessor, SamplingSettings):
             )
         templates = {name: getattr(self, name) for name in TEMPLATES}
         before = PartsBefore()
-        ask = asking_within_window(
+        asking = asking_within_window(
             self.llm,
             templates,
             asked.question,
@@ -192,7 +192,8 @@ class MedPRMRerank(PromptMixin, BaseNodePostprocessor, SamplingSettings):
             question=asked.judged.text,
             cautions=asked.judged.cautions,
             drawing=new_drawing(self, sample_of),
-            ask=ask,
+            ask=asking.one,
+            ask_several=asking.several if self.several_per_call else None,
             source=self.llm,
             usage=before.usage,
             documents=asked.documents,
