@@ -68,9 +68,10 @@ class MedPRMRerank(PromptMixin, BaseNodePostprocessor, SamplingSettings):
     `index.as_query_engine(llm=llm, node_postprocessors=[MedPRMRerank(prm=prm, llm=llm)])` puts the best chain before
     them; the first `llm` is the one that answers, which else is LlamaIndex's default.
 
-    A sampled chain begins with the line `Draft answer of a language model, not a source:`, so that nobody takes it for
-    a document. A `CitationQueryEngine` numbers it as a source all the same: give it a `MedPRMSynthesizer` as
-    `response_synthesizer` instead.
+    A sampled chain begins with the line `Draft answer of a language model, not a source:`, and has no content that
+    could be cited: a `CitationQueryEngine` gives it no number and leaves it out of its prompt and its `source_nodes`
+    (keep its `metadata_mode`, and take the ranking with `on_ranking`). To have the answer that cites selected, give
+    that engine a `MedPRMSynthesizer` as `response_synthesizer` instead.
 
     All nodes that come back are copies. The first chain has the whole ranking in `metadata["medprm"]`, with what
     `RankingMetadata` says; `ranking_of` reads it back from the node, and from a query engine's response. Documents say
