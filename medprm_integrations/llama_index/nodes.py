@@ -77,6 +77,11 @@ class DraftNode(TextNode):
         """The chain for who reads metadata, too; else blank."""
         return " " if metadata_mode == MetadataMode.NONE else super().get_content(metadata_mode)
 
+    # as above; the first versions of LlamaIndex that are supported have no blocks
+    def get_content_blocks(self, metadata_mode: MetadataMode = MetadataMode.NONE) -> list[Any]:
+        """`get_content` as blocks: none, or the chain."""
+        return [] if metadata_mode == MetadataMode.NONE else super().get_content_blocks(metadata_mode)
+
 
 def draft_node(text: str) -> DraftNode:
     """A chain that is put before documents."""

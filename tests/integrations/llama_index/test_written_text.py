@@ -1,6 +1,7 @@
 """What a language model wrote, and what is no finding, is no evidence; which nodes were read is marked on them."""
 
 import asyncio
+from inspect import signature
 
 import pytest
 from llama_index.core.agent.workflow import AgentWorkflow, FunctionAgent
@@ -29,7 +30,7 @@ from medprm_integrations.llama_index import (
     chain_node,
     ranking_of,
 )
-from medprm_integrations.llama_index.nodes import DRAFT
+from medprm_integrations.llama_index.nodes import DRAFT, draft_node
 from tests.support.llama_index_scripts import (
     BAD,
     GOOD,
@@ -139,6 +140,15 @@ def test_a_draft_before_documents_is_never_a_source(prm, how, splitter):
     prompt = answerer.asked[0][0][-1].content
     assert (DRAFT in prompt, prompt.count(GOOD), "Source 3" in prompt) == (False, 0, False)
     assert (len(seen), seen[0].answer) == (1, "A")
+
+
+@pytest.mark.skipif("multimodal" not in signature(CitationQueryEngine).parameters, reason="newer versions only")
+def test_a_draft_is_no_source_where_sources_may_be_images():
+    engine = CitationQueryEngine(Fixed([]), llm=ScriptedLLM(answers=["-"]), multimodal=True)
+    drafted = [NodeWithScore(node=draft_node(GOOD)), document(LABEL)]
+    (source,) = engine._create_citation_nodes(drafted)
+    assert source.node.get_content().startswith("Source 1:")
+    assert LABEL in source.node.get_content()
 
 
 @ways
