@@ -16,7 +16,7 @@ from medprm_integrations.langchain.messages import as_message, total_usage, with
 from medprm_integrations.langchain.packed_runnable import PackedRunnable
 from medprm_integrations.langchain.retrieved import document_scores, document_texts
 from medprm_integrations.langchain.sampler import is_interrupt, sampler, sampling_config
-from medprm_integrations.langchain.several import several_samples
+from medprm_integrations.langchain.several import in_one_call
 from medprm_integrations.langchain.wrapped_models import given_object, refuse_nested
 from medprm_integrations.shared.best_of_n import Choice, achoose_all, choose_all
 from medprm_integrations.shared.concurrency import arun_each, run_each
@@ -50,12 +50,9 @@ class MedPRMBestOfN(PackedRunnable[BestOfNInput, AIMessage], SamplingSettings):
             above 0.
         prompt: Makes the messages from the input, in which `documents` is one text with numbered documents; None takes
             `medprm_scorer.policy_messages`, which asks for steps as the reward model reads them.
-        several_per_call: Ask for samples that are begun together in one call, so that the prompt is billed once, where
-            the `llm` is a chat model that takes `n`, such as `ChatOpenAI`. If the server refuses that or gives fewer,
-            the missing ones are asked for one by one; other models are asked one by one anyway.
         settings: Those of `SamplingSettings`: `prm`, `n`, `strategy`, `aggregate`, `stop`, `agree`, `rules`, `timeout`,
-            `deadline`, `replacements`, `quorum`, `max_tokens_total`, `on_sample`, `answer`, `options`, `group`,
-            `max_concurrency`, `on_ranking`, `keep`, `explain`, `question`.
+            `deadline`, `replacements`, `quorum`, `max_tokens_total`, `several_per_call`, `on_sample`, `answer`,
+            `options`, `group`, `max_concurrency`, `on_ranking`, `keep`, `explain`, `question`.
 
     Example:
         >>> from medprm_scorer import MedPRM
@@ -70,7 +67,6 @@ class MedPRMBestOfN(PackedRunnable[BestOfNInput, AIMessage], SamplingSettings):
 
     llm: Runnable[Any, Any] = Field(repr=False, exclude=True)
     prompt: Runnable[Any, Any] | None = Field(default=None, repr=False, exclude=True)
-    several_per_call: bool = False
 
     _sampler: Runnable[Any, Any] = PrivateAttr()
 
@@ -111,9 +107,12 @@ class MedPRMBestOfN(PackedRunnable[BestOfNInput, AIMessage], SamplingSettings):
         job, messages = self._read(value)
         if self.prompt is not None:
             messages = self.prompt.invoke(messages, config)
-        job.ask = lambda: as_message(self._sampler.invoke(messages, sampling_config(config), **kwargs))
-        if self.several_per_call and (several := several_samples(self._sampler)) is not None:
-            job.ask_several = lambda count: several.draw(messages, sampling_config(config), count, kwargs)
+
+        def ask(llm: Runnable[Any, Any]) -> AIMessage:
+            return as_message(llm.invoke(messages, sampling_config(config), **kwargs))
+
+        job.ask = partial(ask, self._sampler)
+        job.ask_several = in_one_call(self, self._sampler, ask, awaited=False)
         return job
 
     async def _ajob(self, value: BestOfNInput, config: RunnableConfig, kwargs: dict[str, Any]) -> Job[AIMessage]:
@@ -121,12 +120,11 @@ class MedPRMBestOfN(PackedRunnable[BestOfNInput, AIMessage], SamplingSettings):
         if self.prompt is not None:
             messages = await self.prompt.ainvoke(messages, config)
 
-        async def ask() -> AIMessage:
-            return as_message(await self._sampler.ainvoke(messages, sampling_config(config), **kwargs))
+        async def ask(llm: Runnable[Any, Any]) -> AIMessage:
+            return as_message(await llm.ainvoke(messages, sampling_config(config), **kwargs))
 
-        job.ask = ask
-        if self.several_per_call and (several := several_samples(self._sampler)) is not None:
-            job.ask_several = lambda count: several.adraw(messages, sampling_config(config), count, kwargs)
+        job.ask = partial(ask, self._sampler)
+        job.ask_several = in_one_call(self, self._sampler, ask, awaited=True)
         return job
 
     def _read(self, value: BestOfNInput) -> tuple[Job[AIMessage], Any]:

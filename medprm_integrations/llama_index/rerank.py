@@ -69,9 +69,10 @@ class MedPRMRerank(PromptMixin, BaseNodePostprocessor, SamplingSettings):
     `index.as_query_engine(llm=llm, node_postprocessors=[MedPRMRerank(prm=prm, llm=llm)])` puts the best chain before
     them; the first `llm` is the one that answers, which else is LlamaIndex's default.
 
-    A sampled chain begins with the line `Draft answer of a language model, not a source:`, so that nobody takes it for
-    a document. A `CitationQueryEngine` numbers it as a source all the same: give it a `MedPRMSynthesizer` as
-    `response_synthesizer` instead.
+    A sampled chain begins with the line `Draft answer of a language model, not a source:`, and has no content that
+    could be cited: a `CitationQueryEngine` gives it no number and leaves it out of its prompt and its `source_nodes`
+    (keep its `metadata_mode`, and take the ranking with `on_ranking`). To have the answer that cites selected, give
+    that engine a `MedPRMSynthesizer` as `response_synthesizer` instead.
 
     All nodes that come back are copies. The first chain has the whole ranking in `metadata["medprm"]`, with what
     `RankingMetadata` says; `ranking_of` reads it back from the node, and from a query engine's response. Documents say
@@ -90,8 +91,8 @@ class MedPRMRerank(PromptMixin, BaseNodePostprocessor, SamplingSettings):
         is_evidence: Your own function from a node to whether chains are checked against it; None takes
             `nodes.is_evidence`: no language model wrote it.
         settings: Those of `SamplingSettings`: `prm`, `n`, `strategy`, `aggregate`, `stop`, `agree`, `rules`, `timeout`,
-            `deadline`, `replacements`, `quorum`, `max_tokens_total`, `on_sample`, `answer`, `options`, `group`,
-            `max_concurrency`, `on_ranking`, `keep`, `explain`, `question`.
+            `deadline`, `replacements`, `quorum`, `max_tokens_total`, `several_per_call`, `on_sample`, `answer`,
+            `options`, `group`, `max_concurrency`, `on_ranking`, `keep`, `explain`, `question`.
 
     Example:
         >>> from medprm_scorer import MedPRM
@@ -191,7 +192,7 @@ class MedPRMRerank(PromptMixin, BaseNodePostprocessor, SamplingSettings):
             )
         templates = {name: getattr(self, name) for name in TEMPLATES}
         before = PartsBefore()
-        ask = asking_within_window(
+        asking = asking_within_window(
             self.llm,
             templates,
             asked.question,
@@ -203,7 +204,8 @@ class MedPRMRerank(PromptMixin, BaseNodePostprocessor, SamplingSettings):
             question=asked.judged.text,
             cautions=asked.judged.cautions,
             drawing=new_drawing(self, sample_of),
-            ask=ask,
+            ask=asking.one,
+            ask_several=asking.several if self.several_per_call else None,
             source=self.llm,
             usage=before.usage,
             documents=asked.documents,

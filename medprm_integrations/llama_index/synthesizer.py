@@ -103,8 +103,9 @@ class MedPRMSynthesizer(BaseSynthesizer):
         output_cls: Give answers of this class.
         callback_manager: As in LlamaIndex.
         settings: Those of `SamplingSettings`: `n`, `strategy`, `aggregate`, `stop`, `agree`, `rules`, `timeout`,
-            `deadline`, `replacements`, `quorum`, `max_tokens_total`, `on_sample`, `answer`, `options`, `group`,
-            `answer_field`, `max_concurrency`, `on_ranking`, `keep`, `explain`, `question`.
+            `deadline`, `replacements`, `quorum`, `max_tokens_total`, `several_per_call` (not with `output_cls`),
+            `on_sample`, `answer`, `options`, `group`, `answer_field`, `max_concurrency`, `on_ranking`, `keep`,
+            `explain`, `question`.
 
     Raises:
         ValueError: A setting is unknown, out of its range or of the wrong kind, or the `llm` is a `MedPRMLLM`.
@@ -264,21 +265,23 @@ class MedPRMSynthesizer(BaseSynthesizer):
     def _job(self, asked: "_Asked", values: dict[str, Any], *, is_async: bool) -> Job[Drawn]:
         judged = self.settings.asked(asked.question, lambda: Asked(without_feedback(asked.question)))
         before = PartsBefore()
+        asking = asking_within_window(
+            self._llm,
+            self._templates,
+            asked.question,
+            asked.to_read,
+            self._output_cls,
+            is_async=is_async,
+            more=values,
+            helper=self._prompt_helper,
+            before=before,
+        )
         return Job(
             question=judged.text,
             cautions=(*judged.cautions, *asked.cautions),
             drawing=new_drawing(self.settings, partial(sample_of, answer_field=self.settings.answer_field)),
-            ask=asking_within_window(
-                self._llm,
-                self._templates,
-                asked.question,
-                asked.to_read,
-                self._output_cls,
-                is_async=is_async,
-                more=values,
-                helper=self._prompt_helper,
-                before=before,
-            ),
+            ask=asking.one,
+            ask_several=asking.several if self.settings.several_per_call else None,
             source=self._llm,
             usage=before.usage,
             documents=asked.documents,

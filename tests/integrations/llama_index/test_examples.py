@@ -73,7 +73,7 @@ def test_the_postprocessor_puts_the_best_chain_before_the_documents(llm, retriev
     response = llama_index_query_engine.with_postprocessor(llm, retriever, demo, n=4).query(case.text)
     chain, *documents = response.source_nodes
     ranking = ranking_of(chain.node)
-    assert chain.node.get_content() == DRAFT + ranking.best.text
+    assert chain.node.text == DRAFT + ranking.best.text
     assert [node.get_content() for node in documents] == [node.get_content() for node in retriever.retrieve(case.text)]
     assert str(response).startswith(f"{DRAFT}Step 1:")
 
