@@ -52,7 +52,7 @@ class MedPRMBestOfN(PackedRunnable[BestOfNInput, AIMessage], SamplingSettings):
             `medprm_scorer.policy_messages`, which asks for steps as the reward model reads them.
         settings: Those of `SamplingSettings`: `prm`, `n`, `strategy`, `aggregate`, `stop`, `agree`, `rules`, `timeout`,
             `deadline`, `replacements`, `quorum`, `max_tokens_total`, `several_per_call`, `on_sample`, `answer`,
-            `options`, `group`, `max_concurrency`, `on_ranking`, `keep`, `question`.
+            `options`, `group`, `max_concurrency`, `on_ranking`, `keep`, `explain`, `question`.
 
     Example:
         >>> from medprm_scorer import MedPRM
