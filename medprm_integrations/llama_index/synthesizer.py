@@ -104,8 +104,8 @@ class MedPRMSynthesizer(BaseSynthesizer):
         callback_manager: As in LlamaIndex.
         settings: Those of `SamplingSettings`: `n`, `strategy`, `aggregate`, `stop`, `agree`, `rules`, `timeout`,
             `deadline`, `replacements`, `quorum`, `max_tokens_total`, `several_per_call` (not with `output_cls`),
-            `on_sample`, `answer`, `options`, `group`, `answer_field`, `max_concurrency`, `on_ranking`, `keep`, `explain`,
-            `question`.
+            `on_sample`, `answer`, `options`, `group`, `answer_field`, `max_concurrency`, `on_ranking`, `keep`,
+            `explain`, `question`.
 
     Raises:
         ValueError: A setting is unknown, out of its range or of the wrong kind, or the `llm` is a `MedPRMLLM`.
