@@ -2,7 +2,6 @@
 
 import asyncio
 import json
-import warnings
 
 import pytest
 from langchain.agents import create_agent
@@ -179,19 +178,13 @@ def test_the_choices_are_judged_as_if_they_had_come_alone(way, is_async):
     ]
 
 
-@every_way
+@pytest.mark.parametrize("way", [way for way in WAYS if way is not middleware], ids=lambda way: way.__name__)
 def test_a_call_that_nobody_waits_for_is_closed_once(way):
-    first = 1 if way is middleware else 0
-    with PolicyServer(lambda number, body: Reply([GOOD] * 4, seconds=0 if number < first else 60)) as server:
-        with warnings.catch_warnings():
-            warnings.simplefilter("ignore")
-            try:
-                found = answer(way, server, True, n=4, timeout=2, replacements=0)
-                assert len(ranking_in(found).chains) == first
-            except TimeoutError:
-                assert not first
+    with PolicyServer(lambda number, body: Reply([GOOD] * 4, seconds=60)) as server:
+        with pytest.raises(TimeoutError):
+            answer(way, server, True, n=4, timeout=1.0)
         server.wait_until_idle()
-        assert (asked(server), server.seen.closed) == (waves(way, 4), 1)
+        assert server.seen.closed == len(asked(server)) <= 1  # a busy machine may not even have asked
 
 
 @both
