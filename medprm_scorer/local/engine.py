@@ -207,7 +207,9 @@ class TransformersEngine:
                 cache.add(row, end)
                 by_row.append(found)
                 done = end
-            found_rewards: list[float] = torch.cat(by_row).tolist() if by_row else []  # the one time that a pass waits for the device
+            found_rewards: list[float] = (
+                torch.cat(by_row).tolist() if by_row else []
+            )  # the one time that a pass waits for the device
         return dict(zip(tags, found_rewards, strict=True))
 
     def _score(self, prompts: Sequence[EncodedPrompt]) -> Rewards:
@@ -252,7 +254,7 @@ class TransformersEngine:
     def _run_row(
         self, tree: TokenTree, start: int, end: int, tags: Sequence[int], cache: KVCache
     ) -> tuple[Tensor, RowCollector]:
-        """Rewards at the tags of one row, still on the device, and the keys and values that later rows will attend to."""
+        """Rewards at the tags of a row, still on the device, and the keys and values that later rows will attend to."""
         pieces = tree.row(start, end)
         inputs = (tree.ids[start:end], tree.positions[start:end], [tag - start for tag in tags])
         row = Row(pieces, end - start, self._device, inputs)

@@ -16,7 +16,7 @@ runs like this:
 import copy
 import functools
 import types
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from typing import Any
 
 import torch

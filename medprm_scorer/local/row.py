@@ -156,8 +156,9 @@ def _numbers(
 ) -> tuple[list[int], ...]:
     """Places of the queries and of the keys (none where a slice says it), and the ends of their stretches."""
     places = (
-        [] if _is_gapless(starts, lengths) else [start + i for start, length in zip(starts, lengths, strict=True)
-                                                 for i in range(length)]
+        []
+        if _is_gapless(starts, lengths)
+        else [start + i for start, length in zip(starts, lengths, strict=True) for i in range(length)]
         for starts, lengths in ((query_starts, query_lengths), (key_starts, key_lengths))
     )
     return *places, [0, *accumulate(query_lengths)], [0, *accumulate(key_lengths)]
