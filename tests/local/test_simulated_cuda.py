@@ -39,7 +39,7 @@ def test_rewards_are_the_cpus_with_one_copy_a_row_and_one_wait_a_pass(way, budge
     copies = {line: count for line, count in cuda.copies.items() if not line.startswith("support/varlen")}
     waits = {line: count for line, count in cuda.waits.items() if not line.startswith("support/varlen")}
     assert copies == {"local/row.py:_copied": ROWS[budget]}
-    assert waits == {"local/engine.py:run": 1} or waits == {"support/simulated_cuda.py:tolist": 1}
+    assert waits == {"local/engine.py:run": 1}
 
 
 def test_a_session_waits_once_for_each_call(exact, cuda):
@@ -61,7 +61,7 @@ def test_more_layers_cost_launches_but_no_copies_and_no_waits(cuda):
         counted.append((cuda.copies.total(), cuda.waits.total(), cuda.launches))
     (copies, waits, few), (more_copies, more_waits, many) = counted
     assert (copies, waits) == (more_copies, more_waits)
-    assert few < many < few + 3 * 100  # a layer of the plain way takes some 80
+    assert few < many < few + 3 * 150
 
 
 def test_the_device_refuses_what_cuda_refuses_and_counts_what_makes_it_wait(cuda):

@@ -96,6 +96,14 @@ class SimulatedCuda(TorchDispatchMode):
         named = dict(named or {})
         tensors = [one for one in tree_flatten((given, named))[0] if isinstance(one, Tensor)]
         there = [one for one in tensors if isinstance(one, OnDevice)]
+        composite = torch._C._dispatch_has_kernel_for_dispatch_key(operation.name(), "CompositeImplicitAutograd")
+        if (
+            composite and operation is not aten.scaled_dot_product_attention.default
+        ):  # in inference mode such operations come whole
+            with self:
+                result = operation.decompose(*given, **named)
+            if result is not NotImplemented:
+                return result
         wanted = torch.device(named["device"]) if named.get("device") is not None else None
         if wanted is not None and wanted.type == "cuda" and wanted.index is None:
             wanted = torch.device("cuda:0")
@@ -129,7 +137,9 @@ class SimulatedCuda(TorchDispatchMode):
         by_real = {id(one.on_cpu): one for one in there}  # operations in place give back what they were given
 
         def wrap(one: Any) -> Any:
-            return by_real.get(id(one)) or OnDevice(one, target) if isinstance(one, Tensor) else one
+            if not isinstance(one, Tensor):
+                return one
+            return by_real[id(one)] if id(one) in by_real else OnDevice(one, target)
 
         return tree_map(wrap, result)
 
