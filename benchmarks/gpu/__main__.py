@@ -65,6 +65,9 @@ def main(given: list[str] | None = None) -> int:
     parser.add_argument("--json", type=Path, default=Path("gpu.json"), help="figures so far, and where to write them")
     parser.add_argument("--device", default="cuda")
     parser.add_argument("--tiny", action="store_true", help="the smallest sizes: to try the kit itself")
+    parser.add_argument(
+        "--minutes", type=float, default=10, help="start nothing after that: call it again for the rest"
+    )
     parser.add_argument("--part", choices=PARTS, help="run one part in this process, and print its figures as JSON")
     parser.add_argument("--in-process", action="store_true", help="all parts in this process, without limits of time")
     options = parser.parse_args(given)
@@ -77,13 +80,17 @@ def main(given: list[str] | None = None) -> int:
         print(json.dumps(PARTS[options.part][0](settings)))
         return 0
     found = _earlier(options.json, settings)
+    end = time.monotonic() + 60 * options.minutes
     for name in PARTS:
         if "error" not in found["parts"].get(name, {"error": ""}):
             continue
         print(f"{name} ...", file=sys.stderr)
-        begun = time.perf_counter()
-        run = _here if options.in_process else _apart
-        found["parts"][name] = run(name, settings) | {"seconds": round(time.perf_counter() - begun, 1)}
+        begun = time.monotonic()
+        if begun >= end:
+            part: dict[str, Any] = {"error": "no time was left: call it again"}
+        else:
+            part = _here(name, settings) if options.in_process else _apart(name, settings, end - begun)
+        found["parts"][name] = part | {"seconds": round(time.monotonic() - begun, 1)}
         options.json.write_text(json.dumps(found, indent=2), encoding="utf-8")
     print(to_markdown(found))
     return 1 if any(part.get("wrong") for part in found["parts"].values()) else 0
@@ -107,16 +114,17 @@ def _here(name: str, settings: Settings) -> dict[str, Any]:
         return {"error": f"{type(error).__name__}: {error}"[:500]}
 
 
-def _apart(name: str, settings: Settings) -> dict[str, Any]:
+def _apart(name: str, settings: Settings, left: float = 3600) -> dict[str, Any]:
+    limit = min(PARTS[name][1], left)
     command = [sys.executable, "-m", "benchmarks.gpu", "--part", name, "--device", settings.device]
     command += ["--tiny"] if settings.tiny else []
     try:
-        run = subprocess.run(command, capture_output=True, text=True, timeout=PARTS[name][1])
+        run = subprocess.run(command, capture_output=True, text=True, timeout=limit)
         if run.returncode:
             return {"error": run.stderr.strip()[-500:] or f"exit status {run.returncode}"}
         part: dict[str, Any] = json.loads(run.stdout.strip().splitlines()[-1])
     except subprocess.TimeoutExpired:
-        return {"error": f"took longer than {PARTS[name][1]} s"}
+        return {"error": f"took longer than {limit:.0f} s"}
     except (OSError, ValueError, IndexError) as error:
         return {"error": f"{type(error).__name__}: {error}"[:500]}
     return part

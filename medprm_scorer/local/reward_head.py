@@ -47,4 +47,4 @@ class RewardHead:
 
     def _of_labels(self, whole: Tensor) -> Tensor:
         """The two rows, in float32; each by its number, since a list of them would be copied to the device."""
-        return torch.stack([whole.detach()[row] for row in self._rows]).float()
+        return torch.stack([whole[row].detach() for row in self._rows]).float()

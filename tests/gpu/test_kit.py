@@ -58,6 +58,15 @@ def test_a_part_that_fails_stops_no_other_and_is_run_again_alone(parts, tmp_path
     assert "| first | figure | 1.5 |" in capsys.readouterr().out
 
 
+def test_when_its_time_is_over_it_starts_nothing_more_and_goes_on_when_called_again(parts, tmp_path, capsys):
+    file = tmp_path / "gpu.json"
+    assert run(file, "--minutes", "0") == 0
+    assert parts == []
+    assert "| second | could not run | no time was left: call it again |" in capsys.readouterr().out
+    run(file)
+    assert parts == ["first", "second"]
+
+
 def test_wrong_rewards_are_the_exit_status(parts, tmp_path):
     parts.append("first")
     parts.append("first")

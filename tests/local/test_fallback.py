@@ -53,7 +53,7 @@ def test_at_load_the_next_best_is_taken_and_said_once(error, like_cuda, monkeypa
     engine = TransformersEngine(like_cuda, PLUS, MINUS)
     with pytest.warns(RuntimeWarning, match="cannot be used on this cpu device") as said:
         engine.check_against_plain(ASKED[0])
-    assert len(said) == 2  # from the first to the second, and to the last
+    assert sum(one.category is RuntimeWarning for one in said) == 2  # from the first to the second, and to the last
     assert engine.attention == "mask"
     assert engine.max_batch_tokens <= MASK_TOKENS
     with warnings.catch_warnings():
@@ -94,16 +94,16 @@ def test_lack_of_memory_is_no_failure_of_the_attention(like_cuda, monkeypatch):
     whole = ATTENTIONS["cascade"]
 
     def scarce(queries, *rest):
-        if queries.shape[1] > 32:
+        if queries.shape[1] > 64:
             raise torch.OutOfMemoryError("CUDA out of memory")
         return whole(queries, *rest)
 
     use(monkeypatch, "cascade", scarce)
-    engine = TransformersEngine(like_cuda, PLUS, MINUS, 128)
+    engine = TransformersEngine(like_cuda, PLUS, MINUS, 256)
     with warnings.catch_warnings():
         warnings.simplefilter("error")
         found = engine.score(ASKED)
-    assert (engine.attention, engine.max_batch_tokens) == ("cascade", 32)
+    assert (engine.attention, engine.max_batch_tokens) == ("cascade", 64)
     assert_same(found, PlainEngine(like_cuda, PLUS, MINUS).score(ASKED))
 
 

@@ -76,5 +76,5 @@ def test_the_device_refuses_what_cuda_refuses_and_counts_what_makes_it_wait(cuda
     assert there[there > 0].shape == (3,)
     assert cuda.waits.total() == 4
     torch.tensor([1, 2], device="cuda")
-    there[[0, 1]]
+    there[torch.tensor([0, 1])]
     assert cuda.copies.total() == 2
