@@ -39,7 +39,9 @@ def tests(settings: Settings) -> dict[str, Any]:
     if settings.on.type != "cuda":
         return {"skipped": "no GPU"}
     run = subprocess.run(
-        [sys.executable, "-m", "pytest", "-m", "gpu", "-p", "no:cacheprovider"], capture_output=True, text=True
+        [sys.executable, "-m", "pytest", "tests/local", "-m", "gpu", "-p", "no:cacheprovider"],
+        capture_output=True,
+        text=True,
     )
     last = (run.stdout.strip().splitlines() or [""])[-1]
     return {"pytest -m gpu": last, "wrong": ["pytest -m gpu"] if run.returncode else []}

@@ -31,7 +31,7 @@ def packed(settings: Settings) -> dict[str, Any]:
     """Many questions of 4 candidates each, concurrent calls, and candidates that grow."""
     count = 2 if settings.tiny else 64
     plan = SpeedPlan(
-        shape=settings.shape, device=settings.device, dtype=settings.dtype, rounds=1, questions=count,
+        shape=settings.shape, device=settings.device, dtype=settings.dtype, rounds=settings.rounds, questions=count,
         calls=min(count, 16), session=2 if settings.tiny else 16, document_tokens=settings.document_tokens,
     )  # fmt: skip
     bench = SpeedBench(plan, _quiet)
@@ -65,10 +65,13 @@ def quantized(settings: Settings) -> dict[str, Any]:
         request = Requests(prm, 0, settings.document_tokens).make(settings.candidates[-2])
         exact = prm.score(request.question, request.candidates, request.documents)
         found[settings.dtype] = {"seconds": _seconds(prm, request, model, settings.rounds)}
-        for name in QUANTIZATIONS:
+        for name, wanted in [*((one, one) for one in QUANTIZATIONS), ("fp8", _fp8(settings))]:
+            if wanted is None:
+                found[name] = "skipped: the device has no 8-bit floating point"
+                continue
             try:
                 small = MedPRM.from_pretrained(
-                    folder, device=settings.device, dtype=settings.dtype, quantization=name  # type: ignore[arg-type]
+                    folder, device=settings.device, dtype=settings.dtype, quantization=wanted  # type: ignore[arg-type]
                 )  # fmt: skip
                 rewards = small.score(request.question, request.candidates, request.documents)
                 gaps = [
@@ -80,6 +83,16 @@ def quantized(settings: Settings) -> dict[str, Any]:
             except Exception as error:  # noqa: BLE001 - the other one is tried all the same
                 found[name] = f"failed: {(str(error).splitlines() or [type(error).__name__])[0][:200]}"
     return found
+
+
+def _fp8(settings: Settings) -> Any:
+    """The configuration for weights in 8-bit floating point, which compute capability 8.9 and newer has; else None."""
+    if settings.on.type != "cuda" or torch.cuda.get_device_capability(settings.on) < (8, 9):
+        return None
+    from torchao.quantization import Float8WeightOnlyConfig
+    from transformers import TorchAoConfig
+
+    return TorchAoConfig(Float8WeightOnlyConfig())
 
 
 def _seconds(prm: MedPRM, request: Any, model: Any, rounds: int) -> float:

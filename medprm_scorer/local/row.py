@@ -146,9 +146,10 @@ def join(row_kv: KeysValues, prefix_kv: Sequence[KeysValues], repeat: int = 1) -
 def _copied(parts: Sequence[Tensor], device: torch.device) -> list[Tensor]:
     """One-dimensional tensors of one dtype, on the device by one copy; from pinned memory, so that nothing waits."""
     joined = torch.cat(list(parts))
-    if device.type == "cuda" and torch.cuda.is_available():
+    pinned = device.type == "cuda" and torch.cuda.is_available()
+    if pinned:
         joined = joined.pin_memory()
-    return list(joined.to(device, non_blocking=True).split([len(part) for part in parts]))
+    return list(joined.to(device, non_blocking=pinned).split([len(part) for part in parts]))
 
 
 def _numbers(

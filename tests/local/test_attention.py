@@ -3,21 +3,24 @@
 import random
 import warnings
 from functools import cache, partial
+from importlib.util import find_spec
 
 import pytest
 import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from torch import Tensor
+from torch._subclasses import FakeTensorMode
 from torch.nn.attention import flex_attention as module
 
 from medprm_scorer.local import cascade, flex
 from medprm_scorer.local.attention import ATTENTIONS, choose_attention
 from medprm_scorer.local.masked import mask_attention
-from medprm_scorer.local.row import Row
+from medprm_scorer.local.row import Level, Row
 from medprm_scorer.local.token_tree import TokenTree
 from tests.support.varlen import plain_varlen
 
+REAL_VARLEN = cascade._varlen  # before it is replaced for each test
 HEADS, KEY_HEADS, SIZE, SCALE = 8, 2, 16, 0.3
 
 
@@ -174,6 +177,20 @@ def test_both_orders_in_which_the_kernel_may_give_its_sums_are_read_right(by_que
     got = cascade.cascade_attention(queries, own, before, row, None, SCALE)
     cascade._sums_are_by_query.cache_clear()
     assert torch.allclose(got, mask_attention(queries, own, before, row, None, SCALE), atol=2e-6)
+
+
+@pytest.mark.skipif(find_spec("torch.nn.attention.varlen") is None, reason="needs PyTorch 2.10")
+@pytest.mark.parametrize("causal", [True, False])
+def test_the_real_kernel_takes_what_it_is_given(causal):
+    """Its signature, and the shapes that it says it returns; nothing is computed."""
+    with FakeTensorMode():
+        queries = torch.empty(9, HEADS, 64, dtype=torch.bfloat16, device="cuda")
+        keys = torch.empty(KEY_HEADS, 9, 64, dtype=torch.bfloat16, device="cuda").transpose(0, 1)
+        ends = torch.empty(3, dtype=torch.int32, device="cuda")
+        level = Level(slice(0, 9), slice(0, 9), ends, ends, 5, 5)
+        answer, total = REAL_VARLEN(queries, keys, keys, level, causal, SCALE)
+    assert answer.shape == queries.shape
+    assert sorted(total.shape) == sorted((HEADS, 9))
 
 
 @pytest.fixture
