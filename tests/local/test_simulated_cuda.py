@@ -12,7 +12,7 @@ from tests.support.simulated_cuda import OnDevice, can_simulate, simulated_cuda
 pytestmark = pytest.mark.skipif(not can_simulate(), reason="needs Linux, a recent PyTorch, and no GPU")
 
 ASKED = [prompt(*(chain(seed, 40, 3) for seed in range(1, 9)), prefix=150), prompt(chain(3, 30, 3), prefix=60)]
-ROWS = {100: 6, 2048: 1}  # passes, by budget
+RUNS = {100: (6, 2), 2048: (1, 1)}  # passes and calls of the engine, by budget
 
 
 @pytest.fixture
@@ -28,7 +28,7 @@ def exact():
     return PlainEngine(model(), PLUS, MINUS).score(ASKED)
 
 
-@pytest.mark.parametrize("budget", ROWS)
+@pytest.mark.parametrize("budget", RUNS)
 @pytest.mark.parametrize("way", ["cascade", "mask"])
 def test_rewards_are_the_cpus_with_one_copy_a_row_and_one_wait_a_pass(way, budget, exact, cuda):
     engine = TransformersEngine(cuda.move(model()), PLUS, MINUS, budget, way)
@@ -38,8 +38,8 @@ def test_rewards_are_the_cpus_with_one_copy_a_row_and_one_wait_a_pass(way, budge
     assert_same(engine.score(ASKED), exact)
     copies = {line: count for line, count in cuda.copies.items() if not line.startswith("support/varlen")}
     waits = {line: count for line, count in cuda.waits.items() if not line.startswith("support/varlen")}
-    assert copies == {"local/row.py:_copied": ROWS[budget]}
-    assert waits == {"local/engine.py:run": 1}
+    assert copies == {"local/row.py:_copied": RUNS[budget][0]}
+    assert waits == {"local/engine.py:run": RUNS[budget][1]}
 
 
 def test_a_session_waits_once_for_each_call(exact, cuda):
@@ -66,7 +66,7 @@ def test_more_layers_cost_launches_but_no_copies_and_no_waits(cuda):
 
 def test_the_device_refuses_what_cuda_refuses_and_counts_what_makes_it_wait(cuda):
     """Else the tests above could not fail."""
-    here, there = torch.ones(3), torch.ones(3, device="cuda")
+    here, there = torch.ones(3), torch.ones(3, device="cuda:0")
     with pytest.raises(RuntimeError, match="same device"):
         here + there
     cuda.reset()
@@ -75,6 +75,9 @@ def test_the_device_refuses_what_cuda_refuses_and_counts_what_makes_it_wait(cuda
     assert there.cpu().tolist() == [1, 1, 1]
     assert there[there > 0].shape == (3,)
     assert cuda.waits.total() == 4
-    torch.tensor([1, 2], device="cuda")
-    there[torch.tensor([0, 1])]
+    torch.tensor([1, 2]).to("cuda:0")
+    assert cuda.copies.total() == 1
+    torch.tensor([1, 2], device="cuda:0")
     assert cuda.copies.total() == 2
+    there[torch.tensor([0, 1])]
+    assert cuda.copies.total() == 3

@@ -7,7 +7,8 @@
 
 Operations between devices are refused as PyTorch refuses them. Whatever makes the host wait for the device, whatever is
 copied between them, and every other operation is counted, with the line that asked for it. Of the real thing it shows
-neither speed, nor memory, nor kernels.
+neither speed, nor memory, nor kernels. Write `cuda:0`, not `cuda`: PyTorch asks a guard for the number that is left out,
+and here that is the CPU's.
 """
 
 import ctypes
@@ -81,14 +82,18 @@ class SimulatedCuda(TorchDispatchMode):
         self.waits, self.copies, self.launches = Counter(), Counter(), 0
 
     def move(self, module: nn.Module, device: str = "cuda:0") -> Any:
-        """Put a module's weights and buffers onto the device."""
+        """Put a module's weights and buffers onto the device, as tensors of inference mode, where their views are."""
+        with torch.inference_mode():
+            return self._move(module, torch.device(device))
+
+    def _move(self, module: nn.Module, device: torch.device) -> Any:
         for one in module.modules():
             for name, weight in list(one._parameters.items()):
                 if weight is not None:
-                    one._parameters[name] = nn.Parameter(OnDevice(weight.data, torch.device(device)), False)
+                    one._parameters[name] = nn.Parameter(OnDevice(weight.data, device), False)
             for name, buffer in list(one._buffers.items()):
                 if buffer is not None:
-                    one._buffers[name] = OnDevice(buffer, torch.device(device))
+                    one._buffers[name] = OnDevice(buffer, device)
         return module
 
     def __torch_dispatch__(self, operation: Any, _types: Any, given: Any = (), named: Any = None) -> Any:
