@@ -93,8 +93,10 @@ def test_in_a_process_of_its_own_a_part_has_a_limit_of_time(parts, monkeypatch):
 
 
 @pytest.mark.slow
-def test_in_a_process_of_its_own_a_part_gives_its_figures():
-    assert kit._apart("machine", Settings("cpu", True))["dtype"] == "bfloat16"
+def test_in_a_process_of_its_own_a_part_gives_its_figures(monkeypatch):
+    monkeypatch.setitem(kit.PARTS, "machine", (kit.machine, 500))  # a busy machine may take long to import PyTorch
+    settings = Settings("cpu", True)
+    assert kit._apart("machine", settings) == kit.machine(settings)
 
 
 def test_without_a_gpu_it_says_so(monkeypatch, capsys):
