@@ -149,7 +149,7 @@ def _copied(parts: Sequence[Tensor], device: torch.device) -> list[Tensor]:
     pinned = device.type == "cuda" and torch.cuda.is_available()
     if pinned:
         joined = joined.pin_memory()
-    return list(joined.to(device, non_blocking=pinned).split([len(part) for part in parts]))
+    return list(joined.to(device, non_blocking=pinned).split_with_sizes([len(part) for part in parts]))
 
 
 def _numbers(

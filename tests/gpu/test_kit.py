@@ -1,8 +1,10 @@
 """The kit for machines with a GPU: all of it runs here on the CPU, at the smallest size."""
 
 import json
+import subprocess
 
 import pytest
+import torch
 
 from benchmarks.gpu import __main__ as kit
 from benchmarks.gpu.settings import Settings
@@ -86,9 +88,9 @@ def test_figures_of_other_settings_or_of_no_sense_are_not_taken_over(earlier, pa
 def test_in_a_process_of_its_own_a_part_has_a_limit_of_time(parts, monkeypatch):
     def hangs(command, **options):
         assert command[-1] == "--tiny"
-        raise kit.subprocess.TimeoutExpired(command, options["timeout"])
+        raise subprocess.TimeoutExpired(command, options["timeout"])
 
-    monkeypatch.setattr(kit.subprocess, "run", hangs)
+    monkeypatch.setattr(subprocess, "run", hangs)
     assert kit._apart("first", Settings("cpu", True)) == {"error": "took longer than 5 s"}
 
 
@@ -100,6 +102,6 @@ def test_in_a_process_of_its_own_a_part_gives_its_figures(monkeypatch):
 
 
 def test_without_a_gpu_it_says_so(monkeypatch, capsys):
-    monkeypatch.setattr(kit.torch.cuda, "is_available", lambda: False)
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: False)
     assert kit.main([]) == 2
     assert "no CUDA device" in capsys.readouterr().err

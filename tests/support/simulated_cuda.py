@@ -7,8 +7,8 @@
 
 Operations between devices are refused as PyTorch refuses them. Whatever makes the host wait for the device, whatever is
 copied between them, and every other operation is counted, with the line that asked for it. Of the real thing it shows
-neither speed, nor memory, nor kernels. Write `cuda:0`, not `cuda`: PyTorch asks a guard for a number that is left out, and
-here the guard is the CPU's.
+neither speed, nor memory, nor kernels. Write `cuda:0`, never `cuda`: PyTorch asks a guard for a number that is left
+out, and here that guard is the CPU's.
 """
 
 import ctypes
