@@ -26,6 +26,7 @@ if TYPE_CHECKING:
     from medprm_integrations.langchain.reranker import MedPRMReranker
     from medprm_integrations.shared.user_warnings import (
         DocumentsLeftOutWarning,
+        ExplanationFailedWarning,
         IdenticalSamplesWarning,
         SamplesFailedWarning,
         UnknownToolWarning,
@@ -35,6 +36,7 @@ __all__ = [
     "ChatMedPRM",
     "DocumentsLeftOutWarning",
     "EmbeddingAnswerGroups",
+    "ExplanationFailedWarning",
     "IdenticalSamplesWarning",
     "LLMAnswerGroups",
     "LLMAnswerReader",
@@ -63,7 +65,8 @@ __getattr__, __dir__ = lazy(
         f"{__name__}.output_parser": "MedPRMOutputParser",
         f"{__name__}.reranker": "MedPRMReranker",
         "medprm_integrations.shared.user_warnings": (
-            "DocumentsLeftOutWarning IdenticalSamplesWarning SamplesFailedWarning UnknownToolWarning"
+            "DocumentsLeftOutWarning ExplanationFailedWarning IdenticalSamplesWarning SamplesFailedWarning "
+            "UnknownToolWarning"
         ),
     },
     needs=("langchain_core", '"medprm[langchain]"'),

@@ -55,7 +55,7 @@ class MedPRMBestOfN(PackedRunnable[BestOfNInput, AIMessage], SamplingSettings):
             the missing ones are asked for one by one; other models are asked one by one anyway.
         settings: Those of `SamplingSettings`: `prm`, `n`, `strategy`, `aggregate`, `stop`, `agree`, `rules`, `timeout`,
             `deadline`, `replacements`, `quorum`, `max_tokens_total`, `on_sample`, `answer`, `options`, `group`,
-            `max_concurrency`, `on_ranking`, `keep`, `question`.
+            `max_concurrency`, `on_ranking`, `keep`, `explain`, `question`.
 
     Example:
         >>> from medprm_scorer import MedPRM

@@ -27,6 +27,7 @@ if TYPE_CHECKING:
     from medprm_integrations.llama_index.synthesizer import MedPRMSynthesizer
     from medprm_integrations.shared.user_warnings import (
         DocumentsLeftOutWarning,
+        ExplanationFailedWarning,
         IdenticalSamplesWarning,
         SamplesFailedWarning,
         UnknownToolWarning,
@@ -35,6 +36,7 @@ if TYPE_CHECKING:
 __all__ = [
     "DocumentsLeftOutWarning",
     "EmbeddingAnswerGroups",
+    "ExplanationFailedWarning",
     "IdenticalSamplesWarning",
     "LLMAnswerGroups",
     "LLMAnswerReader",
@@ -66,7 +68,8 @@ __getattr__, __dir__ = lazy(
         f"{__name__}.responses": "ranking_of",
         f"{__name__}.synthesizer": "MedPRMSynthesizer",
         "medprm_integrations.shared.user_warnings": (
-            "DocumentsLeftOutWarning IdenticalSamplesWarning SamplesFailedWarning UnknownToolWarning"
+            "DocumentsLeftOutWarning ExplanationFailedWarning IdenticalSamplesWarning SamplesFailedWarning "
+            "UnknownToolWarning"
         ),
     },
     needs=("llama_index", '"medprm[llama-index]"'),

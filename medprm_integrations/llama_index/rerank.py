@@ -43,6 +43,7 @@ from medprm_integrations.llama_index.window import PartsBefore, asking_within_wi
 from medprm_integrations.shared.best_of_n import Choice, achoose, choose, only
 from medprm_integrations.shared.doubt import settle
 from medprm_integrations.shared.evidence import Evidence, within_budget
+from medprm_integrations.shared.explaining import aexplain_winner, explain_winner
 from medprm_integrations.shared.jobs import Job, new_drawing, request_of
 from medprm_integrations.shared.questions import Asked, without_feedback
 from medprm_integrations.shared.ranking import arank_all, rank_all
@@ -90,7 +91,7 @@ class MedPRMRerank(PromptMixin, BaseNodePostprocessor, SamplingSettings):
             `nodes.is_evidence`: no language model wrote it.
         settings: Those of `SamplingSettings`: `prm`, `n`, `strategy`, `aggregate`, `stop`, `agree`, `rules`, `timeout`,
             `deadline`, `replacements`, `quorum`, `max_tokens_total`, `on_sample`, `answer`, `options`, `group`,
-            `max_concurrency`, `on_ranking`, `keep`, `question`.
+            `max_concurrency`, `on_ranking`, `keep`, `explain`, `question`.
 
     Example:
         >>> from medprm_scorer import MedPRM
@@ -157,7 +158,12 @@ class MedPRMRerank(PromptMixin, BaseNodePostprocessor, SamplingSettings):
             return []
         with self._reported(asked) as report:
             if asked.chains:
-                return report(self._ranked(asked, only(rank_all(self, *asked.chains_to_rank()))))
+                to_rank = asked.chains_to_rank()
+                ranking = only(rank_all(self, *to_rank))
+                note = ranking_metadata(ranking, keep=self.keep)
+                best = self._ranked(asked, ranking, note)
+                explain_winner(self, ranking, note, only(to_rank[1]))
+                return report(best)
             return report(self._sampled(asked, choose(self, self._job(asked, is_async=False))))
 
     @override
@@ -169,7 +175,12 @@ class MedPRMRerank(PromptMixin, BaseNodePostprocessor, SamplingSettings):
             return []
         with self._reported(asked) as report:
             if asked.chains:
-                return report(self._ranked(asked, only(await arank_all(self, *asked.chains_to_rank()))))
+                to_rank = asked.chains_to_rank()
+                ranking = only(await arank_all(self, *to_rank))
+                note = ranking_metadata(ranking, keep=self.keep)
+                best = self._ranked(asked, ranking, note)
+                await aexplain_winner(self, ranking, note, only(to_rank[1]))
+                return report(best)
             return report(self._sampled(asked, await achoose(self, self._job(asked, is_async=True))))
 
     def _job(self, asked: "_Asked", *, is_async: bool) -> Job[Response]:
@@ -219,9 +230,8 @@ class MedPRMRerank(PromptMixin, BaseNodePostprocessor, SamplingSettings):
 
             yield report
 
-    def _ranked(self, asked: "_Asked", ranking: Ranking) -> list[NodeWithScore]:
-        """The best of the chain nodes, as new nodes."""
-        note = ranking_metadata(ranking, keep=self.keep)
+    def _ranked(self, asked: "_Asked", ranking: Ranking, note: RankingMetadata) -> list[NodeWithScore]:
+        """The best of the chain nodes, as new nodes, the first with the metadata themselves and no copy of them."""
         said = settle(self, ranking, note)
         announce(ranking)
         if said is not None:
@@ -239,7 +249,7 @@ class MedPRMRerank(PromptMixin, BaseNodePostprocessor, SamplingSettings):
         """The best of the sampled chains, and the documents after them."""
         assert choice.ranking is not None  # every response is a candidate
         announce(choice.ranking, choice.note)
-        documents = marked_as_read(asked.others, asked.evidence, choice.ranking.documents_read)
+        documents = marked_as_read(asked.others, asked.evidence, choice.ranking.documents_read, choice.note)
         if choice.said is not None:
             return [_said(choice.said, choice.ranking, choice.note), *documents]
         best = [
