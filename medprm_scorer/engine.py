@@ -43,6 +43,10 @@ class PrefixScorer(Protocol):
         """Rewards by chain and step."""
         ...
 
+    def move(self, prefix: tuple[int, ...]) -> None:
+        """Have later calls score behind another prefix; what it has in common with the one before may be kept."""
+        ...
+
     def close(self) -> None:
         """Free what is kept between calls."""
         ...
@@ -120,6 +124,10 @@ class StatelessSession:
         (rewards,) = self._engine.score([prompt])
         self.tokens_run += prompt.unique_tokens
         return rewards
+
+    def move(self, prefix: tuple[int, ...]) -> None:
+        """Have later calls score behind another prefix."""
+        self._prefix = prefix
 
     def close(self) -> None:
         """No call is answered after this."""
@@ -227,6 +235,11 @@ class _RememberingSession:
         # the session is asked even for nothing: it refuses when it is closed
         rewards = [self._session.score(missing[0].chains if missing else [])]
         return self._memory._filled(keys, found, missing, rewards if missing else [])[0]
+
+    def move(self, prefix: tuple[int, ...]) -> None:
+        """Have later calls score behind another prefix."""
+        self._session.move(prefix)
+        self._prefix = prefix
 
     def close(self) -> None:
         """Free what is kept between calls."""

@@ -32,6 +32,7 @@ class EngineSession:
     def __init__(self, engine: _Engine, prefix: tuple[int, ...]) -> None:
         self._engine, self._prefix = engine, prefix
         self._latest: _Latest | None = None
+        self._shared: int | None = None  # tokens of the prefix that the latest call has run, if it has moved since then
         self._open = True
         self.tokens_run = 0
         """Tokens that the calls so far have run."""
@@ -54,6 +55,17 @@ class EngineSession:
                 self._latest = self._score(distinct)
             return [self._latest.rewards[chain] for chain in chains] if self._latest else []
 
+    def move(self, prefix: tuple[int, ...]) -> None:
+        """Have later calls score behind another prefix; of the one before, what both begin with is not run again.
+
+        Args:
+            prefix: Token ids of the new prefix.
+        """
+        with self._engine.lock:
+            if self._latest is not None:
+                self._shared = common_length(self._prefix if self._shared is None else self._prefix[: self._shared], prefix)
+            self._prefix = prefix
+
     def close(self) -> None:
         """Free everything that is held; the session cannot be used after that."""
         with self._engine.lock:
@@ -61,8 +73,15 @@ class EngineSession:
 
     def _score(self, chains: Sequence[EncodedChain]) -> "_Latest":
         base, before = len(self._prefix), self._latest
-        matches = [before.longest_match(chain) if before else (None, 0) for chain in chains]
-        known = [base + length if source is not None else 0 for source, length in matches]
+        if before is None or self._shared == 0:
+            matches: list[tuple[EncodedChain | None, int]] = [(None, 0)] * len(chains)
+            known = [0] * len(chains)
+        elif self._shared is not None:  # only of the prefix, which all chains have: any of them will do
+            matches = [(next(iter(before.sequences)), 0)] * len(chains)
+            known = [self._shared] * len(chains)
+        else:
+            matches = [before.longest_match(chain) for chain in chains]
+            known = [base + length for _, length in matches]
         tree = TokenTree([(self._prefix, [chain.ids for chain in chains])], [known])
         cache = KVCache(tree)
         for number, span in enumerate(tree.spans):
@@ -75,10 +94,12 @@ class EngineSession:
         self.tokens_run += tree.size
         rewards: dict[EncodedChain, list[float]] = {}
         for chain, (source, _), of_tags in zip(chains, matches, indices, strict=True):
-            old = dict(zip(source.tags, before.rewards[source], strict=True)) if before and source else {}
+            kept = before and source and self._shared is None
+            old = dict(zip(source.tags, before.rewards[source], strict=True)) if kept else {}
             rewards[chain] = [
                 old[tag] if index is None else found[index] for tag, index in zip(chain.tags, of_tags, strict=True)
             ]
+        self._shared = None
         return _Latest(chains, tree, cache, rewards)
 
 

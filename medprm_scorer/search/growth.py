@@ -5,7 +5,6 @@ sent the answer, so that one and the same search runs with and without an event 
 """
 
 import math
-import re
 import time
 from collections.abc import Callable, Generator, Sequence
 from dataclasses import dataclass, field
@@ -13,12 +12,12 @@ from typing import Any, TypeVar
 
 from medprm_scorer.errors import InputError, NothingScoredError, PolicyError
 from medprm_scorer.results.models import Ranking, ScoredChain
+from medprm_scorer.search.evidence import LABEL, Gathering, Retrieve
 from medprm_scorer.search.policy import Continuation, GrowingChain, checked, seed_of
 from medprm_scorer.search.tree import Branch, Fate, SearchRanking, SearchTree
 from medprm_scorer.text.steps.split import split_steps
 
 _Result = TypeVar("_Result")
-_LABEL = re.compile(r"\A\W{0,8}step \d{1,4}\W{0,8}", re.IGNORECASE)
 
 
 @dataclass(frozen=True)
@@ -75,7 +74,14 @@ class Rank:
     truncated: Sequence[int] = ()
 
 
-Ask = Extend | Score | Rank
+@dataclass(frozen=True, repr=False)
+class Grow:
+    """Has the policy and the session read more documents, behind those that they read."""
+
+    documents: Sequence[str]
+
+
+Ask = Extend | Score | Rank | Retrieve | Grow
 Asking = Generator[Ask, Any, _Result]
 """A part of a search: yields what it asks for, is sent the answers, and returns its result."""
 
@@ -115,6 +121,7 @@ class Growth:
         count: Counts the tokens of a text, where a policy does not.
         on_progress: Called with the tree after each call of the policy.
         stop_when: Asked before each call of the policy; the search ends when it says so.
+        gathering: Gets more documents for the chains that are continued; None for none.
     """
 
     def __init__(
@@ -125,9 +132,11 @@ class Growth:
         count: Callable[[str], int],
         on_progress: Callable[[SearchTree], object] | None = None,
         stop_when: Callable[[], bool] | None = None,
+        gathering: Gathering | None = None,
     ) -> None:
         self._method, self._limits, self._count = method, limits, count
-        self._on_progress, self._stop_when = on_progress, stop_when
+        self._on_progress, self._stop_when, self._gathering = on_progress, stop_when, gathering
+        self._ranked: list[Piece] = []
         self.root = Piece("", (), seed)
         self.pieces: list[Piece] = []
         self.cut_off: list[Piece] = []
@@ -139,7 +148,7 @@ class Growth:
         self.proven: bool | None = None
         self.dropped_weight = 0.0
         self.tokens = self.calls = 0
-        self.seconds = {Extend: 0.0, Score: 0.0, Rank: 0.0}
+        self.seconds: dict[type, float] = {}
         """Wall-clock time of the answers, by what was asked."""
         self.reward_tokens = 0
         self._begun = time.monotonic()
@@ -160,6 +169,8 @@ class Growth:
             The others are dropped, or in `cut_off`.
         """
         self.stopped = self.stopped or self._limit_reached()
+        if not self.stopped and self._gathering is not None:
+            yield from self._gather(parents, self._gathering)
         if self.stopped:
             return []
         given = yield Extend([GrowingChain(one.text, one.steps, one.seed) for one in parents], n)
@@ -175,6 +186,31 @@ class Growth:
             yield from self._score(unscored, [*beside, *(one for one in self.cut_off if one.rewards)])
         self._report()
         return [one for one in fresh if one.fate in ("growing", "finished")]
+
+    def _gather(self, parents: Sequence[Piece], gathering: Gathering) -> Asking[None]:
+        """Ask for documents with the newest steps, and have them read."""
+        ask = gathering.ask([one.steps[-1] for one in parents if one.steps])
+        if ask is None:
+            return
+        found = yield ask
+        if isinstance(found, Exception):
+            self.failure, self.stopped = found, f"the retrieval failed with {type(found).__name__}"
+        elif new := gathering.take(found):
+            yield Grow(new)
+
+    def final_steps(self) -> tuple[str, ...]:
+        """The steps with which every chain begins that can still be chosen."""
+        ended = any(one.fate == "finished" for one in self.pieces)
+        open_ = [one.steps for one in self.pieces if one.fate in ("growing", "finished")]
+        if not ended or self._gathering is not None:  # one that was cut off cannot win over a finished one
+            open_ += [one.steps for one in self.cut_off]
+        first, last = min(open_, default=()), max(open_, default=())
+        alike = next((at for at, (a, b) in enumerate(zip(first, last, strict=False)) if a != b), len(first))
+        return first[:alike]
+
+    def chosen(self, ranking: Ranking) -> tuple[str, ...]:
+        """The steps of the winner."""
+        return self._ranked[ranking.best.index].steps
 
     def rank(self, pieces: Sequence[Piece]) -> Asking[Ranking]:
         """The ranking of some finished pieces' chains, in the order in which they were begun."""
@@ -199,6 +235,7 @@ class Growth:
             if unscored:
                 raise NothingScoredError(f"no chain of the policy could be scored: {unscored[0]}")
             raise PolicyError(f"the policy wrote nothing that could be ranked: {self.stopped or 'no chain has a step'}")
+        self._ranked = ranked
         for place, one in enumerate(ranked):
             one.candidate = place
         cut_off = [place for place, one in enumerate(ranked) if one.fate == "cut off"]
@@ -215,14 +252,18 @@ class Growth:
 
     def tree(self) -> SearchTree:
         """The tree as it is now."""
+        gathering = self._gathering
         return SearchTree.model_construct(
             method=self._method,
             branches=[_branch(one) for one in self.pieces],
             generated_tokens=self.tokens,
             policy_calls=self.calls,
             reward_tokens=self.reward_tokens,
-            policy_seconds=self.seconds[Extend],
-            reward_seconds=self.seconds[Score] + self.seconds[Rank],
+            policy_seconds=self.seconds.get(Extend, 0.0),
+            reward_seconds=sum(self.seconds.get(one, 0.0) for one in (Score, Rank, Grow)),
+            documents=list(gathering.added) if gathering else [],
+            documents_repeated=gathering.repeated if gathering else 0,
+            documents_left_out=gathering.left_out if gathering else 0,
             stopped=self.stopped,
             proven=self.proven,
             dropped_weight=self.dropped_weight,
@@ -251,7 +292,7 @@ class Growth:
         for place, one in enumerate(some):
             steps = steps_of(one.text)
             tokens = self._count(one.text) if one.tokens is None else one.tokens
-            said = [_LABEL.sub("", " ".join(step.split())).casefold() for step in steps]
+            said = [LABEL.sub("", " ".join(step.split())).casefold() for step in steps]
             piece = Piece(
                 text=parent.text + one.text,
                 steps=parent.steps + steps,
