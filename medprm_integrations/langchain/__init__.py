@@ -23,7 +23,9 @@ if TYPE_CHECKING:
     from medprm_integrations.langchain.middleware import MedPRMMiddleware
     from medprm_integrations.langchain.order import MiddlewareOrderWarning
     from medprm_integrations.langchain.output_parser import MedPRMOutputParser
+    from medprm_integrations.langchain.policy import ChatModelPolicy
     from medprm_integrations.langchain.reranker import MedPRMReranker
+    from medprm_integrations.shared.stepwise import StepSearch
     from medprm_integrations.shared.user_warnings import (
         DocumentsLeftOutWarning,
         IdenticalSamplesWarning,
@@ -33,6 +35,7 @@ if TYPE_CHECKING:
 
 __all__ = [
     "ChatMedPRM",
+    "ChatModelPolicy",
     "DocumentsLeftOutWarning",
     "EmbeddingAnswerGroups",
     "IdenticalSamplesWarning",
@@ -45,6 +48,7 @@ __all__ = [
     "MedPRMReranker",
     "MiddlewareOrderWarning",
     "SamplesFailedWarning",
+    "StepSearch",
     "UnknownToolWarning",
     "ask_in_doubt",
     "ranking_of",
@@ -61,7 +65,9 @@ __getattr__, __dir__ = lazy(
         f"{__name__}.middleware": "MedPRMMiddleware",
         f"{__name__}.order": "MiddlewareOrderWarning",
         f"{__name__}.output_parser": "MedPRMOutputParser",
+        f"{__name__}.policy": "ChatModelPolicy",
         f"{__name__}.reranker": "MedPRMReranker",
+        "medprm_integrations.shared.stepwise": "StepSearch",
         "medprm_integrations.shared.user_warnings": (
             "DocumentsLeftOutWarning IdenticalSamplesWarning SamplesFailedWarning UnknownToolWarning"
         ),

@@ -63,7 +63,7 @@ class EngineSession:
         """
         with self._engine.lock:
             if self._latest is not None:
-                self._shared = common_length(self._prefix if self._shared is None else self._prefix[: self._shared], prefix)
+                self._shared = common_length(self._prefix[: self._shared], prefix)
             self._prefix = prefix
 
     def close(self) -> None:

@@ -1,0 +1,319 @@
+"""Answers that are searched for: the reward model chooses among steps while they are written (`search=`).
+
+The choice, doubts and what is told of a ranking are those of samples (`best_of_n`); what differs is where the
+candidates come from, and that steps can be given away before the end, once they are final.
+"""
+
+from collections.abc import AsyncGenerator, Callable, Generator, Mapping, Sequence
+from contextlib import aclosing, closing
+from dataclasses import dataclass, field
+from typing import Annotated, Any, Generic
+
+from pydantic import BeforeValidator, Field, PrivateAttr, model_validator
+from typing_extensions import Self, override
+
+from medprm_integrations.shared.best_of_n import Choice
+from medprm_integrations.shared.doubt import settle
+from medprm_integrations.shared.evidence import Evidence, within_budget
+from medprm_integrations.shared.jobs import Job, Value, request_of
+from medprm_integrations.shared.ranking import reported
+from medprm_integrations.shared.ranking_metadata import ranking_metadata
+from medprm_integrations.shared.settings import SamplingSettings
+from medprm_scorer.errors import InputError
+from medprm_scorer.sampling.rules import Sample, check_count
+from medprm_scorer.search import (
+    AsyncPolicy,
+    Beam,
+    Dvts,
+    EarlyRejection,
+    Limits,
+    Policy,
+    Retrieval,
+    SearchRanking,
+)
+from medprm_scorer.search.drive import Search, Settings
+from medprm_scorer.search.policy import check_policy
+
+FIGURES = "search"
+"""Where an answer's metadata say what its search has cost, beside the ranking; no text from outside."""
+
+_NOT_WITH_SEARCH = (
+    *("n", "stop", "agree", "rules", "replacements", "quorum", "timeout", "deadline", "max_tokens_total"),
+    *("on_sample", "answer_field", "several_per_call"),
+)
+_COSTS = (
+    *("method", "generated_tokens", "policy_calls", "reward_tokens", "stopped", "proven"),
+    *("documents_repeated", "documents_left_out"),
+)
+
+
+@dataclass(frozen=True)
+class StepSearch:
+    """How an answer is searched for while it is written. **No search was ever run with the released weights.**
+
+    Args:
+        method: A `Beam`, `Dvts` or `EarlyRejection` of `medprm_scorer.search`, with its numbers.
+        limits: What it may cost.
+        seed: The same seed gives the same search with a provider that draws from it.
+        retriever: Asked for more documents with the newest step of each chain that is continued: a retriever of the
+            framework, or a function from that text to a list of documents; async is fine where it is used async. What
+            it finds joins the evidence of both models at its end. Not with `EarlyRejection`.
+        max_documents: Most documents that it may add.
+        max_step_tokens: A step that has no end after so many tokens is cut off.
+        policy: Writes the steps in place of the `llm`: a policy of `medprm_scorer.search`, such as `ServerPolicy`.
+        check: False leaves out the trial whether the provider of the `llm` continues an answer that was begun, which
+            is made once, before the first question.
+
+    Raises:
+        InputError: One of them is out of its range or of the wrong kind.
+    """
+
+    method: Beam | Dvts | EarlyRejection = field(default_factory=Beam)
+    limits: Limits = field(default_factory=Limits)
+    seed: int = 0
+    retriever: Any = field(default=None, repr=False)
+    max_documents: int = 8
+    max_step_tokens: int = 256
+    policy: Policy | AsyncPolicy | None = field(default=None, repr=False)
+    check: bool = True
+
+    def __post_init__(self) -> None:
+        if not isinstance(self.method, Beam | Dvts | EarlyRejection):
+            kind = type(self.method).__name__
+            raise InputError(f"the method of a search must be a Beam, a Dvts or an EarlyRejection, not {kind}")
+        check_count("max_documents", self.max_documents)
+        check_count("max_step_tokens", self.max_step_tokens)
+        Settings(seed=self.seed, limits=self.limits)
+        if self.policy is not None:
+            check_policy(self.policy, awaited=True)
+
+
+GivenSearch = StepSearch | Beam | Dvts | EarlyRejection | None
+"""What `search=` takes: how to search, or its method alone; None draws whole samples."""
+
+
+def given_search(search: object) -> StepSearch | None:
+    """What was given as `search=`: a `StepSearch`, its method alone, or None.
+
+    Raises:
+        InputError: It is something else.
+
+    Example:
+        >>> given_search(Beam(width=2)).method
+        Beam(width=2, expansions=4, rank_by='min')
+        >>> given_search("beam")
+        Traceback (most recent call last):
+        medprm_scorer.errors.InputError: search must be a StepSearch, a Beam, a Dvts or an EarlyRejection, not str
+    """
+    if search is None or isinstance(search, StepSearch):
+        return search
+    if isinstance(search, Beam | Dvts | EarlyRejection):
+        return StepSearch(search)
+    raise InputError(f"search must be a StepSearch, a Beam, a Dvts or an EarlyRejection, not {type(search).__name__}")
+
+
+class SearchingSettings(SamplingSettings):
+    """How answers are drawn, whole or step by step.
+
+    Args:
+        search: Choose among steps while they are written, in place of whole samples: a `StepSearch`, or its method
+            alone (`Beam(width=4)`). What belongs to whole samples (`n`, `stop`, …) is then refused. None draws samples.
+    """
+
+    search: Annotated[StepSearch | None, BeforeValidator(given_search)] = Field(default=None, exclude=True)
+
+    _policies: dict[str, Any] = PrivateAttr(default_factory=dict)
+
+    @property
+    @override
+    def stops(self) -> str | None:
+        return super().stops if self.search is None else FIGURES
+
+    @model_validator(mode="after")
+    def _can_search(self) -> Self:
+        if self.search is None:
+            return self
+        given = self.model_fields_set.intersection(_NOT_WITH_SEARCH)
+        known = type(self).model_fields
+        for name in _NOT_WITH_SEARCH:
+            if name in given and getattr(self, name) != known[name].default:
+                raise ValueError(
+                    f"{name} is for whole samples and does not go with search=: the numbers of a search are those of "
+                    "its method, and what it may cost is StepSearch(limits=Limits(…))"
+                )
+        retrieval = None if self.search.retriever is None else Retrieval(str, self.search.max_documents)
+        self.search.method.check(Settings(self.strategy, self.aggregate, retrieval=retrieval))
+        return self
+
+    def policy_of(self, make: Callable[[StepSearch, int | None], Any]) -> Any:
+        """The policy of the language model, made once: its trial is made once, too.
+
+        Args:
+            make: Makes it, from the search's settings and the most calls at once.
+        """
+        assert self.search is not None
+        if "llm" not in self._policies:
+            self._policies["llm"] = make(self.search, self.max_concurrency)
+        return self._policies["llm"]
+
+
+@dataclass(repr=False, kw_only=True)
+class Searched(Generic[Value]):
+    """One question whose answer is searched for, and the framework's part in it.
+
+    Args:
+        question: What the candidates are judged as answers to.
+        policy: Writes the steps. It reads the documents that it is asked with, see `read`.
+        answer: From the text of the answer to the framework's value.
+        usage: The tokens of the policy; None if nobody knows them.
+        documents: Texts of the documents.
+        scores: As in `Job`.
+        cautions: What to know of the question.
+        retrieve: From a text to more documents; None without a retriever.
+
+    Raises:
+        InputError: The question is blank or no text; nothing has been paid for yet.
+    """
+
+    question: str
+    policy: Policy | AsyncPolicy
+    answer: Callable[[str], Value]
+    usage: Callable[[], Mapping[str, Any] | None] = lambda: None
+    documents: Sequence[str] = ()
+    scores: Sequence[float | None] = ()
+    cautions: tuple[str, ...] = ()
+    retrieve: Callable[[str], Any] | None = None
+
+    def __post_init__(self) -> None:
+        if not isinstance(self.question, str) or not self.question.strip():
+            raise InputError("the question must be a text that is not blank")
+
+
+def retrieved_since(settings: SearchingSettings, job: Job[Any], given: Sequence[str]) -> list[str]:
+    """The documents that were retrieved on the way.
+
+    Args:
+        settings: Those of the search.
+        job: The question. Of its documents those are searched with that fit the reward model's budget.
+        given: What a policy is asked with: these, and then those that were retrieved.
+    """
+    return list(given[len(job.found(settings).texts) :])
+
+
+def searching(settings: SearchingSettings, job: Searched[Value]) -> Generator[str | Choice[Value], None, None]:
+    """The steps of an answer, each as soon as it is final, and then the choice; joined, they are the answer.
+
+    Where an answer that is not trusted becomes another text, or an error, nothing is given before the end.
+
+    Args:
+        settings: How to search, and how the winner is chosen.
+        job: The question.
+
+    Raises:
+        PolicyError: As in `medprm_scorer.search.beam_search`; the provider does not continue what was begun.
+        ScoringError: No chain could be scored.
+        DoubtfulAnswerError: The answer is not trusted, and the settings say that it ends so.
+        Exception: What the language model raised, if no chain was finished by then.
+    """
+    evidence, search = _begun(settings, job)
+    with closing(search.events()) as events:
+        for found in events:
+            if isinstance(found, SearchRanking):
+                yield from _ended(settings, job, evidence, found)
+            elif not _waits(settings):
+                yield found
+
+
+async def asearching(settings: SearchingSettings, job: Searched[Value]) -> AsyncGenerator[str | Choice[Value], None]:
+    """`searching`, with the event loop left free; closing it cancels what runs."""
+    evidence, search = _begun(settings, job)
+    async with aclosing(search.aevents()) as events:
+        async for found in events:
+            if isinstance(found, SearchRanking):
+                for one in _ended(settings, job, evidence, found):
+                    yield one
+            elif not _waits(settings):
+                yield found
+
+
+def search_all(
+    settings: SearchingSettings, jobs: Sequence[Searched[Value] | Exception]
+) -> list[Choice[Value] | Exception]:
+    """The choices of many questions, one after the other; what fails for one does not end the others."""
+    found: list[Choice[Value] | Exception] = []
+    for job in jobs:
+        try:
+            found.append(job if isinstance(job, Exception) else _last(list(searching(settings, job))))
+        except Exception as error:  # noqa: BLE001 - it stands in the place of the answer
+            found.append(error)
+    return found
+
+
+async def asearch_all(
+    settings: SearchingSettings, jobs: Sequence[Searched[Value] | Exception]
+) -> list[Choice[Value] | Exception]:
+    """`search_all`, with the event loop left free."""
+    found: list[Choice[Value] | Exception] = []
+    for job in jobs:
+        if isinstance(job, Exception):
+            found.append(job)
+            continue
+        try:
+            async with aclosing(asearching(settings, job)) as events:
+                found.append(_last([one async for one in events]))
+        except Exception as error:  # noqa: BLE001 - it stands in the place of the answer
+            found.append(error)
+    return found
+
+
+def _last(events: Sequence[str | Choice[Value]]) -> Choice[Value]:
+    choice = events[-1]
+    assert isinstance(choice, Choice)
+    return choice
+
+
+def _waits(settings: SearchingSettings) -> bool:
+    """Whether the answer may become another one in the end."""
+    return settings.judge is not None and settings.on_doubt != "answer"
+
+
+def _begun(settings: SearchingSettings, job: Searched[Value]) -> tuple[Evidence, Search]:
+    settings.check()
+    how = settings.search
+    assert how is not None
+    evidence = within_budget(job.documents, settings.prm.count_tokens, scores=job.scores)
+    options = Settings(
+        strategy=settings.strategy,
+        aggregate=settings.aggregate,
+        seed=how.seed,
+        limits=how.limits,
+        retrieval=None if job.retrieve is None else Retrieval(job.retrieve, how.max_documents),
+        answer=settings.answer,
+        options=settings.options,
+        group=settings.group,
+    )
+    policy = how.policy or job.policy
+    return evidence, Search(policy, settings.prm, job.question, evidence.texts, how.method, options)
+
+
+def _ended(
+    settings: SearchingSettings, job: Searched[Value], evidence: Evidence, ranking: SearchRanking
+) -> Generator[str | Choice[Value], None, None]:
+    """What is left of the answer, and the choice."""
+    added = ranking.tree.documents
+    read_as = evidence.read_as or tuple(range(len(evidence.texts)))
+    places = range(len(evidence.texts), len(evidence.texts) + len(added))
+    evidence = Evidence((*evidence.texts, *added), evidence.left_out, (*read_as, *places))
+    if settings.judge is not None:
+        ranking = settings.judge.judge(ranking)  # type: ignore[assignment]  # a copy
+    request = request_of(settings, job.question, [Sample(one.text) for one in ranking.chains], evidence.texts)
+    (told,) = reported(settings, [request], [ranking], [evidence], [job.cautions])
+    assert isinstance(told, SearchRanking)
+    note = ranking_metadata(told, None, job.usage(), settings.keep, seconds=told.seconds)
+    if settings.keep != "none":
+        note[FIGURES] = {name: getattr(told.tree, name) for name in _COSTS}
+        note[FIGURES]["documents_added"] = len(added)
+    said = settle(settings, told, note)
+    if _waits(settings):
+        yield told.best.text if said is None else said
+    yield Choice(job.answer(told.best.text), note, told, said)
