@@ -1,4 +1,4 @@
-"""A server that continues what was begun, as vLLM does, for the tests of policies: no model, every chain by its seed."""
+"""A server that continues what was begun, as vLLM does, for tests of policies: no model, every chain by its seed."""
 
 import json
 import random
@@ -8,9 +8,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 
-WHOLE = (
-    "Step 1: Read the label of the drug [0.9].\nStep 2: The label says five mg [0.8].\nStep 3: The answer is (A) [0.9]"
-)
+WHOLE = "Step 1: Read the drug's label [0.9].\nStep 2: The label says five mg [0.8].\nStep 3: The answer is (A) [0.9]"
 """What it writes at temperature 0."""
 
 
