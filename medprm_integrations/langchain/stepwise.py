@@ -1,6 +1,7 @@
 """Searching for the answer of `MedPRMBestOfN` step by step: LangChain's part in it, and its pieces as a stream."""
 
-from collections.abc import AsyncIterator, Callable, Iterator, Mapping, Sequence
+from collections.abc import AsyncGenerator, Callable, Iterator, Mapping, Sequence
+from contextlib import aclosing
 from functools import partial
 from typing import Any
 
@@ -72,12 +73,12 @@ def searched(
         values = {**given, "documents": document_block(documents).rstrip("\n")}
         return prompt.ainvoke(values, config) if awaited else prompt.invoke(values, config)
 
-    own = None
+    own: Any = None
     if how.policy is None:
         own = settings.policy_of(partial(_policy, job.source)).in_run(messages, config, arguments)
     return Searched(
         question=job.question,
-        policy=how.policy or own,
+        policy=own if how.policy is None else how.policy,
         answer=AIMessage,
         usage=lambda: None if own is None else total_usage(own.replies),
         documents=job.documents,
@@ -95,24 +96,24 @@ def pieces(settings: SearchingSettings, job: Searched[AIMessage]) -> Iterator[AI
 
 async def apieces(
     settings: SearchingSettings, job: Searched[AIMessage]
-) -> AsyncIterator[AIMessageChunk | Choice[AIMessage]]:
+) -> AsyncGenerator[AIMessageChunk | Choice[AIMessage], None]:
     """`pieces`, with the event loop left free."""
-    events = asearching(settings, job)
-    try:
+    async with aclosing(asearching(settings, job)) as events:
         async for found in events:
             for one in _chunks(found):
                 yield one
-    finally:
-        await events.aclose()
 
 
 def _chunks(found: str | Choice[AIMessage]) -> Iterator[AIMessageChunk | Choice[AIMessage]]:
     if isinstance(found, str):
-        yield AIMessageChunk(found)
+        yield AIMessageChunk(content=found)
         return
     whole = with_ranking(found.value, found)
     yield AIMessageChunk(
-        "", response_metadata=whole.response_metadata, usage_metadata=whole.usage_metadata, chunk_position="last"
+        content="",
+        response_metadata=whole.response_metadata,
+        usage_metadata=whole.usage_metadata,
+        chunk_position="last",
     )
     yield found
 

@@ -123,7 +123,7 @@ def marked_as_read(
         documents: Those of them that were evidence.
         read: Places of the documents that were read.
     """
-    were_read = {id(documents[place]) for place in read}
+    were_read = {id(documents[place]) for place in read if place < len(documents)}  # then those found on the way
     return [NodeWithScore(node=noted(node.node, {READ: id(node) in were_read}), score=node.score) for node in nodes]
 
 

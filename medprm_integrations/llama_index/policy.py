@@ -88,7 +88,7 @@ class LLMPolicy(PrefillPolicy):
             return f"{messages}{request.begun}"
         listed = [one if isinstance(one, ChatMessage) else ChatMessage(**one) for one in messages]
         if not self._llm.metadata.is_chat_model:
-            return f"{self._llm.messages_to_prompt(listed)}{request.begun}"
+            return f"{self._llm.messages_to_prompt(listed)}{request.begun}"  # type: ignore[misc]  # set by LlamaIndex
         return [*listed, ChatMessage(request.begun, role=MessageRole.ASSISTANT)] if request.begun else listed
 
     def _options(self, request: Request) -> dict[str, Any]:

@@ -38,7 +38,7 @@ from medprm_integrations.llama_index.prompts import (
 )
 from medprm_integrations.llama_index.responses import sharing
 from medprm_integrations.llama_index.sampler import Response, sample_of
-from medprm_integrations.llama_index.stepwise import check_search, searched
+from medprm_integrations.llama_index.stepwise import check_search, found_nodes, searched
 from medprm_integrations.llama_index.unstreamed_llm import language_model
 from medprm_integrations.llama_index.window import PartsBefore, asking_within_window
 from medprm_integrations.shared.best_of_n import Choice, achoose, choose, only
@@ -184,7 +184,7 @@ class MedPRMRerank(PromptMixin, BaseNodePostprocessor, SearchingSettings):
                 return report(self._sampled(asked, only(found)))
             return report(self._sampled(asked, await achoose(self, self._job(asked, is_async=True))))
 
-    def _searched(self, asked: "_Asked", *, is_async: bool) -> Searched[Response]:
+    def _searched(self, asked: "_Asked", *, is_async: bool) -> Searched[Any]:
         return searched(
             self,
             self._job(asked, is_async=is_async),
@@ -262,6 +262,7 @@ class MedPRMRerank(PromptMixin, BaseNodePostprocessor, SearchingSettings):
         assert choice.ranking is not None  # every response is a candidate
         announce(choice.ranking, choice.note)
         documents = marked_as_read(asked.others, asked.evidence, choice.ranking.documents_read)
+        documents += found_nodes(choice.ranking, len(asked.evidence))
         if choice.said is not None:
             return [_said(choice.said, choice.ranking, choice.note), *documents]
         best = [

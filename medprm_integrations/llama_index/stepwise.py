@@ -9,8 +9,9 @@ from llama_index.core.base.base_retriever import BaseRetriever
 from llama_index.core.base.llms.types import CompletionResponse
 from llama_index.core.llms import LLM
 from llama_index.core.prompts import BasePromptTemplate
+from llama_index.core.schema import NodeWithScore, TextNode
 
-from medprm_integrations.llama_index.nodes import document_texts
+from medprm_integrations.llama_index.nodes import READ, document_texts, noted
 from medprm_integrations.llama_index.policy import LLMPolicy
 from medprm_integrations.llama_index.prompts import prompt_values
 from medprm_integrations.llama_index.responses import total_usage
@@ -27,6 +28,8 @@ from medprm_integrations.shared.stepwise import (
     searching,
 )
 from medprm_scorer.errors import InputError
+from medprm_scorer.results.models import Ranking
+from medprm_scorer.search import SearchRanking
 
 
 def check_search(settings: SearchingSettings, llm: LLM | None) -> None:
@@ -76,12 +79,12 @@ def searched(
         new = retrieved_since(settings, job, documents)
         values = prompt_values(question, [*to_read, *new], more)
         filled = messages_of if llm.metadata.is_chat_model else text_prompt_of
-        return filled(llm, template, values)  # type: ignore[operator]
+        return filled(llm, template, values)
 
-    own = None if how.policy is not None else settings.policy_of(partial(_policy, llm)).in_run(messages)
+    own: Any = None if how.policy is not None else settings.policy_of(partial(_policy, llm)).in_run(messages)
     return Searched(
         question=job.question,
-        policy=how.policy or own,
+        policy=own if how.policy is None else how.policy,
         answer=lambda text: CompletionResponse(text=text),
         usage=lambda: None if own is None else total_usage(own.replies),
         documents=job.documents,
@@ -89,6 +92,22 @@ def searched(
         cautions=job.cautions,
         retrieve=None if how.retriever is None else partial(_retrieved, how.retriever, is_async=is_async),
     )
+
+
+def found_nodes(ranking: Ranking | None, known: int) -> list[NodeWithScore]:
+    """The documents that were retrieved while an answer was searched for, as nodes that say whether they were read.
+
+    Args:
+        ranking: The ranking of the answer; None, or one of whole samples, has none.
+        known: How many documents there were before.
+    """
+    if not isinstance(ranking, SearchRanking):
+        return []
+    read = set(ranking.documents_read)
+    return [
+        NodeWithScore(node=noted(TextNode(text=text), {READ: known + place in read}))
+        for place, text in enumerate(ranking.tree.documents)
+    ]
 
 
 def pieces(

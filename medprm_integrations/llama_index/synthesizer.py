@@ -50,7 +50,7 @@ from medprm_integrations.llama_index.prompts import (
 from medprm_integrations.llama_index.responses import sharing
 from medprm_integrations.llama_index.sampler import Response as Drawn
 from medprm_integrations.llama_index.sampler import sample_of
-from medprm_integrations.llama_index.stepwise import apieces, check_search, pieces, searched
+from medprm_integrations.llama_index.stepwise import apieces, check_search, found_nodes, pieces, searched
 from medprm_integrations.llama_index.unstreamed_llm import language_model, response_text
 from medprm_integrations.llama_index.window import PartsBefore, asking_within_window
 from medprm_integrations.shared.best_of_n import Choice, achoose, choose, only
@@ -300,9 +300,9 @@ class MedPRMSynthesizer(BaseSynthesizer):
             sources.extend(whole.source_nodes)
 
         job = self._searched(asked, values, is_async=is_async)
-        text = apieces(self.settings, job, ended) if is_async else pieces(self.settings, job, ended)
-        kind = AsyncStreamingResponse if is_async else StreamingResponse
-        return kind(text, source_nodes=sources, metadata=metadata)
+        if is_async:
+            return AsyncStreamingResponse(apieces(self.settings, job, ended), sources, metadata)
+        return StreamingResponse(pieces(self.settings, job, ended), sources, metadata)
 
     @property
     def _streams_steps(self) -> bool:
@@ -379,6 +379,7 @@ def _response(answer: Any, choice: Choice[Any] | None = None, asked: _Asked | No
     read = choice.ranking.documents_read if choice.ranking else ()
     metadata = {**{node.node.node_id: node.node.metadata for node in asked.sources}, KEY: choice.note}
     sources = marked_as_read(asked.sources, asked.evidence, read)
+    sources += found_nodes(choice.ranking, len(asked.documents))
     return cast("RESPONSE_TYPE", kind(answer, source_nodes=sources, metadata=metadata))
 
 

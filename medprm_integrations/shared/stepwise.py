@@ -78,8 +78,9 @@ class StepSearch:
     check: bool = True
 
     def __post_init__(self) -> None:
-        if not isinstance(self.method, Beam | Dvts | EarlyRejection):
-            kind = type(self.method).__name__
+        method: object = self.method
+        if not isinstance(method, Beam | Dvts | EarlyRejection):
+            kind = type(method).__name__
             raise InputError(f"the method of a search must be a Beam, a Dvts or an EarlyRejection, not {kind}")
         check_count("max_documents", self.max_documents)
         check_count("max_step_tokens", self.max_step_tokens)

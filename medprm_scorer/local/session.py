@@ -73,16 +73,8 @@ class EngineSession:
 
     def _score(self, chains: Sequence[EncodedChain]) -> "_Latest":
         base, before = len(self._prefix), self._latest
-        if before is None or self._shared == 0:
-            matches: list[tuple[EncodedChain | None, int]] = [(None, 0)] * len(chains)
-            known = [0] * len(chains)
-        elif self._shared is not None:  # only of the prefix, which all chains have: any of them will do
-            matches = [(next(iter(before.sequences)), 0)] * len(chains)
-            known = [self._shared] * len(chains)
-        else:
-            matches = [before.longest_match(chain) for chain in chains]
-            known = [base + length for _, length in matches]
-        tree = TokenTree([(self._prefix, [chain.ids for chain in chains])], [known])
+        matches = [self._known(chain) for chain in chains]
+        tree = TokenTree([(self._prefix, [chain.ids for chain in chains])], [[known for _, known in matches]])
         cache = KVCache(tree)
         for number, span in enumerate(tree.spans):
             source = matches[span.sequence][0]
@@ -94,13 +86,21 @@ class EngineSession:
         self.tokens_run += tree.size
         rewards: dict[EncodedChain, list[float]] = {}
         for chain, (source, _), of_tags in zip(chains, matches, indices, strict=True):
-            kept = before and source and self._shared is None
-            old = dict(zip(source.tags, before.rewards[source], strict=True)) if kept else {}
+            old = dict(zip(source.tags, before.rewards[source], strict=True)) if before and source else {}
             rewards[chain] = [
                 old[tag] if index is None else found[index] for tag, index in zip(chain.tags, of_tags, strict=True)
             ]
         self._shared = None
         return _Latest(chains, tree, cache, rewards)
+
+    def _known(self, chain: EncodedChain) -> tuple[EncodedChain | None, int]:
+        """A chain of the latest call that begins alike, and how many tokens that are, with those of the prefix."""
+        if self._latest is None or self._shared == 0:
+            return None, 0
+        if self._shared is not None:  # only of the prefix, which all chains have: any of them will do
+            return next(iter(self._latest.sequences)), self._shared
+        source, length = self._latest.longest_match(chain)
+        return source, len(self._prefix) + length
 
 
 class _Latest:

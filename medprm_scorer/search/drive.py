@@ -172,7 +172,7 @@ class Search:
         self._policy, self._prm, self._settings = policy, prm, settings
         self._question, self._documents = question, list(documents)
         retrieval = settings.retrieval
-        gathering = retrieval and retrieval.begin(documents, prm.count_tokens)
+        gathering = retrieval.begin(documents, prm.count_tokens) if retrieval is not None else None
         self._growth = Growth(
             method.name,
             settings.limits,

@@ -36,8 +36,9 @@ class Retrieval:
     max_documents: int = 8
 
     def __post_init__(self) -> None:
-        if not callable(self.function):
-            kind = type(self.function).__name__
+        function: object = self.function
+        if not callable(function):
+            kind = type(function).__name__
             raise InputError(f"a retrieval needs a function from a text to documents, not {kind}")
         if isinstance(self.max_documents, bool) or not isinstance(self.max_documents, int) or self.max_documents < 1:
             raise InputError("max_documents must be a whole number of at least 1")

@@ -108,14 +108,14 @@ def test_a_stream_that_is_left_asks_no_more(server):
     stream = runnable.stream(ASKED)
     next(stream)
     asked = len(server.bodies)
-    stream.close()
+    stream.close()  # type: ignore[attr-defined]
     assert len(server.bodies) == asked
 
     async def leave():
         events = runnable.astream(ASKED)
         await anext(events)
         count = len(server.bodies)
-        await events.aclose()
+        await events.aclose()  # type: ignore[attr-defined]
         assert len(server.bodies) == count
 
     asyncio.run(leave())
