@@ -193,6 +193,8 @@ class Growth:
         if ask is None:
             return
         found = yield ask
+        if isinstance(found, InputError):
+            raise found
         if isinstance(found, Exception):
             self.failure, self.stopped = found, f"the retrieval failed with {type(found).__name__}"
         elif new := gathering.take(found):
