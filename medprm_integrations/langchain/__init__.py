@@ -25,7 +25,7 @@ if TYPE_CHECKING:
     from medprm_integrations.langchain.output_parser import MedPRMOutputParser
     from medprm_integrations.langchain.policy import ChatModelPolicy
     from medprm_integrations.langchain.reranker import MedPRMReranker
-    from medprm_integrations.shared.stepwise import StepSearch
+    from medprm_integrations.shared.search_settings import StepSearch
     from medprm_integrations.shared.user_warnings import (
         DocumentsLeftOutWarning,
         IdenticalSamplesWarning,
@@ -67,7 +67,7 @@ __getattr__, __dir__ = lazy(
         f"{__name__}.output_parser": "MedPRMOutputParser",
         f"{__name__}.policy": "ChatModelPolicy",
         f"{__name__}.reranker": "MedPRMReranker",
-        "medprm_integrations.shared.stepwise": "StepSearch",
+        "medprm_integrations.shared.search_settings": "StepSearch",
         "medprm_integrations.shared.user_warnings": (
             "DocumentsLeftOutWarning IdenticalSamplesWarning SamplesFailedWarning UnknownToolWarning"
         ),

@@ -23,8 +23,9 @@ from medprm_integrations.langchain.wrapped_models import given_object, refuse_ne
 from medprm_integrations.shared.best_of_n import Choice, achoose_all, choose_all
 from medprm_integrations.shared.concurrency import arun_each, run_each
 from medprm_integrations.shared.jobs import Job, new_drawing
+from medprm_integrations.shared.search_settings import SearchingSettings
 from medprm_integrations.shared.settings import checked_keys
-from medprm_integrations.shared.stepwise import Searched, SearchingSettings, asearch_all, search_all
+from medprm_integrations.shared.stepwise import Searched, asearch_all, search_all
 from medprm_scorer.text.policy import policy_messages
 from medprm_scorer.text.prompts import document_block
 

@@ -13,15 +13,9 @@ from medprm_integrations.langchain.policy import ChatModelPolicy
 from medprm_integrations.langchain.retrieved import Retrieving, document_texts
 from medprm_integrations.shared.best_of_n import Choice
 from medprm_integrations.shared.jobs import Job
+from medprm_integrations.shared.search_settings import SearchingSettings, StepSearch
 from medprm_integrations.shared.settings import DEFAULT_CONCURRENCY
-from medprm_integrations.shared.stepwise import (
-    Searched,
-    SearchingSettings,
-    StepSearch,
-    asearching,
-    retrieved_since,
-    searching,
-)
+from medprm_integrations.shared.stepwise import Searched, asearching, retrieved_since, searching
 from medprm_scorer.errors import InputError
 from medprm_scorer.text.policy import policy_messages
 from medprm_scorer.text.prompts import document_block

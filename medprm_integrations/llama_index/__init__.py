@@ -26,7 +26,7 @@ if TYPE_CHECKING:
     from medprm_integrations.llama_index.rerank import MedPRMRerank
     from medprm_integrations.llama_index.responses import ranking_of
     from medprm_integrations.llama_index.synthesizer import MedPRMSynthesizer
-    from medprm_integrations.shared.stepwise import StepSearch
+    from medprm_integrations.shared.search_settings import StepSearch
     from medprm_integrations.shared.user_warnings import (
         DocumentsLeftOutWarning,
         IdenticalSamplesWarning,
@@ -70,7 +70,7 @@ __getattr__, __dir__ = lazy(
         f"{__name__}.rerank": "MedPRMRerank",
         f"{__name__}.responses": "ranking_of",
         f"{__name__}.synthesizer": "MedPRMSynthesizer",
-        "medprm_integrations.shared.stepwise": "StepSearch",
+        "medprm_integrations.shared.search_settings": "StepSearch",
         "medprm_integrations.shared.user_warnings": (
             "DocumentsLeftOutWarning IdenticalSamplesWarning SamplesFailedWarning UnknownToolWarning"
         ),

@@ -48,7 +48,8 @@ from medprm_integrations.shared.jobs import Job, new_drawing, request_of
 from medprm_integrations.shared.questions import Asked, without_feedback
 from medprm_integrations.shared.ranking import arank_all, rank_all
 from medprm_integrations.shared.ranking_metadata import KEY, RankingMetadata, ranking_metadata
-from medprm_integrations.shared.stepwise import Searched, SearchingSettings, asearch_all, search_all
+from medprm_integrations.shared.search_settings import SearchingSettings
+from medprm_integrations.shared.stepwise import Searched, asearch_all, search_all
 from medprm_scorer.errors import InputError
 from medprm_scorer.results.models import Ranking, RankRequest, ScoredChain
 from medprm_scorer.sampling.rules import Sample

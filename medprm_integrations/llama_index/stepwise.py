@@ -18,15 +18,9 @@ from medprm_integrations.llama_index.responses import total_usage
 from medprm_integrations.llama_index.unstreamed_llm import messages_of, text_prompt_of
 from medprm_integrations.shared.best_of_n import Choice
 from medprm_integrations.shared.jobs import Job
+from medprm_integrations.shared.search_settings import SearchingSettings, StepSearch
 from medprm_integrations.shared.settings import DEFAULT_CONCURRENCY
-from medprm_integrations.shared.stepwise import (
-    Searched,
-    SearchingSettings,
-    StepSearch,
-    asearching,
-    retrieved_since,
-    searching,
-)
+from medprm_integrations.shared.stepwise import Searched, asearching, retrieved_since, searching
 from medprm_scorer.errors import InputError
 from medprm_scorer.results.models import Ranking
 from medprm_scorer.search import SearchRanking

@@ -58,8 +58,9 @@ from medprm_integrations.shared.jobs import Job, new_drawing
 from medprm_integrations.shared.prompt_context import NOT_GIVEN
 from medprm_integrations.shared.questions import Asked, without_feedback
 from medprm_integrations.shared.ranking_metadata import KEY
+from medprm_integrations.shared.search_settings import GivenSearch, SearchingSettings
 from medprm_integrations.shared.settings import SamplingOptions
-from medprm_integrations.shared.stepwise import GivenSearch, Searched, SearchingSettings, asearch_all, search_all
+from medprm_integrations.shared.stepwise import Searched, asearch_all, search_all
 from medprm_scorer.errors import InputError
 from medprm_scorer.scorer import MedPRM
 

@@ -4,7 +4,6 @@ Nothing here waits for anything: a search is a generator that yields what it nee
 sent the answer, so that one and the same search runs with and without an event loop (`drive`).
 """
 
-import math
 import time
 from collections.abc import Callable, Generator, Sequence
 from dataclasses import dataclass, field
@@ -13,42 +12,12 @@ from typing import Any, TypeVar
 from medprm_scorer.errors import InputError, NothingScoredError, PolicyError
 from medprm_scorer.results.models import Ranking, ScoredChain
 from medprm_scorer.search.evidence import LABEL, Gathering, Retrieve
+from medprm_scorer.search.limits import Limits
 from medprm_scorer.search.policy import Continuation, GrowingChain, checked, seed_of
 from medprm_scorer.search.tree import Branch, Fate, SearchRanking, SearchTree
 from medprm_scorer.text.steps.split import split_steps
 
 _Result = TypeVar("_Result")
-
-
-@dataclass(frozen=True)
-class Limits:
-    """What a search may cost. Where a limit is reached, what is finished is ranked.
-
-    Args:
-        max_tokens: Tokens that the policy may generate: the call that reaches it is the last. None for no limit.
-        max_calls: How often the policy may be asked; None for no limit.
-        max_steps: Most steps of a chain; one that has no end by then is cut off.
-        timeout: Seconds after which the policy is not asked again; None for no limit.
-
-    Raises:
-        InputError: A limit is not a positive number.
-    """
-
-    max_tokens: int | None = None
-    max_calls: int | None = None
-    max_steps: int = 16
-    timeout: float | None = None
-
-    def __post_init__(self) -> None:
-        for name in ("max_tokens", "max_calls", "max_steps"):
-            value = getattr(self, name)
-            if value is None and name != "max_steps":
-                continue
-            if isinstance(value, bool) or not isinstance(value, int) or value < 1:
-                raise InputError(f"{name} must be a whole number of at least 1")
-        number = isinstance(self.timeout, int | float) and not isinstance(self.timeout, bool)
-        if self.timeout is not None and not (number and 0 < self.timeout < math.inf):
-            raise InputError("timeout must be a positive number of seconds, or None")
 
 
 @dataclass(frozen=True, repr=False)
@@ -272,16 +241,9 @@ class Growth:
         )
 
     def _limit_reached(self) -> str | None:
-        limits = self._limits
-        if limits.max_tokens is not None and self.tokens >= limits.max_tokens:
-            return f"the budget of {limits.max_tokens} tokens was spent"
-        if limits.max_calls is not None and self.calls >= limits.max_calls:
-            return f"the budget of {limits.max_calls} calls was spent"
-        if limits.timeout is not None and time.monotonic() - self._begun >= limits.timeout:
-            return f"the time of {limits.timeout:g} s was over"
         if self._stop_when is not None and self._stop_when():
             return "it was stopped"
-        return None
+        return self._limits.reached(self.tokens, self.calls, time.monotonic() - self._begun)
 
     def _grow(self, parent: Piece, some: Sequence[Continuation], alike: bool) -> list[Piece]:
         """The new pieces behind one."""

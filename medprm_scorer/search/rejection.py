@@ -39,8 +39,9 @@ from medprm_scorer.errors import InputError, check_choice
 from medprm_scorer.results.models import Ranking
 from medprm_scorer.sampling.rules import check_count
 from medprm_scorer.scorer import MedPRM
-from medprm_scorer.search.drive import SearchOptions, Settings, prepared
+from medprm_scorer.search.drive import prepared
 from medprm_scorer.search.growth import Asking, Growth, Piece
+from medprm_scorer.search.options import SearchOptions, Settings
 from medprm_scorer.search.policy import AsyncPolicy, Policy
 from medprm_scorer.search.tree import SearchRanking
 

@@ -8,7 +8,8 @@ from hypothesis import strategies as st
 
 from medprm_scorer import MedPRM
 from medprm_scorer.search import Beam, Continuation, Dvts, EarlyRejection, Limits, Retrieval
-from medprm_scorer.search.drive import Search, Settings
+from medprm_scorer.search.drive import Search
+from medprm_scorer.search.options import Settings
 from tests.support.stub_search import DOCUMENTS, QUESTION, DrawnPolicy, stub_prm
 
 METHODS = [Beam(1, 3), Beam(2, 2), Beam(4, 1), Dvts(1, 3), Dvts(2, 2), EarlyRejection(1), EarlyRejection(4)]
