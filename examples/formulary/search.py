@@ -293,7 +293,8 @@ def main() -> None:
     arguments = parser.parse_args()
     arguments.out.mkdir(parents=True, exist_ok=True)
     policy = LocalPolicy.from_pretrained(arguments.policy, device="cpu", dtype="float32")
-    prm = MedPRM.from_pretrained(arguments.model, device="cpu", dtype="float32")
+    kept = 100_000 if arguments.only else None  # the same chains again and again; no tokens of it are told then
+    prm = MedPRM.from_pretrained(arguments.model, device="cpu", dtype="float32", cache=kept)
     from medprm_scorer.local.loading import fingerprint
 
     made = {"seed": arguments.seed, "policy": fingerprint(policy.model), **prm.settings}
