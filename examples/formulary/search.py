@@ -80,15 +80,12 @@ class Drawn:
         self.steps: list[list[str]] = [[] for _ in range(n)]
         self.tokens = [0] * n
         self.cut_off = [True] * n
-        chains = {place: GrowingChain("", (), seed) for place in range(n)}
+        chains = {place: GrowingChain("", (), seed_of(seed, place)) for place in range(n)}
         while chains:
-            first = not self._known
-            asked = [GrowingChain("", (), seed)] if first else list(chains.values())
-            given = policy.extend(question.text, question.documents, asked, n if first else 1)
-            found = given[0] if first else [some[0] for some in given]
-            for place, one in zip(list(chains), found, strict=True):
+            given = policy.extend(question.text, question.documents, list(chains.values()), 1)
+            for place, (one,) in zip(list(chains), given, strict=True):
                 chain = chains.pop(place)
-                own = seed_of(chain.seed, place if first else 0)
+                own = seed_of(chain.seed, 0)
                 self._known[own] = one
                 self.tokens[place] += one.tokens or 0
                 self.steps[place] += [one.text.strip()] if one.text.strip() else []

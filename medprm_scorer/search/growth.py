@@ -115,6 +115,8 @@ class Growth:
         self.failure: Exception | None = None
         """What the policy raised."""
         self.proven: bool | None = None
+        self.unbegun = 0
+        """Chains that may still be begun; in the end, those that never were."""
         self.dropped_weight = 0.0
         self.tokens = self.calls = 0
         self.seconds: dict[type, float] = {}
@@ -171,6 +173,8 @@ class Growth:
 
     def final_steps(self) -> tuple[str, ...]:
         """The steps with which every chain begins that can still be chosen."""
+        if self.unbegun:
+            return ()
         ended = any(one.fate == "finished" for one in self.pieces)
         open_ = [one.steps for one in self.pieces if one.fate in ("growing", "finished")]
         if not ended or self._gathering is not None:  # one that was cut off cannot win over a finished one
@@ -247,7 +251,7 @@ class Growth:
 
     def _grow(self, parent: Piece, some: Sequence[Continuation], alike: bool) -> list[Piece]:
         """The new pieces behind one."""
-        if parent is not self.root:
+        if parent.index >= 0:
             parent.fate, parent.why = "extended", ""
             if not some:
                 self.end(parent, "cut off", "the policy gave no continuation")
@@ -261,7 +265,7 @@ class Growth:
                 text=parent.text + one.text,
                 steps=parent.steps + steps,
                 seed=seed_of(parent.seed, place),
-                parent=None if parent is self.root else parent,
+                parent=None if parent.index < 0 else parent,
                 index=len(self.pieces),
                 round=self.calls,
                 tokens=tokens,
@@ -317,6 +321,7 @@ class Growth:
         if self.stopped:
             found.append(f"The search ended early: {self.stopped}.")
         dropped = sum(one.fate == "dropped" and not one.why.startswith("the same") for one in self.pieces)
+        dropped += self.unbegun
         if self.proven is not None and dropped:
             could = "could not have changed" if self.proven else "could have changed"
             found.append(f"{dropped} chains without a vote were dropped before their end: they {could} the choice.")

@@ -20,8 +20,8 @@ What is continued first decides how much is written (`order`):
   those a step must be written, since the chain could still win (Dechter and Pearl 1985, "Generalized best-first search
   strategies and the optimality of A*", doi:10.1145/3828.3830). With `together` above 1, so many chains are continued at
   once, and up to that many steps more are written than needed.
-- `longest_first`: the longest chain, unless its bound is below half of the highest: what is finished early makes a vote
-  settled early.
+- `longest_first`: the longest chain, unless its bound is below half of the highest, and no chain is begun before it is
+  needed: what is finished early makes a vote settled early, and a chain that is not begun is bounded by 1.
 
 None takes the first for `best_of_n` and the second for a vote. Both give the same winner.
 
@@ -42,7 +42,7 @@ from medprm_scorer.scorer import MedPRM
 from medprm_scorer.search.drive import prepared
 from medprm_scorer.search.growth import Asking, Growth, Piece
 from medprm_scorer.search.options import SearchOptions, Settings
-from medprm_scorer.search.policy import AsyncPolicy, Policy
+from medprm_scorer.search.policy import AsyncPolicy, Policy, seed_of
 from medprm_scorer.search.tree import SearchRanking
 
 if TYPE_CHECKING:
@@ -166,7 +166,10 @@ class _Rejection:
 
     def search(self) -> Asking[SearchRanking]:
         growth = self._growth
-        fresh = yield from growth.extend([growth.root], self._n, alike=True)
+        self._growing = [Piece("", (), seed_of(growth.root.seed, number)) for number in range(self._n)]
+        growth.unbegun = self._n
+        # best first begins all: nothing bounds a chain that is not begun
+        fresh = yield from self._extend(self._n if self._best_first else self._together)
         ranking: Ranking | None = None
         while True:
             self._finished += [one for one in fresh if one.finished]
@@ -177,14 +180,22 @@ class _Rejection:
                 self._reject(ranking)
             if not self._growing or growth.stopped:
                 break
-            self._growing = self._in_turn()
-            batch = self._growing[: self._together]
-            fresh = yield from growth.extend(batch, 1, [*self._finished, *self._growing[self._together :]], alike=True)
-            if not growth.stopped:
-                del self._growing[: self._together]
+            fresh = yield from self._extend(self._together)
         growth.proven = ranking is not None and not self._growing and self._is_proven(ranking)
-        result = yield from growth.finish(self._finished, self._growing)
+        result = yield from growth.finish(self._finished, [one for one in self._growing if one.index >= 0])
         return result
+
+    def _extend(self, count: int) -> Asking[list[Piece]]:
+        """Continue so many chains, those whose turn it is; the new pieces."""
+        ordered = self._in_turn()
+        batch, self._growing = ordered[:count], ordered[count:]
+        beside = [one for one in (*self._finished, *self._growing) if one.steps]
+        fresh = yield from self._growth.extend(batch, 1, beside, alike=True)
+        if self._growth.stopped:
+            self._growing += batch
+        else:
+            self._growth.unbegun -= sum(one.index < 0 for one in batch)
+        return fresh
 
     def _in_turn(self) -> list[Piece]:
         """The growing chains, those to continue first before the others."""
@@ -196,7 +207,7 @@ class _Rejection:
         )
 
     def _bound(self, piece: Piece) -> float:
-        return aggregate_rewards(piece.rewards, self._settings.aggregate)
+        return aggregate_rewards(piece.rewards, self._settings.aggregate) if piece.rewards else 1.0
 
     def _reject(self, ranking: Ranking) -> None:
         """Drop the chains that cannot change the choice any more."""
