@@ -78,7 +78,7 @@ test-llama-index-matrix:
 	    tests/integrations/llama_index
 
 # the client and the server that the examples use come in the versions that fit; old ones need other tools
-test-langchain-matrix: EXAMPLES := langchain-openai rank-bm25 transformers[serving]
+test-langchain-matrix: EXAMPLES := langchain-openai langgraph-checkpoint-sqlite rank-bm25 transformers[serving]
 test-langchain-matrix:
 	PYTHON=$(PYTHON) .ci/matrix langchain-low "lang|openai|packaging|pytest|syrupy|vcrpy" "$(call lowest,langchain-core) $(call lowest,langchain) \
 	    $(call lowest,langgraph) $(call lowest,langchain-tests) $(EXAMPLES)" tests/integrations/langchain

@@ -59,9 +59,9 @@ class MedPRMBestOfN(PackedRunnable[BestOfNInput, AIMessage], SearchingSettings):
             the missing ones are asked for one by one; other models are asked one by one anyway.
         settings: Those of `SamplingSettings`: `prm`, `n`, `strategy`, `aggregate`, `stop`, `agree`, `rules`, `timeout`,
             `deadline`, `replacements`, `quorum`, `max_tokens_total`, `on_sample`, `answer`, `options`, `group`,
-            `max_concurrency`, `on_ranking`, `keep`, `question`. `search=` (a `StepSearch`) chooses among steps while
-            they are written, in place of whole samples; `stream` and `astream` then give each step of the answer as
-            soon as it is final, and the ranking with the last piece.
+            `max_concurrency`, `on_ranking`, `keep`, `explain`, `question`. `search=` (a `StepSearch`) chooses among
+            steps while they are written, in place of whole samples; `stream` and `astream` then give each step of the
+            answer as soon as it is final, and the ranking with the last piece.
 
     Example:
         >>> from medprm_scorer import MedPRM

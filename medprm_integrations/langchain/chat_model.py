@@ -67,7 +67,8 @@ class ChatMedPRM(UnstreamedChatModel, ConversationSettings):
         settings: Those of `ConversationSettings`: `prm`, `n`, `strategy`, `aggregate`, `stop`, `agree`, `rules`,
             `timeout`, `deadline`, `replacements`, `quorum`, `max_tokens_total`, `on_sample`, `evidence`,
             `evidence_tools`, `is_answer`, `question`, `answer`, `options`, `group`, `answer_field`, `max_concurrency`,
-            `on_ranking`, `keep`. `evidence` may also be a retriever, which is asked for the question that is judged.
+            `on_ranking`, `keep`, `explain`. `evidence` may also be a retriever, which is asked for the question that is
+            judged.
 
     Example:
         >>> from medprm_scorer import MedPRM
@@ -298,7 +299,7 @@ class ChatMedPRM(UnstreamedChatModel, ConversationSettings):
             "model_name": self.model_name,
             "reward_model": self.prm.engine.name,
             "functions": functions,
-            **self.model_dump(include={"n", "strategy", "aggregate", "agree", "evidence_tools", "keep"}),
+            **self.model_dump(include={"n", "strategy", "aggregate", "agree", "evidence_tools", "keep", "explain"}),
             "trust": repr(self.judge),
             "on_doubt": self.on_doubt if isinstance(self.on_doubt, str) else "a function",
             "doubt_answer": self.doubt_answer,

@@ -6,6 +6,7 @@ from typing import Any
 from langchain_core.documents import Document
 from langchain_core.messages import AIMessage, BaseMessage, HumanMessage, ToolMessage
 
+from medprm_integrations.shared.evidence import NamedText
 from medprm_integrations.shared.prompt_context import NOT_GIVEN, holds_documents
 from medprm_integrations.shared.questions import Asked, put_together
 from medprm_integrations.shared.tool_names import brings_evidence
@@ -73,7 +74,7 @@ def tool_documents(
         if wanted is None and (not brings_evidence(name) or said.startswith(_STRUCTURED)):
             continue
         documents = _documents_in(message.artifact)
-        texts += [document.page_content for document in documents] if documents else [said]
+        texts += [NamedText(document.page_content, document.id) for document in documents] if documents else [said]
     return texts
 
 

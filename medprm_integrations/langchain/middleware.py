@@ -81,7 +81,7 @@ class MedPRMMiddleware(AgentMiddleware, metaclass=_Kind):
         settings: Those of `ConversationSettings`: `n`, `strategy`, `aggregate`, `stop`, `agree`, `rules`, `timeout`,
             `deadline`, `replacements`, `quorum`, `max_tokens_total`, `on_sample`, `evidence`, `evidence_tools`,
             `is_answer`, `question`, `answer`, `options`, `group`, `answer_field`, `max_concurrency`, `on_ranking`,
-            `keep`. `evidence` may also be a retriever, which is asked for the question that is judged.
+            `keep`, `explain`. `evidence` may also be a retriever, which is asked for the question that is judged.
 
     Raises:
         ValueError: A setting is unknown, out of its range or of the wrong kind; in the agent's run, its model is a

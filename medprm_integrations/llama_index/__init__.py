@@ -29,6 +29,7 @@ if TYPE_CHECKING:
     from medprm_integrations.shared.search_settings import StepSearch
     from medprm_integrations.shared.user_warnings import (
         DocumentsLeftOutWarning,
+        ExplanationFailedWarning,
         IdenticalSamplesWarning,
         SamplesFailedWarning,
         UnknownToolWarning,
@@ -37,6 +38,7 @@ if TYPE_CHECKING:
 __all__ = [
     "DocumentsLeftOutWarning",
     "EmbeddingAnswerGroups",
+    "ExplanationFailedWarning",
     "IdenticalSamplesWarning",
     "LLMAnswerGroups",
     "LLMAnswerReader",
@@ -72,7 +74,8 @@ __getattr__, __dir__ = lazy(
         f"{__name__}.synthesizer": "MedPRMSynthesizer",
         "medprm_integrations.shared.search_settings": "StepSearch",
         "medprm_integrations.shared.user_warnings": (
-            "DocumentsLeftOutWarning IdenticalSamplesWarning SamplesFailedWarning UnknownToolWarning"
+            "DocumentsLeftOutWarning ExplanationFailedWarning IdenticalSamplesWarning SamplesFailedWarning "
+            "UnknownToolWarning"
         ),
     },
     needs=("llama_index", '"medprm[llama-index]"'),

@@ -79,7 +79,7 @@ class MedPRMLLM(UnstreamedLLM, ConversationSettings):
         settings: Those of `ConversationSettings`: `prm`, `n`, `strategy`, `aggregate`, `stop`, `agree`, `rules`,
             `timeout`, `deadline`, `replacements`, `quorum`, `max_tokens_total`, `on_sample`, `evidence`,
             `evidence_tools`, `is_answer`, `question`, `answer`, `options`, `group`, `max_concurrency`, `on_ranking`,
-            `keep`.
+            `keep`, `explain`.
 
     Example:
         >>> from medprm_scorer import MedPRM

@@ -4,12 +4,13 @@ Evidence is what no language model wrote: no chain, no draft, no answer to a sub
 """
 
 import re
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import Any, TypeVar, cast
 
 from llama_index.core.schema import BaseNode, MetadataMode, NodeWithScore, TextNode
 
 from medprm_integrations.shared import evidence
+from medprm_integrations.shared.explaining import support_of
 from medprm_scorer.errors import InputError
 
 Node = TypeVar("Node", bound=BaseNode)
@@ -19,6 +20,13 @@ CHAIN = "medprm_chain"
 
 READ = "medprm_read"
 """The metadata key that says of a node whether the reward model read it."""
+
+SUPPORT = "medprm_support"
+"""The metadata key that says, with `explain=True`, by how much a node moves the answer's step that it moves most.
+
+A number in log-odds (ln(p / (1 - p)) of the step's reward p): above 0 it supports the step, below it contradicts it,
+within 1 of 0 it does nothing; None if the reward model did not read it.
+"""
 
 DRAFT = "Draft answer of a language model, not a source:\n"
 """How the text of a sampled chain begins where it stands among documents, so that nobody cites it."""
@@ -114,17 +122,23 @@ def evidence_among(
 
 
 def marked_as_read(
-    nodes: Iterable[NodeWithScore], documents: Sequence[NodeWithScore], read: Iterable[int]
+    nodes: Sequence[NodeWithScore],
+    documents: Sequence[NodeWithScore],
+    read: Iterable[int],
+    note: Mapping[str, Any] | None = None,
 ) -> list[NodeWithScore]:
-    """Copies of nodes that say in their metadata whether the reward model read them.
+    """Copies of nodes that say in their metadata whether the reward model read them, and how they move the answer.
 
     Args:
         nodes: The nodes.
         documents: Those of them that were evidence.
         read: Places of the documents that were read.
+        note: The metadata of the answer, if it may hold an explanation.
     """
     were_read = {id(documents[place]) for place in read if place < len(documents)}  # then those found on the way
-    return [NodeWithScore(node=noted(node.node, {READ: id(node) in were_read}), score=node.score) for node in nodes]
+    support = support_of(note or {}, documents)
+    marks = [{READ: id(node) in were_read} | ({SUPPORT: support.get(id(node))} if support else {}) for node in nodes]
+    return [NodeWithScore(node=noted(n.node, mark), score=n.score) for n, mark in zip(nodes, marks, strict=True)]
 
 
 def noted(node: Node, notes: dict[str, Any]) -> Node:

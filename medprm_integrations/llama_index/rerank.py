@@ -44,6 +44,7 @@ from medprm_integrations.llama_index.window import PartsBefore, asking_within_wi
 from medprm_integrations.shared.best_of_n import Choice, achoose, choose, only
 from medprm_integrations.shared.doubt import settle
 from medprm_integrations.shared.evidence import Evidence, within_budget
+from medprm_integrations.shared.explaining import aexplain_winner, explain_winner
 from medprm_integrations.shared.jobs import Job, new_drawing, request_of
 from medprm_integrations.shared.questions import Asked, without_feedback
 from medprm_integrations.shared.ranking import arank_all, rank_all
@@ -92,8 +93,8 @@ class MedPRMRerank(PromptMixin, BaseNodePostprocessor, SearchingSettings):
             `nodes.is_evidence`: no language model wrote it.
         settings: Those of `SamplingSettings`: `prm`, `n`, `strategy`, `aggregate`, `stop`, `agree`, `rules`, `timeout`,
             `deadline`, `replacements`, `quorum`, `max_tokens_total`, `on_sample`, `answer`, `options`, `group`,
-            `max_concurrency`, `on_ranking`, `keep`, `question`. `search=` (a `StepSearch`) chooses among steps while
-            they are written, in place of whole samples.
+            `max_concurrency`, `on_ranking`, `keep`, `explain`, `question`. `search=` (a `StepSearch`) chooses among
+            steps while they are written, in place of whole samples.
 
     Example:
         >>> from medprm_scorer import MedPRM
@@ -165,7 +166,12 @@ class MedPRMRerank(PromptMixin, BaseNodePostprocessor, SearchingSettings):
             return []
         with self._reported(asked) as report:
             if asked.chains:
-                return report(self._ranked(asked, only(rank_all(self, *asked.chains_to_rank()))))
+                to_rank = asked.chains_to_rank()
+                ranking = only(rank_all(self, *to_rank))
+                note = ranking_metadata(ranking, keep=self.keep)
+                best = self._ranked(asked, ranking, note)
+                explain_winner(self, ranking, note, only(to_rank[1]))
+                return report(best)
             if self.search is not None:
                 return report(self._sampled(asked, only(search_all(self, [self._searched(asked, is_async=False)]))))
             return report(self._sampled(asked, choose(self, self._job(asked, is_async=False))))
@@ -179,7 +185,12 @@ class MedPRMRerank(PromptMixin, BaseNodePostprocessor, SearchingSettings):
             return []
         with self._reported(asked) as report:
             if asked.chains:
-                return report(self._ranked(asked, only(await arank_all(self, *asked.chains_to_rank()))))
+                to_rank = asked.chains_to_rank()
+                ranking = only(await arank_all(self, *to_rank))
+                note = ranking_metadata(ranking, keep=self.keep)
+                best = self._ranked(asked, ranking, note)
+                await aexplain_winner(self, ranking, note, only(to_rank[1]))
+                return report(best)
             if self.search is not None:
                 found = await asearch_all(self, [self._searched(asked, is_async=True)])
                 return report(self._sampled(asked, only(found)))
@@ -242,9 +253,8 @@ class MedPRMRerank(PromptMixin, BaseNodePostprocessor, SearchingSettings):
 
             yield report
 
-    def _ranked(self, asked: "_Asked", ranking: Ranking) -> list[NodeWithScore]:
-        """The best of the chain nodes, as new nodes."""
-        note = ranking_metadata(ranking, keep=self.keep)
+    def _ranked(self, asked: "_Asked", ranking: Ranking, note: RankingMetadata) -> list[NodeWithScore]:
+        """The best of the chain nodes, as new nodes, the first with the metadata themselves and no copy of them."""
         said = settle(self, ranking, note)
         announce(ranking)
         if said is not None:
@@ -262,7 +272,7 @@ class MedPRMRerank(PromptMixin, BaseNodePostprocessor, SearchingSettings):
         """The best of the sampled chains, and the documents after them."""
         assert choice.ranking is not None  # every response is a candidate
         announce(choice.ranking, choice.note)
-        documents = marked_as_read(asked.others, asked.evidence, choice.ranking.documents_read)
+        documents = marked_as_read(asked.others, asked.evidence, choice.ranking.documents_read, choice.note)
         documents += found_nodes(choice.ranking, len(asked.evidence))
         if choice.said is not None:
             return [_said(choice.said, choice.ranking, choice.note), *documents]

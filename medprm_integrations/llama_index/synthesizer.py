@@ -75,7 +75,8 @@ class MedPRMSynthesizer(BaseSynthesizer):
 
     The response is the winning sample as it was written. Its ranking is in `metadata["medprm"]` (`ranking_of` reads it
     back), with what `RankingMetadata` says; `source_nodes` are copies of the nodes, which say in
-    `metadata["medprm_read"]` whether the reward model read them, unseen by language models and embeddings. A sample
+    `metadata["medprm_read"]` whether the reward model read them, unseen by language models and embeddings, and with
+    `explain=True` in `metadata["medprm_support"]` how they move the answer (`nodes.SUPPORT`). A sample
     that fails does not end the others, and is warned of (`SamplesFailedWarning`), as documents are that were not read
     (`DocumentsLeftOutWarning`); if all fail, the first error is raised, with a note of the count. Where the `llm` has
     no async of its own (a `CustomLLM` without `achat`), async samples are asked for in threads, except with
@@ -109,7 +110,7 @@ class MedPRMSynthesizer(BaseSynthesizer):
         callback_manager: As in LlamaIndex.
         settings: Those of `SamplingSettings`: `n`, `strategy`, `aggregate`, `stop`, `agree`, `rules`, `timeout`,
             `deadline`, `replacements`, `quorum`, `max_tokens_total`, `on_sample`, `answer`, `options`, `group`,
-            `answer_field`, `max_concurrency`, `on_ranking`, `keep`, `question`.
+            `answer_field`, `max_concurrency`, `on_ranking`, `keep`, `explain`, `question`.
 
     Raises:
         ValueError: A setting is unknown, out of its range or of the wrong kind, or the `llm` is a `MedPRMLLM`.
@@ -379,7 +380,7 @@ def _response(answer: Any, choice: Choice[Any] | None = None, asked: _Asked | No
         return cast("RESPONSE_TYPE", kind(answer))
     read = choice.ranking.documents_read if choice.ranking else ()
     metadata = {**{node.node.node_id: node.node.metadata for node in asked.sources}, KEY: choice.note}
-    sources = marked_as_read(asked.sources, asked.evidence, read)
+    sources = marked_as_read(asked.sources, asked.evidence, read, choice.note)
     sources += found_nodes(choice.ranking, len(asked.documents))
     return cast("RESPONSE_TYPE", kind(answer, source_nodes=sources, metadata=metadata))
 

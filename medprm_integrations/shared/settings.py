@@ -202,6 +202,8 @@ class SamplingSettings(ChoiceSettings):
         keep: What of a ranking goes into the metadata of the answer, and so into checkpoints and traces: `winner` (no
             text of a losing chain), `all`, `figures` or `none`, as `ranking_metadata.Keep` says. `on_ranking` always
             gets all.
+        explain: Say in the answer's metadata which documents carry the winner and which contradict it, as
+            `RankingMetadata` says. It costs tokens of the reward model, whose number is given; docs/explain.md.
         question: Your own function to the question that is judged, from what the class is given: the input
             (`MedPRMBestOfN`), the messages, the `ModelRequest` (middleware), the query (LlamaIndex). None takes what
             was asked; in a conversation the user's turns, put together as in `questions.put_together`.
@@ -220,6 +222,7 @@ class SamplingSettings(ChoiceSettings):
     on_sample: Callable[[Any], None] | None = Field(default=None, repr=False, exclude=True)
     answer_field: str | None = None
     keep: Keep = "winner"
+    explain: Annotated[bool, Field(strict=True)] = False
     question: Callable[[Any], str] | None = Field(default=None, repr=False, exclude=True)
 
     _calls_in_flight: CallsInFlight = PrivateAttr(default_factory=CallsInFlight)
@@ -331,6 +334,7 @@ class SamplingOptions(TypedDict, total=False):
     on_sample: Callable[[Any], None] | None
     answer_field: str | None
     keep: Keep
+    explain: bool
     question: Callable[[Any], str] | None
 
 

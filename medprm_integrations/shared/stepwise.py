@@ -12,6 +12,7 @@ from typing import Any, Generic
 from medprm_integrations.shared.best_of_n import Choice
 from medprm_integrations.shared.doubt import settle
 from medprm_integrations.shared.evidence import Evidence, within_budget
+from medprm_integrations.shared.explaining import aexplain_winner, explain_winner
 from medprm_integrations.shared.jobs import Job, Value, request_of
 from medprm_integrations.shared.ranking import reported
 from medprm_integrations.shared.ranking_metadata import ranking_metadata
@@ -90,7 +91,9 @@ def searching(settings: SearchingSettings, job: Searched[Value]) -> Generator[st
     with closing(search.events()) as events:
         for found in events:
             if isinstance(found, SearchRanking):
-                yield from _ended(settings, job, evidence, found)
+                choice, read = _chosen(settings, job, evidence, found)
+                explain_winner(settings, choice.ranking or found, choice.note, read)
+                yield from _rest(settings, choice)
             elif not _waits(settings):
                 yield found
 
@@ -101,7 +104,9 @@ async def asearching(settings: SearchingSettings, job: Searched[Value]) -> Async
     async with aclosing(search.aevents()) as events:
         async for found in events:
             if isinstance(found, SearchRanking):
-                for one in _ended(settings, job, evidence, found):
+                choice, read = _chosen(settings, job, evidence, found)
+                await aexplain_winner(settings, choice.ranking or found, choice.note, read)
+                for one in _rest(settings, choice):
                     yield one
             elif not _waits(settings):
                 yield found
@@ -167,14 +172,15 @@ def _begun(settings: SearchingSettings, job: Searched[Value]) -> tuple[Evidence,
     return evidence, Search(policy, settings.prm, job.question, evidence.texts, how.method, options)
 
 
-def _ended(
+def _chosen(
     settings: SearchingSettings, job: Searched[Value], evidence: Evidence, ranking: SearchRanking
-) -> Generator[str | Choice[Value], None, None]:
-    """What is left of the answer, and the choice."""
+) -> tuple[Choice[Value], Evidence]:
+    """The choice, and all documents that it was made with."""
     added = ranking.tree.documents
     read_as = evidence.read_as or tuple(range(len(evidence.texts)))
     places = range(len(evidence.texts), len(evidence.texts) + len(added))
-    evidence = Evidence((*evidence.texts, *added), evidence.left_out, (*read_as, *places))
+    ids = (*evidence.ids, *[None] * len(added)) if evidence.ids else ()
+    evidence = Evidence((*evidence.texts, *added), evidence.left_out, (*read_as, *places), ids)
     if settings.judge is not None:
         ranking = settings.judge.judge(ranking)  # type: ignore[assignment]  # a copy
     request = request_of(settings, job.question, [Sample(one.text) for one in ranking.chains], evidence.texts)
@@ -185,6 +191,11 @@ def _ended(
         note[FIGURES] = {name: getattr(told.tree, name) for name in _COSTS}
         note[FIGURES]["documents_added"] = len(added)
     said = settle(settings, told, note)
-    if _waits(settings):
-        yield told.best.text if said is None else said
-    yield Choice(job.answer(told.best.text), note, told, said)
+    return Choice(job.answer(told.best.text), note, told, said), evidence
+
+
+def _rest(settings: SearchingSettings, choice: Choice[Value]) -> Generator[str | Choice[Value], None, None]:
+    """What is left of the answer, and the choice."""
+    if _waits(settings) and choice.ranking is not None:
+        yield choice.ranking.best.text if choice.said is None else choice.said
+    yield choice
