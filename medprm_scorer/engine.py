@@ -83,6 +83,10 @@ class PrefixScorer(Protocol):
         """Rewards by chain and step."""
         ...
 
+    def move(self, prefix: tuple[int, ...]) -> None:
+        """Have later calls score behind another prefix; what it has in common with the one before may be kept."""
+        ...
+
     def close(self) -> None:
         """Free what is kept between calls."""
         ...
@@ -160,6 +164,10 @@ class StatelessSession:
         (rewards,) = self._engine.score([prompt])
         self.tokens_run += prompt.unique_tokens
         return rewards
+
+    def move(self, prefix: tuple[int, ...]) -> None:
+        """Have later calls score behind another prefix."""
+        self._prefix = prefix
 
     def close(self) -> None:
         """No call is answered after this."""
@@ -269,6 +277,11 @@ class _RememberingSession:
         # the session is asked even for nothing: it refuses when it is closed
         rewards = [self._session.score(found.missing[0].chains if found.missing else [])]
         return self._memory._filled(found, rewards if found.missing else [])[0]
+
+    def move(self, prefix: tuple[int, ...]) -> None:
+        """Have later calls score behind another prefix."""
+        self._session.move(prefix)
+        self._prefix = prefix
 
     def close(self) -> None:
         """Free what is kept between calls."""

@@ -111,6 +111,23 @@ class Session:
             groups = await groups
         return encoded.ranking(rewards, choice, seconds=time.perf_counter() - begun, groups=groups)
 
+    def add_documents(self, documents: Sequence[str]) -> None:
+        """Put more documents behind those that are there: later calls score with all of them.
+
+        A local model keeps what it has computed of the documents before; the question and the chains behind them are
+        computed anew.
+
+        Args:
+            documents: The new documents.
+
+        Raises:
+            InputError: As in `MedPRM.session`, or the session is closed.
+        """
+        grown = [*self._documents, *documents]
+        prefix = self._encoder.prefix(self._question, grown)
+        self._engine.move(prefix.ids)
+        self._documents, self._prefix, self._latest = grown, prefix, {}
+
     @property
     def tokens_run(self) -> int:
         """Tokens that the calls so far have run; with a server, the unique ones of each call that it was asked for."""
