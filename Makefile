@@ -10,6 +10,7 @@ SOAK_MINUTES ?= 20
 # processes of `make test`, and how often `make test-repeat` runs it
 WORKERS ?= 2
 N ?= 10
+GPU_JSON ?= gpu.json
 
 BIN := $(VENV)/bin
 CORE := $(VENV)/.installed-core
@@ -25,7 +26,7 @@ SOURCES := medprm_scorer medprm_integrations examples benchmarks docs tests
 PIP := $(BIN)/python -m pip install --disable-pip-version-check --quiet --constraint constraints.txt
 
 .DELETE_ON_ERROR:
-.PHONY: help demo test test-slow test-repeat test-core-matrix test-langchain-matrix test-llama-index-matrix test-ray test-vllm test-browser fuzz \
+.PHONY: help demo test test-slow test-repeat test-core-matrix test-langchain-matrix test-llama-index-matrix test-ray test-vllm test-browser test-gpu fuzz \
     soak audit licences docs docs-outputs pictures dist test-dist lint format clean
 
 help:
@@ -36,6 +37,7 @@ help:
 	@echo "make test-ray  run the tests of the Ray example (installs Ray: half a gigabyte)"
 	@echo "make test-vllm  the tests against a real vLLM server on the CPU, which it installs into $(VLLM_VENV)"
 	@echo "make test-browser  the reports in a real Chromium (one of the system's; installs Playwright)"
+	@echo "make test-gpu  what needs an NVIDIA GPU: right numbers, speed, memory; figures go into GPU_JSON (now $(GPU_JSON))"
 	@echo "make fuzz    property tests with random examples; then fuzz each layer for FUZZ_SECONDS (now $(FUZZ_SECONDS))"
 	@echo "make soak    call one model from 32 callers for SOAK_MINUTES (now $(SOAK_MINUTES))"
 	@echo "make audit   ask for known weaknesses of the packages in constraints.txt"
@@ -99,6 +101,10 @@ test-vllm: $(DEV) $(VLLM)
 test-browser: $(DEV)
 	@$(PIP) playwright
 	$(BIN)/python -m pytest -rs tests/system/test_browser.py
+
+# made for ten minutes on an H100; called again it goes on with what is not in the JSON yet
+test-gpu: $(DEV)
+	$(BIN)/python -m benchmarks.gpu --json $(GPU_JSON)
 
 fuzz: $(DEV)
 	$(BIN)/python -m pytest -m hypothesis --hypothesis-profile fuzz

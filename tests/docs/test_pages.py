@@ -103,7 +103,8 @@ def test_the_contents_have_every_page_once():
 @pytest.mark.parametrize("name", [name for name in PAGES if not name.startswith("reference/")])
 def test_files_that_a_page_names_are_there(name):
     named = re.findall(r"`((?:tests|medprm_scorer|examples|benchmarks|docs)/[\w./]+)`", PAGES[name].read_text())
-    named += [f"{module.replace('.', '/')}.py" for module in re.findall(r"python -m ([\w.]+)", PAGES[name].read_text())]
+    modules = [one.replace(".", "/") for one in re.findall(r"python -m ([\w.]+)", PAGES[name].read_text())]
+    named += [one if (ROOT / one).is_dir() else f"{one}.py" for one in modules]
     assert [file for file in named if file != "venv.py" and not (ROOT / file).exists()] == []
 
 
