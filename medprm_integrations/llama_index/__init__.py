@@ -21,10 +21,12 @@ if TYPE_CHECKING:
     from medprm_integrations.llama_index.helper_calls import is_answer
     from medprm_integrations.llama_index.llm import MedPRMLLM
     from medprm_integrations.llama_index.nodes import chain_node, is_evidence
+    from medprm_integrations.llama_index.policy import LLMPolicy
     from medprm_integrations.llama_index.prompts import policy_template, refining_template
     from medprm_integrations.llama_index.rerank import MedPRMRerank
     from medprm_integrations.llama_index.responses import ranking_of
     from medprm_integrations.llama_index.synthesizer import MedPRMSynthesizer
+    from medprm_integrations.shared.search_settings import StepSearch
     from medprm_integrations.shared.user_warnings import (
         DocumentsLeftOutWarning,
         ExplanationFailedWarning,
@@ -40,12 +42,14 @@ __all__ = [
     "IdenticalSamplesWarning",
     "LLMAnswerGroups",
     "LLMAnswerReader",
+    "LLMPolicy",
     "MedPRMEvaluator",
     "MedPRMLLM",
     "MedPRMRankingEvent",
     "MedPRMRerank",
     "MedPRMSynthesizer",
     "SamplesFailedWarning",
+    "StepSearch",
     "UnknownToolWarning",
     "chain_node",
     "is_answer",
@@ -63,10 +67,12 @@ __getattr__, __dir__ = lazy(
         f"{__name__}.helper_calls": "is_answer",
         f"{__name__}.llm": "MedPRMLLM",
         f"{__name__}.nodes": "chain_node is_evidence",
+        f"{__name__}.policy": "LLMPolicy",
         f"{__name__}.prompts": "policy_template refining_template",
         f"{__name__}.rerank": "MedPRMRerank",
         f"{__name__}.responses": "ranking_of",
         f"{__name__}.synthesizer": "MedPRMSynthesizer",
+        "medprm_integrations.shared.search_settings": "StepSearch",
         "medprm_integrations.shared.user_warnings": (
             "DocumentsLeftOutWarning ExplanationFailedWarning IdenticalSamplesWarning SamplesFailedWarning "
             "UnknownToolWarning"

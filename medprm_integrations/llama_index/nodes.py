@@ -8,6 +8,7 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import Any, TypeVar, cast
 
 from llama_index.core.schema import BaseNode, MetadataMode, NodeWithScore, TextNode
+from typing_extensions import override
 
 from medprm_integrations.shared import evidence
 from medprm_integrations.shared.explaining import support_of
@@ -65,9 +66,34 @@ def is_chain(node: BaseNode | NodeWithScore) -> bool:
     return bool(node.metadata.get(CHAIN))
 
 
-def draft_node(text: str) -> TextNode:
-    """A chain that is put before documents: `chain_node`, with a line in front that says that it is no source."""
-    return chain_node(DRAFT + text)
+class DraftNode(TextNode):
+    r"""A chain that is put before documents: language models read it, and it has no content that could be cited.
+
+    Content without metadata is what engines number as sources and what `get_formatted_sources` shows: of a draft it is
+    blank, and a blank text has no chunks. Synthesizers read content with metadata, which is the `text`: the chain, with
+    a line in front that says that it is no source.
+
+    Example:
+        >>> from llama_index.core.node_parser import SentenceSplitter
+        >>> node = draft_node("Step 1: Give 5 mg.")
+        >>> SentenceSplitter().split_text(node.get_content()), node.get_content(metadata_mode=MetadataMode.LLM)
+        ([], 'Draft answer of a language model, not a source:\nStep 1: Give 5 mg.')
+    """
+
+    @override
+    def get_content(self, metadata_mode: MetadataMode = MetadataMode.NONE) -> str:
+        """The chain for who reads metadata, too; else blank."""
+        return " " if metadata_mode == MetadataMode.NONE else super().get_content(metadata_mode)
+
+    # as above; the first versions of LlamaIndex that are supported have no blocks
+    def get_content_blocks(self, metadata_mode: MetadataMode = MetadataMode.NONE) -> list[Any]:
+        """`get_content` as blocks: none, or the chain."""
+        return [] if metadata_mode == MetadataMode.NONE else super().get_content_blocks(metadata_mode)
+
+
+def draft_node(text: str) -> DraftNode:
+    """A chain that is put before documents."""
+    return noted(DraftNode(text=DRAFT + text), {CHAIN: True})
 
 
 def chain_text(node: BaseNode | NodeWithScore) -> str:
@@ -77,7 +103,9 @@ def chain_text(node: BaseNode | NodeWithScore) -> str:
         >>> chain_text(draft_node("Step 1: Give 5 mg."))
         'Step 1: Give 5 mg.'
     """
-    return node.get_content(metadata_mode=MetadataMode.NONE).removeprefix(DRAFT)
+    inner = node.node if isinstance(node, NodeWithScore) else node
+    text = inner.text if isinstance(inner, DraftNode) else inner.get_content(metadata_mode=MetadataMode.NONE)
+    return text.removeprefix(DRAFT)
 
 
 def is_sub_answer(text: str) -> bool:
@@ -135,7 +163,7 @@ def marked_as_read(
         read: Places of the documents that were read.
         note: The metadata of the answer, if it may hold an explanation.
     """
-    were_read = {id(documents[place]) for place in read}
+    were_read = {id(documents[place]) for place in read if place < len(documents)}  # then those found on the way
     support = support_of(note or {}, documents)
     marks = [{READ: id(node) in were_read} | ({SUPPORT: support.get(id(node))} if support else {}) for node in nodes]
     return [NodeWithScore(node=noted(n.node, mark), score=n.score) for n, mark in zip(nodes, marks, strict=True)]

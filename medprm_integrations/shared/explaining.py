@@ -1,7 +1,7 @@
 """Which documents carry the winner, once for every integration: `MedPRM.explain`, as figures for the metadata."""
 
 import warnings
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from functools import partial
 from typing import Any, Protocol
 
@@ -98,7 +98,7 @@ def figures(explained: Explanation | None, found: Evidence, keep: Keep) -> dict[
     }
 
 
-def support_of(note: RankingMetadata | dict[str, Any], documents: Sequence[object]) -> dict[int, float | None]:
+def support_of(note: Mapping[str, Any], documents: Sequence[object]) -> dict[int, float | None]:
     """By the identity of each document that was given, by how much it moves the winner, in log-odds; {} if not known.
 
     Args:

@@ -137,7 +137,7 @@ def _kept(ranking: Ranking, keep: Keep) -> dict[str, Any]:
     if keep == "all":
         return ranking.model_dump(mode="json", exclude={"best"})
     named = keep == "winner"
-    fields = ranking.model_dump(mode="json", exclude={"best", "chains", *(() if named else ("question", "id"))})
+    fields = ranking.model_dump(mode="json", exclude={"best", "chains", "tree", *(() if named else ("question", "id"))})
     fields["answer"] = _short(ranking.answer) if named else None
     for vote in fields["votes"]:
         answer = vote.pop("answer")
