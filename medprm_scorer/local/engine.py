@@ -7,6 +7,7 @@ several questions or a part of one. Of the rows before it a row needs the keys a
 only. `PlainEngine` is the simple twin that tests compare this with.
 """
 
+import math
 import threading
 import warnings
 from collections.abc import Sequence
@@ -137,8 +138,8 @@ class TransformersEngine:
             except (AttributeError, TypeError, ValueError, IndexError, NotImplementedError, RuntimeError) as error:
                 problem = problem or f"this kind of model cannot share a prefix among candidates ({error})"
                 continue
-            gap = max(abs(a - b) for one, two in zip(ours, twin, strict=True) for a, b in zip(one, two, strict=True))
-            if not gap > _NOISE.get(self._dtype, 0.1):  # NaN passes here: each call refuses it as a reward
+            gap = _gap(ours, twin)
+            if gap <= _NOISE.get(self._dtype, 0.1):
                 if problem and choice[0] != given[0]:
                     self._use(self.attention, given[0], problem)
                 self._checked = True
@@ -322,6 +323,12 @@ class TransformersEngine:
         self.max_batch_tokens //= 2
         if self._device.type == "cuda":
             torch.cuda.empty_cache()
+
+
+def _gap(ours: Sequence[Sequence[float]], twin: Sequence[Sequence[float]]) -> float:
+    """The largest difference. Where the plain way has NaN itself anything passes: each call refuses it as a reward."""
+    pairs = [(a, b) for one, two in zip(ours, twin, strict=True) for a, b in zip(one, two, strict=True)]
+    return max(math.inf if math.isnan(a) else abs(a - b) for a, b in [*pairs, (0.0, 0.0)] if not math.isnan(b))
 
 
 def _check_devices(model: Any) -> None:

@@ -72,8 +72,9 @@ def test_in_the_middle_of_a_pass_the_row_is_run_again_another_way(after, like_cu
     assert_same(found, PlainEngine(like_cuda, PLUS, MINUS).score(ASKED))
 
 
-def test_wrong_numbers_at_load_are_a_failure_too(like_cuda, monkeypatch):
-    use(monkeypatch, "cascade", lambda *given: ATTENTIONS["mask"](*given) * 1.5)
+@pytest.mark.parametrize("factor", [1.5, torch.nan, torch.inf])
+def test_wrong_numbers_at_load_are_a_failure_too(factor, like_cuda, monkeypatch):
+    use(monkeypatch, "cascade", lambda *given: ATTENTIONS["mask"](*given) * factor)
     engine = TransformersEngine(like_cuda, PLUS, MINUS)
     with pytest.warns(RuntimeWarning, match="other rewards"):
         engine.check_against_plain(ASKED[0])
