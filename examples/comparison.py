@@ -12,6 +12,7 @@ import time
 from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
+from typing import TypeVar
 
 import numpy as np
 from tqdm import tqdm
@@ -22,8 +23,10 @@ from medprm_scorer import Ranking
 from medprm_scorer.evaluation.bootstrap import bootstrap_means, sign_flip_p_values
 from medprm_scorer.evaluation.journal import Journal
 
-Answers = Mapping[str, str | None]
-"""For each way of answering, the option's letter that it gave, or None."""
+Answers = Mapping[str, tuple[str | None, int]]
+"""For each way of answering, the option's letter that it gave, or None, and how many calls of the model it took."""
+
+_Result = TypeVar("_Result")
 
 Pair = tuple[str, str]
 """A way of answering and the one that it is held against."""
@@ -36,6 +39,12 @@ def majority(ranking: Ranking) -> str | None:
     in_order = sorted(ranking.chains, key=lambda chain: chain.index)
     votes = Counter(chain.answer for chain in in_order if chain.answer is not None)
     return max(votes, key=lambda answer: votes[answer]) if votes else None
+
+
+def counted(run: Callable[[], _Result], calls: Callable[[], int]) -> tuple[_Result, int]:
+    """What a way of answering gives, and how many requests came to the server meanwhile."""
+    before = calls()
+    return run(), calls() - before
 
 
 def compare(ask: Callable[[Case], Answers], hospital: Hospital, cases: int, file: Path, about: str) -> list[Answers]:
@@ -56,12 +65,12 @@ def compare(ask: Callable[[Case], Answers], hospital: Hospital, cases: int, file
             if found is None:
                 found = dict(ask(hospital.case(number)))
                 journal.add(str(number), found)
-            answers.append(found)
+            answers.append({way: (letter, calls) for way, (letter, calls) in found.items()})
         return answers
 
 
 def table(answers: Sequence[Answers], right: Sequence[str], pairs: Sequence[Pair]) -> str:
-    """Accuracies and paired differences with bootstrap 95 % intervals, as Markdown.
+    """Accuracies, mean calls of the model and paired differences with bootstrap 95 % intervals, as Markdown.
 
     Args:
         answers: One entry per patient.
@@ -69,12 +78,15 @@ def table(answers: Sequence[Answers], right: Sequence[str], pairs: Sequence[Pair
         pairs: Ways to hold against each other.
     """
     ways = list(answers[0])
-    hits = np.array([[one[way] == letter for way in ways] for one, letter in zip(answers, right, strict=True)], float)
+    hits = np.array(
+        [[one[way][0] == letter for way in ways] for one, letter in zip(answers, right, strict=True)], float
+    )
     low, high = bootstrap_means(hits, _RESAMPLES, 0)
-    lines = ["| way of answering | % right |", "|---|---|"]
+    calls = np.array([[one[way][1] for way in ways] for one in answers], float).mean(0)
+    lines = ["| way of answering | % right | calls of the model |", "|---|---|---|"]
     lines += [
-        f"| {way} | {100 * mean:.1f} [{100 * a:.1f}, {100 * b:.1f}] |"
-        for way, mean, a, b in zip(ways, hits.mean(0), low, high, strict=True)
+        f"| {way} | {100 * mean:.1f} [{100 * a:.1f}, {100 * b:.1f}] | {count:.1f} |"
+        for way, mean, a, b, count in zip(ways, hits.mean(0), low, high, calls, strict=True)
     ]
     gains = np.stack([hits[:, ways.index(one)] - hits[:, ways.index(other)] for one, other in pairs], 1)
     low, high = bootstrap_means(gains, _RESAMPLES, 0)
@@ -107,7 +119,8 @@ def main(
     right = [hospital.case(number).answer for number in range(options.cases)]
     facts = (
         f"`python -m examples.{module} --cases {options.cases} --n {options.n}`, {datetime.date.today().isoformat()}, "
-        f"{os.cpu_count()} CPU cores ({platform.machine()}); {options.cases} patients, {options.n} samples."
+        f"{os.cpu_count()} CPU cores ({platform.machine()}); {options.cases} patients, {options.n} samples. "
+        "Calls were counted at the server; an agent's search is one of them."
     )
     if asked:
         facts += f" A patient took {(time.monotonic() - begun) / len(asked):.1f} s."

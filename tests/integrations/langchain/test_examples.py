@@ -175,8 +175,8 @@ def test_the_index_reads_text_files_by_paragraphs(tmp_path):
     assert best.page_content == "Рвота редка."
 
 
-def test_the_comparison_counts_right_and_goes_on(llm, monkeypatch, tmp_path, capsys):
-    monkeypatch.setattr(langchain_comparison, "ask_locally", contextmanager(lambda: iter([llm])))
+def test_the_comparison_counts_right_and_goes_on(policy_server, monkeypatch, tmp_path, capsys):
+    monkeypatch.setattr(langchain_comparison, "serve", contextmanager(lambda _: iter([policy_server])))
     text = tmp_path / "page.md"
     marks = ["<!-- figures: written by langchain_comparison.py -->", "<!-- end of langchain_comparison.py -->"]
     text.write_text("before\n" + "\n".join(marks) + "\nafter\n")
@@ -186,6 +186,11 @@ def test_the_comparison_counts_right_and_goes_on(llm, monkeypatch, tmp_path, cap
     first, filled = capsys.readouterr().out, text.read_text()
     with Journal(tmp_path / "langchain_comparison.sqlite3", {"about": "langchain_comparison n=2"}) as journal:
         assert len(journal) == 2
+        calls = {way: count for way, (_, count) in journal.get("0").items()}
+    assert calls["agent, one sample"] == 2  # the search, and the answer
+    assert calls["agent, MedPRMMiddleware"] == 1 + 2
+    assert calls["LCEL chain, MedPRMReranker"] == 2
+    assert f"| {calls['agent, MedPRMMiddleware']:.1f} |" in first
     monkeypatch.setattr(langchain_comparison, "build_chain", lambda *_: None)  # nothing is asked again
     langchain_comparison.main()
     again = capsys.readouterr().out
@@ -194,11 +199,12 @@ def test_the_comparison_counts_right_and_goes_on(llm, monkeypatch, tmp_path, cap
 
 
 def test_accuracies_and_differences_are_those_of_a_few_lines():
-    answers = [{"one": "A", "two": letter} for letter in "AAAB" * 10]
-    answers[3] = {"one": None, "two": "A"}
+    answers = [{"one": ("A", 1), "two": (letter, 8)} for letter in "AAAB" * 10]
+    answers[3] = {"one": (None, 1), "two": ("A", 4)}
     printed = comparison.table(answers, ["A"] * 40, [("one", "two")])
     assert f"| one | {100 * 39 / 40:.1f} [" in printed
     assert f"| two | {100 * 31 / 40:.1f} [" in printed
+    assert "] | 7.9 |" in printed
     assert f"| one − two | {100 * 8 / 40:+.1f} [" in printed
 
 
