@@ -26,7 +26,7 @@ def count_calls(url: str) -> Iterator[tuple[str, Callable[[], int]]]:
 
     class Relay(socketserver.BaseRequestHandler):
         def handle(self) -> None:
-            with socket.create_connection((parts.hostname, parts.port)) as server:
+            with socket.create_connection((parts.hostname, parts.port or 80)) as server:
                 back = threading.Thread(target=_pass_on, args=(server, self.request, None), daemon=True)
                 back.start()
                 _pass_on(self.request, server, seen)
