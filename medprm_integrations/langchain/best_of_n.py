@@ -56,9 +56,10 @@ class MedPRMBestOfN(PackedRunnable[BestOfNInput, AIMessage], SearchingSettings):
             `medprm_scorer.policy_messages`, which asks for steps as the reward model reads them.
         settings: Those of `SamplingSettings`: `prm`, `n`, `strategy`, `aggregate`, `stop`, `agree`, `rules`, `timeout`,
             `deadline`, `replacements`, `quorum`, `max_tokens_total`, `several_per_call`, `on_sample`, `answer`,
-            `options`, `group`, `max_concurrency`, `on_ranking`, `keep`, `explain`, `question`.
-            `search=` (a `StepSearch`) chooses among steps while they are written, in place of whole samples; `stream`
-            and `astream` then give each step of the answer as soon as it is final, and the ranking with the last piece.
+            `options`, `group`, `max_concurrency`, `on_ranking`, `keep`, `explain`, `trust`, `on_doubt`, `doubt_answer`,
+            `question`. `search=` (a `StepSearch`) chooses among steps while they are written, in place of whole
+            samples; `stream` and `astream` then give each step of the answer as soon as it is final, and the ranking
+            with the last piece.
 
     Example:
         >>> from medprm_scorer import MedPRM

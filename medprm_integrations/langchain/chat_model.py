@@ -68,8 +68,8 @@ class ChatMedPRM(UnstreamedChatModel, ConversationSettings):
         settings: Those of `ConversationSettings`: `prm`, `n`, `strategy`, `aggregate`, `stop`, `agree`, `rules`,
             `timeout`, `deadline`, `replacements`, `quorum`, `max_tokens_total`, `several_per_call`, `on_sample`,
             `evidence`, `evidence_tools`, `is_answer`, `question`, `answer`, `options`, `group`, `answer_field`,
-            `max_concurrency`, `on_ranking`, `keep`, `explain`. `evidence` may also be a retriever, which is asked for
-            the question that is judged.
+            `max_concurrency`, `on_ranking`, `keep`, `explain`, `trust`, `on_doubt`, `doubt_answer`. `evidence` may also
+            be a retriever, which is asked for the question that is judged.
 
     Example:
         >>> from medprm_scorer import MedPRM

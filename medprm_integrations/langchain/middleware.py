@@ -82,8 +82,8 @@ class MedPRMMiddleware(AgentMiddleware, metaclass=_Kind):
         settings: Those of `ConversationSettings`: `n`, `strategy`, `aggregate`, `stop`, `agree`, `rules`, `timeout`,
             `deadline`, `replacements`, `quorum`, `max_tokens_total`, `several_per_call`, `on_sample`, `evidence`,
             `evidence_tools`, `is_answer`, `question`, `answer`, `options`, `group`, `answer_field`, `max_concurrency`,
-            `on_ranking`, `keep`, `explain`. `evidence` may also be a retriever, which is asked for the question that is
-            judged.
+            `on_ranking`, `keep`, `explain`, `trust`, `on_doubt`, `doubt_answer`. `evidence` may also be a retriever,
+            which is asked for the question that is judged.
 
     Raises:
         ValueError: A setting is unknown, out of its range or of the wrong kind; in the agent's run, its model is a

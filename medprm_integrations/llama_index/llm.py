@@ -80,7 +80,7 @@ class MedPRMLLM(UnstreamedLLM, ConversationSettings):
         settings: Those of `ConversationSettings`: `prm`, `n`, `strategy`, `aggregate`, `stop`, `agree`, `rules`,
             `timeout`, `deadline`, `replacements`, `quorum`, `max_tokens_total`, `several_per_call`, `on_sample`,
             `evidence`, `evidence_tools`, `is_answer`, `question`, `answer`, `options`, `group`, `max_concurrency`,
-            `on_ranking`, `keep`, `explain`.
+            `on_ranking`, `keep`, `explain`, `trust`, `on_doubt`, `doubt_answer`.
 
     Example:
         >>> from medprm_scorer import MedPRM

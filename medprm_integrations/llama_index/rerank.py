@@ -94,8 +94,9 @@ class MedPRMRerank(PromptMixin, BaseNodePostprocessor, SearchingSettings):
             `nodes.is_evidence`: no language model wrote it.
         settings: Those of `SamplingSettings`: `prm`, `n`, `strategy`, `aggregate`, `stop`, `agree`, `rules`, `timeout`,
             `deadline`, `replacements`, `quorum`, `max_tokens_total`, `several_per_call`, `on_sample`, `answer`,
-            `options`, `group`, `max_concurrency`, `on_ranking`, `keep`, `explain`, `question`.
-            `search=` (a `StepSearch`) chooses among steps while they are written, in place of whole samples.
+            `options`, `group`, `max_concurrency`, `on_ranking`, `keep`, `explain`, `trust`, `on_doubt`, `doubt_answer`,
+            `question`. `search=` (a `StepSearch`) chooses among steps while they are written, in place of whole
+            samples.
 
     Example:
         >>> from medprm_scorer import MedPRM

@@ -111,7 +111,7 @@ class MedPRMSynthesizer(BaseSynthesizer):
         settings: Those of `SamplingSettings`: `n`, `strategy`, `aggregate`, `stop`, `agree`, `rules`, `timeout`,
             `deadline`, `replacements`, `quorum`, `max_tokens_total`, `several_per_call` (not with `output_cls`),
             `on_sample`, `answer`, `options`, `group`, `answer_field`, `max_concurrency`, `on_ranking`, `keep`,
-            `explain`, `question`.
+            `explain`, `trust`, `on_doubt`, `doubt_answer`, `question`.
 
     Raises:
         ValueError: A setting is unknown, out of its range or of the wrong kind, or the `llm` is a `MedPRMLLM`.

@@ -217,6 +217,7 @@ def test_what_is_wrapped_around_a_model_stays(is_async, wrap, kind):
     assert asked(server) == [5]
     assert [body.get("stop") for body in server.seen.bodies] == [["END"]]
     assert message.usage_metadata["total_tokens"] == PROMPT + 5 * CHOICE
+    assert "total_cost" not in message.usage_metadata
 
 
 @both
