@@ -4,11 +4,13 @@ PYTHON ?= python3
 VENV ?= .venv
 VLLM_VENV ?= .venv-vllm
 TOOLS_VENV ?= .venv-tools
+DOCS_VENV ?= .venv-docs
 FUZZ_SECONDS ?= 300
 SOAK_MINUTES ?= 20
 # processes of `make test`, and how often `make test-repeat` runs it
 WORKERS ?= 2
 N ?= 10
+GPU_JSON ?= gpu.json
 
 BIN := $(VENV)/bin
 CORE := $(VENV)/.installed-core
@@ -16,15 +18,16 @@ DEV := $(VENV)/.installed-dev
 RAY := $(VENV)/.installed-ray
 VLLM := $(VLLM_VENV)/.installed
 TOOLS := $(TOOLS_VENV)/.installed
+DOCS := $(DOCS_VENV)/.installed
 VLLM_NEEDS := tests/vllm/vllm-server-requirements.txt
 VLLM_PINS := tests/vllm/vllm-server-constraints.txt
 INPUTS := pyproject.toml constraints.txt
-SOURCES := medprm_scorer medprm_integrations examples benchmarks tests
+SOURCES := medprm_scorer medprm_integrations examples benchmarks docs tests
 PIP := $(BIN)/python -m pip install --disable-pip-version-check --quiet --constraint constraints.txt
 
 .DELETE_ON_ERROR:
-.PHONY: help demo test test-slow test-repeat test-core-matrix test-langchain-matrix test-llama-index-matrix test-ray test-vllm test-browser fuzz \
-    soak audit licences dist test-dist lint format clean
+.PHONY: help demo test test-slow test-repeat test-core-matrix test-langchain-matrix test-llama-index-matrix test-ray test-vllm test-browser test-gpu fuzz \
+    soak audit licences docs docs-outputs pictures dist test-dist lint format clean
 
 help:
 	@echo "make demo    rank the shipped requests with the demo model (offline once installed)"
@@ -34,10 +37,14 @@ help:
 	@echo "make test-ray  run the tests of the Ray example (installs Ray: half a gigabyte)"
 	@echo "make test-vllm  the tests against a real vLLM server on the CPU, which it installs into $(VLLM_VENV)"
 	@echo "make test-browser  the reports in a real Chromium (one of the system's; installs Playwright)"
+	@echo "make test-gpu  what needs an NVIDIA GPU: right numbers, speed, memory; figures go into GPU_JSON (now $(GPU_JSON))"
 	@echo "make fuzz    property tests with random examples; then fuzz each layer for FUZZ_SECONDS (now $(FUZZ_SECONDS))"
 	@echo "make soak    call one model from 32 callers for SOAK_MINUTES (now $(SOAK_MINUTES))"
 	@echo "make audit   ask for known weaknesses of the packages in constraints.txt"
 	@echo "make licences  write the licences of what an installation brings into docs/licences.md"
+	@echo "make docs    build the documentation into build/site, and check every link in it"
+	@echo "make docs-outputs  run the documentation's code and write what it prints into its pages"
+	@echo "make pictures  draw the documentation's pictures (a Chromium of the system; installs Playwright)"
 	@echo "make dist    build the wheel and the source archive, and check them"
 	@echo "make test-dist  install the wheel into a new environment and run the demo from it"
 	@echo "make lint    check style, spelling, types and what imports what"
@@ -78,7 +85,7 @@ test-llama-index-matrix:
 	    tests/integrations/llama_index
 
 # the client and the server that the examples use come in the versions that fit; old ones need other tools
-test-langchain-matrix: EXAMPLES := langchain-openai rank-bm25 transformers[serving]
+test-langchain-matrix: EXAMPLES := langchain-openai langgraph-checkpoint-sqlite rank-bm25 transformers[serving]
 test-langchain-matrix:
 	PYTHON=$(PYTHON) .ci/matrix langchain-low "lang|openai|packaging|pytest|syrupy|vcrpy" "$(call lowest,langchain-core) $(call lowest,langchain) \
 	    $(call lowest,langgraph) $(call lowest,langchain-tests) $(EXAMPLES)" tests/integrations/langchain
@@ -94,6 +101,10 @@ test-vllm: $(DEV) $(VLLM)
 test-browser: $(DEV)
 	@$(PIP) playwright
 	$(BIN)/python -m pytest -rs tests/system/test_browser.py
+
+# made for ten minutes on an H100; called again it goes on with what is not in the JSON yet
+test-gpu: $(DEV)
+	$(BIN)/python -m benchmarks.gpu --json $(GPU_JSON)
 
 fuzz: $(DEV)
 	$(BIN)/python -m pytest -m hypothesis --hypothesis-profile fuzz
@@ -114,6 +125,19 @@ licences: $(TOOLS)
 	   echo "for it. These packages come with an installation without extras, written by \`make licences\`:"; echo; \
 	   $(TOOLS_VENV)/bin/pip-licenses --python .venv-core/bin/python --from=mixed --format=markdown --with-urls \
 	       --ignore-packages medprm; } >docs/licences.md
+
+# mkdocs reads the sources without importing them, so its environment needs neither torch nor medprm
+docs: $(DOCS)
+	NO_MKDOCS_2_WARNING=1 $(DOCS_VENV)/bin/mkdocs build --strict
+	@! grep -rlE '(src|href)="https?://[^"]*\.(js|css|woff2?)' build/site || { echo "a page loads something from elsewhere" >&2; exit 1; }
+	@echo "To read it: python3 -m http.server --directory build/site"
+
+docs-outputs: $(DEV)
+	MEDPRM_WRITE_OUTPUTS=1 $(BIN)/python -m pytest tests/docs
+
+pictures: $(DEV)
+	@$(PIP) playwright
+	$(BIN)/python -m docs.make_pictures
 
 dist: $(TOOLS)
 	@rm -rf dist build
@@ -138,7 +162,7 @@ format: $(DEV)
 	$(BIN)/ruff check --fix $(SOURCES)
 
 clean:
-	rm -rf -- "$(VENV)" "$(VLLM_VENV)" "$(TOOLS_VENV)" .venv-core .venv-wheel .fuzz build dist *.egg-info .pytest_cache .ruff_cache .mypy_cache .hypothesis .coverage
+	rm -rf -- "$(VENV)" "$(VLLM_VENV)" "$(TOOLS_VENV)" "$(DOCS_VENV)" .venv-core .venv-wheel .fuzz build dist *.egg-info .pytest_cache .ruff_cache .mypy_cache .hypothesis .coverage
 	find $(SOURCES) -type d -name __pycache__ -prune -exec rm -rf -- {} +
 
 $(BIN)/python:
@@ -161,6 +185,14 @@ $(TOOLS):
 	@$(PYTHON) -m venv "$(TOOLS_VENV)"
 	@$(TOOLS_VENV)/bin/python -m pip install --disable-pip-version-check --quiet \
 	    "pip-audit>=2.9" "pip-licenses>=5" "build>=1.2" "twine>=6"
+	@touch $@
+
+$(DOCS): $(INPUTS)
+	@echo "Installing MkDocs into $(DOCS_VENV)" >&2
+	@test -x $(DOCS_VENV)/bin/python || $(PYTHON) -m venv "$(DOCS_VENV)"
+	@$(DOCS_VENV)/bin/python -m pip install --disable-pip-version-check --quiet --constraint constraints.txt \
+	    "$(call admitted,mkdocs)" "$(call admitted,mkdocs-material)" "$(call admitted,mkdocstrings-python)" \
+	    "$(call admitted,ruff)"
 	@touch $@
 
 $(RAY): $(DEV)

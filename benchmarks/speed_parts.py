@@ -1,19 +1,21 @@
 """What `python -m benchmarks.speed` measures beyond `medprm bench`: packing, concurrent calls, sessions and errors."""
 
 import asyncio
+import copy
 import math
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from statistics import median
+from types import SimpleNamespace
 from typing import Any
 
 import torch
 from transformers import DynamicCache
 
 from medprm_scorer import MedPRM, RankRequest
-from medprm_scorer.cli.benchmark.baselines import card
+from medprm_scorer.cli.benchmark.baselines import card, useful_flops
 from medprm_scorer.cli.benchmark.measure import Bench, BenchPlan, prompt_tokens
-from medprm_scorer.cli.benchmark.workload import STEPS, make_model, make_scorer
+from medprm_scorer.cli.benchmark.workload import SHAPES, STEPS, make_model, make_scorer
 from medprm_scorer.local.reference import PlainEngine
 
 
@@ -40,11 +42,24 @@ class SpeedBench(Bench):
     plan: SpeedPlan
 
     def run(self) -> dict[str, Any]:
-        """As `Bench.run`, with `packed session errors`; one that is left out is None."""
+        """As `Bench.run`, with `packed session errors whole_depth`; one that is left out is None."""
         found = super().run()
+        found["whole_depth"] = self._whole_depth(found["one_question"]) if self.plan.shape == "8b-2" else None
         found["packed"] = self._packed() if self.plan.questions or self.plan.calls else None
         found["session"] = self._session() if self.plan.session else None
         found["errors"] = self._errors() if self.plan.errors else None
+        return found
+
+    def _whole_depth(self, lines: Sequence[dict[str, Any]]) -> list[dict[str, Any]]:
+        """Seconds that the 8B shape would take, if its layers take as long for each useful FLOP as these two."""
+        config = copy.copy(self.model.config)
+        config.num_hidden_layers = SHAPES["8b"]["num_hidden_layers"]
+        whole = SimpleNamespace(config=config, get_decoder=self.model.get_decoder)
+        found = []
+        for line in lines:
+            prompt = self.prompt(self.requests.make(line["candidates"]))
+            deeper = useful_flops(whole, [prompt]) / useful_flops(self.model, [prompt])
+            found.append({"candidates": line["candidates"], "seconds": line["seconds"] * deeper})
         return found
 
     def _packed(self) -> dict[str, Any]:

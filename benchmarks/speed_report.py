@@ -33,6 +33,9 @@ def other_lines(found: dict[str, Any]) -> list[str]:
             f"Session, {session['candidates']} candidates: a further step takes at most {session['ratio']:.2f} times "
             "its new tokens alone"
         )
+    if found.get("whole_depth"):
+        figures = ", ".join(f"N = {line['candidates']} in {line['seconds']:,.0f} s" for line in found["whole_depth"])
+        lines.append(f"Extrapolated to 32 layers by useful FLOPs, nothing of that depth was run: {figures}")
     if errors:
         lines.append(
             f"Float32 against the plain way: {errors['float32_against_plain']:.1e}; {plan['dtype']} against float32: "

@@ -5,7 +5,8 @@ import os
 import threading
 from array import array
 from collections import OrderedDict
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import dataclass
 from typing import Any, Literal, Protocol
 from weakref import WeakSet
 
@@ -27,6 +28,45 @@ Rewards = list[list[list[float]]]
 _Known = dict[bytes, tuple[float, ...]]
 
 
+class Remembered(list[list[float]]):
+    """The rewards of one prompt, of whose chains some, or all, were not computed but remembered.
+
+    Args:
+        rewards: By chain and step.
+        computed: Tokens of the chains that were computed, each once.
+
+    Example:
+        >>> prompt = EncodedPrompt((1, 2, 3), (EncodedChain((4, 5), (1,)), EncodedChain((6, 7), (1,))))
+        >>> Remembered([[0.5], [0.5]], 2).tokens_of(prompt), Remembered([[0.5], [0.5]], 0).tokens_of(prompt)
+        (5, 0)
+    """
+
+    def __init__(self, rewards: Iterable[list[float]], computed: int) -> None:
+        super().__init__(rewards)
+        self.computed = computed
+
+    def tokens_of(self, prompt: EncodedPrompt) -> int:
+        """Tokens that were run for this prompt: with all of its chains remembered, not even the prefix."""
+        return len(prompt.prefix) + self.computed if self.computed else 0
+
+
+@dataclass(frozen=True)
+class _LookedUp:
+    """What is known of some prompts.
+
+    Args:
+        keys: Of each prompt, the keys of its chains.
+        known: What is known.
+        missing: Prompts with the chains that are not, each once.
+        computed: Of each prompt that was asked about, the tokens of those of its chains that are not.
+    """
+
+    keys: list[list[bytes]]
+    known: _Known
+    missing: list[EncodedPrompt]
+    computed: list[int]
+
+
 class PrefixScorer(Protocol):
     """Scores chains behind one prefix, call after call.
 
@@ -41,6 +81,10 @@ class PrefixScorer(Protocol):
 
     def score(self, chains: Sequence[EncodedChain]) -> list[list[float]]:
         """Rewards by chain and step."""
+        ...
+
+    def move(self, prefix: tuple[int, ...]) -> None:
+        """Have later calls score behind another prefix; what it has in common with the one before may be kept."""
         ...
 
     def close(self) -> None:
@@ -121,6 +165,10 @@ class StatelessSession:
         self.tokens_run += prompt.unique_tokens
         return rewards
 
+    def move(self, prefix: tuple[int, ...]) -> None:
+        """Have later calls score behind another prefix."""
+        self._prefix = prefix
+
     def close(self) -> None:
         """No call is answered after this."""
         self._open = False
@@ -167,47 +215,49 @@ class RememberingEngine:
 
     def score(self, prompts: Sequence[EncodedPrompt]) -> Rewards:
         """As `Engine.score`."""
-        keys, found, missing = self._look_up(prompts)
-        return self._filled(keys, found, missing, self._engine.score(missing) if missing else [])
+        found = self._look_up(prompts)
+        return self._filled(found, self._engine.score(found.missing) if found.missing else [])
 
     async def ascore(self, prompts: Sequence[EncodedPrompt]) -> Rewards:
         """As `Engine.ascore`."""
-        keys, found, missing = self._look_up(prompts)
-        return self._filled(keys, found, missing, await self._engine.ascore(missing) if missing else [])
+        found = self._look_up(prompts)
+        return self._filled(found, await self._engine.ascore(found.missing) if found.missing else [])
 
     def open_session(self, prefix: Sequence[int]) -> PrefixScorer:
         """A session of the engine, which is asked for what is not known."""
         return _RememberingSession(self, open_session(self._engine, prefix), tuple(prefix))
 
-    def _look_up(self, prompts: Sequence[EncodedPrompt]) -> tuple[list[list[bytes]], _Known, list[EncodedPrompt]]:
-        """The key of each chain, what is known, and prompts with the chains that are not, each once."""
+    def _look_up(self, prompts: Sequence[EncodedPrompt]) -> _LookedUp:
         keys = [list(_keys(prompt)) for prompt in prompts]
-        found: _Known = {}
+        found = _LookedUp(keys, {}, [], [])
         with self._lock:
             for key in (key for own in keys for key in own if key in self._known):
                 self._known.move_to_end(key)
-                found[key] = self._known[key]
-        missing, asked = [], set(found)
+                found.known[key] = self._known[key]
+        asked = set(found.known)
         for prompt, own in zip(prompts, keys, strict=True):
             chains = {key: chain for key, chain in zip(own, prompt.chains, strict=True) if key not in asked}
             asked.update(chains)
+            found.computed.append(sum(len(chain.ids) for chain in chains.values()))
             if chains:
-                missing.append(EncodedPrompt(prompt.prefix, tuple(chains.values())))
-        return keys, found, missing
+                found.missing.append(EncodedPrompt(prompt.prefix, tuple(chains.values())))
+        return found
 
-    def _filled(
-        self, keys: list[list[bytes]], found: _Known, missing: Sequence[EncodedPrompt], rewards: Rewards
-    ) -> Rewards:
+    def _filled(self, found: _LookedUp, rewards: Rewards) -> Rewards:
         """All rewards, with the computed ones remembered; what is no probability is not."""
-        for prompt, computed in zip(missing, rewards, strict=True):
-            found.update(zip(_keys(prompt), map(tuple, computed), strict=True))
+        known = found.known
+        for prompt, computed in zip(found.missing, rewards, strict=True):
+            known.update(zip(_keys(prompt), map(tuple, computed), strict=True))
         with self._lock:
-            for key, values in found.items():
+            for key, values in known.items():
                 if all(0.0 <= value <= 1.0 for value in values):
                     self._known[key] = values
             while len(self._known) > self._most:
                 self._known.popitem(last=False)
-        return [[list(found[key]) for key in own] for own in keys]
+        return [
+            Remembered([list(known[key]) for key in own], computed)
+            for own, computed in zip(found.keys, found.computed, strict=True)
+        ]
 
 
 class _RememberingSession:
@@ -223,10 +273,15 @@ class _RememberingSession:
 
     def score(self, chains: Sequence[EncodedChain]) -> list[list[float]]:
         """Rewards by chain and step."""
-        keys, found, missing = self._memory._look_up([EncodedPrompt(self._prefix, tuple(chains))])
+        found = self._memory._look_up([EncodedPrompt(self._prefix, tuple(chains))])
         # the session is asked even for nothing: it refuses when it is closed
-        rewards = [self._session.score(missing[0].chains if missing else [])]
-        return self._memory._filled(keys, found, missing, rewards if missing else [])[0]
+        rewards = [self._session.score(found.missing[0].chains if found.missing else [])]
+        return self._memory._filled(found, rewards if found.missing else [])[0]
+
+    def move(self, prefix: tuple[int, ...]) -> None:
+        """Have later calls score behind another prefix."""
+        self._session.move(prefix)
+        self._prefix = prefix
 
     def close(self) -> None:
         """Free what is kept between calls."""

@@ -8,6 +8,7 @@ from typing import Any, Protocol
 
 from medprm_scorer.aggregate import FAVOURS_FEW_STEPS
 from medprm_scorer.encoding import EncodedChain, EncodedPrefix, EncodedPrompt, PromptEncoder
+from medprm_scorer.engine import Remembered
 from medprm_scorer.errors import InputError, NothingScoredError, QuestionTooLongError, ScoringError, check_choice
 from medprm_scorer.results.facts import cautions
 from medprm_scorer.results.models import Ranking, RankRequest, ScoredChain, ScoredStep, TaggedSolution, Vote
@@ -171,7 +172,7 @@ class EncodedRequest:
             documents_given=len(self.request.documents),
             documents_read=list(range(self.prefix.documents_used)),
             prompt_tokens=sum(len(prompt.prefix) + self.tail + len(chain.ids) for chain in prompt.chains),
-            unique_tokens=prompt.unique_tokens,
+            unique_tokens=rewards.tokens_of(prompt) if isinstance(rewards, Remembered) else prompt.unique_tokens,
             seconds=seconds,
         )
         found = [*cautions(ranking, choice.strategy), *self._about_steps(choice.aggregate)]

@@ -46,7 +46,7 @@ class MedPRM:
         answer: Reads the answer from a chain's text; None takes `extract_answer`.
         trust: Says whether answers are to be trusted: a `Trust`, the path of its file, or `Floors`; None says nothing.
         cache: How many scored chains to remember, so that the same chain of the same request is not computed again;
-            None remembers none. `unique_tokens` counts them as if it were.
+            None remembers none. `unique_tokens` counts only what was computed.
 
     Example:
         >>> prm = MedPRM.from_pretrained()  # the small demo model inside the package

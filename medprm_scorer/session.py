@@ -11,7 +11,7 @@ from types import TracebackType
 
 from medprm_scorer.aggregate import Aggregate
 from medprm_scorer.encoding import EncodedChain
-from medprm_scorer.engine import Engine, open_session
+from medprm_scorer.engine import Engine, Remembered, open_session
 from medprm_scorer.errors import InputError
 from medprm_scorer.preparation import Choice, EncodedRequest, RequestEncoder, different_answers, labelled, voters
 from medprm_scorer.results.models import Ranking, ScoredChain
@@ -111,6 +111,23 @@ class Session:
             groups = await groups
         return encoded.ranking(rewards, choice, seconds=time.perf_counter() - begun, groups=groups)
 
+    def add_documents(self, documents: Sequence[str]) -> None:
+        """Put more documents behind those that are there: later calls score with all of them.
+
+        A local model keeps what it has computed of the documents before; the question and the chains behind them are
+        computed anew.
+
+        Args:
+            documents: The new documents.
+
+        Raises:
+            InputError: As in `MedPRM.session`, or the session is closed.
+        """
+        grown = [*self._documents, *documents]
+        prefix = self._encoder.prefix(self._question, grown)
+        self._engine.move(prefix.ids)
+        self._documents, self._prefix, self._latest = grown, prefix, {}
+
     @property
     def tokens_run(self) -> int:
         """Tokens that the calls so far have run; with a server, the unique ones of each call that it was asked for."""
@@ -200,6 +217,8 @@ class LiveRanking:
         self._given: dict[int, tuple[Candidate, str | None, bool]] = {}
         self._chains: dict[int, ScoredChain] = {}
         self._labels: dict[tuple[str, ...], list[Hashable]] = {}
+        self._computed: int | None = None
+        """Tokens of the chains that were computed, where others were remembered."""
         self.seconds = 0.0
         """Wall-clock time of reading and scoring so far."""
 
@@ -237,7 +256,10 @@ class LiveRanking:
             request = self._request(candidates, answers=answers, truncated=truncated)
             encoded = self._encoder.encode(request, self._prefix, self._answer, some=True)
             if self._scores:
-                chains = encoded.scored(self._engine.score(encoded.prompt.chains) if encoded.split else [])
+                rewards = self._engine.score(encoded.prompt.chains) if encoded.split else []
+                if isinstance(rewards, Remembered):
+                    self._computed = (self._computed or 0) + rewards.computed
+                chains = encoded.scored(rewards)
             else:
                 chains = list(encoded.chains)
             known = request.answers or [None] * len(candidates)
@@ -295,6 +317,7 @@ class LiveRanking:
             encoded = self._encoder.encode(request, self._prefix, self._answer)
             if self._scores:
                 rewards = [self._chains[numbers[place]].step_rewards for place in encoded.split]
+                rewards = rewards if self._computed is None else Remembered(rewards, self._computed)
             else:
                 rewards = self._engine.score(encoded.prompt.chains)
             labels = self._label(encoded.answers)

@@ -58,6 +58,40 @@ def test_only_new_chains_are_computed_and_equal_ones_once(prm, engine):
     assert rewards(ranking)[1] == rewards(prm.rank(QUESTION, CHAINS, DOCUMENTS))[1]
 
 
+def test_what_is_remembered_is_not_counted_as_run(prm, demo):
+    def counted(ranking):
+        return ranking.unique_tokens
+
+    plain = MedPRM(CheapEngine(), demo.encoder)
+    third = "Step 1: Give 7 mg."
+    first, both = (counted(plain.rank(QUESTION, chains, DOCUMENTS)) for chains in (CHAINS, [*CHAINS, third]))
+    alone = counted(plain.rank(QUESTION, [third], DOCUMENTS))
+    chain = both - first
+    assert counted(prm.rank(QUESTION, CHAINS, DOCUMENTS)) == first
+    assert counted(prm.rank(QUESTION, CHAINS, DOCUMENTS)) == 0
+    assert counted(prm.rank(QUESTION, [*CHAINS, third, third], DOCUMENTS)) == alone  # the prefix and the new chain
+    prefix = alone - chain
+    for ranking, again in (
+        prm.rank_batch([{"question": "Why?", "candidates": CHAINS, "documents": DOCUMENTS}] * 2),
+        asyncio.run(prm.arank_batch([{"question": "How?", "candidates": CHAINS, "documents": DOCUMENTS}] * 2)),
+    ):
+        assert (counted(ranking) > prefix, counted(again)) == (True, 0)
+    other = "Which drug?"
+    with prm.live(other, DOCUMENTS) as live:
+        for one in [*CHAINS, CHAINS[0]]:
+            live.add([one])
+        expected = counted(plain.rank(other, CHAINS, DOCUMENTS))
+        assert counted(live.ranking()) == expected
+    with prm.live(other, DOCUMENTS) as live:
+        live.add(CHAINS)
+        assert counted(live.ranking()) == 0
+    with prm.live(other, DOCUMENTS, scores=False) as live:
+        live.add([*CHAINS, third])
+        assert 0 < counted(live.ranking()) < expected
+    with prm.session(other, DOCUMENTS) as session:
+        assert counted(session.rank(CHAINS)) == 0
+
+
 @pytest.mark.parametrize(
     ("question", "chains", "documents"),
     [

@@ -4,7 +4,7 @@ For each held-out question and each budget, of so many whole chains: one sample,
 vote, sampling until confident, early rejection, beam search and diverse subtrees. Whole chains are drawn once for a
 question; whatever chooses among whole chains takes the first of them, and early rejection is given the same ones, step
 by step. What a way really spent stands beside its accuracy: tokens of the policy and of the reward model. Stopped at
-any moment, the command goes on where it was.
+any moment, the command goes on where it was. `--only rejection` says alone what early rejection saves.
 """
 
 import argparse
@@ -58,6 +58,16 @@ BASELINE = "weighted vote"
 _MOST_STEPS = 12
 _RESAMPLES = 2000
 
+REJECTED = (8, 16, 32)
+REJECTIONS: dict[str, tuple[Any, Any, int]] = {
+    "best-of-n, best first": ("best_of_n", "best_first", 1),
+    "best-of-n, best first, 4 at once": ("best_of_n", "best_first", 4),
+    "best-of-n, longest first": ("best_of_n", "longest_first", 1),
+    "vote, best first": ("weighted_vote", "best_first", 1),
+    "vote, longest first": ("weighted_vote", "longest_first", 1),
+}
+"""Numbers of chains, and ways of early rejection: strategy, order, chains at once."""
+
 Outcome = dict[str, Any]
 """Of one way, budget and question: `right` (0 or 1), `generated` and `reward` (tokens of the two models)."""
 
@@ -70,15 +80,12 @@ class Drawn:
         self.steps: list[list[str]] = [[] for _ in range(n)]
         self.tokens = [0] * n
         self.cut_off = [True] * n
-        chains = {place: GrowingChain("", (), seed) for place in range(n)}
+        chains = {place: GrowingChain("", (), seed_of(seed, place)) for place in range(n)}
         while chains:
-            first = not self._known
-            asked = [GrowingChain("", (), seed)] if first else list(chains.values())
-            given = policy.extend(question.text, question.documents, asked, n if first else 1)
-            found = given[0] if first else [some[0] for some in given]
-            for place, one in zip(list(chains), found, strict=True):
+            given = policy.extend(question.text, question.documents, list(chains.values()), 1)
+            for place, (one,) in zip(list(chains), given, strict=True):
                 chain = chains.pop(place)
-                own = seed_of(chain.seed, place if first else 0)
+                own = seed_of(chain.seed, 0)
                 self._known[own] = one
                 self.tokens[place] += one.tokens or 0
                 self.steps[place] += [one.text.strip()] if one.text.strip() else []
@@ -147,16 +154,15 @@ def searches(
         }
 
     for n in BUDGETS:
-        side = max(1, n // 8)  # chains that are continued at once
         limits = Limits(max_steps=_MOST_STEPS)
-        few: dict[str, Any] = {"n": n, "together": side, "seed": seed, "limits": limits}
+        few: dict[str, Any] = {"n": n, "seed": seed, "limits": limits}
         keep("early rejection, best-of-n", n, early_rejection(drawn, *asked, strategy="best_of_n", **few))
         loose = early_rejection(drawn, *asked, strategy="best_of_n", slack=0.01, **few)
         keep("the same, slack 0.01", n, loose)
         keep("early rejection, vote", n, early_rejection(drawn, *asked, **few))
         if 1 < n < BUDGETS[-1]:
             budget = Limits(max_tokens=sum(drawn.tokens[:n]), max_steps=_MOST_STEPS)
-            twice = early_rejection(drawn, *asked, n=2 * n, together=side, seed=seed, limits=budget)
+            twice = early_rejection(drawn, *asked, n=2 * n, seed=seed, limits=budget)
             keep("early rejection of twice as many", n, twice)
         if n in BEAMS:
             width, expansions = BEAMS[n]
@@ -165,6 +171,43 @@ def searches(
             subtrees, expansions = SUBTREES[n]
             keep("dvts", n, dvts(policy, *asked, subtrees=subtrees, expansions=expansions, seed=seed, limits=limits))
     return found
+
+
+def savings(drawn: Drawn, prm: MedPRM, question: Question, seed: int) -> dict[str, dict[int, Outcome]]:
+    """What early rejection writes of whole chains, by its order, and whether it chooses the same."""
+    found: dict[str, dict[int, Outcome]] = {name: {} for name in REJECTIONS}
+    limits = Limits(max_steps=_MOST_STEPS)
+    for n in REJECTED:
+        for name, (strategy, order, together) in REJECTIONS.items():
+            known: dict[str, Any] = {"strategy": strategy, "order": order, "together": together}
+            one = early_rejection(drawn, prm, question.text, question.documents, n=n, seed=seed, limits=limits, **known)
+            whole = prm.rank(
+                question.text,
+                drawn.steps[:n],
+                question.documents,
+                strategy=strategy,
+                truncated=[place for place in range(n) if drawn.cut_off[place]],
+            )
+            same = one.answer == whole.answer and (strategy != "best_of_n" or one.best.text == whole.best.text)
+            written = one.tree.generated_tokens
+            found[name][n] = {"written": written, "whole": sum(drawn.tokens[:n]), "same": int(same)}
+    return found
+
+
+def savings_table(results: Sequence[dict[str, Any]]) -> str:
+    """Tokens that are not written, in percent of those of the whole chains, and how often the choice is the same."""
+    lines = [f"| | {' | '.join(f'{n} chains' for n in REJECTED)} |\n{'|---' * (len(REJECTED) + 1)}|"]
+    for name in REJECTIONS:
+        cells = []
+        for n in REJECTED:
+            rows = np.array([[one[name][str(n)][what] for what in ("written", "whole", "same")] for one in results])
+            drawn = np.random.default_rng(0).integers(len(rows), size=(_RESAMPLES, len(rows)))
+            sums = rows[drawn].sum(1)
+            low, high = np.percentile(100 * (1 - sums[:, 0] / sums[:, 1]), [2.5, 97.5])
+            saved = 100 * (1 - rows[:, 0].sum() / rows[:, 1].sum())
+            cells.append(f"{saved:.1f} ({low:.1f} to {high:.1f}), {rows[:, 2].sum()} of {len(rows)} the same")
+        lines.append(f"| {name} | {' | '.join(cells)} |")
+    return "\n".join(lines)
 
 
 def column(results: Sequence[dict[str, Any]], way: str, budget: int, what: str) -> "np.ndarray[Any, Any] | None":
@@ -243,14 +286,27 @@ def main() -> None:
     parser.add_argument("--results", type=Path, default=Path("runs/search/results"), help="folder for the results")
     parser.add_argument("--questions", type=int, default=300)
     parser.add_argument("--seed", type=int, default=0)
+    parser.add_argument("--only", choices=("rejection",), help="print what early rejection saves, and nothing else")
     arguments = parser.parse_args()
     arguments.out.mkdir(parents=True, exist_ok=True)
     policy = LocalPolicy.from_pretrained(arguments.policy, device="cpu", dtype="float32")
-    prm = MedPRM.from_pretrained(arguments.model, device="cpu", dtype="float32")
+    kept = 100_000 if arguments.only else None  # the same chains again and again; no tokens of it are told then
+    prm = MedPRM.from_pretrained(arguments.model, device="cpu", dtype="float32", cache=kept)
     from medprm_scorer.local.loading import fingerprint
 
     made = {"seed": arguments.seed, "policy": fingerprint(policy.model), **prm.settings}
     results: list[dict[str, Any]] = []
+    if arguments.only:
+        with Journal(arguments.out / "rejection.sqlite3", made) as journal:
+            for number in tqdm(range(arguments.questions), desc="questions", disable=None):
+                if journal.get(str(number)) is None:
+                    _, question = held_out(number)
+                    seed = arguments.seed * 1_000_003 + number
+                    drawn = Drawn(policy, question, REJECTED[-1], seed)
+                    journal.add(str(number), savings(drawn, prm, question, seed))
+                results.append(journal.get(str(number)) or {})
+        print(savings_table(results))
+        return
     with Journal(arguments.out / "search.sqlite3", made) as journal:
         for number in tqdm(range(arguments.questions), desc="questions", disable=None):
             if journal.get(str(number)) is None:

@@ -23,9 +23,12 @@ if TYPE_CHECKING:
     from medprm_integrations.langchain.middleware import MedPRMMiddleware
     from medprm_integrations.langchain.order import MiddlewareOrderWarning
     from medprm_integrations.langchain.output_parser import MedPRMOutputParser
+    from medprm_integrations.langchain.policy import ChatModelPolicy
     from medprm_integrations.langchain.reranker import MedPRMReranker
+    from medprm_integrations.shared.search_settings import StepSearch
     from medprm_integrations.shared.user_warnings import (
         DocumentsLeftOutWarning,
+        ExplanationFailedWarning,
         IdenticalSamplesWarning,
         SamplesFailedWarning,
         UnknownToolWarning,
@@ -33,8 +36,10 @@ if TYPE_CHECKING:
 
 __all__ = [
     "ChatMedPRM",
+    "ChatModelPolicy",
     "DocumentsLeftOutWarning",
     "EmbeddingAnswerGroups",
+    "ExplanationFailedWarning",
     "IdenticalSamplesWarning",
     "LLMAnswerGroups",
     "LLMAnswerReader",
@@ -45,6 +50,7 @@ __all__ = [
     "MedPRMReranker",
     "MiddlewareOrderWarning",
     "SamplesFailedWarning",
+    "StepSearch",
     "UnknownToolWarning",
     "ask_in_doubt",
     "ranking_of",
@@ -61,9 +67,12 @@ __getattr__, __dir__ = lazy(
         f"{__name__}.middleware": "MedPRMMiddleware",
         f"{__name__}.order": "MiddlewareOrderWarning",
         f"{__name__}.output_parser": "MedPRMOutputParser",
+        f"{__name__}.policy": "ChatModelPolicy",
         f"{__name__}.reranker": "MedPRMReranker",
+        "medprm_integrations.shared.search_settings": "StepSearch",
         "medprm_integrations.shared.user_warnings": (
-            "DocumentsLeftOutWarning IdenticalSamplesWarning SamplesFailedWarning UnknownToolWarning"
+            "DocumentsLeftOutWarning ExplanationFailedWarning IdenticalSamplesWarning SamplesFailedWarning "
+            "UnknownToolWarning"
         ),
     },
     needs=("langchain_core", '"medprm[langchain]"'),

@@ -1,14 +1,15 @@
 """`MedPRMBestOfN`: a question and documents in, the best of n sampled answers out."""
 
-from collections.abc import Sequence
+from collections.abc import AsyncIterator, Iterator, Sequence
+from contextlib import aclosing
 from functools import partial
-from typing import Any
+from typing import Any, cast
 
 from langchain_core.documents import Document
 from langchain_core.messages import AIMessage, AnyMessage, convert_to_messages
 from langchain_core.runnables import Runnable, RunnableConfig
-from pydantic import Field, PrivateAttr, field_validator
-from typing_extensions import NotRequired, TypedDict, override
+from pydantic import Field, PrivateAttr, field_validator, model_validator
+from typing_extensions import NotRequired, Self, TypedDict, override
 
 from medprm_integrations.langchain.convert import answer_of, asked_about
 from medprm_integrations.langchain.events import aannounce, announce
@@ -16,12 +17,15 @@ from medprm_integrations.langchain.messages import as_message, total_usage, with
 from medprm_integrations.langchain.packed_runnable import PackedRunnable
 from medprm_integrations.langchain.retrieved import document_scores, document_texts
 from medprm_integrations.langchain.sampler import is_interrupt, sampler, sampling_config
-from medprm_integrations.langchain.several import several_samples
+from medprm_integrations.langchain.several import in_one_call
+from medprm_integrations.langchain.stepwise import apieces, check_search, pieces, searched
 from medprm_integrations.langchain.wrapped_models import given_object, refuse_nested
 from medprm_integrations.shared.best_of_n import Choice, achoose_all, choose_all
 from medprm_integrations.shared.concurrency import arun_each, run_each
 from medprm_integrations.shared.jobs import Job, new_drawing
-from medprm_integrations.shared.settings import SamplingSettings, checked_keys
+from medprm_integrations.shared.search_settings import SearchingSettings
+from medprm_integrations.shared.settings import checked_keys
+from medprm_integrations.shared.stepwise import Searched, asearch_all, search_all
 from medprm_scorer.text.policy import policy_messages
 from medprm_scorer.text.prompts import document_block
 
@@ -33,7 +37,7 @@ class BestOfNInput(TypedDict):
     documents: NotRequired[list[str | Document]]
 
 
-class MedPRMBestOfN(PackedRunnable[BestOfNInput, AIMessage], SamplingSettings):
+class MedPRMBestOfN(PackedRunnable[BestOfNInput, AIMessage], SearchingSettings):
     """Asks a language model n times, with the documents as evidence, and answers with the best sample.
 
     The winner is an `AIMessage` as the model wrote it. Its ranking is in `response_metadata["medprm"]` (`ranking_of`
@@ -50,12 +54,12 @@ class MedPRMBestOfN(PackedRunnable[BestOfNInput, AIMessage], SamplingSettings):
             above 0.
         prompt: Makes the messages from the input, in which `documents` is one text with numbered documents; None takes
             `medprm_scorer.policy_messages`, which asks for steps as the reward model reads them.
-        several_per_call: Ask for samples that are begun together in one call, so that the prompt is billed once, where
-            the `llm` is a chat model that takes `n`, such as `ChatOpenAI`. If the server refuses that or gives fewer,
-            the missing ones are asked for one by one; other models are asked one by one anyway.
         settings: Those of `SamplingSettings`: `prm`, `n`, `strategy`, `aggregate`, `stop`, `agree`, `rules`, `timeout`,
-            `deadline`, `replacements`, `quorum`, `max_tokens_total`, `on_sample`, `answer`, `options`, `group`,
-            `max_concurrency`, `on_ranking`, `keep`, `question`.
+            `deadline`, `replacements`, `quorum`, `max_tokens_total`, `several_per_call`, `on_sample`, `answer`,
+            `options`, `group`, `max_concurrency`, `on_ranking`, `keep`, `explain`, `trust`, `on_doubt`, `doubt_answer`,
+            `question`. `search=` (a `StepSearch`) chooses among steps while they are written, in place of whole
+            samples; `stream` and `astream` then give each step of the answer as soon as it is final, and the ranking
+            with the last piece.
 
     Example:
         >>> from medprm_scorer import MedPRM
@@ -70,7 +74,6 @@ class MedPRMBestOfN(PackedRunnable[BestOfNInput, AIMessage], SamplingSettings):
 
     llm: Runnable[Any, Any] = Field(repr=False, exclude=True)
     prompt: Runnable[Any, Any] | None = Field(default=None, repr=False, exclude=True)
-    several_per_call: bool = False
 
     _sampler: Runnable[Any, Any] = PrivateAttr()
 
@@ -87,10 +90,20 @@ class MedPRMBestOfN(PackedRunnable[BestOfNInput, AIMessage], SamplingSettings):
         super().model_post_init(context)
         self._sampler = sampler(self.llm)
 
+    @model_validator(mode="after")
+    def _can_write_steps(self) -> Self:
+        check_search(self, self.llm)
+        return self
+
     @override
     def _run(
         self, values: list[BestOfNInput], config: list[RunnableConfig], **kwargs: Any
     ) -> list[Exception | AIMessage]:
+        if self.search is not None:
+            asked = [partial(self._searched, value, one, kwargs) for value, one in zip(values, config, strict=True)]
+            choices = search_all(self, run_each(asked, is_interrupt))
+            announce(choices, config)
+            return _messages(choices)
         read = [partial(self._job, value, one, kwargs) for value, one in zip(values, config, strict=True)]
         jobs = run_each(read, is_interrupt)  # a bad question ends only itself
         choices = choose_all(self, jobs, is_interrupt, config[0].get("max_concurrency"))
@@ -101,19 +114,75 @@ class MedPRMBestOfN(PackedRunnable[BestOfNInput, AIMessage], SamplingSettings):
     async def _arun(
         self, values: list[BestOfNInput], config: list[RunnableConfig], **kwargs: Any
     ) -> list[Exception | AIMessage]:
+        if self.search is not None:
+            asked = [
+                partial(self._searched, value, one, kwargs, awaited=True)
+                for value, one in zip(values, config, strict=True)
+            ]
+            choices = await asearch_all(self, run_each(asked, is_interrupt))
+            await aannounce(choices, config)
+            return _messages(choices)
         read = [partial(self._ajob, value, one, kwargs) for value, one in zip(values, config, strict=True)]
         jobs = await arun_each(read, is_interrupt)
         choices = await achoose_all(self, jobs, is_interrupt, config[0].get("max_concurrency"))
         await aannounce(choices, config)
         return _messages(choices)
 
+    @override
+    def stream(self, input: BestOfNInput, config: RunnableConfig | None = None, **kwargs: Any) -> Iterator[AIMessage]:
+        """The answer; with `search`, its steps one by one, each as soon as it is final."""
+        if self.search is None:
+            return super().stream(input, config, **kwargs)
+        return self._transform_stream_with_config(iter([input]), cast("Any", self._pieces), config, **kwargs)
+
+    @override
+    async def astream(
+        self, input: BestOfNInput, config: RunnableConfig | None = None, **kwargs: Any
+    ) -> AsyncIterator[AIMessage]:
+        """`stream`, with the event loop left free."""
+        if self.search is None:
+            found = super().astream(input, config, **kwargs)
+        else:
+            found = self._atransform_stream_with_config(_alone(input), cast("Any", self._apieces), config, **kwargs)
+        async for one in found:
+            yield one
+
+    def _pieces(self, inputs: Iterator[BestOfNInput], config: RunnableConfig, **kwargs: Any) -> Iterator[AIMessage]:
+        for value in inputs:
+            for found in pieces(self, self._searched(value, config, kwargs)):
+                if isinstance(found, Choice):
+                    announce([found], [config])
+                else:
+                    yield found
+
+    async def _apieces(
+        self, inputs: AsyncIterator[BestOfNInput], config: RunnableConfig, **kwargs: Any
+    ) -> AsyncIterator[AIMessage]:
+        async for value in inputs:
+            async with aclosing(apieces(self, self._searched(value, config, kwargs, awaited=True))) as events:
+                async for found in events:
+                    if isinstance(found, Choice):
+                        await aannounce([found], [config])
+                    else:
+                        yield found
+
+    def _searched(
+        self, value: BestOfNInput, config: RunnableConfig, kwargs: dict[str, Any], *, awaited: bool = False
+    ) -> Searched[AIMessage]:
+        job, given = self._read(value)
+        given = given if self.prompt is not None else asked_about(value["question"]).text
+        return searched(self, job, given, self.prompt, config, kwargs, awaited=awaited)
+
     def _job(self, value: BestOfNInput, config: RunnableConfig, kwargs: dict[str, Any]) -> Job[AIMessage]:
         job, messages = self._read(value)
         if self.prompt is not None:
             messages = self.prompt.invoke(messages, config)
-        job.ask = lambda: as_message(self._sampler.invoke(messages, sampling_config(config), **kwargs))
-        if self.several_per_call and (several := several_samples(self._sampler)) is not None:
-            job.ask_several = lambda count: several.draw(messages, sampling_config(config), count, kwargs)
+
+        def ask(llm: Runnable[Any, Any]) -> AIMessage:
+            return as_message(llm.invoke(messages, sampling_config(config), **kwargs))
+
+        job.ask = partial(ask, self._sampler)
+        job.ask_several = in_one_call(self, self._sampler, ask, awaited=False)
         return job
 
     async def _ajob(self, value: BestOfNInput, config: RunnableConfig, kwargs: dict[str, Any]) -> Job[AIMessage]:
@@ -121,12 +190,11 @@ class MedPRMBestOfN(PackedRunnable[BestOfNInput, AIMessage], SamplingSettings):
         if self.prompt is not None:
             messages = await self.prompt.ainvoke(messages, config)
 
-        async def ask() -> AIMessage:
-            return as_message(await self._sampler.ainvoke(messages, sampling_config(config), **kwargs))
+        async def ask(llm: Runnable[Any, Any]) -> AIMessage:
+            return as_message(await llm.ainvoke(messages, sampling_config(config), **kwargs))
 
-        job.ask = ask
-        if self.several_per_call and (several := several_samples(self._sampler)) is not None:
-            job.ask_several = lambda count: several.adraw(messages, sampling_config(config), count, kwargs)
+        job.ask = partial(ask, self._sampler)
+        job.ask_several = in_one_call(self, self._sampler, ask, awaited=True)
         return job
 
     def _read(self, value: BestOfNInput) -> tuple[Job[AIMessage], Any]:
@@ -146,6 +214,10 @@ class MedPRMBestOfN(PackedRunnable[BestOfNInput, AIMessage], SamplingSettings):
         if self.prompt is None:
             return job, convert_to_messages(policy_messages(asked.text, documents))
         return job, {**given, "question": asked.text, "documents": document_block(documents).rstrip("\n")}
+
+
+async def _alone(value: BestOfNInput) -> AsyncIterator[BestOfNInput]:
+    yield value
 
 
 def _messages(choices: Sequence[Choice[AIMessage] | Exception]) -> list[Exception | AIMessage]:

@@ -28,6 +28,7 @@ from medprm_integrations.langchain.helper_calls import is_helper_call, schema_fi
 from medprm_integrations.langchain.messages import as_message, total_usage, with_ranking
 from medprm_integrations.langchain.retrieved import document_texts, evidence_call, evidence_function
 from medprm_integrations.langchain.sampler import NO_CALLBACKS, is_interrupt, sampler
+from medprm_integrations.langchain.several import in_one_call
 from medprm_integrations.langchain.unstreamed_model import UnstreamedChatModel
 from medprm_integrations.langchain.wrapped_models import bound_arguments, chat_model_in
 from medprm_integrations.shared.best_of_n import Choice, achoose, choose
@@ -65,9 +66,10 @@ class ChatMedPRM(UnstreamedChatModel, ConversationSettings):
             come from no cache. Settings of sampling (`temperature`, `max_tokens`, `stop` and the like) that are given
             here are bound to it.
         settings: Those of `ConversationSettings`: `prm`, `n`, `strategy`, `aggregate`, `stop`, `agree`, `rules`,
-            `timeout`, `deadline`, `replacements`, `quorum`, `max_tokens_total`, `on_sample`, `evidence`,
-            `evidence_tools`, `is_answer`, `question`, `answer`, `options`, `group`, `answer_field`, `max_concurrency`,
-            `on_ranking`, `keep`. `evidence` may also be a retriever, which is asked for the question that is judged.
+            `timeout`, `deadline`, `replacements`, `quorum`, `max_tokens_total`, `several_per_call`, `on_sample`,
+            `evidence`, `evidence_tools`, `is_answer`, `question`, `answer`, `options`, `group`, `answer_field`,
+            `max_concurrency`, `on_ranking`, `keep`, `explain`, `trust`, `on_doubt`, `doubt_answer`. `evidence` may also
+            be a retriever, which is asked for the question that is judged.
 
     Example:
         >>> from medprm_scorer import MedPRM
@@ -133,7 +135,7 @@ class ChatMedPRM(UnstreamedChatModel, ConversationSettings):
     ) -> AIMessage:
         ask = partial(self._sample, messages, config, **_call_kwargs(stop, kwargs))
         if not self._is_answer(messages, config):
-            return self._reported(_untouched(ask()))
+            return self._reported(_untouched(ask(self._sampler)))
         choice = choose(self, self._job(messages, kwargs, ask, awaited=False), is_interrupt)
         announce([choice], [config])
         return self._reported(choice)
@@ -144,7 +146,7 @@ class ChatMedPRM(UnstreamedChatModel, ConversationSettings):
     ) -> AIMessage:
         ask = partial(self._asample, messages, config, **_call_kwargs(stop, kwargs))
         if not self._is_answer(messages, config):
-            return self._reported(_untouched(await ask()))
+            return self._reported(_untouched(await ask(self._sampler)))
         choice = await achoose(self, self._job(messages, kwargs, ask, awaited=True), is_interrupt)
         await aannounce([choice], [config])
         return self._reported(choice)
@@ -157,7 +159,7 @@ class ChatMedPRM(UnstreamedChatModel, ConversationSettings):
         return not is_helper_call(messages, metadata, None if self.answer_field else self._fields)
 
     def _job(
-        self, messages: list[BaseMessage], kwargs: dict[str, Any], ask: Callable[[], Any], *, awaited: bool
+        self, messages: list[BaseMessage], kwargs: dict[str, Any], ask: Callable[..., Any], *, awaited: bool
     ) -> Job[AIMessage]:
         bound = {**bound_arguments(self.llm), **kwargs}
         probe = self._final is None and bool(bound.get("tools") or bound.get("functions"))
@@ -167,7 +169,8 @@ class ChatMedPRM(UnstreamedChatModel, ConversationSettings):
             question=asked.text,
             cautions=(*asked.cautions, *not_given(messages, documents, self.evidence)),
             drawing=new_drawing(self, self._candidate, probe=probe),
-            ask=ask,
+            ask=partial(ask, self._sampler),
+            ask_several=in_one_call(self, self._sampler, ask, awaited=awaited),
             source=self.llm,
             usage=total_usage,
             documents=documents,
@@ -176,23 +179,25 @@ class ChatMedPRM(UnstreamedChatModel, ConversationSettings):
             structured=self._final is not None,
         )
 
-    def _sample(self, messages: list[BaseMessage], config: RunnableConfig, **kwargs: Any) -> AIMessage:
+    def _sample(self, messages: list[BaseMessage], config: RunnableConfig, llm: Any, /, **kwargs: Any) -> AIMessage:
         """One sample, as a run below this model's own.
 
         With structured output, callbacks are promised one model call: a sample is a plain run then, and the usage of
         all samples is reported by the run of this model.
         """
         if self._final is None:
-            return as_message(self._sampler.invoke(messages, config, **kwargs))
-        silent = RunnableLambda(lambda asked: self._sampler.invoke(asked, NO_CALLBACKS, **kwargs), name="sample")
+            return as_message(llm.invoke(messages, config, **kwargs))
+        silent = RunnableLambda(lambda asked: llm.invoke(asked, NO_CALLBACKS, **kwargs), name="sample")
         return as_message(silent.invoke(messages, config))
 
-    async def _asample(self, messages: list[BaseMessage], config: RunnableConfig, **kwargs: Any) -> AIMessage:
+    async def _asample(
+        self, messages: list[BaseMessage], config: RunnableConfig, llm: Any, /, **kwargs: Any
+    ) -> AIMessage:
         if self._final is None:
-            return as_message(await self._sampler.ainvoke(messages, config, **kwargs))
+            return as_message(await llm.ainvoke(messages, config, **kwargs))
 
         async def ask(asked: list[BaseMessage]) -> Any:
-            return await self._sampler.ainvoke(asked, NO_CALLBACKS, **kwargs)
+            return await llm.ainvoke(asked, NO_CALLBACKS, **kwargs)
 
         return as_message(await RunnableLambda(ask, name="sample").ainvoke(messages, config))
 
@@ -298,7 +303,7 @@ class ChatMedPRM(UnstreamedChatModel, ConversationSettings):
             "model_name": self.model_name,
             "reward_model": self.prm.engine.name,
             "functions": functions,
-            **self.model_dump(include={"n", "strategy", "aggregate", "agree", "evidence_tools", "keep"}),
+            **self.model_dump(include={"n", "strategy", "aggregate", "agree", "evidence_tools", "keep", "explain"}),
             "trust": repr(self.judge),
             "on_doubt": self.on_doubt if isinstance(self.on_doubt, str) else "a function",
             "doubt_answer": self.doubt_answer,

@@ -6,6 +6,7 @@ from typing import Any
 from langchain_core.documents import Document
 from langchain_core.messages import AIMessage, BaseMessage, HumanMessage, ToolMessage
 
+from medprm_integrations.shared.evidence import NamedText
 from medprm_integrations.shared.prompt_context import NOT_GIVEN, holds_documents
 from medprm_integrations.shared.questions import Asked, put_together
 from medprm_integrations.shared.tool_names import brings_evidence
@@ -73,7 +74,7 @@ def tool_documents(
         if wanted is None and (not brings_evidence(name) or said.startswith(_STRUCTURED)):
             continue
         documents = _documents_in(message.artifact)
-        texts += [document.page_content for document in documents] if documents else [said]
+        texts += [NamedText(document.page_content, document.id) for document in documents] if documents else [said]
     return texts
 
 
@@ -135,10 +136,23 @@ def _has_files(message: BaseMessage) -> bool:
 
 def _documents_in(artifact: object) -> list[Document]:
     """The `Document`s of an artifact: it is one, or a list of them, or a mapping that has such values."""
-    if isinstance(artifact, Document):
-        return [artifact]
+    document = _document(artifact)
+    if document is not None:
+        return [document]
     if isinstance(artifact, Mapping):
         return [document for value in artifact.values() for document in _documents_in(value)]
     if isinstance(artifact, list | tuple | set | frozenset):
-        return [value for value in artifact if isinstance(value, Document)]
+        return [document for value in artifact if (document := _document(value)) is not None]
     return []
+
+
+def _document(value: object) -> Document | None:
+    """A `Document`, also one that a checkpointer has stored: LangGraph's give the mapping of its fields back."""
+    if isinstance(value, Document):
+        return value
+    if not isinstance(value, Mapping) or value.get("type") != "Document":
+        return None
+    try:
+        return Document(**value)
+    except (TypeError, ValueError):  # something else of that name
+        return None

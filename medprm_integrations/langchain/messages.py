@@ -58,6 +58,8 @@ def as_message(output: object) -> AIMessage:
 def total_usage(messages: Iterable[object]) -> UsageMetadata | None:
     """The tokens of all messages together; None if none of them says.
 
+    What LangChain says they cost is left out: for all but the first choice of a call it says nothing.
+
     Example:
         >>> used = UsageMetadata(input_tokens=2, output_tokens=3, total_tokens=5)
         >>> total_usage([AIMessage("a", usage_metadata=used), AIMessage("b", usage_metadata=used)])["total_tokens"]
@@ -68,6 +70,8 @@ def total_usage(messages: Iterable[object]) -> UsageMetadata | None:
         used = message.usage_metadata if isinstance(message, AIMessage) else None
         if used:
             total = add_usage(total, used)
+    if total:
+        total.pop("total_cost", None)  # type: ignore[typeddict-item]
     return total
 
 

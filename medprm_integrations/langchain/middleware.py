@@ -16,6 +16,7 @@ from medprm_integrations.langchain.messages import total_usage, with_ranking
 from medprm_integrations.langchain.order import SeenModel, warn_of_order
 from medprm_integrations.langchain.retrieved import document_texts, evidence_call, evidence_function
 from medprm_integrations.langchain.sampler import is_interrupt, sampler
+from medprm_integrations.langchain.several import in_one_call
 from medprm_integrations.langchain.wrapped_models import refuse_nested
 from medprm_integrations.shared.best_of_n import Choice, achoose, choose
 from medprm_integrations.shared.jobs import Job, new_drawing
@@ -79,9 +80,10 @@ class MedPRMMiddleware(AgentMiddleware, metaclass=_Kind):
     Args:
         prm: The reward model.
         settings: Those of `ConversationSettings`: `n`, `strategy`, `aggregate`, `stop`, `agree`, `rules`, `timeout`,
-            `deadline`, `replacements`, `quorum`, `max_tokens_total`, `on_sample`, `evidence`, `evidence_tools`,
-            `is_answer`, `question`, `answer`, `options`, `group`, `answer_field`, `max_concurrency`, `on_ranking`,
-            `keep`. `evidence` may also be a retriever, which is asked for the question that is judged.
+            `deadline`, `replacements`, `quorum`, `max_tokens_total`, `several_per_call`, `on_sample`, `evidence`,
+            `evidence_tools`, `is_answer`, `question`, `answer`, `options`, `group`, `answer_field`, `max_concurrency`,
+            `on_ranking`, `keep`, `explain`, `trust`, `on_doubt`, `doubt_answer`. `evidence` may also be a retriever,
+            which is asked for the question that is judged.
 
     Raises:
         ValueError: A setting is unknown, out of its range or of the wrong kind; in the agent's run, its model is a
@@ -158,11 +160,17 @@ class MedPRMMiddleware(AgentMiddleware, metaclass=_Kind):
         asked = settings.asked(request, partial(asked_in, messages))
         # a structured answer comes back as the result of a tool
         documents = tool_documents(messages, settings.evidence_tools, ignored=names, start=asked.start)
+        llm = seen.watched(sampler(request.model))
+
+        def ask(llm: Any) -> Any:
+            return handler(request.override(model=llm))
+
         return Job(
             question=asked.text,
             cautions=(*asked.cautions, *not_given([*_told(request), *messages], documents, settings.evidence)),
             drawing=new_drawing(settings, read, probe=True),
-            ask=partial(handler, request.override(model=seen.watched(sampler(request.model)))),
+            ask=partial(ask, llm),
+            ask_several=in_one_call(settings, llm, ask, awaited=awaited),
             source=request.model,
             usage=lambda responses: total_usage(map(_answer, responses)),
             documents=documents,

@@ -18,6 +18,7 @@ from medprm_integrations.langchain.retrieved import evidence_within_budget
 from medprm_integrations.shared.best_of_n import Choice, only
 from medprm_integrations.shared.doubt import settle
 from medprm_integrations.shared.evidence import Evidence
+from medprm_integrations.shared.explaining import aexplain_winner, explain_winner
 from medprm_integrations.shared.jobs import request_of
 from medprm_integrations.shared.questions import Asked
 from medprm_integrations.shared.ranking import arank_all, rank_all
@@ -48,6 +49,7 @@ class MedPRMOutputParser(BaseGenerationOutputParser[AIMessage], ChoiceSettings):
         question: The question; a text, a message, a prompt or a conversation.
         documents: What the answers are checked against, read by their scores as in `MedPRMReranker`.
         keep: What of the ranking goes into the message, as in `SamplingSettings`.
+        explain: Say there which documents carry the winner, as in `SamplingSettings`.
         settings: Those of `ChoiceSettings`: `prm`, `strategy`, `aggregate`, `answer`, `options`, `group`, `on_ranking`.
 
     Example:
@@ -62,6 +64,7 @@ class MedPRMOutputParser(BaseGenerationOutputParser[AIMessage], ChoiceSettings):
     question: str | BaseMessage | PromptValue | Sequence[Any] | None = Field(default=None, repr=False, exclude=True)
     documents: Sequence[str | Document] = Field(default=(), repr=False, exclude=True)
     keep: Keep = "winner"
+    explain: bool = Field(default=False, strict=True)
 
     @property
     @override
@@ -94,16 +97,22 @@ class MedPRMOutputParser(BaseGenerationOutputParser[AIMessage], ChoiceSettings):
             ScoringError: None could be scored.
             DoubtfulAnswerError: The best one is not trusted, and `on_doubt` is `raise`.
         """
-        ranking = only(rank_all(self, *self._requests(result)))
+        asked = self._requests(result)
+        ranking = only(rank_all(self, *asked))
         announce([ranking], [None])
-        return self._best(result, ranking)
+        choice = self._best(result, ranking)
+        explain_winner(self, ranking, choice.note, only(asked[1]))
+        return with_ranking(choice.value, choice)
 
     @override
     async def aparse_result(self, result: list[Generation], *, partial: bool = False) -> AIMessage:
         """`parse_result`, with the reward model in a worker thread."""
-        ranking = only(await arank_all(self, *self._requests(result)))
+        asked = self._requests(result)
+        ranking = only(await arank_all(self, *asked))
         await aannounce([ranking], [None])
-        return self._best(result, ranking)
+        choice = self._best(result, ranking)
+        await aexplain_winner(self, ranking, choice.note, only(asked[1]))
+        return with_ranking(choice.value, choice)
 
     def _requests(self, result: list[Generation]) -> tuple[list[RankRequest], list[Evidence], list[tuple[str, ...]]]:
         """What `rank_all` takes."""
@@ -114,10 +123,10 @@ class MedPRMOutputParser(BaseGenerationOutputParser[AIMessage], ChoiceSettings):
         cautions = (*asked.cautions, LONE) if len(samples) == 1 else asked.cautions
         return [request_of(self, asked.text, samples, found.texts)], [found], [cautions]
 
-    def _best(self, result: list[Generation], ranking: Ranking) -> AIMessage:
+    def _best(self, result: list[Generation], ranking: Ranking) -> Choice[AIMessage]:
         message, usage = _message(result[ranking.best.index]), total_usage([_message(result[0])])
         note = ranking_metadata(ranking, usage=usage, keep=self.keep)
-        return with_ranking(message, Choice(message, note, ranking, settle(self, ranking, note)))
+        return Choice(message, note, ranking, settle(self, ranking, note))
 
 
 def _message(generation: Generation) -> AIMessage:

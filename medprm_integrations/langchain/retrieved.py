@@ -18,12 +18,17 @@ A `score` is not read: in some stores it is a distance, and the nearest document
 
 
 def document_texts(documents: object) -> list[str]:
-    """The texts of a list of `Document`s and texts, in their order; of None, none.
+    """The texts of a list of `Document`s (with their ids) and texts, in their order; of None, none.
 
     Raises:
         InputError: It is something else.
     """
-    return evidence.document_texts(documents, lambda d: d.page_content if isinstance(d, Document) else d, "Document")
+    return evidence.document_texts(documents, named_text, "Document")
+
+
+def named_text(document: object) -> object:
+    """The text of a `Document`, with its id; what is none as it is."""
+    return evidence.NamedText(document.page_content, document.id) if isinstance(document, Document) else document
 
 
 def document_scores(documents: Any) -> list[float | None]:

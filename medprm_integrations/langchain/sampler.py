@@ -4,9 +4,9 @@ import sys
 from typing import Any
 
 from langchain_core.language_models import BaseLanguageModel
-from langchain_core.runnables import Runnable, RunnableConfig, RunnableWithFallbacks
-from langchain_core.runnables.base import RunnableBindingBase
-from langchain_core.runnables.configurable import DynamicRunnable
+from langchain_core.runnables import Runnable, RunnableConfig
+
+from medprm_integrations.langchain.wrapped_models import changed
 
 TAG_NOSTREAM = "nostream"
 """LangGraph's tag for models whose tokens do not belong in `stream_mode="messages"` (`langgraph.constants`)."""
@@ -21,20 +21,14 @@ def sampler(llm: Runnable[Any, Any]) -> Runnable[Any, Any]:
     The copy shares the original's clients. Of a binding, a retry or fallbacks the models inside are copied. A chain is
     left as it is, and the tag that `sampling_config` gives keeps its samples out of LangGraph's stream.
     """
-    if isinstance(llm, RunnableBindingBase):
-        return llm.model_copy(update={"bound": sampler(llm.bound)})
-    if isinstance(llm, RunnableWithFallbacks):
-        return llm.model_copy(
-            update={"runnable": sampler(llm.runnable), "fallbacks": list(map(sampler, llm.fallbacks))}
-        )
-    if isinstance(llm, DynamicRunnable):
-        return llm.model_copy(update={"default": sampler(llm.default)})
-    if not isinstance(llm, BaseLanguageModel):
-        return llm
+    return changed(llm, _drawn_anew)  # type: ignore[no-any-return]
+
+
+def _drawn_anew(llm: BaseLanguageModel[Any]) -> dict[str, Any]:
     update: dict[str, Any] = {"cache": False, "tags": [*(llm.tags or []), TAG_NOSTREAM]}
     if "disable_streaming" in type(llm).model_fields:
         update["disable_streaming"] = True
-    return llm.model_copy(update=update)
+    return update
 
 
 def sampling_config(config: RunnableConfig) -> RunnableConfig:

@@ -1,80 +1,155 @@
-"""Several samples from one call of a chat model that takes `n`, as OpenAI's does: the prompt is billed once."""
+"""Several samples from one call of a chat model that takes `n`, as OpenAI's does: the prompt is billed once.
 
-from collections.abc import Mapping
-from dataclasses import dataclass
+The choices of the call are dealt out: the model keeps them in a cache of its own, and gives one at a time. So every
+sample is asked for as any other one is: as a run of its own, through whatever is wrapped around the model, or by an
+agent that knows nothing of this.
+"""
+
+from collections.abc import Awaitable, Callable
+from functools import partial
 from typing import Any
 
-from langchain_core.language_models import BaseChatModel
-from langchain_core.messages import AIMessage, BaseMessage, convert_to_messages
-from langchain_core.outputs import LLMResult
-from langchain_core.prompt_values import PromptValue
-from langchain_core.runnables import Runnable, RunnableBinding, RunnableConfig
-from langchain_core.runnables.config import ensure_config, merge_configs
+from langchain_core.caches import RETURN_VAL_TYPE, BaseCache
+from langchain_core.language_models import BaseChatModel, BaseLanguageModel
+from langchain_core.messages.ai import UsageMetadata
+from langchain_core.outputs import ChatGeneration
+from typing_extensions import override
 
-from medprm_integrations.langchain.messages import as_message
+from medprm_integrations.langchain.sampler import is_interrupt
+from medprm_integrations.langchain.wrapped_models import changed, inside
+from medprm_integrations.shared.settings import SamplingSettings
+from medprm_scorer.errors import InputError
 
 
-@dataclass(frozen=True, repr=False)
-class Several:
-    """A chat model that takes `n`, with what is bound to it.
+def _takes_n(llm: object) -> bool:
+    found = inside(llm)
+    return isinstance(found, BaseChatModel) and "n" in type(found).model_fields
+
+
+def in_one_call(
+    settings: SamplingSettings, llm: Any, ask: Callable[[Any], Any], *, awaited: bool
+) -> Callable[[int], Any] | None:
+    """How to ask for several samples in one call; None if that is not wanted, or cannot be done.
 
     Args:
-        model: The model.
-        bound: Arguments of each call.
-        config: Configuration of each run.
+        settings: Whether it is wanted.
+        llm: The model.
+        ask: Gives one sample of the model that it is given.
+        awaited: Whether that is awaited, as what comes back is then.
+
+    Returns:
+        From how many samples to these, or as many as the call gives; an error in place of one that failed by itself.
+        It raises what the call does.
     """
+    if not settings.several_per_call or not _takes_n(llm):
+        return None
+    return partial(_atogether if awaited else _together, llm, ask)
 
-    model: BaseChatModel
-    bound: Mapping[str, Any]
-    config: RunnableConfig
 
-    def draw(self, given: Any, config: RunnableConfig, count: int, kwargs: Mapping[str, Any]) -> list[AIMessage]:
-        """So many samples, or as many as the server gives.
+def _together(llm: Any, ask: Callable[[Any], Any], count: int) -> list[Any]:
+    hand = _Hand(llm, count)
+    while hand.goes_on:
+        try:
+            outcome = ask(hand.llm)
+        except Exception as error:  # noqa: BLE001 - the choices that are there are not lost
+            outcome = error
+        hand.take(outcome)
+    return hand.samples
 
-        Args:
-            given: The messages, or the value of a prompt.
-            config: The run's configuration.
-            count: How many samples.
-            kwargs: Arguments of this call.
+
+async def _atogether(llm: Any, ask: Callable[[Any], Awaitable[Any]], count: int) -> list[Any]:
+    hand = _Hand(llm, count)
+    while hand.goes_on:
+        try:
+            outcome = await ask(hand.llm)
+        except Exception as error:  # noqa: BLE001 - as above
+            outcome = error
+        hand.take(outcome)
+    return hand.samples
+
+
+class _Hand:
+    """What has come of one call so far."""
+
+    def __init__(self, llm: Any, count: int) -> None:
+        self._deal = _Deal(count)
+        self._seen = 0
+        self.samples: list[Any] = []
+        self.goes_on = True
+
+        def dealt(model: BaseLanguageModel[Any]) -> dict[str, Any]:
+            if not _takes_n(model):
+                return {}
+            name = getattr(model, "model_name", None) or getattr(model, "model", None)
+            self._deal.names = {"model_name": name} if isinstance(name, str) else {}
+            return {"n": count, "cache": self._deal}
+
+        self.llm = changed(llm, dealt)
+
+    def take(self, outcome: Any) -> None:
+        """Take in a sample, or why there is none."""
+        failed, nothing_new = isinstance(outcome, Exception), self._deal.given == self._seen
+        self._seen = self._deal.given
+        if failed and (nothing_new or is_interrupt(outcome)):
+            if not self.samples:
+                raise outcome
+            self.goes_on = False
+            return
+        self.samples.append(outcome)
+        self.goes_on = bool(self._deal.left)
+
+
+class _Deal(BaseCache):
+    """The choices of one call, the first of which has been given by the call itself."""
+
+    def __init__(self, count: int) -> None:
+        self._count = count
+        self._asked: tuple[str, str] | None = None
+        self.left: list[ChatGeneration] = []
+        self.given = 0
+        self.names: dict[str, Any] = {}
+
+    @override
+    def lookup(self, prompt: str, llm_string: str) -> RETURN_VAL_TYPE | None:
+        """The next choice; None before the call.
+
+        Raises:
+            InputError: It is asked for something else, of which these are no answers; nothing is paid for.
         """
-        return _messages(self.model.generate([_asked(given)], **self._arguments(config, count, kwargs)))
-
-    async def adraw(self, given: Any, config: RunnableConfig, count: int, kwargs: Mapping[str, Any]) -> list[AIMessage]:
-        """As `draw`."""
-        return _messages(await self.model.agenerate([_asked(given)], **self._arguments(config, count, kwargs)))
-
-    def _arguments(self, config: RunnableConfig, count: int, kwargs: Mapping[str, Any]) -> dict[str, Any]:
-        run = ensure_config(merge_configs(self.config, config))
-        return {
-            **self.bound,
-            **kwargs,
-            "n": count,
-            "callbacks": run.get("callbacks"),
-            "tags": run.get("tags"),
-            "metadata": run.get("metadata"),
-        }
-
-
-def several_samples(llm: Runnable[Any, Any]) -> Several | None:
-    """The model as one that gives several samples in a call; None if it takes no `n`."""
-    if isinstance(llm, RunnableBinding) and not llm.config_factories and type(llm).invoke is RunnableBinding.invoke:
-        inner = several_samples(llm.bound)
-        if inner is None:
+        if self._asked is None:
             return None
-        return Several(inner.model, {**inner.bound, **llm.kwargs}, merge_configs(inner.config, llm.config))
-    if isinstance(llm, BaseChatModel) and "n" in type(llm).model_fields:
-        return Several(llm, {}, {})
-    return None
+        if self._asked != (prompt, llm_string) or not self.left:
+            raise InputError("the choices of a call are for that call alone")
+        self.given += 1
+        return [self.left.pop(0)]
 
+    @override
+    def update(self, prompt: str, llm_string: str, return_val: RETURN_VAL_TYPE) -> None:
+        """Take in the choices of the call.
 
-def _asked(given: Any) -> list[BaseMessage]:
-    return given.to_messages() if isinstance(given, PromptValue) else convert_to_messages(given)
+        Each says the usage of the whole call, which stays on the first alone. None says the model's name, as one does
+        that comes alone, and who counts tokens goes by it.
+        """
+        self._asked, self.given = (prompt, llm_string), 1
+        choices: list[Any] = list(return_val)[: self._count]
+        for place, choice in enumerate(choices):
+            message = choice.message
+            message.response_metadata = {**self.names, **message.response_metadata}
+            if place:
+                message.usage_metadata = UsageMetadata(input_tokens=0, output_tokens=0, total_tokens=0)
+        self.left = choices[1:]
 
+    @override
+    def clear(self, **kwargs: Any) -> None:
+        """Deal no more."""
+        self.left = []
 
-def _messages(result: LLMResult) -> list[AIMessage]:
-    """The samples; each says the usage of the whole call, which is kept on the first alone."""
-    messages = [as_message(one.message) for one in result.generations[0]]  # type: ignore[union-attr]
-    return [
-        message.model_copy(update={"usage_metadata": None}) if place else message
-        for place, message in enumerate(messages)
-    ]
+    @override
+    async def alookup(self, prompt: str, llm_string: str) -> RETURN_VAL_TYPE | None:
+        """`lookup`, in the event loop."""
+        return self.lookup(prompt, llm_string)
+
+    @override
+    async def aupdate(self, prompt: str, llm_string: str, return_val: RETURN_VAL_TYPE) -> None:
+        """`update`, in the event loop."""
+        self.update(prompt, llm_string, return_val)

@@ -1,5 +1,6 @@
 """Chat models inside what LangChain wraps around them: bindings, retries, fallbacks, configurable fields."""
 
+from collections.abc import Callable
 from typing import Any
 
 from langchain_core.language_models import BaseChatModel, BaseLanguageModel
@@ -19,6 +20,23 @@ def inside(llm: object) -> object:
             llm = llm.default
         else:
             return llm
+
+
+def changed(llm: Any, change: Callable[[BaseLanguageModel[Any]], dict[str, Any]]) -> Any:
+    """A copy in which the models inside all wrappers have other fields; what is no language model is left as it is.
+
+    Args:
+        llm: The model, with what is wrapped around it.
+        change: From a language model to the fields that are to be others.
+    """
+    if isinstance(llm, RunnableBindingBase):
+        return llm.model_copy(update={"bound": changed(llm.bound, change)})
+    if isinstance(llm, RunnableWithFallbacks):
+        fallbacks = [changed(one, change) for one in llm.fallbacks]
+        return llm.model_copy(update={"runnable": changed(llm.runnable, change), "fallbacks": fallbacks})
+    if isinstance(llm, DynamicRunnable):
+        return llm.model_copy(update={"default": changed(llm.default, change)})
+    return llm.model_copy(update=change(llm)) if isinstance(llm, BaseLanguageModel) else llm
 
 
 def chat_model_in(llm: object) -> BaseChatModel:

@@ -21,12 +21,15 @@ if TYPE_CHECKING:
     from medprm_integrations.llama_index.helper_calls import is_answer
     from medprm_integrations.llama_index.llm import MedPRMLLM
     from medprm_integrations.llama_index.nodes import chain_node, is_evidence
+    from medprm_integrations.llama_index.policy import LLMPolicy
     from medprm_integrations.llama_index.prompts import policy_template, refining_template
     from medprm_integrations.llama_index.rerank import MedPRMRerank
     from medprm_integrations.llama_index.responses import ranking_of
     from medprm_integrations.llama_index.synthesizer import MedPRMSynthesizer
+    from medprm_integrations.shared.search_settings import StepSearch
     from medprm_integrations.shared.user_warnings import (
         DocumentsLeftOutWarning,
+        ExplanationFailedWarning,
         IdenticalSamplesWarning,
         SamplesFailedWarning,
         UnknownToolWarning,
@@ -35,15 +38,18 @@ if TYPE_CHECKING:
 __all__ = [
     "DocumentsLeftOutWarning",
     "EmbeddingAnswerGroups",
+    "ExplanationFailedWarning",
     "IdenticalSamplesWarning",
     "LLMAnswerGroups",
     "LLMAnswerReader",
+    "LLMPolicy",
     "MedPRMEvaluator",
     "MedPRMLLM",
     "MedPRMRankingEvent",
     "MedPRMRerank",
     "MedPRMSynthesizer",
     "SamplesFailedWarning",
+    "StepSearch",
     "UnknownToolWarning",
     "chain_node",
     "is_answer",
@@ -61,12 +67,15 @@ __getattr__, __dir__ = lazy(
         f"{__name__}.helper_calls": "is_answer",
         f"{__name__}.llm": "MedPRMLLM",
         f"{__name__}.nodes": "chain_node is_evidence",
+        f"{__name__}.policy": "LLMPolicy",
         f"{__name__}.prompts": "policy_template refining_template",
         f"{__name__}.rerank": "MedPRMRerank",
         f"{__name__}.responses": "ranking_of",
         f"{__name__}.synthesizer": "MedPRMSynthesizer",
+        "medprm_integrations.shared.search_settings": "StepSearch",
         "medprm_integrations.shared.user_warnings": (
-            "DocumentsLeftOutWarning IdenticalSamplesWarning SamplesFailedWarning UnknownToolWarning"
+            "DocumentsLeftOutWarning ExplanationFailedWarning IdenticalSamplesWarning SamplesFailedWarning "
+            "UnknownToolWarning"
         ),
     },
     needs=("llama_index", '"medprm[llama-index]"'),

@@ -26,6 +26,7 @@ from medprm_integrations.llama_index.nodes import document_texts, is_sub_answer
 from medprm_integrations.llama_index.prompts import Filled, PromptMessages, PromptText, context_documents
 from medprm_integrations.llama_index.responses import said_instead, sharing, total_usage, with_ranking
 from medprm_integrations.llama_index.sampler import sample_of
+from medprm_integrations.llama_index.several import in_one_call
 from medprm_integrations.llama_index.unstreamed_llm import UnstreamedLLM, language_model
 from medprm_integrations.shared.best_of_n import Choice, achoose, choose
 from medprm_integrations.shared.jobs import Job, new_drawing
@@ -77,9 +78,9 @@ class MedPRMLLM(UnstreamedLLM, ConversationSettings):
     Args:
         llm: The model to sample from, with a temperature above 0.
         settings: Those of `ConversationSettings`: `prm`, `n`, `strategy`, `aggregate`, `stop`, `agree`, `rules`,
-            `timeout`, `deadline`, `replacements`, `quorum`, `max_tokens_total`, `on_sample`, `evidence`,
-            `evidence_tools`, `is_answer`, `question`, `answer`, `options`, `group`, `max_concurrency`, `on_ranking`,
-            `keep`.
+            `timeout`, `deadline`, `replacements`, `quorum`, `max_tokens_total`, `several_per_call`, `on_sample`,
+            `evidence`, `evidence_tools`, `is_answer`, `question`, `answer`, `options`, `group`, `max_concurrency`,
+            `on_ranking`, `keep`, `explain`, `trust`, `on_doubt`, `doubt_answer`.
 
     Example:
         >>> from medprm_scorer import MedPRM
@@ -161,6 +162,7 @@ class MedPRMLLM(UnstreamedLLM, ConversationSettings):
             cautions=(*asked.cautions, *self._not_given(messages, filled, documents)),
             drawing=new_drawing(self, read, probe=probe),
             ask=ask,
+            ask_several=in_one_call(ask) if self.several_per_call else None,
             source=self.llm,
             usage=total_usage,
             documents=documents,

@@ -4,12 +4,14 @@ Evidence is what no language model wrote: no chain, no draft, no answer to a sub
 """
 
 import re
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import Any, TypeVar, cast
 
 from llama_index.core.schema import BaseNode, MetadataMode, NodeWithScore, TextNode
+from typing_extensions import override
 
 from medprm_integrations.shared import evidence
+from medprm_integrations.shared.explaining import support_of
 from medprm_scorer.errors import InputError
 
 Node = TypeVar("Node", bound=BaseNode)
@@ -19,6 +21,13 @@ CHAIN = "medprm_chain"
 
 READ = "medprm_read"
 """The metadata key that says of a node whether the reward model read it."""
+
+SUPPORT = "medprm_support"
+"""The metadata key that says, with `explain=True`, by how much a node moves the answer's step that it moves most.
+
+A number in log-odds (ln(p / (1 - p)) of the step's reward p): above 0 it supports the step, below it contradicts it,
+within 1 of 0 it does nothing; None if the reward model did not read it.
+"""
 
 DRAFT = "Draft answer of a language model, not a source:\n"
 """How the text of a sampled chain begins where it stands among documents, so that nobody cites it."""
@@ -57,9 +66,34 @@ def is_chain(node: BaseNode | NodeWithScore) -> bool:
     return bool(node.metadata.get(CHAIN))
 
 
-def draft_node(text: str) -> TextNode:
-    """A chain that is put before documents: `chain_node`, with a line in front that says that it is no source."""
-    return chain_node(DRAFT + text)
+class DraftNode(TextNode):
+    r"""A chain that is put before documents: language models read it, and it has no content that could be cited.
+
+    Content without metadata is what engines number as sources and what `get_formatted_sources` shows: of a draft it is
+    blank, and a blank text has no chunks. Synthesizers read content with metadata, which is the `text`: the chain, with
+    a line in front that says that it is no source.
+
+    Example:
+        >>> from llama_index.core.node_parser import SentenceSplitter
+        >>> node = draft_node("Step 1: Give 5 mg.")
+        >>> SentenceSplitter().split_text(node.get_content()), node.get_content(metadata_mode=MetadataMode.LLM)
+        ([], 'Draft answer of a language model, not a source:\nStep 1: Give 5 mg.')
+    """
+
+    @override
+    def get_content(self, metadata_mode: MetadataMode = MetadataMode.NONE) -> str:
+        """The chain for who reads metadata, too; else blank."""
+        return " " if metadata_mode == MetadataMode.NONE else super().get_content(metadata_mode)
+
+    # as above; the first versions of LlamaIndex that are supported have no blocks
+    def get_content_blocks(self, metadata_mode: MetadataMode = MetadataMode.NONE) -> list[Any]:
+        """`get_content` as blocks: none, or the chain."""
+        return [] if metadata_mode == MetadataMode.NONE else super().get_content_blocks(metadata_mode)
+
+
+def draft_node(text: str) -> DraftNode:
+    """A chain that is put before documents."""
+    return noted(DraftNode(text=DRAFT + text), {CHAIN: True})
 
 
 def chain_text(node: BaseNode | NodeWithScore) -> str:
@@ -69,7 +103,9 @@ def chain_text(node: BaseNode | NodeWithScore) -> str:
         >>> chain_text(draft_node("Step 1: Give 5 mg."))
         'Step 1: Give 5 mg.'
     """
-    return node.get_content(metadata_mode=MetadataMode.NONE).removeprefix(DRAFT)
+    inner = node.node if isinstance(node, NodeWithScore) else node
+    text = inner.text if isinstance(inner, DraftNode) else inner.get_content(metadata_mode=MetadataMode.NONE)
+    return text.removeprefix(DRAFT)
 
 
 def is_sub_answer(text: str) -> bool:
@@ -114,17 +150,23 @@ def evidence_among(
 
 
 def marked_as_read(
-    nodes: Iterable[NodeWithScore], documents: Sequence[NodeWithScore], read: Iterable[int]
+    nodes: Sequence[NodeWithScore],
+    documents: Sequence[NodeWithScore],
+    read: Iterable[int],
+    note: Mapping[str, Any] | None = None,
 ) -> list[NodeWithScore]:
-    """Copies of nodes that say in their metadata whether the reward model read them.
+    """Copies of nodes that say in their metadata whether the reward model read them, and how they move the answer.
 
     Args:
         nodes: The nodes.
         documents: Those of them that were evidence.
         read: Places of the documents that were read.
+        note: The metadata of the answer, if it may hold an explanation.
     """
-    were_read = {id(documents[place]) for place in read}
-    return [NodeWithScore(node=noted(node.node, {READ: id(node) in were_read}), score=node.score) for node in nodes]
+    were_read = {id(documents[place]) for place in read if place < len(documents)}  # then those found on the way
+    support = support_of(note or {}, documents)
+    marks = [{READ: id(node) in were_read} | ({SUPPORT: support.get(id(node))} if support else {}) for node in nodes]
+    return [NodeWithScore(node=noted(n.node, mark), score=n.score) for n, mark in zip(nodes, marks, strict=True)]
 
 
 def noted(node: Node, notes: dict[str, Any]) -> Node:

@@ -12,7 +12,7 @@ from llama_index.core.postprocessor.types import BaseNodePostprocessor
 from llama_index.core.prompts import BasePromptTemplate
 from llama_index.core.prompts.mixin import PromptMixin
 from llama_index.core.schema import MetadataMode, NodeWithScore, QueryBundle
-from pydantic import Field, ValidationInfo, field_validator
+from pydantic import Field, ValidationInfo, field_validator, model_validator
 from typing_extensions import Self, override
 
 from medprm_integrations.llama_index.events import announce
@@ -38,16 +38,19 @@ from medprm_integrations.llama_index.prompts import (
 )
 from medprm_integrations.llama_index.responses import sharing
 from medprm_integrations.llama_index.sampler import Response, sample_of
+from medprm_integrations.llama_index.stepwise import check_search, found_nodes, searched
 from medprm_integrations.llama_index.unstreamed_llm import language_model
 from medprm_integrations.llama_index.window import PartsBefore, asking_within_window
 from medprm_integrations.shared.best_of_n import Choice, achoose, choose, only
 from medprm_integrations.shared.doubt import settle
 from medprm_integrations.shared.evidence import Evidence, within_budget
+from medprm_integrations.shared.explaining import aexplain_winner, explain_winner
 from medprm_integrations.shared.jobs import Job, new_drawing, request_of
 from medprm_integrations.shared.questions import Asked, without_feedback
 from medprm_integrations.shared.ranking import arank_all, rank_all
 from medprm_integrations.shared.ranking_metadata import KEY, RankingMetadata, ranking_metadata
-from medprm_integrations.shared.settings import SamplingSettings
+from medprm_integrations.shared.search_settings import SearchingSettings
+from medprm_integrations.shared.stepwise import Searched, asearch_all, search_all
 from medprm_scorer.errors import InputError
 from medprm_scorer.results.models import Ranking, RankRequest, ScoredChain
 from medprm_scorer.sampling.rules import Sample
@@ -55,7 +58,7 @@ from medprm_scorer.sampling.rules import Sample
 dispatcher = instrument.get_dispatcher(__name__)  # type: ignore[attr-defined]  # imported there, and public
 
 
-class MedPRMRerank(PromptMixin, BaseNodePostprocessor, SamplingSettings):
+class MedPRMRerank(PromptMixin, BaseNodePostprocessor, SearchingSettings):
     """Ranks nodes that hold chains of thought; with an `llm`, samples chains first and puts the best before the nodes.
 
     Nodes made with `chain_node` are the candidates, the others are the documents that they are checked against. It
@@ -68,9 +71,10 @@ class MedPRMRerank(PromptMixin, BaseNodePostprocessor, SamplingSettings):
     `index.as_query_engine(llm=llm, node_postprocessors=[MedPRMRerank(prm=prm, llm=llm)])` puts the best chain before
     them; the first `llm` is the one that answers, which else is LlamaIndex's default.
 
-    A sampled chain begins with the line `Draft answer of a language model, not a source:`, so that nobody takes it for
-    a document. A `CitationQueryEngine` numbers it as a source all the same: give it a `MedPRMSynthesizer` as
-    `response_synthesizer` instead.
+    A sampled chain begins with the line `Draft answer of a language model, not a source:`, and has no content that
+    could be cited: a `CitationQueryEngine` gives it no number and leaves it out of its prompt and its `source_nodes`
+    (keep its `metadata_mode`, and take the ranking with `on_ranking`). To have the answer that cites selected, give
+    that engine a `MedPRMSynthesizer` as `response_synthesizer` instead.
 
     All nodes that come back are copies. The first chain has the whole ranking in `metadata["medprm"]`, with what
     `RankingMetadata` says; `ranking_of` reads it back from the node, and from a query engine's response. Documents say
@@ -89,8 +93,10 @@ class MedPRMRerank(PromptMixin, BaseNodePostprocessor, SamplingSettings):
         is_evidence: Your own function from a node to whether chains are checked against it; None takes
             `nodes.is_evidence`: no language model wrote it.
         settings: Those of `SamplingSettings`: `prm`, `n`, `strategy`, `aggregate`, `stop`, `agree`, `rules`, `timeout`,
-            `deadline`, `replacements`, `quorum`, `max_tokens_total`, `on_sample`, `answer`, `options`, `group`,
-            `max_concurrency`, `on_ranking`, `keep`, `question`.
+            `deadline`, `replacements`, `quorum`, `max_tokens_total`, `several_per_call`, `on_sample`, `answer`,
+            `options`, `group`, `max_concurrency`, `on_ranking`, `keep`, `explain`, `trust`, `on_doubt`, `doubt_answer`,
+            `question`. `search=` (a `StepSearch`) chooses among steps while they are written, in place of whole
+            samples.
 
     Example:
         >>> from medprm_scorer import MedPRM
@@ -119,6 +125,11 @@ class MedPRMRerank(PromptMixin, BaseNodePostprocessor, SamplingSettings):
     @classmethod
     def _is_template(cls, template: Any, info: ValidationInfo) -> Any:
         return checked_template(template, str(info.field_name))
+
+    @model_validator(mode="after")
+    def _can_write_steps(self) -> Self:
+        check_search(self, self.llm)
+        return self
 
     @override
     def __deepcopy__(self, memo: dict[int, Any] | None = None) -> "MedPRMRerank":
@@ -157,7 +168,14 @@ class MedPRMRerank(PromptMixin, BaseNodePostprocessor, SamplingSettings):
             return []
         with self._reported(asked) as report:
             if asked.chains:
-                return report(self._ranked(asked, only(rank_all(self, *asked.chains_to_rank()))))
+                to_rank = asked.chains_to_rank()
+                ranking = only(rank_all(self, *to_rank))
+                note = ranking_metadata(ranking, keep=self.keep)
+                best = self._ranked(asked, ranking, note)
+                explain_winner(self, ranking, note, only(to_rank[1]))
+                return report(best)
+            if self.search is not None:
+                return report(self._sampled(asked, only(search_all(self, [self._searched(asked, is_async=False)]))))
             return report(self._sampled(asked, choose(self, self._job(asked, is_async=False))))
 
     @override
@@ -169,8 +187,26 @@ class MedPRMRerank(PromptMixin, BaseNodePostprocessor, SamplingSettings):
             return []
         with self._reported(asked) as report:
             if asked.chains:
-                return report(self._ranked(asked, only(await arank_all(self, *asked.chains_to_rank()))))
+                to_rank = asked.chains_to_rank()
+                ranking = only(await arank_all(self, *to_rank))
+                note = ranking_metadata(ranking, keep=self.keep)
+                best = self._ranked(asked, ranking, note)
+                await aexplain_winner(self, ranking, note, only(to_rank[1]))
+                return report(best)
+            if self.search is not None:
+                found = await asearch_all(self, [self._searched(asked, is_async=True)])
+                return report(self._sampled(asked, only(found)))
             return report(self._sampled(asked, await achoose(self, self._job(asked, is_async=True))))
+
+    def _searched(self, asked: "_Asked", *, is_async: bool) -> Searched[Any]:
+        return searched(
+            self,
+            self._job(asked, is_async=is_async),
+            self.text_qa_template,
+            asked.question,
+            texts(asked.others, MetadataMode.LLM),
+            is_async=is_async,
+        )
 
     def _job(self, asked: "_Asked", *, is_async: bool) -> Job[Response]:
         if self.llm is None:
@@ -180,7 +216,7 @@ class MedPRMRerank(PromptMixin, BaseNodePostprocessor, SamplingSettings):
             )
         templates = {name: getattr(self, name) for name in TEMPLATES}
         before = PartsBefore()
-        ask = asking_within_window(
+        asking = asking_within_window(
             self.llm,
             templates,
             asked.question,
@@ -192,7 +228,8 @@ class MedPRMRerank(PromptMixin, BaseNodePostprocessor, SamplingSettings):
             question=asked.judged.text,
             cautions=asked.judged.cautions,
             drawing=new_drawing(self, sample_of),
-            ask=ask,
+            ask=asking.one,
+            ask_several=asking.several if self.several_per_call else None,
             source=self.llm,
             usage=before.usage,
             documents=asked.documents,
@@ -219,9 +256,8 @@ class MedPRMRerank(PromptMixin, BaseNodePostprocessor, SamplingSettings):
 
             yield report
 
-    def _ranked(self, asked: "_Asked", ranking: Ranking) -> list[NodeWithScore]:
-        """The best of the chain nodes, as new nodes."""
-        note = ranking_metadata(ranking, keep=self.keep)
+    def _ranked(self, asked: "_Asked", ranking: Ranking, note: RankingMetadata) -> list[NodeWithScore]:
+        """The best of the chain nodes, as new nodes, the first with the metadata themselves and no copy of them."""
         said = settle(self, ranking, note)
         announce(ranking)
         if said is not None:
@@ -239,7 +275,8 @@ class MedPRMRerank(PromptMixin, BaseNodePostprocessor, SamplingSettings):
         """The best of the sampled chains, and the documents after them."""
         assert choice.ranking is not None  # every response is a candidate
         announce(choice.ranking, choice.note)
-        documents = marked_as_read(asked.others, asked.evidence, choice.ranking.documents_read)
+        documents = marked_as_read(asked.others, asked.evidence, choice.ranking.documents_read, choice.note)
+        documents += found_nodes(choice.ranking, len(asked.evidence))
         if choice.said is not None:
             return [_said(choice.said, choice.ranking, choice.note), *documents]
         best = [

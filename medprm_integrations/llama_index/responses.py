@@ -92,6 +92,12 @@ def total_usage(samples: Iterable[object]) -> dict[str, int] | None:
     return total
 
 
+def without_counts(extra: Mapping[str, Any]) -> dict[str, Any]:
+    """The additional arguments of a response without its counts of tokens."""
+    counts = {name for names in _COUNTS.values() for name in names}
+    return {name: value for name, value in extra.items() if name not in counts}
+
+
 def with_ranking(answer: Answer, note: RankingMetadata) -> Answer:
     """A copy of the winning response with its ranking, in `additional_kwargs` and in `raw`.
 

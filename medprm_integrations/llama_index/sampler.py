@@ -28,7 +28,7 @@ Response = ChatResponse | CompletionResponse | BaseModel
 
 def asking(
     llm: LLM, prompt: BasePromptTemplate, values: dict[str, Any], output_cls: type[BaseModel] | None, *, is_async: bool
-) -> Callable[[], Any]:
+) -> Callable[..., Any]:
     """How to ask a language model, as LlamaIndex's `predict` does, but for the whole response.
 
     Args:
@@ -37,13 +37,16 @@ def asking(
         values: What it is filled in with.
         output_cls: Ask for an answer of this class, in the model's way.
         is_async: Ask with `await`.
+
+    Returns:
+        The function that asks; without `output_cls` it takes more arguments for the language model's API.
     """
     if output_cls is not None:
         return partial(_astructured if is_async else _structured, llm, output_cls, prompt, values)
     if llm.metadata.is_chat_model:
         messages = messages_of(llm, prompt, values)
         chat = achat_of(llm) if is_async else llm.chat
-        return lambda: chat(list(messages))
+        return lambda **more: chat(list(messages), **more)
     return partial(acomplete_of(llm) if is_async else llm.complete, text_prompt_of(llm, prompt, values), formatted=True)
 
 

@@ -50,14 +50,17 @@ from medprm_integrations.llama_index.prompts import (
 from medprm_integrations.llama_index.responses import sharing
 from medprm_integrations.llama_index.sampler import Response as Drawn
 from medprm_integrations.llama_index.sampler import sample_of
+from medprm_integrations.llama_index.stepwise import apieces, check_search, found_nodes, pieces, searched
 from medprm_integrations.llama_index.unstreamed_llm import language_model, response_text
 from medprm_integrations.llama_index.window import PartsBefore, asking_within_window
-from medprm_integrations.shared.best_of_n import Choice, achoose, choose
+from medprm_integrations.shared.best_of_n import Choice, achoose, choose, only
 from medprm_integrations.shared.jobs import Job, new_drawing
 from medprm_integrations.shared.prompt_context import NOT_GIVEN
 from medprm_integrations.shared.questions import Asked, without_feedback
 from medprm_integrations.shared.ranking_metadata import KEY
-from medprm_integrations.shared.settings import SamplingOptions, SamplingSettings
+from medprm_integrations.shared.search_settings import GivenSearch, SearchingSettings
+from medprm_integrations.shared.settings import SamplingOptions
+from medprm_integrations.shared.stepwise import Searched, asearch_all, search_all
 from medprm_scorer.errors import InputError
 from medprm_scorer.scorer import MedPRM
 
@@ -72,7 +75,8 @@ class MedPRMSynthesizer(BaseSynthesizer):
 
     The response is the winning sample as it was written. Its ranking is in `metadata["medprm"]` (`ranking_of` reads it
     back), with what `RankingMetadata` says; `source_nodes` are copies of the nodes, which say in
-    `metadata["medprm_read"]` whether the reward model read them, unseen by language models and embeddings. A sample
+    `metadata["medprm_read"]` whether the reward model read them, unseen by language models and embeddings, and with
+    `explain=True` in `metadata["medprm_support"]` how they move the answer (`nodes.SUPPORT`). A sample
     that fails does not end the others, and is warned of (`SamplesFailedWarning`), as documents are that were not read
     (`DocumentsLeftOutWarning`); if all fail, the first error is raised, with a note of the count. Where the `llm` has
     no async of its own (a `CustomLLM` without `achat`), async samples are asked for in threads, except with
@@ -100,10 +104,14 @@ class MedPRMSynthesizer(BaseSynthesizer):
             `nodes.is_evidence`: no language model wrote it.
         streaming: Give streaming responses.
         output_cls: Give answers of this class.
+        search: Choose among steps while they are written, in place of whole samples: a `StepSearch`, or its method
+            alone. The documents must then fit the window of the `llm`; not with `output_cls`. When streaming, each step
+            comes as soon as it is final, and the response's metadata and source nodes are filled at the end.
         callback_manager: As in LlamaIndex.
         settings: Those of `SamplingSettings`: `n`, `strategy`, `aggregate`, `stop`, `agree`, `rules`, `timeout`,
-            `deadline`, `replacements`, `quorum`, `max_tokens_total`, `on_sample`, `answer`, `options`, `group`,
-            `answer_field`, `max_concurrency`, `on_ranking`, `keep`, `question`.
+            `deadline`, `replacements`, `quorum`, `max_tokens_total`, `several_per_call` (not with `output_cls`),
+            `on_sample`, `answer`, `options`, `group`, `answer_field`, `max_concurrency`, `on_ranking`, `keep`,
+            `explain`, `trust`, `on_doubt`, `doubt_answer`, `question`.
 
     Raises:
         ValueError: A setting is unknown, out of its range or of the wrong kind, or the `llm` is a `MedPRMLLM`.
@@ -128,6 +136,7 @@ class MedPRMSynthesizer(BaseSynthesizer):
         is_evidence: IsEvidence | None = None,
         streaming: bool = False,
         output_cls: type[BaseModel] | None = None,
+        search: GivenSearch = None,
         callback_manager: CallbackManager | None = None,
         **settings: Unpack[SamplingOptions],
     ) -> None:
@@ -140,7 +149,10 @@ class MedPRMSynthesizer(BaseSynthesizer):
             llm = llm.llm
         llm = language_model(llm)
         refuse_settings_of_others(settings, llm)
-        self.settings = SamplingSettings(prm=prm, **settings)
+        self.settings = SearchingSettings(prm=prm, search=search, **settings)  # type: ignore[arg-type]
+        if search is not None and output_cls is not None:
+            raise InputError("search writes steps, and output_cls asks for an object: take one of them")
+        check_search(self.settings, llm)
         self.prm = prm
         super().__init__(llm=llm, callback_manager=callback_manager, streaming=streaming, output_cls=output_cls)
         given = {TEMPLATE: text_qa_template, REFINE: refine_template}
@@ -176,7 +188,10 @@ class MedPRMSynthesizer(BaseSynthesizer):
             text_chunks: The documents' texts.
             response_kwargs: Values for the user's own template.
         """
-        choice = self._choose(_Asked(query_str, text_chunks, text_chunks), response_kwargs)
+        asked = _Asked(query_str, text_chunks, text_chunks)
+        if self._streams_steps:
+            return cast("RESPONSE_TEXT_TYPE", self._streamed(asked, response_kwargs, is_async=False).response_gen)
+        choice = self._choose(asked, response_kwargs)
         return cast("RESPONSE_TEXT_TYPE", self._answer(choice, _pieces))
 
     @override
@@ -184,7 +199,10 @@ class MedPRMSynthesizer(BaseSynthesizer):
         self, query_str: str, text_chunks: Sequence[str], **response_kwargs: Any
     ) -> RESPONSE_TEXT_TYPE:
         """`get_response`, awaited."""
-        choice = await self._achoose(_Asked(query_str, text_chunks, text_chunks), response_kwargs)
+        asked = _Asked(query_str, text_chunks, text_chunks)
+        if self._streams_steps:
+            return cast("RESPONSE_TEXT_TYPE", self._streamed(asked, response_kwargs, is_async=True).response_gen)
+        choice = await self._achoose(asked, response_kwargs)
         return cast("RESPONSE_TEXT_TYPE", self._answer(choice, _apieces))
 
     @override
@@ -212,6 +230,8 @@ class MedPRMSynthesizer(BaseSynthesizer):
             if not nodes:
                 return report(_response(self._answer(None, _pieces)))
             asked = self._asked(query, nodes, additional_source_nodes)
+            if self._streams_steps:
+                return report(self._streamed(asked, response_kwargs, is_async=False))
             choice = self._choose(asked, response_kwargs)
             return report(_response(self._answer(choice, _pieces), choice, asked))
 
@@ -228,6 +248,8 @@ class MedPRMSynthesizer(BaseSynthesizer):
             if not nodes:
                 return report(_response(self._answer(None, _apieces)))
             asked = self._asked(query, nodes, additional_source_nodes)
+            if self._streams_steps:
+                return report(self._streamed(asked, response_kwargs, is_async=True))
             choice = await self._achoose(asked, response_kwargs)
             return report(_response(self._answer(choice, _apieces), choice, asked))
 
@@ -254,30 +276,61 @@ class MedPRMSynthesizer(BaseSynthesizer):
         return _Asked(_question(query), to_read, evidence_texts(evidence), evidence, [*nodes, *behind])
 
     def _choose(self, asked: "_Asked", values: dict[str, Any]) -> Choice[Any]:
+        if self.settings.search is not None:
+            return _announced(only(search_all(self.settings, [self._searched(asked, values, is_async=False)])))
         choice = choose(self.settings, self._job(asked, values, is_async=False))
         return _announced(choice)
 
     async def _achoose(self, asked: "_Asked", values: dict[str, Any]) -> Choice[Any]:
+        if self.settings.search is not None:
+            found = await asearch_all(self.settings, [self._searched(asked, values, is_async=True)])
+            return _announced(only(found))
         return _announced(await achoose(self.settings, self._job(asked, values, is_async=True)))
+
+    def _searched(self, asked: "_Asked", values: dict[str, Any], *, is_async: bool) -> Searched[Any]:
+        job = self._job(asked, values, is_async=is_async)
+        template = self._templates[TEMPLATE]
+        return searched(self.settings, job, template, asked.question, asked.to_read, values, is_async=is_async)
+
+    def _streamed(self, asked: "_Asked", values: dict[str, Any], *, is_async: bool) -> Any:
+        """A response whose steps come while the search runs, and whose metadata come at its end."""
+        metadata: dict[str, Any] = {}
+        sources: list[NodeWithScore] = []
+
+        def ended(choice: Choice[Any]) -> None:
+            whole = _response("", _announced(choice), asked)
+            metadata.update(whole.metadata or {})
+            sources.extend(whole.source_nodes)
+
+        job = self._searched(asked, values, is_async=is_async)
+        if is_async:
+            return AsyncStreamingResponse(apieces(self.settings, job, ended), sources, metadata)
+        return StreamingResponse(pieces(self.settings, job, ended), sources, metadata)
+
+    @property
+    def _streams_steps(self) -> bool:
+        return self._streaming and self.settings.search is not None
 
     def _job(self, asked: "_Asked", values: dict[str, Any], *, is_async: bool) -> Job[Drawn]:
         judged = self.settings.asked(asked.question, lambda: Asked(without_feedback(asked.question)))
         before = PartsBefore()
+        asking = asking_within_window(
+            self._llm,
+            self._templates,
+            asked.question,
+            asked.to_read,
+            self._output_cls,
+            is_async=is_async,
+            more=values,
+            helper=self._prompt_helper,
+            before=before,
+        )
         return Job(
             question=judged.text,
             cautions=(*judged.cautions, *asked.cautions),
             drawing=new_drawing(self.settings, partial(sample_of, answer_field=self.settings.answer_field)),
-            ask=asking_within_window(
-                self._llm,
-                self._templates,
-                asked.question,
-                asked.to_read,
-                self._output_cls,
-                is_async=is_async,
-                more=values,
-                helper=self._prompt_helper,
-                before=before,
-            ),
+            ask=asking.one,
+            ask_several=asking.several if self.settings.several_per_call else None,
             source=self._llm,
             usage=before.usage,
             documents=asked.documents,
@@ -330,7 +383,8 @@ def _response(answer: Any, choice: Choice[Any] | None = None, asked: _Asked | No
         return cast("RESPONSE_TYPE", kind(answer))
     read = choice.ranking.documents_read if choice.ranking else ()
     metadata = {**{node.node.node_id: node.node.metadata for node in asked.sources}, KEY: choice.note}
-    sources = marked_as_read(asked.sources, asked.evidence, read)
+    sources = marked_as_read(asked.sources, asked.evidence, read, choice.note)
+    sources += found_nodes(choice.ranking, len(asked.documents))
     return cast("RESPONSE_TYPE", kind(answer, source_nodes=sources, metadata=metadata))
 
 

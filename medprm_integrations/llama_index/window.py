@@ -6,6 +6,7 @@ into as few prompts as they need (`PromptHelper.repack`), and each sample is ref
 
 import inspect
 from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import dataclass
 from typing import Any
 
 from llama_index.core.base.llms.types import ChatResponse, CompletionResponse
@@ -18,6 +19,7 @@ from pydantic import BaseModel
 from medprm_integrations.llama_index.prompts import REFINE, TEMPLATE, prompt_values
 from medprm_integrations.llama_index.responses import total_usage
 from medprm_integrations.llama_index.sampler import Response, asking
+from medprm_integrations.llama_index.several import in_one_call
 from medprm_integrations.llama_index.unstreamed_llm import response_text
 from medprm_scorer.errors import InputError
 from medprm_scorer.text.prompts import document_block
@@ -38,6 +40,19 @@ class PartsBefore:
         return total_usage(part for one in samples for part in (*self._parts.get(id(one), ()), one))
 
 
+@dataclass(frozen=True, repr=False)
+class Asking:
+    """How samples are asked for.
+
+    Args:
+        one: Gives one sample.
+        several: Gives so many in one call; None where that cannot be done.
+    """
+
+    one: Callable[[], Any]
+    several: Callable[[int], Any] | None = None
+
+
 def asking_within_window(
     llm: LLM,
     templates: Mapping[str, BasePromptTemplate],
@@ -49,8 +64,8 @@ def asking_within_window(
     more: dict[str, Any] | None = None,
     helper: PromptHelper | None = None,
     before: PartsBefore | None = None,
-) -> Callable[[], Any]:
-    """How to ask for one sample.
+) -> Asking:
+    """How to ask for samples: in one call for several where the documents fit one prompt, and no schema is asked for.
 
     Args:
         llm: The model.
@@ -70,7 +85,8 @@ def asking_within_window(
     fixed = {name: value for name, value in values.items() if name not in ("context_str", "documents")}
     parts = _packed(llm, templates, fixed, documents, helper)
     if len(parts) == 1:
-        return asking(llm, templates[TEMPLATE], values, output_cls, is_async=is_async)
+        ask_one = asking(llm, templates[TEMPLATE], values, output_cls, is_async=is_async)
+        return Asking(ask_one, in_one_call(ask_one) if output_cls is None else None)
 
     def ask(part: str, so_far: Response | None) -> Any:
         known = {**fixed, "context_str": part, "context_msg": part, "documents": f"{part}\n\n"}
@@ -97,7 +113,7 @@ def asking_within_window(
             answers.append(await ask(part, answers[-1] if answers else None))
         return last(answers)
 
-    return arefined if is_async else refined
+    return Asking(arefined if is_async else refined)
 
 
 def _packed(

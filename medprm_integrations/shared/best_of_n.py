@@ -5,7 +5,7 @@ and puts the winner (a `Choice`) into its framework's form. With `choose_all`, s
 calls of the language model, and one call of the reward model where samples are not scored as they come.
 """
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import Generic, TypeVar
 
@@ -13,6 +13,7 @@ from medprm_integrations.shared.concurrency import never
 from medprm_integrations.shared.doubt import settle
 from medprm_integrations.shared.draw_samples import adraw_samples, draw_samples
 from medprm_integrations.shared.evidence import agathered, gathered
+from medprm_integrations.shared.explaining import aexplain_winner, explain_winner
 from medprm_integrations.shared.jobs import Job, Value, request_of
 from medprm_integrations.shared.ranking import reported
 from medprm_integrations.shared.ranking_metadata import RankingMetadata, ranking_metadata
@@ -85,7 +86,10 @@ def choose_all(
             job.given = gathered(job.evidence, job.read)
     waiting = _unranked(settings, ready)
     ranked = settings.prm.rank_batch(waiting, **settings.choice) if waiting else []
-    return _answered(settings, jobs, _ranked(settings, ready, ranked))
+    answers = _answered(settings, jobs, _ranked(settings, ready, ranked))
+    for job, choice, ranking in _chosen(jobs, answers):
+        explain_winner(settings, ranking, choice.note, job.found(settings))
+    return answers
 
 
 async def achoose_all(
@@ -102,7 +106,10 @@ async def achoose_all(
             job.given = await agathered(job.evidence, job.read)
     waiting = _unranked(settings, ready)
     ranked = await settings.prm.arank_batch(waiting, **settings.choice) if waiting else []
-    return _answered(settings, jobs, _ranked(settings, ready, ranked))
+    answers = _answered(settings, jobs, _ranked(settings, ready, ranked))
+    for job, choice, ranking in _chosen(jobs, answers):
+        await aexplain_winner(settings, ranking, choice.note, job.found(settings))
+    return answers
 
 
 def only(results: Sequence[Result | Exception]) -> Result:
@@ -163,6 +170,15 @@ def _answered(
         else:
             answers.append(_choice(settings, job, next(ranked) if job.drawing.values else None))
     return answers
+
+
+def _chosen(
+    jobs: Sequence[Job[Value] | Exception], answers: Sequence[Choice[Value] | Exception]
+) -> Iterator[tuple[Job[Value], Choice[Value], Ranking]]:
+    """The jobs for which something was chosen, with the choice and its ranking."""
+    for job, choice in zip(jobs, answers, strict=True):
+        if isinstance(job, Job) and isinstance(choice, Choice) and choice.ranking is not None:
+            yield job, choice, choice.ranking
 
 
 def _choice(

@@ -102,7 +102,7 @@ def draw_samples(
         Exception: The first error that `stops` picks out, or one of the user's own functions.
     """
     inbox: SimpleQueue[_Ended[Value] | None] = SimpleQueue()
-    plan = _Plan(settings, jobs, stops, limit, lambda: inbox.put(None))
+    plan = _Plan(settings, jobs, stops, limit, lambda: inbox.put(None), awaited=False)
 
     def do(work: _Work[Value]) -> None:
         try:
@@ -205,7 +205,7 @@ async def adraw_samples(
             return found
         return []
 
-    steps = _Plan(settings, jobs, stops, limit, wake).steps()
+    steps = _Plan(settings, jobs, stops, limit, wake, awaited=True).steps()
     try:
         step = _next(steps, None)
         while step is not None:
@@ -224,6 +224,7 @@ class _Plan(Generic[Value]):
         stops: Errors of a sample that end everything.
         limit: Most calls of the language model at once, where the settings do not say.
         wake: Ends a wait, from any thread.
+        awaited: Whether samples are awaited.
     """
 
     def __init__(
@@ -233,8 +234,10 @@ class _Plan(Generic[Value]):
         stops: Callable[[Exception], bool],
         limit: int | None,
         wake: Callable[[], object],
+        *,
+        awaited: bool,
     ) -> None:
-        self._settings, self._stops, self._wake = settings, stops, wake
+        self._settings, self._stops, self._wake, self._awaited = settings, stops, wake, awaited
         self._limit = settings.max_concurrency or limit or DEFAULT_CONCURRENCY
         self._judgings = {id(job): Judging(settings, job) for job in jobs}
         self._open = list(self._judgings.values())
@@ -289,7 +292,7 @@ class _Plan(Generic[Value]):
                     break
                 works.append(_Work(job, job.ask, drawing.start(), self._settings.calls_in_flight.release))
                 self._begun.setdefault(id(job), works[-1].begun)
-            _join(works[first:])
+            _join(works[first:], awaited=self._awaited)
             if blocked:
                 return works, True
         return works, False
@@ -368,11 +371,11 @@ class _Plan(Generic[Value]):
             job.seconds = time.monotonic() - self._begun.pop(id(job))
 
 
-def _join(works: Sequence[_Work[Value]]) -> None:
+def _join(works: Sequence[_Work[Value]], *, awaited: bool) -> None:
     """Let samples of one question that are begun together come from one call, where that can be done."""
     if len(works) < 2 or works[0].job.ask_several is None:
         return
-    wave = Wave(works[0].job, len(works))
+    wave = Wave(works[0].job, len(works), awaited)
     for work in works:
         assert work.number is not None
         work.call, work.begun = wave.sample(work.number), works[0].begun  # they are late together

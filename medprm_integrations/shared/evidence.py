@@ -7,12 +7,33 @@ import math
 from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from inspect import isawaitable
-from typing import Any
+from typing import Any, cast
 
 from pydantic import BaseModel
 
 from medprm_scorer.errors import InputError
 from medprm_scorer.text.prompts import DOCUMENT_TOKEN_BUDGET
+
+LONGEST_ID = 200
+"""Characters of an id; a longer one may be a text, and is none."""
+
+
+class NamedText(str):
+    """The text of a document that has an id, so that whatever is done with texts needs no second list.
+
+    Args:
+        text: The text.
+        id: The document's id, if it has one.
+    """
+
+    __slots__ = ("id",)
+    id: str | None
+
+    def __new__(cls, text: str, id: str | None = None) -> "NamedText":
+        """The text with the id; one that is blank or longer than `LONGEST_ID` is none."""
+        made = super().__new__(cls, text)
+        made.id = id if isinstance(id, str) and id.strip() and len(id) <= LONGEST_ID else None
+        return made
 
 
 @dataclass(frozen=True)
@@ -24,11 +45,13 @@ class Evidence:
         left_out: How many of the documents that were given did not fit.
         read_as: For each document that was given, which of the texts is its own; None: none, since it is blank or did
             not fit. None in place of all this: the texts are the documents.
+        ids: For each document that was given, its id; None if it has none. Empty: none has.
     """
 
     texts: tuple[str, ...] = field(repr=False)
     left_out: int = 0
     read_as: tuple[int | None, ...] | None = field(default=None, repr=False)
+    ids: tuple[str | None, ...] = field(default=(), repr=False)
 
     @property
     def given(self) -> int:
@@ -44,6 +67,21 @@ class Evidence:
         """
         read_as = range(len(self.texts)) if self.read_as is None else self.read_as
         return [place for place, text in enumerate(read_as) if text in texts]
+
+    def named(self, texts: Collection[int], *, by_id: bool = True) -> list[str | int]:
+        """The ids of the documents that were given whose texts are among these; of one without, its place.
+
+        Args:
+            texts: Places of the texts.
+            by_id: False takes the places of all.
+
+        Example:
+            >>> within_budget([NamedText("a", "label-7"), "b", "a"], len).named([0])
+            ['label-7', 2]
+        """
+        ids = self.ids if by_id and self.ids else [None] * self.given
+        found = (place if ids[place] is None else ids[place] for place in self.places(texts))
+        return list(dict.fromkeys(cast("Iterable[str | int]", found)))
 
     def nothing_fits(self, count_tokens: Callable[[str], int], budget: int = DOCUMENT_TOKEN_BUDGET) -> bool:
         """Whether there are documents and `MedPRM.rank` reads none of them, since already the first is too long.
@@ -87,10 +125,11 @@ def within_budget(
             cost = count_tokens(text) + 1
             fits[text] = cost <= budget
             budget -= cost if fits[text] else 0
-    kept = list(dict.fromkeys(text for text in given if fits.get(text)))
+    kept = list(dict.fromkeys(str(text) for text in given if fits.get(text)))
     numbers = {text: number for number, text in enumerate(kept)}
     left_out = sum(not fits.get(text, True) for text in given)
-    return Evidence(tuple(kept), left_out, tuple(numbers.get(text) for text in given))
+    ids = tuple(getattr(text, "id", None) for text in given)
+    return Evidence(tuple(kept), left_out, tuple(numbers.get(text) for text in given), ids)
 
 
 def _by_score(score: float | None) -> float:

@@ -23,7 +23,8 @@ class Job(Generic[Value]):
         question: What the candidates are judged as answers to.
         drawing: The samples to come.
         ask: Gives one sample; in `achoose`, awaited.
-        ask_several: Gives so many samples in one call, or fewer; awaited likewise. None where that cannot be done.
+        ask_several: Gives so many samples in one call, or fewer; awaited likewise. An error takes the place of one that
+            failed by itself. None where that cannot be done, or is not wanted.
         source: The language model, for warnings that are given once for each.
         usage: The tokens of some values together.
         documents: Texts of the documents that are there already.

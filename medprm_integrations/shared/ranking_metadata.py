@@ -22,6 +22,9 @@ DOUBT = "doubt"
 text is a person's) or `approved` (a person let it pass).
 """
 
+EXPLANATION = "explanation"
+"""Key that is there only with `explain=True`, whatever is kept: which documents carry the winner, in figures."""
+
 _REPLACED = ("abstain", "call", "interrupt", "person")
 
 Keep = Literal["all", "winner", "figures", "none"]
@@ -31,6 +34,8 @@ Keep = Literal["all", "winner", "figures", "none"]
 - `winner`   no text of a chain. Figures, cautions, the question, and the answers that got votes, if they are short.
 - `figures`  no text from outside at all: rewards, counts, weights of votes, cautions.
 - `none`     only the cautions, the tokens used, and what was done in doubt.
+
+What `explain=True` adds stands there in any case; with `figures` and `none` it has no ids of documents.
 """
 
 LONGEST_ANSWER = 80
@@ -50,6 +55,12 @@ class RankingMetadata(dict[str, Any]):
     documents that were at hand the reward model did not read: `documents_given` less `documents_used`).
     Where the answer is not trusted, `doubt` says what was done (`DOUBT`). `best` has the
     winner's `index` alone, which is the first of the `chains`. Without texts, a chain has its `step_rewards`.
+
+    With `explain=True`, `explanation` says which documents carry the winner, by `MedPRM.explain`: the ids of the
+    `supporting` documents (those that support one of its steps) and of the `contradicting` ones, together and for each
+    of its `steps`; `support`, for each document by how much it moves the step that it moves most, in log-odds (None: it
+    was not read); `noise`, the smallest effect that counts; and what it cost, `prompts` and `tokens` of the reward
+    model. A document without an id is named by its place, from 0: those of the evidence function come first.
     """
 
     def __repr__(self) -> str:
@@ -126,7 +137,7 @@ def _kept(ranking: Ranking, keep: Keep) -> dict[str, Any]:
     if keep == "all":
         return ranking.model_dump(mode="json", exclude={"best"})
     named = keep == "winner"
-    fields = ranking.model_dump(mode="json", exclude={"best", "chains", *(() if named else ("question", "id"))})
+    fields = ranking.model_dump(mode="json", exclude={"best", "chains", "tree", *(() if named else ("question", "id"))})
     fields["answer"] = _short(ranking.answer) if named else None
     for vote in fields["votes"]:
         answer = vote.pop("answer")

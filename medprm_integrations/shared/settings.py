@@ -196,12 +196,17 @@ class SamplingSettings(ChoiceSettings):
         max_tokens_total: Most tokens of all samples of a question together, by the usage that the language model
             reports: no sample is begun that would exceed it, at the mean cost so far. Those of the first wave, when
             no cost is known, may. None has no bound.
+        several_per_call: Ask for samples that are begun together in one call, so that the prompt is billed once, where
+            the language model takes `n`, as OpenAI's and those that are compatible do. Where it refuses that, or gives
+            fewer, the missing ones are asked for one by one.
         on_sample: Called with a `SampleSeen` as soon as a sample has come and is scored, in the thread or task of the
             call: for a progress bar, or a page that fills.
         answer_field: Name of the field that holds the answer in structured output; None finds it by its name.
         keep: What of a ranking goes into the metadata of the answer, and so into checkpoints and traces: `winner` (no
             text of a losing chain), `all`, `figures` or `none`, as `ranking_metadata.Keep` says. `on_ranking` always
             gets all.
+        explain: Say in the answer's metadata which documents carry the winner and which contradict it, as
+            `RankingMetadata` says. It costs tokens of the reward model, whose number is given; docs/explain.md.
         question: Your own function to the question that is judged, from what the class is given: the input
             (`MedPRMBestOfN`), the messages, the `ModelRequest` (middleware), the query (LlamaIndex). None takes what
             was asked; in a conversation the user's turns, put together as in `questions.put_together`.
@@ -217,9 +222,11 @@ class SamplingSettings(ChoiceSettings):
     replacements: Annotated[int, Field(ge=0, strict=True)] = DEFAULT_REPLACEMENTS
     quorum: Annotated[int, Field(ge=1, strict=True)] = 1
     max_tokens_total: Annotated[int, Field(ge=1, strict=True)] | None = None
+    several_per_call: bool = False
     on_sample: Callable[[Any], None] | None = Field(default=None, repr=False, exclude=True)
     answer_field: str | None = None
     keep: Keep = "winner"
+    explain: Annotated[bool, Field(strict=True)] = False
     question: Callable[[Any], str] | None = Field(default=None, repr=False, exclude=True)
 
     _calls_in_flight: CallsInFlight = PrivateAttr(default_factory=CallsInFlight)
@@ -328,9 +335,11 @@ class SamplingOptions(TypedDict, total=False):
     replacements: int
     quorum: int
     max_tokens_total: int | None
+    several_per_call: bool
     on_sample: Callable[[Any], None] | None
     answer_field: str | None
     keep: Keep
+    explain: bool
     question: Callable[[Any], str] | None
 
 

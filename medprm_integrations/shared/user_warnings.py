@@ -21,6 +21,10 @@ class DocumentsLeftOutWarning(UserWarning):
     """There were documents that the reward model did not read: some of them, or all."""
 
 
+class ExplanationFailedWarning(UserWarning):
+    """The winner was to be explained (`explain=True`), and could not be."""
+
+
 class UnknownToolWarning(UserWarning):
     """A tool whose results were to be evidence is none of the tools that there are."""
 

@@ -1,10 +1,10 @@
 """Samples of one question that are begun together, asked for in one call where the language model takes `n`."""
 
 import asyncio
-import inspect
 import threading
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
+from functools import partial
 from typing import Any, Generic
 
 from medprm_integrations.shared.jobs import Job, Value
@@ -20,19 +20,19 @@ class Wave(Generic[Value]):
     Args:
         job: The question.
         size: How many samples.
+        awaited: Whether the job's calls are awaited.
     """
 
     job: Job[Value]
     size: int
-    _values: list[Value] | None = field(default=None, init=False)
+    awaited: bool
+    _values: list[Value | Exception] | None = field(default=None, init=False)
     _lock: threading.Lock = field(default_factory=threading.Lock, init=False)
     _alock: asyncio.Lock = field(default_factory=asyncio.Lock, init=False)
 
     def sample(self, number: int) -> Callable[[], Any]:
         """The call that gives the sample with this number; awaited where the job's own calls are."""
-        return (
-            (lambda: self._aget(number)) if inspect.iscoroutinefunction(self.job.ask) else (lambda: self._get(number))
-        )
+        return partial(self._aget if self.awaited else self._get, number)
 
     def _get(self, number: int) -> Value:
         with self._lock:
@@ -43,7 +43,7 @@ class Wave(Generic[Value]):
                     found = error
                 self._values = self._taken(found)
             if self._values:
-                return self._values.pop(0)
+                return _raised(self._values.pop(0))
         self._check_wanted(number)
         return self.job.ask()  # type: ignore[no-any-return]
 
@@ -56,11 +56,11 @@ class Wave(Generic[Value]):
                     found = error
                 self._values = self._taken(found)
             if self._values:
-                return self._values.pop(0)
+                return _raised(self._values.pop(0))
         self._check_wanted(number)
         return await self.job.ask()  # type: ignore[no-any-return]
 
-    def _taken(self, found: Sequence[Value] | Exception) -> list[Value]:
+    def _taken(self, found: Sequence[Value | Exception] | Exception) -> list[Value | Exception]:
         values = [] if isinstance(found, Exception) else list(found)
         if len(values) < self.size:
             self.job.ask_several = None
@@ -70,3 +70,9 @@ class Wave(Generic[Value]):
         """Pay for no sample that nobody waits for any more: a thread cannot be cancelled."""
         if number not in self.job.drawing.running:
             raise RuntimeError("the sample is not wanted any more")
+
+
+def _raised(value: Value | Exception) -> Value:
+    if isinstance(value, Exception):
+        raise value
+    return value

@@ -19,6 +19,7 @@ from medprm_scorer.cli.bench import bench
 from medprm_scorer.cli.calibrate import calibrate
 from medprm_scorer.cli.evaluate import evaluate
 from medprm_scorer.cli.explain import explain
+from medprm_scorer.cli.help import WholeNames
 from medprm_scorer.cli.options import Aggregate, ModelOptions, Strategy, takes_model
 from medprm_scorer.cli.score import score
 from medprm_scorer.cli.search import search
@@ -100,13 +101,13 @@ def _options(
     del version  # dealt with by its callback
 
 
-app.command()(explain)
-app.command()(score)
-app.command()(search)
-app.command()(evaluate)
-app.command()(calibrate)
-app.command()(vllm_command)
-app.command()(bench)
+app.command(cls=WholeNames)(explain)
+app.command(cls=WholeNames)(score)
+app.command(cls=WholeNames)(search)
+app.command(cls=WholeNames)(evaluate)
+app.command(cls=WholeNames)(calibrate)
+app.command(cls=WholeNames)(vllm_command)
+app.command(cls=WholeNames)(bench)
 
 
 @app.command()
@@ -122,7 +123,7 @@ def demo() -> None:
     run(screen, ascii_only=is_ascii_only(screen))
 
 
-@app.command()
+@app.command(cls=WholeNames)
 @takes_model
 def rank(
     request: Annotated[str, typer.Argument(metavar="REQUEST", help="JSON file with one request; - for stdin.")],

@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Annotated, Any, get_type_hints
 import typer
 
 from medprm_scorer.aggregate import AGGREGATES
+from medprm_scorer.cli.help import unbroken
 from medprm_scorer.cli.terminal import be_quiet, say
 from medprm_scorer.errors import InputError
 from medprm_scorer.selection import STRATEGIES
@@ -36,7 +37,9 @@ class ModelOptions:
 
     model: Annotated[
         str | None,
-        typer.Option(help=f"Hub id or folder, such as {RELEASED_MODEL}; demo: the small model inside this package."),
+        typer.Option(
+            help=f"Hub id or folder, such as {unbroken(RELEASED_MODEL)}; demo: the small model inside this package."
+        ),
     ] = None
     url: Annotated[
         str | None, typer.Option(help="A vLLM server instead of --model, such as http://127.0.0.1:8000.")

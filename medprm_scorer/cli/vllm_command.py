@@ -4,11 +4,17 @@ from typing import Annotated
 
 import typer
 
+from medprm_scorer.cli.help import unbroken
 from medprm_scorer.text.prompts import RELEASED_MODEL
 
 
 def vllm_command(
-    model: Annotated[str, typer.Argument(metavar="MODEL", help="Hub id or folder.")] = RELEASED_MODEL,
+    model: Annotated[
+        str,
+        typer.Argument(
+            metavar="MODEL", help=f"Hub id or folder. Default: {unbroken(RELEASED_MODEL)}.", show_default=False
+        ),
+    ] = RELEASED_MODEL,
     endpoint: Annotated[
         str, typer.Option(help="generative_scoring, completions, classify or step_pooling.")
     ] = "generative_scoring",

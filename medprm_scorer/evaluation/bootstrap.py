@@ -41,7 +41,7 @@ def bootstrap_means(values: Floats, resamples: int, seed: int) -> tuple[Floats, 
         ([0.25, 0.5], [1.0, 0.5])
     """
     _check_numbers(resamples, seed)
-    return _ends(_resampled_means(_checked(values), resamples, np.random.default_rng(seed)))
+    return interval_ends(_resampled_means(_checked(values), resamples, np.random.default_rng(seed)))
 
 
 def bootstrap_group_means(groups: Sequence[Floats], resamples: int, seed: int) -> tuple[Floats, Floats]:
@@ -75,7 +75,7 @@ def bootstrap_group_means(groups: Sequence[Floats], resamples: int, seed: int) -
     total = np.zeros((resamples, checked[0].shape[1]))
     for place, values in enumerate(checked):
         total += _resampled_means(values, resamples, np.random.default_rng([seed, place]))
-    return _ends(total / len(checked))
+    return interval_ends(total / len(checked))
 
 
 def sign_flip_p_values(differences: Floats, flips: int, seed: int) -> Floats:
@@ -111,6 +111,36 @@ def sign_flip_p_values(differences: Floats, flips: int, seed: int) -> Floats:
     return p_values
 
 
+def resampled_counts(questions: int, resamples: int, seed: int) -> Iterator[Floats]:
+    """How often each question is drawn, for figures that are not means: the resamples of `bootstrap_means`.
+
+    Args:
+        questions: How many there are, at least 1.
+        resamples: How often so many are drawn with replacement, at least 1.
+        seed: A whole number from 0.
+
+    Yields:
+        Counts of some of the resamples, shape (some, questions), in bounded memory.
+
+    Raises:
+        InputError: A number is too small.
+
+    Example:
+        >>> [block.sum(axis=1).tolist() for block in resampled_counts(3, 2, seed=0)]
+        [[3.0, 3.0]]
+    """
+    _check_numbers(resamples, seed)
+    if questions < 1:
+        raise InputError("there are no judged questions")
+    yield from _counts(questions, resamples, np.random.default_rng(seed))
+
+
+def interval_ends(figures: Floats) -> tuple[Floats, Floats]:
+    """The ends of the 95 % interval of each column of resampled figures, shape (resamples, C), without NaN."""
+    low, high = np.quantile(figures, _ENDS, axis=0)
+    return low, high
+
+
 def _blocks(generator: np.random.Generator, below: int, rows: int, columns: int) -> Iterator[npt.NDArray[np.int64]]:
     """The rows of `generator.integers(0, below, (rows, columns))`, some at a time."""
     size = max(1, _BLOCK // columns)
@@ -120,20 +150,14 @@ def _blocks(generator: np.random.Generator, below: int, rows: int, columns: int)
 
 def _resampled_means(values: Floats, resamples: int, generator: np.random.Generator) -> Floats:
     """Means of drawn rows, shape (resamples, C), by how often each row is drawn."""
-    questions = len(values)
-    means = np.empty((resamples, values.shape[1]))
-    done = 0
+    blocks = [counts @ values / len(values) for counts in _counts(len(values), resamples, generator)]
+    return np.concatenate(blocks)
+
+
+def _counts(questions: int, resamples: int, generator: np.random.Generator) -> Iterator[Floats]:
     for draws in _blocks(generator, questions, resamples, questions):
         draws += np.arange(len(draws))[:, None] * questions
-        counts = np.bincount(draws.ravel(), minlength=draws.size).reshape(draws.shape)
-        means[done : done + len(draws)] = counts.astype(np.float64) @ values / questions
-        done += len(draws)
-    return means
-
-
-def _ends(means: Floats) -> tuple[Floats, Floats]:
-    low, high = np.quantile(means, _ENDS, axis=0)
-    return low, high
+        yield np.bincount(draws.ravel(), minlength=draws.size).reshape(draws.shape).astype(np.float64)
 
 
 def _checked(values: Floats) -> Floats:

@@ -4,18 +4,16 @@ Questions are read as `evaluate` reads them: rewards come from the file, or a mo
 them. Of each question one ranking is made, by the same choice as `MedPRM.rank`.
 """
 
-import hashlib
 from collections.abc import Callable, Iterator, Mapping
-from contextlib import closing, nullcontext
 from pathlib import Path
 from typing import Any
 
 from medprm_scorer.aggregate import Aggregate, aggregate_rewards
-from medprm_scorer.errors import InputError, MedPRMError
+from medprm_scorer.errors import InputError
 from medprm_scorer.evaluation.choices import answer_keys
 from medprm_scorer.evaluation.labelled_records import LabelledQuestion, StepRewards
 from medprm_scorer.evaluation.questions import Questions, Selection
-from medprm_scorer.evaluation.reward_sources import ComputedRewards, StoredRewards
+from medprm_scorer.evaluation.reward_sources import RewardSource, refuse_stored, reward_source
 from medprm_scorer.preparation import choose
 from medprm_scorer.results.models import Ranking, ScoredChain, ScoredStep
 from medprm_scorer.sampling.stopping import Rule, should_stop
@@ -90,19 +88,17 @@ def calibrate(
     if prm is not None:
         held = questions.check()
         check_enough(held.stored + held.missing, risk, delta)  # before hours of scoring
-        if held.stored and not rescore:
-            raise InputError(f"{path} holds rewards: leave the model out to use them, or score it again (--rescore)")
-    source = ComputedRewards(prm, journal) if prm is not None else StoredRewards()
-    with closing(source) if isinstance(source, ComputedRewards) else nullcontext():
+        refuse_stored(path, held, rescore)
+    source = reward_source(prm, journal)
+    with source:
         judged = JudgedRankings(questions, source, strategy, aggregate, stop)
         records = list(judged)
-    settings = source.settings if isinstance(source, ComputedRewards) else source.made_with
     found = calibrate_rankings(
         records,
         risk=risk,
         delta=delta,
         strategy=strategy,
-        settings={key: str(value) for key, value in settings.items()},
+        settings={key: str(value) for key, value in source.settings.items()},
         stop=stop.name if stop is not None else None,
         seed=seed,
     )
@@ -128,7 +124,7 @@ class JudgedRankings:
     def __init__(
         self,
         questions: Questions,
-        source: ComputedRewards | StoredRewards,
+        source: RewardSource,
         strategy: Strategy = "weighted_vote",
         aggregate: Aggregate = "min",
         stop: Rule | None = None,
@@ -149,25 +145,19 @@ class JudgedRankings:
             labelled = question.labelled
             if labelled is None or labelled.right is None:
                 continue
-            key = hashlib.sha256(labelled.request.question.encode()).digest()[:16]
-            if key in self._seen:
+            if labelled.digest in self._seen:
                 self.repeated += 1
                 continue
-            self._seen.add(key)
+            self._seen.add(labelled.digest)
             used = _documents_used(question.record, labelled)
             yield judged_ranking(
-                labelled, self._rewards(question.place, labelled), strategy, aggregate, stop=stop, documents=used
+                labelled,
+                self._source.of(question.place, labelled, [aggregate]),
+                strategy,
+                aggregate,
+                stop=stop,
+                documents=used,
             )
-
-    def _rewards(self, place: int, question: LabelledQuestion) -> StepRewards:
-        if isinstance(self._source, ComputedRewards):
-            self._source.open()  # what goes wrong here is not the record's fault
-        elif question.only_min and self._choice[1] != "min":
-            raise InputError("the file holds PRM_min_score alone: chain rewards can be by the aggregate min only")
-        try:
-            return self._source.rewards(question)
-        except MedPRMError as error:
-            raise type(error)(f"record {place}: {error}") from None
 
 
 def judged_ranking(

@@ -5,38 +5,37 @@ and a journal keeps them, so that a run that was stopped can be resumed; never b
 kept.
 """
 
-import datetime
-import fnmatch
-import hashlib
-import platform
 from collections.abc import Callable, Sequence
-from contextlib import ExitStack, closing
+from contextlib import ExitStack
 from dataclasses import dataclass, field
-from importlib import metadata
 from pathlib import Path
 
 import numpy as np
 
 from medprm_scorer.aggregate import AGGREGATES, aggregate_rewards
-from medprm_scorer.errors import InputError, MedPRMError, check_choice
+from medprm_scorer.errors import InputError, check_choice
 from medprm_scorer.evaluation.choices import Candidates, Winners, authors_selection, winners
 from medprm_scorer.evaluation.exports import Export, Outcome, per_question_file, scored_file
 from medprm_scorer.evaluation.labelled_records import LabelledQuestion, StepRewards
 from medprm_scorer.evaluation.paper import AuthorsTally, paper_table
+from medprm_scorer.evaluation.provenance import made_with, trace
 from medprm_scorer.evaluation.questions import Question, Questions, Selection
-from medprm_scorer.evaluation.results import Disagreement, Evaluation, Provenance
-from medprm_scorer.evaluation.reward_sources import ComputedRewards, StoredRewards
+from medprm_scorer.evaluation.results import Disagreement, Evaluation
+from medprm_scorer.evaluation.reward_sources import (
+    RewardSource,
+    StoredRewards,
+    refuse_stored,
+    reward_source,
+)
 from medprm_scorer.evaluation.stopping_table import StoppingTally
 from medprm_scorer.evaluation.subset_accuracy import draw_subsets, expected_accuracy
-from medprm_scorer.evaluation.table import Resampling, Tally, average_result, columns, source_result
-from medprm_scorer.files.records import file_digest
+from medprm_scorer.evaluation.table import Resampling, Tally, average_result, columns, group_of, source_result
 from medprm_scorer.sampling.stopping import Rule
 from medprm_scorer.scorer import MedPRM
 from medprm_scorer.text.answers.callers_functions import AnswerFunction
 
 DISAGREEMENTS_KEPT = 100
 _MOST_ORDERS = 1000
-_PACKAGES = ("medprm", "numpy", "torch", "transformers")
 
 
 @dataclass(frozen=True)
@@ -100,10 +99,6 @@ class Plan:
             return sorted(set(self.sizes))
         return sorted({2**power for power in range(total.bit_length()) if 2**power <= total} | {total})
 
-    def group_of(self, source: str) -> str:
-        """The group of a data source; the source itself if it is in none."""
-        return next((name for name, pattern in self.groups if fnmatch.fnmatchcase(source, pattern)), source)
-
 
 def evaluate(
     path: str | Path,
@@ -166,16 +161,10 @@ def evaluate(
         raise InputError("a file with rewards cannot be written if rewards are left out")
     questions = Questions(path, plan.selection, answer, progress)
     if prm is not None:
-        held = questions.check().stored
-        if held and not plan.rescore:
-            raise InputError(
-                f"{path} holds rewards for {held:,} questions: leave the model out to use them, or have it scored "
-                "again (--rescore)"
-            )
-    run = _Run(plan, ComputedRewards(prm, journal) if prm is not None else StoredRewards())
+        refuse_stored(path, questions.check(), plan.rescore)
+    run = _Run(plan, reward_source(prm, journal), model)
     with ExitStack() as stack:
-        if isinstance(run.source, ComputedRewards):
-            stack.enter_context(closing(run.source))
+        stack.enter_context(run.source)
         exports: list[Export] = []
         if per_question is not None:
             rows = stack.enter_context(per_question_file(per_question))
@@ -190,7 +179,7 @@ def evaluate(
                 questions.judged(_right(outcome.chosen, outcome.rewards))
             for export in exports:
                 export(outcome)
-    return run.result(path, model, revision)
+    return run.result(path, revision)
 
 
 def _right(chosen: Winners, rewards: StepRewards | None) -> dict[str, float]:
@@ -202,8 +191,8 @@ def _right(chosen: Winners, rewards: StepRewards | None) -> dict[str, float]:
 class _Run:
     """One pass over the questions: figures of each are added up, the texts are let go."""
 
-    def __init__(self, plan: Plan, source: ComputedRewards | StoredRewards) -> None:
-        self.plan, self.source = plan, source
+    def __init__(self, plan: Plan, source: RewardSource, model: str | None) -> None:
+        self.plan, self.source, self.model = plan, source, model
         self._tallies: dict[str, Tally] = {}
         self._authors: dict[str, AuthorsTally] = {}
         self._disagreements: list[Disagreement] = []
@@ -218,18 +207,17 @@ class _Run:
             self._failed += 1
             return None
         labelled, plan = question.labelled, self.plan
-        name = plan.group_of(labelled.source)
+        name = group_of(labelled.source, plan.groups)
         tally = self._tallies.setdefault(name, Tally(name))
         self._options_appended += labelled.request.options_appended
         if labelled.right is None:
             tally.open_ended += 1
             stored = labelled.rewards if plan.rewards and isinstance(self.source, StoredRewards) else None
             self._count_as_authors(tally, labelled, stored)
-            return Outcome(question.place, question.record, labelled, stored, None, None)
-        rewards = self._rewards(question.place, labelled)
-        known = hashlib.sha256(labelled.request.question.encode()).digest()[:8]
-        self._repeated += known in self._seen
-        self._seen.add(known)
+            return self._outcome(question, labelled, stored)
+        rewards = self.source.of(question.place, labelled, plan.aggregates) if plan.rewards else None
+        self._repeated += labelled.digest in self._seen
+        self._seen.add(labelled.digest)
         self._count_as_authors(tally, labelled, rewards)
         _take(tally, question.place, labelled, labelled.right, rewards, plan)
         first = plan.aggregates[0]
@@ -242,19 +230,18 @@ class _Run:
             self._disagreed += 1
             if len(self._disagreements) < DISAGREEMENTS_KEPT:
                 self._disagreements.append(_disagreement(question.place, labelled, chosen))
-        return Outcome(question.place, question.record, labelled, rewards, chosen, first)
+        return self._outcome(question, labelled, rewards, chosen, first)
 
-    def _rewards(self, place: int, question: LabelledQuestion) -> StepRewards | None:
-        if not self.plan.rewards:
-            return None
-        if isinstance(self.source, StoredRewards) and question.only_min and set(self.plan.aggregates) != {"min"}:
-            raise InputError("the file holds PRM_min_score alone: chain rewards can be by the aggregate min only")
-        if isinstance(self.source, ComputedRewards):
-            self.source.open()  # what goes wrong here is not the record's fault
-        try:
-            return self.source.rewards(question)
-        except MedPRMError as error:
-            raise type(error)(f"record {place}: {error}") from None
+    def _outcome(
+        self,
+        question: Question,
+        labelled: LabelledQuestion,
+        rewards: StepRewards | None,
+        chosen: Winners | None = None,
+        first: str | None = None,
+    ) -> Outcome:
+        run = made_with(self.source, self.plan.selection, self.model) if rewards is not None else None
+        return Outcome(question.place, question.record, labelled, rewards, chosen, first, run)
 
     def _count_as_authors(self, tally: Tally, question: LabelledQuestion, rewards: StepRewards | None) -> None:
         if question.scores is None:
@@ -264,14 +251,11 @@ class _Run:
         tally.authors.add(question.scores, chosen)
         self._authors.setdefault(question.source, AuthorsTally()).add(question.scores, chosen)
 
-    def result(self, path: str | Path, model: str | None, revision: str | None) -> Evaluation:
+    def result(self, path: str | Path, revision: str | None) -> Evaluation:
         """All figures."""
         plan, every = self.plan, list(self._tallies.values())
         aggregates = plan.used_aggregates
         sizes = plan.sizes_up_to(max((total for tally in every for total in tally.totals), default=1))
-        computed = self.source if isinstance(self.source, ComputedRewards) else None
-        count = computed.count if computed else 0
-        name = computed.name if computed else None
         return Evaluation(
             total=source_result("all", every, sizes, aggregates, plan.how),
             sources=[source_result(tally.source, [tally], sizes, aggregates, plan.how) for tally in every],
@@ -284,44 +268,20 @@ class _Run:
             seed=plan.how.seed,
             disagreements=self._disagreements,
             disagreed=self._disagreed,
-            scored_here=count,
-            kept=computed.kept if computed else 0,
-            without_documents=computed.without_documents if computed else 0,
-            documents_left_out=computed.documents_left_out if computed else 0,
             repeated=self._repeated,
-            model=(model or name) if count else None,
-            engine=name,
-            provenance=self._provenance(path, model or name, revision),
             paper=paper_table(self._authors, plan.rewards) if plan.paper else None,
             options_appended=self._options_appended,
             failed=self._failed,
             stopping=self._stopping.result(sizes, plan.how, aggregates[0]) if self._stopping else None,
-        )
-
-    def _provenance(self, path: str | Path, model: str | None, revision: str | None) -> Provenance:
-        plan, selection = self.plan, self.plan.selection
-        computed = isinstance(self.source, ComputedRewards)
-        settings = self.source.settings if isinstance(self.source, ComputedRewards) else self.source.made_with
-        versions = {"python": platform.python_version()}
-        for package in _PACKAGES if computed else _PACKAGES[:2]:
-            try:
-                versions[package] = metadata.version(package)
-            except metadata.PackageNotFoundError:  # run from its sources
-                versions[package] = "unknown"
-        return Provenance(
-            file=Path(path).name,
-            sha256=file_digest(path),
-            date=datetime.datetime.now(datetime.timezone.utc).isoformat(timespec="seconds"),
-            versions=versions,
-            rewards="none" if not plan.rewards else "model" if computed else "file",
-            model=model if computed else None,
-            revision=revision,
-            settings={key: str(value) for key, value in settings.items()},
-            aggregates=list(plan.used_aggregates),
-            documents=selection.documents,
-            sources=list(selection.sources),
-            limit=selection.limit,
-            candidates=selection.candidates,
+            **trace(
+                path,
+                self.source,
+                plan.selection,
+                model=self.model,
+                revision=revision,
+                aggregates=aggregates,
+                used=plan.rewards,
+            ),
         )
 
 

@@ -28,6 +28,7 @@ class Outcome:
         rewards: Its step rewards; None where they were not used.
         chosen: What is chosen among its candidates; None if it has no judged answers.
         aggregate: How step rewards become a chain reward; None where they were not used.
+        run: What the rewards were computed with, and by what; None if it is not known.
     """
 
     place: int
@@ -36,6 +37,7 @@ class Outcome:
     rewards: StepRewards | None
     chosen: Winners | None
     aggregate: str | None
+    run: Mapping[str, Any] | None = None
 
     def row(self) -> dict[str, Any]:
         """Flat columns: id, source, gold, of each choice its answer and whether that is right, and all rewards."""
@@ -66,7 +68,10 @@ class Outcome:
         return row | {"chain_rewards": chains, "step_rewards": steps}
 
     def scored_record(self) -> dict[str, Any]:
-        """The record in the layout of the released test set, with what the authors' scorer adds to each solution."""
+        """The record in the layout of the released test set, with what the authors' scorer adds to each solution.
+
+        Beside them `run` says what the rewards were computed with; `LabelledQuestion.made_with` has it again.
+        """
         question, request = self.question, self.question.request
         own = self.record.get("solutions", ())
         solutions = []
@@ -80,6 +85,7 @@ class Outcome:
             if self.rewards is not None:
                 solution |= _authors_fields(self.rewards[index], question.only_min and question.rewards is self.rewards)
             solutions.append(solution)
+        run = {} if self.run is None or self.rewards is None else {"run": dict(self.run)}
         return {
             "question_id": question.id,
             "data_source": question.source,
@@ -87,6 +93,7 @@ class Outcome:
             "correct_answer": self.record.get("correct_answer"),
             "related_docs": request.documents,
             "solutions": solutions,
+            **run,
         }
 
 

@@ -8,7 +8,8 @@ Three forms of records:
   answers decide, and only if `correct_answer` is an option.
 - The package's own: a request with `correct_answer`, and optionally `data_source` and `step_rewards` (parallel to
   `candidates`: lists of numbers, null where a candidate has none). Answers are read from the candidates' texts.
-- A line that `medprm score` wrote (`ranking` or `error`): the first or second form again, with its rewards.
+- A line that `medprm score` wrote (`ranking` or `error`): the first or second form again, with its rewards. It holds no
+  documents, so it is not scored again unless they are to be left out.
 
 Answers are right if `normalize_answer` maps them and the correct one to the same key, so free text must agree word for
 word: `MI` is not `myocardial infarction`. Text that is exactly an option's (`yes` for `(A) yes`) is that option. Where
@@ -20,6 +21,7 @@ are "None", these candidates count as wrong, as for the authors. Keys that are l
 `correct_answer`) are refused: left alone, they would drop the question in silence.
 """
 
+import hashlib
 import math
 import re
 from collections import Counter
@@ -40,6 +42,8 @@ StepRewards = tuple[tuple[float, ...] | None, ...]
 _MEANT = {"correct_answer": ("answer", "gold", "label", "target"), "step_rewards": ("rewards", "PRM_score_list")}
 _LEADING_LETTER = re.compile(r"\(?([a-z])[).:]")
 _OPTION = re.compile(r"^[ \t]{0,8}\(([A-Z])\) ?(\S[^\n]{0,500})$", re.MULTILINE)
+_RUN = ("name", "model", "system", "steps", "dtype", "deterministic", "documents")
+_LONGEST_SETTING = 4096  # characters: longer ones are not this package's
 _UNKNOWN = "None"
 """The `score` of a solution that nobody judged: a string."""
 
@@ -60,7 +64,9 @@ class LabelledQuestion:
         rewards: The stored step rewards; None if the record does not hold them.
         only_min: Whether each of these is the smallest step reward alone.
         request: What a model is to score; its `question` and `documents` are those to show.
-        made_with: What `medprm score` computed the rewards with; None for other records.
+        made_with: What the rewards were computed with, as `medprm score` and `medprm evaluate --scored` say; else None.
+        given: How many candidates the record holds, also where only the first of them take part.
+        lacks_documents: Whether it is a line of `medprm score`, which does not hold the documents that it was about.
     """
 
     id: str | int | None
@@ -75,6 +81,13 @@ class LabelledQuestion:
     only_min: bool
     request: RankRequest
     made_with: Mapping[str, Any] | None = None
+    given: int = 0
+    lacks_documents: bool = False
+
+    @property
+    def digest(self) -> bytes:
+        """Of the question's text, options inside: equal for equal questions."""
+        return hashlib.sha256(self.request.question.encode()).digest()[:16]
 
     def __repr__(self) -> str:
         judged, scored = self.right is not None, self.rewards is not None
@@ -108,9 +121,12 @@ def parse_labelled(
         >>> labelled
         LabelledQuestion(2 candidates, judged=True, scored=True)
     """
-    made_with = None
-    if isinstance(record, Mapping) and ("ranking" in record or "error" in record):
-        made_with, record = _run(record), plain_record(record)
+    made_with, lacks_documents = None, False
+    if isinstance(record, Mapping):
+        made_with = _run(record)
+        if "ranking" in record or "error" in record:
+            lacks_documents, record = _lacks_documents(record), plain_record(record)
+    given_candidates = _candidates(record)
     record = _first(record, most) if isinstance(record, Mapping) else record
     request = parse_request(record)
     count, unjudged, only_min = len(request.candidates), 0, False
@@ -160,6 +176,8 @@ def parse_labelled(
         only_min=only_min,
         request=request,
         made_with=made_with,
+        given=given_candidates,
+        lacks_documents=lacks_documents,
     )
 
 
@@ -194,9 +212,27 @@ def plain_record(line: Mapping[str, Any]) -> dict[str, Any]:
         raise InputError("ranking: not as medprm score writes it") from None
 
 
-def _run(line: Mapping[str, Any]) -> Mapping[str, Any] | None:
-    run = line.get("run")
-    return run if isinstance(run, Mapping) else None
+def _run(record: Mapping[str, Any]) -> Mapping[str, Any] | None:
+    run = record.get("run")
+    if not isinstance(run, Mapping):
+        return None
+    if not all(isinstance(run.get(key, ""), str) and len(run.get(key, "")) <= _LONGEST_SETTING for key in _RUN):
+        raise InputError("run: not as medprm writes it; leave it out if the rewards are not medprm's")
+    return run
+
+
+def _lacks_documents(line: Mapping[str, Any]) -> bool:
+    """Whether there were documents, or it is not known, as of a request that could not be scored."""
+    ranking = line.get("ranking")
+    return not isinstance(ranking, Mapping) or ranking.get("documents_given") != 0
+
+
+def _candidates(record: object) -> int:
+    """How many candidates there are; 0 of what will be refused."""
+    if not isinstance(record, Mapping):
+        return 0
+    found = record.get("candidates" if "candidates" in record else "solutions")
+    return len(found) if isinstance(found, list | tuple) else 0
 
 
 def _first(record: Mapping[str, Any], most: int | None) -> Mapping[str, Any]:

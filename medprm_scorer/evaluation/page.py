@@ -1,14 +1,18 @@
 """How an `Evaluation` looks in a browser: one page with the curves, the tables and the questions in dispute.
 
+`report_to_html` draws any other report: its sentences and its tables, without any text of a question.
+
 The page loads nothing and runs no script, and follows the reader's choice of light or dark. Unlike the terminal it
 shows questions: those where the weighted vote and majority vote differ, each to unfold.
 """
 
 from medprm_scorer.errors import InputError
 from medprm_scorer.evaluation.plots import scaling_svg
-from medprm_scorer.evaluation.report import headline, method, provenance, summary
+from medprm_scorer.evaluation.provenance import provenance_lines
+from medprm_scorer.evaluation.report import headline, method, summary
 from medprm_scorer.evaluation.report_tables import sheets, source_name
 from medprm_scorer.evaluation.results import Evaluation
+from medprm_scorer.evaluation.sheets import Report
 from medprm_scorer.results.page import render_page
 
 _ANSWERS = 20  # shown of a question at most; the rest is counted
@@ -18,6 +22,16 @@ _VERDICTS = {  # of the weighted vote and of majority vote
     (False, False): "both wrong",
     (True, True): "both right",
 }
+
+
+def report_to_html(kind: str, report: Report) -> str:
+    """A report as one page that needs nothing else: nothing to load, no script, all text escaped.
+
+    Args:
+        kind: What it is a report of.
+        report: The report.
+    """
+    return render_page(kind, "evaluation/report.html.j2", kind=kind, report=report)
 
 
 def to_html(evaluation: Evaluation) -> str:
@@ -44,7 +58,7 @@ def to_html(evaluation: Evaluation) -> str:
         no_curve=no_curve,
         sheets=found,
         notes=method(evaluation, found),
-        provenance=provenance(evaluation),
+        provenance=provenance_lines(evaluation.provenance),
         source_name=source_name,
         tallies=[
             (name, marks.count(mark)) for mark, name in _VERDICTS.items() if mark in marks or mark != (True, True)

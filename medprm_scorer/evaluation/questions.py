@@ -1,7 +1,7 @@
 """The questions of a file that take part: which of them, with which candidates and which documents."""
 
 import fnmatch
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, Literal, get_args
@@ -18,6 +18,10 @@ Documents = Literal["given", "none", "shuffled"]
 """What a model reads beside a question: its documents, none, or those of another question."""
 
 _PROBLEMS_NAMED = 5
+_NO_DOCUMENTS = (
+    "it is a line of medprm score, which does not keep the documents: give the requests that it was made from, or "
+    "leave the documents out (--documents none)"
+)
 
 
 @dataclass(frozen=True)
@@ -74,7 +78,7 @@ class Checked:
     """What one pass over the file found.
 
     Args:
-        stored: Questions with judged answers whose rewards are in the file.
+        stored: Questions that take part whose rewards are in the file.
         missing: Those whose rewards are not.
     """
 
@@ -113,26 +117,38 @@ class Questions:
         """
         self._right = right
 
-    def check(self) -> Checked:
-        """Read the whole file once: a bad record must not show after hours of scoring.
+    def check(self, use: Callable[[Question], bool] | None = None) -> Checked:
+        """Read the whole file once before a model scores it: a bad record must not show after hours of scoring.
+
+        Args:
+            use: Whether a question will be scored, or an `InputError` that says why it cannot be; None takes those
+                with judged answers.
 
         Raises:
             InputError: Records cannot be used; it counts them, and names the first few.
         """
+        use = use or (lambda question: question.labelled is not None and question.labelled.right is not None)
         found = Checked()
         problems: list[str] = []
         documents: dict[int, list[str]] = {}
         bad = 0
         for place, question in self._read("checking"):
-            if isinstance(question, InputError):
+            try:
+                if isinstance(question, InputError):
+                    raise question
+                labelled = question.labelled
+                if not use(question) or labelled is None:
+                    continue
+                if labelled.lacks_documents and self._selection.documents != "none":
+                    raise InputError(_NO_DOCUMENTS)
+            except InputError as error:
                 bad += 1
-                problems += [f"record {place}: {question}"] if len(problems) < _PROBLEMS_NAMED else []
-            elif question.labelled is not None and question.labelled.right is not None:
-                stored = question.labelled.rewards is not None
-                found.stored += stored
-                found.missing += not stored
-                if self._selection.documents == "shuffled" and question.labelled.request.documents:
-                    documents[place] = question.labelled.request.documents
+                problems += [f"record {place}: {error}"] if len(problems) < _PROBLEMS_NAMED else []
+                continue
+            found.stored += labelled.rewards is not None
+            found.missing += labelled.rewards is None
+            if self._selection.documents == "shuffled" and labelled.request.documents:
+                documents[place] = labelled.request.documents
         if bad:
             many = f"{bad:,} records cannot be used, " if bad > 1 else ""
             raise InputError(f"{self._path}: {many}{'; '.join(problems)}{'; …' if bad > len(problems) else ''}")

@@ -1,29 +1,13 @@
-"""How an `Evaluation` looks in a terminal: `to_rich` for the command line, `to_text` for a file or a log.
-
-The headline comes first, then what the figures rest on, then the tables. All tables fit into 80 columns, unless names
-are long; narrower than that, rich folds them.
-"""
+"""How an `Evaluation` looks in a terminal: `to_rich` for the command line, `to_text` for a file or a log."""
 
 import math
-from io import StringIO
-from textwrap import wrap
 
-from rich.cells import cell_len
-from rich.console import Console, Group, RenderableType
-from rich.padding import Padding
-from rich.table import Table
-from rich.text import Text
+from rich.console import RenderableType
 
-from medprm_scorer.evaluation.report_tables import LABELS, Sheet, Signs, find_cell, sheets
+from medprm_scorer.evaluation.provenance import document_lines, provenance_lines, rewards_line
+from medprm_scorer.evaluation.report_tables import LABELS, find_cell, sheets
 from medprm_scorer.evaluation.results import Evaluation
-from medprm_scorer.text.sanitize import one_line
-
-WIDTH = 80
-"""Columns of `to_text`."""
-
-_INDENT = 2
-_SETTINGS = {"model": "weights", "system": "system prompt", "steps": "steps by rule"}
-_FEW = 30  # questions; with fewer, a percentile bootstrap covers less than it says
+from medprm_scorer.evaluation.sheets import FEW, Report, Sheet, Signs, counted
 
 
 def to_text(evaluation: Evaluation, *, official: bool = False) -> str:
@@ -33,12 +17,7 @@ def to_text(evaluation: Evaluation, *, official: bool = False) -> str:
         evaluation: What to draw.
         official: With the authors' own selection.
     """
-    out = StringIO()
-    console = Console(
-        file=out, width=WIDTH, color_system=None, force_terminal=False, force_jupyter=False, legacy_windows=False
-    )
-    console.print(to_rich(evaluation, ascii_only=True, official=official))
-    return "\n".join(line.rstrip() for line in out.getvalue().splitlines())
+    return _report(evaluation, ascii_only=True, official=official).to_text()
 
 
 def to_rich(evaluation: Evaluation, *, ascii_only: bool = False, official: bool = False) -> RenderableType:
@@ -49,20 +28,20 @@ def to_rich(evaluation: Evaluation, *, ascii_only: bool = False, official: bool 
         ascii_only: Write signs in ASCII, for an output that can show nothing else.
         official: With the authors' own selection, beside majority vote.
     """
+    return _report(evaluation, ascii_only=ascii_only, official=official).to_rich()
+
+
+def _report(evaluation: Evaluation, *, ascii_only: bool, official: bool) -> Report:
     found = sheets(evaluation, ascii_only=ascii_only, official=official)
-    parts: list[RenderableType] = [Text(headline(evaluation, ascii_only=ascii_only), style="bold"), Text()]
-    parts += [Text(line) for line in summary(evaluation)]
-    for sheet in found:
-        parts += [Text(), Text(sheet.title, style="bold"), Padding(_table(sheet), (0, 0, 0, _INDENT), expand=False)]
-    notes = (*method(evaluation, found), *provenance(evaluation))
-    return Group(*parts, Text(), *(Text(note, style="dim") for note in notes))
+    notes = [*method(evaluation, found), *provenance_lines(evaluation.provenance)]
+    return Report(headline(evaluation, ascii_only=ascii_only), summary(evaluation), found, notes)
 
 
 def headline(evaluation: Evaluation, *, ascii_only: bool = False) -> str:
     """The one figure that matters: the weighted vote against majority vote, with all candidates, over all questions."""
     if not evaluation.sizes or not evaluation.total.cells:
         return "Nothing to compare: no question has a judged answer."
-    signs = Signs.of(evaluation, ascii_only)
+    signs = Signs.of(evaluation.flips, ascii_only)
     n = max(evaluation.sizes)
     first = evaluation.aggregates[0] if evaluation.aggregates else None
     choices = ("weighted_vote", "majority_vote") if first else ("majority_vote", "single", "oracle")
@@ -72,7 +51,7 @@ def headline(evaluation: Evaluation, *, ascii_only: bool = False) -> str:
     if vote is not None:
         parts += [signs.gain(vote.gain), f"p {signs.p(vote.p_value)}"]
     found = ", ".join(parts)
-    questions = _count(evaluation.total.questions, "question")
+    questions = counted(evaluation.total.questions, "question")
     return f"{found[0].upper()}{found[1:]} (percent of {questions}, n = {n})"
 
 
@@ -80,65 +59,53 @@ def summary(evaluation: Evaluation) -> list[str]:
     """What was evaluated and what was left out, a sentence to a line."""
     total = evaluation.total
     lines = [
-        f"{_count(total.questions, 'question')}, {_count(total.candidates, 'candidate')}, "
-        f"{_count(len(evaluation.sources), 'data source')}"
+        f"{counted(total.questions, 'question')}, {counted(total.candidates, 'candidate')}, "
+        f"{counted(len(evaluation.sources), 'data source')}"
     ]
     if total.open_ended:
         lines.append(
-            f"{_count(total.open_ended, 'question')} left out: it is not known of every candidate whether it is right "
+            f"{counted(total.open_ended, 'question')} left out: it is not known of every candidate whether it is right "
             "(open-ended, or without a correct answer)."
         )
     if evaluation.repeated:
         lines.append(
-            f"{_count(evaluation.repeated, 'question')} repeated: intervals and tests count each as a new question."
+            f"{counted(evaluation.repeated, 'question')} repeated: intervals and tests count each as a new question."
         )
     if total.unanswered:
         gives = "gives no answer and never votes" if total.unanswered == 1 else "give no answer and never vote"
-        lines.append(f"{_count(total.unanswered, 'candidate')} {gives}.")
+        lines.append(f"{counted(total.unanswered, 'candidate')} {gives}.")
     if total.unscored:
-        lines.append(f"{_count(total.unscored, 'candidate')} could not be scored; rewards never choose them.")
+        lines.append(f"{counted(total.unscored, 'candidate')} could not be scored; rewards never choose them.")
     if total.without_rewards:
         lines.append(
-            f"{_count(total.without_rewards, 'question')} without any scored candidate: choices by rewards count as "
+            f"{counted(total.without_rewards, 'question')} without any scored candidate: choices by rewards count as "
             "wrong there."
         )
-    if evaluation.without_documents:
-        lines.append(
-            f"{_count(evaluation.without_documents, 'question')} without documents: the model judged such chains "
-            "without any evidence."
-        )
-    if evaluation.documents_left_out:
-        lines.append(
-            f"{_count(evaluation.documents_left_out, 'question')} with documents that the model did not read: they did "
-            "not fit, or its system prompt takes none."
-        )
+    lines += document_lines(evaluation)
     fewer = [(n, count) for n, count in sorted(total.fewer.items()) if count]
     if fewer:
         have = "has" if fewer[0][1] == 1 else "have"
-        first = f"{_count(fewer[0][1], 'question')} {have} fewer than {_count(fewer[0][0], 'candidate')}"
+        first = f"{counted(fewer[0][1], 'question')} {have} fewer than {counted(fewer[0][0], 'candidate')}"
         rest = "".join(f", {count:,} fewer than {n:,}" for n, count in fewer[1:])
         lines.append(f"{first}{rest}; such a question takes part with all of them.")
     if total.unjudged:
         counts = "counts as wrong" if total.unjudged == 1 else "count as wrong"
-        lines.append(f"{_count(total.unjudged, 'candidate')} that nobody judged, beside judged ones, {counts}.")
+        lines.append(f"{counted(total.unjudged, 'candidate')} that nobody judged, beside judged ones, {counts}.")
     if evaluation.options_appended:
         lines.append(
-            f"{_count(evaluation.options_appended, 'question')} with options beside the question: they were appended."
+            f"{counted(evaluation.options_appended, 'question')} with options beside the question: they were appended."
         )
     if evaluation.failed:
-        lines.append(f"{_count(evaluation.failed, 'line')} left out: an error of medprm score instead of a request.")
-    if evaluation.scored_here:
-        model = f" by {one_line(evaluation.model)}" if evaluation.model else ""
-        engine = f" [{one_line(evaluation.engine)}]" if evaluation.engine not in (None, evaluation.model) else ""
-        kept = f"; {evaluation.kept:,} of them by earlier runs" if evaluation.kept else ""
-        lines.append(f"Rewards of {_count(evaluation.scored_here, 'question')} were computed{model}{engine}{kept}.")
+        lines.append(f"{counted(evaluation.failed, 'line')} left out: an error of medprm score instead of a request.")
+    if evaluation.scored_here or evaluation.aggregates:
+        lines += [rewards_line(evaluation)] if evaluation.scored_here or total.questions else []
     elif total.questions:
-        lines.append("All rewards were in the file." if evaluation.aggregates else "No rewards were used.")
-    few = [source for source in evaluation.sources if 0 < source.questions < _FEW]
-    if 0 < total.questions < _FEW:
-        lines.append(f"Fewer than {_FEW} questions in all: the intervals are too narrow.")
+        lines.append("No rewards were used.")
+    few = [source for source in evaluation.sources if 0 < source.questions < FEW]
+    if 0 < total.questions < FEW:
+        lines.append(f"Fewer than {FEW} questions in all: the intervals are too narrow.")
     elif few:
-        lines.append(f"{_count(len(few), 'source')} with fewer than {_FEW} questions: such intervals are too narrow.")
+        lines.append(f"{counted(len(few), 'source')} with fewer than {FEW} questions: such intervals are too narrow.")
     return lines
 
 
@@ -170,68 +137,6 @@ def method(evaluation: Evaluation, shown: list[Sheet]) -> list[str]:
             f"one that counts before looking, or compare each with 0.05 / {count} = {_rounded(0.05 / count)}."
         )
     return found
-
-
-def provenance(evaluation: Evaluation) -> list[str]:
-    """What the figures rest on, so that a report can be traced after it was passed on: lines that are safe to show."""
-    known = evaluation.provenance
-    if known is None:
-        return []
-    limits = []
-    if known.sources:
-        limits.append(f"data sources {', '.join(map(one_line, known.sources))}")
-    if known.limit is not None:
-        limits.append(f"at most {_count(known.limit, 'question')}")
-    if known.candidates is not None:
-        limits.append(f"at most {_count(known.candidates, 'candidate')} of each question")
-    if known.documents != "given":
-        limits.append({"none": "no documents", "shuffled": "documents of another question"}[known.documents])
-    versions = ", ".join(f"{one_line(name)} {one_line(number)}" for name, number in known.versions.items())
-    lines = [
-        f"File: {one_line(known.file)}, SHA-256 {one_line(known.sha256)}",
-        f"Rewards: {rewards_source(evaluation)}",
-    ]
-    if limits:
-        lines.append(f"Limited to: {'; '.join(limits)}")
-    return [*lines, f"Evaluated {one_line(known.date)} with {versions}"]
-
-
-def rewards_source(evaluation: Evaluation) -> str:
-    """Where the rewards come from and what they depend on, on one line; "not known" without provenance."""
-    known = evaluation.provenance
-    if known is None:
-        return "not known"
-    if known.rewards == "none":
-        return "not used"
-    parts = ["stored in the file"] if known.rewards == "file" else []
-    if known.model or not parts:
-        parts.append(f"computed by {one_line(known.model)}" if known.model else "computed")
-    if known.revision is not None:
-        parts.append(f"revision {one_line(known.revision)}")
-    parts += [f"{_SETTINGS.get(name, one_line(name))} {one_line(value)}" for name, value in known.settings.items()]
-    if known.aggregates:
-        parts.append(f"chain reward = {', '.join(map(one_line, known.aggregates))}")
-    return "; ".join(parts)
-
-
-def _table(sheet: Sheet) -> Table:
-    """A table in which only a name longer than the screen allows breaks within a word."""
-    table = Table.grid(padding=(0, 2))
-    heads = []
-    for place, name in enumerate(sheet.columns):
-        cells = [row[place] for row in sheet.rows]
-        is_name = place == 0 and not sheet.has_numbers_for_labels
-        table.add_column(justify="left" if is_name else "right", overflow="fold")
-        heads.append(wrap(name, max(map(cell_len, [*cells, *name.split()])), break_on_hyphens=False))
-    height = max(map(len, heads))
-    table.add_row(*(Text("\n".join([""] * (height - len(head)) + head), style="dim") for head in heads))
-    for row in sheet.rows:
-        table.add_row(*map(Text, row))
-    return table
-
-
-def _count(number: int, noun: str) -> str:
-    return f"{number:,} {noun}{'' if number == 1 else 's'}"
 
 
 def _rounded(value: float) -> str:

@@ -4,20 +4,17 @@ Accuracies are percentages with one decimal and, in brackets, their 95% interval
 the two ends, go without; gains are points of percent. A figure that does not exist is a dash.
 """
 
-import math
-from dataclasses import dataclass
-
 from medprm_scorer.evaluation.results import (
     CHOICES,
     REWARD_CHOICES,
     Cell,
     Comparison,
     Evaluation,
-    Interval,
     Paper,
     SourceResult,
     Stopping,
 )
+from medprm_scorer.evaluation.sheets import Sheet, Signs
 from medprm_scorer.text.sanitize import one_line
 
 LABELS = {
@@ -31,86 +28,6 @@ LABELS = {
 
 ENDS = ("single", "oracle")
 """The two choices that the others lie between: drawn without intervals."""
-
-_P_SHOWN = 0.0001
-
-
-@dataclass(frozen=True)
-class Sheet:
-    """A table whose texts are safe to show.
-
-    Args:
-        title: What the figures are; one line.
-        columns: Heads of the columns; the first is that of the labels.
-        rows: One text for each column.
-    """
-
-    title: str
-    columns: tuple[str, ...]
-    rows: tuple[tuple[str, ...], ...]
-
-    @property
-    def has_numbers_for_labels(self) -> bool:
-        """Whether the first column holds nothing but numbers."""
-        return all(row[0].isdigit() for row in self.rows)
-
-    @property
-    def p_values(self) -> int:
-        """How many p-values it shows."""
-        places = [place for place, name in enumerate(self.columns) if name == "p"]
-        return sum(any(char.isdigit() for char in row[place]) for row in self.rows for place in places)
-
-
-@dataclass(frozen=True)
-class Signs:
-    """Numbers as text, with signs that the output can show."""
-
-    ascii_only: bool
-    smallest_p: float
-
-    @classmethod
-    def of(cls, evaluation: Evaluation, ascii_only: bool) -> "Signs":
-        """The signs for an evaluation, whose number of flips bounds p from below."""
-        return cls(ascii_only, smallest_p=max(_P_SHOWN, 1 / (1 + evaluation.flips)))
-
-    @property
-    def none(self) -> str:
-        """Where there is no figure."""
-        return "-" if self.ascii_only else "–"
-
-    def percent(self, value: float | None) -> str:
-        """`71.2`, of a fraction."""
-        return self.none if value is None or not math.isfinite(value) else f"{100 * value:.1f}"
-
-    def value(self, interval: Interval | None) -> str:
-        """`71.2`, without its interval."""
-        return self.percent(None if interval is None else interval.value)
-
-    def accuracy(self, interval: Interval | None) -> str:
-        """`71.2 [69.9, 72.4]`."""
-        return self._with_interval(interval, ".1f")
-
-    def gain(self, interval: Interval | None) -> str:
-        """`+1.3 [-0.2, +2.8]`, in points."""
-        return self._with_interval(interval, "+.1f")
-
-    def p(self, value: float | None) -> str:
-        """Four decimals; what these or the number of flips cannot tell from less is shown as that much or less."""
-        if value is None or not math.isfinite(value):
-            return self.none
-        if value > self.smallest_p:
-            return f"{value:.4f}"
-        return f"{'<=' if self.ascii_only else '≤'}{math.ceil(1e4 * self.smallest_p) / 1e4:.4f}"
-
-    def _with_interval(self, interval: Interval | None, form: str) -> str:
-        if interval is None:
-            return self.none
-        values = (interval.value, interval.low, interval.high)
-        if not all(map(math.isfinite, values)):
-            return self.none
-        # adding 0.0 makes a rounded -0.0 positive
-        value, low, high = (format(round(100 * value, 1) + 0.0, form) for value in values)
-        return f"{value} [{low}, {high}]"
 
 
 def sheets(evaluation: Evaluation, *, ascii_only: bool = False, official: bool = False) -> list[Sheet]:
@@ -127,7 +44,7 @@ def sheets(evaluation: Evaluation, *, ascii_only: bool = False, official: bool =
         without rewards those of accuracies alone. Then the stopping rules and the authors' selection, if they are asked
         for.
     """
-    signs = Signs.of(evaluation, ascii_only)
+    signs = Signs.of(evaluation.flips, ascii_only)
     found: list[Sheet] = []
     if evaluation.paper is not None:
         found.append(_paper(evaluation.paper, signs))

@@ -15,11 +15,13 @@ REWARD_CHOICES = ("best_of_n", "weighted_vote")
 """Those that use rewards, and so depend on the aggregate."""
 
 
-class _Part(BaseModel):
+class Part(BaseModel):
+    """A part of a result: frozen, and no text from outside in the errors of validation."""
+
     model_config = ConfigDict(frozen=True, hide_input_in_errors=True)
 
 
-class Interval(_Part):
+class Interval(Part):
     """A mean over questions with the two ends of its bootstrap 95 % interval."""
 
     value: float
@@ -27,7 +29,7 @@ class Interval(_Part):
     high: float
 
 
-class Cell(_Part):
+class Cell(Part):
     """One way of choosing at one number of candidates.
 
     Args:
@@ -47,7 +49,7 @@ class Cell(_Part):
     p_value: float | None = None
 
 
-class Official(_Part):
+class Official(Part):
     """Counts by the authors' own selection, with all candidates: see `choices.authors_selection`.
 
     Args:
@@ -62,7 +64,7 @@ class Official(_Part):
     questions: int = 0
 
 
-class SourceResult(_Part):
+class SourceResult(Part):
     """The figures of one data source, or of all questions.
 
     Args:
@@ -107,7 +109,7 @@ class SourceResult(_Part):
         return f"SourceResult({self.questions} questions, {len(self.cells)} cells)"
 
 
-class Disagreement(_Part):
+class Disagreement(Part):
     """A question where the weighted vote over all candidates and majority vote give different answers.
 
     Args:
@@ -138,7 +140,7 @@ class Disagreement(_Part):
         return f"Disagreement(place={self.place}, right={self.right}, majority_right={self.majority_right})"
 
 
-class PaperRow(_Part):
+class PaperRow(Part):
     """One benchmark of the paper, with all candidates of each question, by the authors' own selection.
 
     Args:
@@ -171,7 +173,7 @@ class PaperRow(_Part):
         return self.majority_right - self.released_right
 
 
-class Paper(_Part):
+class Paper(Part):
     """The paper's table: seven benchmarks and their macro average; PubMedQA stands apart.
 
     Args:
@@ -198,7 +200,7 @@ class Paper(_Part):
     others: list[str] = Field(default_factory=list)
 
 
-class Comparison(_Part):
+class Comparison(Part):
     """One way of drawing samples compared with another on the same questions.
 
     Args:
@@ -210,7 +212,7 @@ class Comparison(_Part):
     p_value: float
 
 
-class StoppingRow(_Part):
+class StoppingRow(Part):
     """One way of deciding how many samples to draw, with the weighted vote among these.
 
     Args:
@@ -228,7 +230,7 @@ class StoppingRow(_Part):
     to_equal: Comparison | None = None
 
 
-class Stopping(_Part):
+class Stopping(Part):
     """Stopping rules simulated on stored samples.
 
     Args:
@@ -248,7 +250,7 @@ class Stopping(_Part):
     rules: list[StoppingRow]
 
 
-class Provenance(_Part):
+class Provenance(Part):
     """What the figures rest on, so that a table or a plot that is passed on can be traced.
 
     Args:
@@ -260,7 +262,8 @@ class Provenance(_Part):
         model: What computes or computed them, for people: hub id, folder or address; None if that is not known.
         revision: The branch, tag or commit that was asked for; None for the default.
         settings: What rewards depend on beside the texts, as far as it is known: `model` (fingerprint of the weights),
-            `system` (name of the system prompt), `steps` (rule for steps), `dtype`.
+            `system` (name of the system prompt), `steps` (rule for steps), `dtype`, `deterministic`, and for a file
+            that an evaluation wrote `documents`.
         aggregates: How step rewards became chain rewards; empty without rewards.
         documents: `given`, `none` or `shuffled` (another question's).
         sources: Patterns of the data sources that were kept; empty for all.
@@ -283,8 +286,31 @@ class Provenance(_Part):
     candidates: int | None = None
 
 
-class Evaluation(_Part):
-    """Everything that `medprm evaluate` found in one file.
+class WithRewards(Part):
+    """Where the rewards behind some figures come from.
+
+    Args:
+        scored_here: Questions whose rewards were computed for these figures, now or before the run was interrupted; the
+            others' were in the file.
+        kept: Those of them whose rewards were in the journal already.
+        without_documents: Those of them that have no documents: their rewards are of a model that sees none.
+        documents_left_out: Those of them whose documents did not all fit the budget that the model was trained with.
+        model: What computed them; None if all rewards were in the file.
+        engine: How: on what device, in what dtype, with quantized weights or not, or by which server.
+        provenance: What the figures rest on.
+    """
+
+    scored_here: int
+    kept: int = 0
+    without_documents: int = 0
+    documents_left_out: int
+    model: str | None = None
+    engine: str | None = None
+    provenance: Provenance | None = None
+
+
+class Evaluation(WithRewards):
+    """Everything that `medprm evaluate` found in one file; the other fields are those of `WithRewards`.
 
     Args:
         total: The figures over all judged questions.
@@ -300,15 +326,7 @@ class Evaluation(_Part):
         seed: Seed of subsets, bootstrap and test.
         disagreements: The first questions where reward and majority disagree.
         disagreed: Number of all such questions.
-        scored_here: Questions whose rewards were computed for this evaluation, now or before it was interrupted; the
-            others' were in the file.
-        kept: Those of them whose rewards were in the journal already.
-        without_documents: Those of them that have no documents: their rewards are of a model that sees none.
-        documents_left_out: Those of them whose documents did not all fit the budget that the model was trained with.
         repeated: Judged questions whose text stood in the file before.
-        model: What computed them; None if all rewards were in the file.
-        engine: How: on what device, in what dtype, with quantized weights or not, or by which server.
-        provenance: What the figures rest on.
         paper: The paper's table, if it was asked for.
         options_appended: Questions whose options stood beside them and were appended.
         failed: Lines of `medprm score` with an error instead of a request, which are left out.
@@ -326,14 +344,7 @@ class Evaluation(_Part):
     seed: int
     disagreements: list[Disagreement]
     disagreed: int
-    scored_here: int
-    kept: int = 0
-    without_documents: int = 0
-    documents_left_out: int
     repeated: int
-    model: str | None = None
-    engine: str | None = None
-    provenance: Provenance | None = None
     paper: Paper | None = None
     options_appended: int = 0
     failed: int = 0

@@ -2,44 +2,133 @@
 
 import hashlib
 import json
-from collections.abc import Callable
+from abc import ABC, abstractmethod
+from collections.abc import Callable, Sequence
 from pathlib import Path
+from types import TracebackType
 from typing import Any
 
 from medprm_scorer.errors import InputError, MedPRMError, NothingScoredError, QuestionTooLongError
 from medprm_scorer.evaluation.journal import Journal
 from medprm_scorer.evaluation.labelled_records import LabelledQuestion, StepRewards
+from medprm_scorer.evaluation.questions import Checked
 from medprm_scorer.scorer import MedPRM
 
+_SETTINGS = ("model", "system", "steps", "dtype", "deterministic", "documents")  # of a run, what rewards depend on
 
-class StoredRewards:
+
+class RewardSource(ABC):
+    """Where step rewards come from; open while it is used in a `with` block."""
+
+    computes = False
+    """Whether a model computes them."""
+
+    def of(self, place: int, question: LabelledQuestion, aggregates: Sequence[str]) -> StepRewards:
+        """The step rewards of a question's candidates.
+
+        Args:
+            place: Its place in the file, for messages.
+            question: The question.
+            aggregates: How they will become chain rewards; stored minimum rewards serve for `min` alone.
+
+        Raises:
+            InputError: There are none, or they cannot be used; it names the record.
+            MedPRMError: What the model raised.
+        """
+        self.open()  # what goes wrong here is not the record's fault
+        try:
+            return self._rewards(question, aggregates)
+        except MedPRMError as error:
+            raise type(error)(f"record {place}: {error}") from None
+
+    @property
+    @abstractmethod
+    def settings(self) -> dict[str, Any]:
+        """What the rewards depend on beside the texts, as far as it is known."""
+
+    @property
+    @abstractmethod
+    def made_by(self) -> str | None:
+        """What computed the rewards, for people; None if it is not known."""
+
+    def open(self) -> None:  # noqa: B027 - a file needs none
+        """Make ready; a second call does nothing."""
+
+    def close(self) -> None:  # noqa: B027
+        """Let go of what was opened."""
+
+    def __enter__(self) -> "RewardSource":
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self.close()
+
+    @abstractmethod
+    def _rewards(self, question: LabelledQuestion, aggregates: Sequence[str]) -> StepRewards: ...
+
+
+def reward_source(prm: "MedPRM | Callable[[], MedPRM] | None", journal: str | Path | None) -> RewardSource:
+    """The source: a model if there is one, else the file's own records.
+
+    Args:
+        prm: The scorer, or what loads it.
+        journal: Where computed rewards are kept; None: keep none.
+    """
+    return StoredRewards() if prm is None else ComputedRewards(prm, journal)
+
+
+def refuse_stored(path: str | Path, found: Checked, rescore: bool) -> None:
+    """Refuse to compute rewards for a file that holds some, unless that is meant.
+
+    Raises:
+        InputError: Saying how many questions have some.
+    """
+    if found.stored and not rescore:
+        raise InputError(
+            f"{path} holds rewards for {found.stored:,} questions: leave the model out to use them, or have it scored "
+            "again (--rescore)"
+        )
+
+
+class StoredRewards(RewardSource):
     """Takes rewards from the file's own records."""
 
     def __init__(self) -> None:
-        self.made_with: dict[str, Any] = {}
-        """What the rewards were computed with; empty if the file does not say."""
+        self._settings: dict[str, Any] = {}
+        self._made_by: str | None = None
         self._seen = False
 
-    def rewards(self, question: LabelledQuestion) -> StepRewards:
-        """The stored step rewards.
+    @property
+    def settings(self) -> dict[str, Any]:
+        """What the records say that their rewards were computed with; empty if they do not say."""
+        return self._settings
 
-        Raises:
-            InputError: There are none, or they are not of the same model as those before.
-        """
+    @property
+    def made_by(self) -> str | None:
+        """What the first record says that its rewards were computed by."""
+        return self._made_by
+
+    def _rewards(self, question: LabelledQuestion, aggregates: Sequence[str]) -> StepRewards:
+        if question.only_min and set(aggregates) - {"min"}:
+            raise InputError("the file holds PRM_min_score alone: chain rewards can be by the aggregate min only")
         if question.rewards is None:
             raise InputError(
                 "the file holds no rewards for it: name a model that computes them (--model, or --url for a server), "
                 "or leave rewards out (--no-rewards)"
             )
         made_with = question.made_with or {}
-        run = {key: value for key, value in made_with.items() if key in ("model", "system", "steps", "dtype")}
-        if self._seen and run != self.made_with:
+        run = {key: value for key, value in made_with.items() if key in _SETTINGS}
+        if self._seen and run != self._settings:
             raise InputError("its rewards were computed with another model or other settings than those before it")
-        self.made_with, self._seen = run, True
+        if not self._seen and isinstance(made_with.get("name"), str):
+            self._made_by = made_with["name"]
+        self._settings, self._seen = run, True
         return question.rewards
 
 
-class ComputedRewards:
+class ComputedRewards(RewardSource):
     """Computes step rewards when they are first needed, and keeps them in a journal.
 
     Args:
@@ -53,6 +142,8 @@ class ComputedRewards:
         documents_left_out: Those of them whose documents did not all fit.
     """
 
+    computes = True
+
     def __init__(self, prm: MedPRM | Callable[[], MedPRM], path: str | Path | None) -> None:
         self._given, self._path = prm, path
         self._prm: MedPRM | None = None
@@ -60,17 +151,20 @@ class ComputedRewards:
         self.count = self.kept = self.without_documents = self.documents_left_out = 0
 
     @property
-    def name(self) -> str | None:
-        """What computes the rewards, for people; None if none were asked for."""
+    def made_by(self) -> str | None:
+        """The engine's own name; None if no rewards were asked for."""
         return self._prm.engine.name if self._prm else None
 
     @property
-    def settings(self) -> dict[str, str]:
+    def settings(self) -> dict[str, Any]:
         """What the rewards depend on beside the texts."""
-        return self._prm.settings if self._prm else {}
+        return dict(self._prm.settings) if self._prm else {}
 
-    def open(self) -> MedPRM:
-        """The scorer; the first call loads it and opens the journal."""
+    def open(self) -> None:
+        """Load the scorer, and open the journal."""
+        self._opened()
+
+    def _opened(self) -> MedPRM:
         if self._prm is None:
             prm = self._given if isinstance(self._given, MedPRM) else self._given()
             if self._path is not None:
@@ -78,9 +172,9 @@ class ComputedRewards:
             self._prm = prm
         return self._prm
 
-    def rewards(self, question: LabelledQuestion) -> StepRewards:
-        """The step rewards of a question's candidates, from the journal if they are there."""
-        prm = self.open()
+    def _rewards(self, question: LabelledQuestion, aggregates: Sequence[str]) -> StepRewards:
+        del aggregates  # all of them can be had
+        prm = self._opened()
         request = question.request
         texts = request.model_dump(include={"question", "documents", "candidates", "tagged"})
         key = hashlib.sha256(json.dumps(texts, sort_keys=True).encode()).hexdigest()

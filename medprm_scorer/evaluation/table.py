@@ -1,5 +1,6 @@
 """From each question's expected accuracies to the figures of a data source: means, intervals, tests."""
 
+import fnmatch
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 
@@ -70,6 +71,20 @@ class Resampling:
         for name in ("resamples", "flips"):
             if getattr(self, name) < 1:
                 raise InputError(f"{name} must be at least 1")
+
+
+def group_of(source: str, groups: Sequence[tuple[str, str]]) -> str:
+    """The group of a data source; the source itself if it is in none.
+
+    Args:
+        source: The data source.
+        groups: Names and patterns, as for file names; the first that matches counts.
+
+    Example:
+        >>> group_of("mmlu_anatomy", [("MMLU", "mmlu_*")]), group_of("med_qa", [("MMLU", "mmlu_*")])
+        ('MMLU', 'med_qa')
+    """
+    return next((name for name, pattern in groups if fnmatch.fnmatchcase(source, pattern)), source)
 
 
 def source_result(

@@ -7,7 +7,9 @@ several questions or a part of one. Of the rows before it a row needs the keys a
 only. `PlainEngine` is the simple twin that tests compare this with.
 """
 
+import math
 import threading
+import warnings
 from collections.abc import Sequence
 from typing import Any
 
@@ -17,15 +19,16 @@ from torch import Tensor
 from medprm_scorer.encoding import EncodedChain, EncodedPrompt
 from medprm_scorer.engine import PrefixScorer, Rewards, StatelessSession
 from medprm_scorer.errors import InputError, ModelError, ScoringError, check_choice
-from medprm_scorer.local.attention import ATTENTIONS, KeysValues, Row, choose_attention
+from medprm_scorer.local.attention import ATTENTIONS, choose_attention
 from medprm_scorer.local.forward import ForwardPass, LayerAttention
 from medprm_scorer.local.kv_cache import KVCache, RowCollector
 from medprm_scorer.local.loading import fingerprint
-from medprm_scorer.local.memory import batch_tokens, is_out_of_memory, most_tokens
+from medprm_scorer.local.memory import MASK_TOKENS, batch_tokens, is_out_of_memory, most_tokens
 from medprm_scorer.local.numerics import fixed_numerics
 from medprm_scorer.local.reference import PlainEngine
 from medprm_scorer.local.request_queue import DynamicBatcher
 from medprm_scorer.local.reward_head import RewardHead
+from medprm_scorer.local.row import KeysValues, Row
 from medprm_scorer.local.separate import score_separately
 from medprm_scorer.local.session import EngineSession
 from medprm_scorer.local.token_tree import TokenTree, indices_to_run
@@ -35,6 +38,13 @@ __all__ = ["PlainEngine", "TransformersEngine"]
 _SMALLEST_BATCH = 64
 _TOGETHER = 4  # passes that calls are gathered for: more would only make the first of them wait
 _NOISE = {torch.float32: 1e-3}  # 0.1 in half precision: far above rounding, far below a wrong mask
+
+
+class _AttentionFailed(Exception):
+    """The attention of a layer has failed, not for lack of memory."""
+
+    def __init__(self, error: Exception) -> None:
+        self.error = error
 
 
 class TransformersEngine:
@@ -51,7 +61,8 @@ class TransformersEngine:
         max_batch_tokens: Most tokens in one pass; a longer candidate is run in pieces. None chooses by the device and
             its free memory. When memory runs out the budget is halved, for the engine's lifetime, and the pass is done
             again.
-        attention: One of `ATTENTIONS`; None chooses by the device.
+        attention: One of `ATTENTIONS`; None chooses by the device. Where it fails the next best one is used, with a
+            warning.
         deterministic: Whether a chain's rewards must be the same to the last bit whatever is scored beside it: chains
             then run one by one, and the budget is never halved.
 
@@ -74,16 +85,20 @@ class TransformersEngine:
         if attention is not None:
             check_choice("attention", attention, ATTENTIONS)
         _check_attention(model.config)
+        _check_devices(model)
         self._model, self._label_ids = model, (positive_id, negative_id)
         self._forward = ForwardPass(model)
         self._head = RewardHead(model, positive_id, negative_id)
         self._device = self._head.device
         self._dtype: torch.dtype = model.dtype
         self.dtype = str(self._dtype).removeprefix("torch.")
-        self.attention = attention or choose_attention(self._device)
+        self._ways = (attention, "mask") if attention else choose_attention(self._device, self._dtype)
+        self.attention = self._ways[0]
         self.deterministic = deterministic
         budget = most_tokens(self._device) if deterministic else batch_tokens(model.config, self._device, self._dtype)
         self.max_batch_tokens = max_batch_tokens or budget
+        self._chosen_budget = max_batch_tokens is None
+        self._checked = False
         self.max_tokens = int(model.config.max_position_embeddings)
         quantized = ", quantized weights" if getattr(model, "hf_quantizer", None) is not None else ""
         self.name = f"transformers ({self._device.type}, {self.dtype}{quantized})"
@@ -105,7 +120,7 @@ class TransformersEngine:
         """Compare the packed way with the plain way on one prompt, so that no unsuited model gives out rewards.
 
         A model whose last layer cannot be run at tags only is run whole; one that cannot be run with the attention
-        chosen for its device, with the plain attention.
+        chosen for its device, with the next best one, and a warning says so.
 
         Args:
             prompt: A prompt with several chains.
@@ -116,15 +131,18 @@ class TransformersEngine:
         (twin,) = PlainEngine(self._model, *self._label_ids).score([prompt])
         given = (self.attention, self._forward.last_layer_at_tags_only)
         problem = ""
-        for choice in dict.fromkeys([given, (given[0], False), ("mask", False)]):
+        for choice in dict.fromkeys((way, at_tags) for at_tags in (given[1], False) for way in self._ways):
             self.attention, self._forward.last_layer_at_tags_only = choice
             try:
                 (ours,) = self.score([prompt])
             except (AttributeError, TypeError, ValueError, IndexError, NotImplementedError, RuntimeError) as error:
                 problem = problem or f"this kind of model cannot share a prefix among candidates ({error})"
                 continue
-            gap = max(abs(a - b) for one, two in zip(ours, twin, strict=True) for a, b in zip(one, two, strict=True))
-            if not gap > _NOISE.get(self._dtype, 0.1):  # NaN passes here: each call refuses it as a reward
+            gap = _gap(ours, twin)
+            if gap <= _NOISE.get(self._dtype, 0.1):
+                if problem and choice[0] != given[0]:
+                    self._use(self.attention, given[0], problem)
+                self._checked = True
                 return
             problem = problem or f"this kind of model gives other rewards when candidates share a prefix (by {gap:.3f})"
         self.attention, self._forward.last_layer_at_tags_only = given
@@ -164,7 +182,7 @@ class TransformersEngine:
             ModelError: The model was moved or cast.
         """
         cache = cache or KVCache(tree, only_needed=True)
-        rewards: dict[int, float] = {}
+        by_row: list[Tensor] = []
         given = self.max_batch_tokens
         done = 0
         self._forward.check_weights()
@@ -180,10 +198,15 @@ class TransformersEngine:
                         raise
                     self._halve(given)
                     continue
+                except _AttentionFailed as failed:
+                    self._next_way(failed.error)
+                    continue
                 cache.add(row, end)
-                rewards.update(zip(wanted, found, strict=True))
+                by_row.append(found)
                 done = end
-        return rewards
+            # the one time that a call waits for the device: its rows follow each other there without a gap
+            found_rewards: list[float] = torch.cat(by_row).tolist() if by_row else []
+        return dict(zip(tags, found_rewards, strict=True))
 
     def _score(self, prompts: Sequence[EncodedPrompt]) -> Rewards:
         """Score prompts; the lock is held."""
@@ -226,24 +249,59 @@ class TransformersEngine:
 
     def _run_row(
         self, tree: TokenTree, start: int, end: int, tags: Sequence[int], cache: KVCache
-    ) -> tuple[list[float], RowCollector]:
-        """Rewards at the tags of one row, and the keys and values that later rows will attend to."""
+    ) -> tuple[Tensor, RowCollector]:
+        """Rewards at the tags of a row, still on the device, and the keys and values that later rows will attend to."""
         pieces = tree.row(start, end)
-        row = Row(pieces, end - start, self._device)
+        inputs = (tree.ids[start:end], tree.positions[start:end], [tag - start for tag in tags])
+        row = Row(pieces, end - start, self._device, inputs)
         prefix_kv = cache.prefix_kv(pieces)
         collector = cache.collector(pieces, end)
         attend = ATTENTIONS[self.attention]
 
         def attention(layer: int, queries: Tensor, row_kv: KeysValues, asking: Tensor | None, scale: float) -> Tensor:
             collector.take(layer, row_kv)
-            return attend(queries, row_kv, [layers[layer] for layers in prefix_kv], row, asking, scale)
+            try:
+                return attend(queries, row_kv, [layers[layer] for layers in prefix_kv], row, asking, scale)
+            except Exception as error:  # no compiler, no kernel for the device or shape: each raises something else
+                if isinstance(error, RuntimeError) and is_out_of_memory(error):
+                    raise
+                raise _AttentionFailed(error) from error
 
-        places = [tag - start for tag in tags]
-        hidden = self._run(tree.ids[start:end], tree.positions[start:end], places, attention)  # (tags, hidden_size)
-        return self._head(hidden.to(self._device)).tolist(), collector
+        ids, positions, places = (numbers.long() for numbers in row.given)
+        return self._head(self._run(ids, positions, places, attention)), collector  # (tags,)
 
-    def _run(self, ids: Sequence[int], positions: Sequence[int], tags: Sequence[int], attend: LayerAttention) -> Tensor:
-        return self._forward.run(ids, positions, tags, attend, self._device)
+    def _run(self, ids: Tensor, positions: Tensor, tags: Tensor, attend: LayerAttention) -> Tensor:
+        return self._forward.run(ids, positions, tags, attend)
+
+    def _next_way(self, error: Exception) -> None:
+        """Go on with the next best attention after one has failed, such as one that cannot be compiled here.
+
+        Raises:
+            Exception: The error itself, if there is no other way.
+            ScoringError: Rewards were given out already, and may not change in their last bits.
+        """
+        failed = self.attention
+        if failed == self._ways[-1]:
+            raise error
+        if self.deterministic and self._checked:
+            raise ScoringError(
+                f"the attention {failed!r} failed on the {self._device.type} device, and deterministic rewards allow "
+                "no other one meanwhile: load the model anew"
+            ) from error
+        self._use(self._ways[self._ways.index(failed) + 1], failed, str(error))
+
+    def _use(self, way: str, instead_of: str, problem: str) -> None:
+        """Take another attention from now on, and say so."""
+        self.attention = way
+        if way == "mask" and self._chosen_budget:
+            self.max_batch_tokens = min(self.max_batch_tokens, MASK_TOKENS)
+        reason = (problem.strip().splitlines() or ["no reason given"])[0][:200]
+        warnings.warn(
+            f"the attention {instead_of!r} cannot be used on this {self._device.type} device ({reason}): {way!r} is "
+            "used from now on, with the same rewards but for rounding, and may take longer",
+            RuntimeWarning,
+            stacklevel=2,
+        )
 
     def _halve(self, given: int) -> None:
         """Halve the budget after memory ran out.
@@ -265,6 +323,22 @@ class TransformersEngine:
         self.max_batch_tokens //= 2
         if self._device.type == "cuda":
             torch.cuda.empty_cache()
+
+
+def _gap(ours: Sequence[Sequence[float]], twin: Sequence[Sequence[float]]) -> float:
+    """The largest difference. Where the plain way has NaN itself anything passes: each call refuses it as a reward."""
+    pairs = [(a, b) for one, two in zip(ours, twin, strict=True) for a, b in zip(one, two, strict=True)]
+    return max(math.inf if math.isnan(a) else abs(a - b) for a, b in [*pairs, (0.0, 0.0)] if not math.isnan(b))
+
+
+def _check_devices(model: Any) -> None:
+    """Refuse a model whose layers lie on several devices, or in part on none (`device_map="auto"`)."""
+    devices = sorted({str(weight.device) for weight in model.parameters()})
+    if len(devices) > 1:
+        raise ModelError(
+            f"the model's weights lie on several devices ({', '.join(devices)}), which is not supported: load it onto "
+            "one, without device_map, with quantization if it is too large"
+        )
 
 
 def _check_attention(config: Any) -> None:

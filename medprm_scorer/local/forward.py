@@ -16,15 +16,15 @@ runs like this:
 import copy
 import functools
 import types
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from typing import Any
 
 import torch
 from torch import Tensor, nn
-from transformers import AttentionInterface, AttentionMaskInterface, PretrainedConfig
+from transformers import AttentionInterface, PretrainedConfig
 
 from medprm_scorer.errors import ModelError
-from medprm_scorer.local.attention import KeysValues
+from medprm_scorer.local.row import KeysValues
 
 _NAME = "medprm_tree"  # of our attention in transformers' table
 _PASS = "medprm_pass"  # the keyword argument that a decoder hands on to its attention function
@@ -82,17 +82,14 @@ class ForwardPass:
                 "MedPRM.from_model"
             )
 
-    def run(
-        self, ids: Sequence[int], positions: Sequence[int], tags: Sequence[int], attend: LayerAttention, device: Any
-    ) -> Tensor:
+    def run(self, ids: Tensor, positions: Tensor, tags: Tensor, attend: LayerAttention) -> Tensor:
         """Run one row.
 
         Args:
-            ids: Token ids.
-            positions: Their positions.
-            tags: Places in the row where hidden states are wanted, ascending.
+            ids: Token ids, int64 of shape (tokens,), on the device of the embeddings.
+            positions: Their positions, likewise.
+            tags: Places in the row where hidden states are wanted, ascending, int64 of shape (tags,).
             attend: The attention.
-            device: Where the ids are wanted.
 
         Returns:
             Final hidden states at the tags, shape (tags, hidden_size).
@@ -101,11 +98,11 @@ class ForwardPass:
             ModelError: The model does not take its attention from transformers' table, or its attention has a setting
                 that is not supported.
         """
-        wanted = torch.tensor(tags or [0], device=device)  # (tags,), and one token at least, which layers need
+        wanted = tags if len(tags) else torch.zeros_like(ids[:1])  # one token at least, which layers need
         state = _PassState(attend, wanted, self.last_layer_at_tags_only)
         output = self._decoder(
-            input_ids=torch.tensor([ids], device=device),  # (1, tokens)
-            position_ids=torch.tensor([positions], device=device),  # (1, tokens)
+            input_ids=ids[None],  # (1, tokens)
+            position_ids=positions[None],  # (1, tokens)
             use_cache=False,
             **{_PASS: state},
         )
@@ -113,7 +110,7 @@ class ForwardPass:
             raise ModelError("this kind of model does not take its attention from transformers' table of functions")
         hidden: Tensor = output.last_hidden_state[0]  # (tokens or tags, hidden_size)
         if not state.at_tags_only:
-            hidden = hidden[wanted.to(hidden.device)]  # (tags, hidden_size)
+            hidden = hidden.index_select(0, wanted.to(hidden.device))  # (tags, hidden_size)
         return hidden[: len(tags)]  # (tags, hidden_size)
 
 
@@ -206,7 +203,7 @@ def _attention(
         query: Shape (1, heads, queries, head_dim).
         key: Shape (1, kv_heads, tokens, head_dim).
         value: As `key`.
-        attention_mask: None; see `_mask`.
+        attention_mask: None: our attention knows from the row what each token sees.
         scaling: Factor of the scores; None for the usual one.
         named: The state of the pass, and settings of the model.
 
@@ -224,9 +221,5 @@ def _attention(
     return state.attention(query[0], (key[0], value[0]), scale)[None], None
 
 
-def _mask(*_: Any, **__: Any) -> None:
-    """No mask: our attention knows from the row what each token sees."""
-
-
+# no entry in the table of masks: transformers then makes none, and does not look at positions (which waits for a GPU)
 AttentionInterface.register(_NAME, _attention)
-AttentionMaskInterface.register(_NAME, _mask)

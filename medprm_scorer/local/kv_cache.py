@@ -4,7 +4,7 @@ from collections.abc import Sequence
 
 import torch
 
-from medprm_scorer.local.attention import KeysValues
+from medprm_scorer.local.row import KeysValues
 from medprm_scorer.local.token_tree import Piece, TokenTree
 
 LayersKV = dict[int, KeysValues]

@@ -38,7 +38,8 @@ def load(
     Args:
         name: A folder, or an id on the Hugging Face hub such as `dmis-lab/llama-3.1-medprm-reward-v1.0`.
         device: `cpu`, `cuda`, `cuda:1`, `mps`; None takes a GPU where there is one.
-        dtype: `float32`, `bfloat16` or `float16`; None takes bfloat16 on a GPU, float32 on a CPU.
+        dtype: `float32`, `bfloat16` or `float16`; None takes float32 on a CPU, bfloat16 on a GPU, and float16 on one
+            that has no bfloat16.
         revision: Branch, tag or commit on the hub.
         quantization: As for `quantization_config`.
 
@@ -110,15 +111,24 @@ def choose_device(device: str | torch.device | None) -> torch.device:
 def choose_dtype(dtype: str | torch.dtype | None, device: torch.device) -> torch.dtype:
     """The dtype asked for; for None, float32 on a CPU and bfloat16, the released weights' own, on a GPU.
 
+    NVIDIA GPUs before compute capability 8.0 have no bfloat16, and get float16. Rewards are read in float32 anyway.
+
     Raises:
         InputError: The dtype is not one of float32, bfloat16 and float16.
     """
     if dtype is None:
-        return torch.float32 if device.type == "cpu" else torch.bfloat16
+        if device.type == "cpu":
+            return torch.float32
+        return torch.float16 if device.type == "cuda" and not _has_bfloat16(device) else torch.bfloat16
     chosen = _DTYPES.get(dtype) if isinstance(dtype, str) else dtype
     if chosen is None or chosen not in _DTYPES.values():
         raise InputError(f"unknown dtype {str(dtype)!r}: choose one of {', '.join(_DTYPES)}")
     return chosen
+
+
+def _has_bfloat16(device: torch.device) -> bool:
+    """Whether a CUDA device computes in bfloat16 itself; AMD's, which have the same name, do."""
+    return bool(torch.version.hip) or torch.cuda.get_device_capability(device) >= (8, 0)
 
 
 def quantization_config(quantization: Any, dtype: torch.dtype) -> Any:

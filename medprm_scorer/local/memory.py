@@ -10,6 +10,8 @@ import torch
 
 _MOST_TOKENS = {"cpu": 4096, "cuda": 16384}  # more tokens a pass make it no faster
 _MOST_TOKENS_ELSEWHERE = 2048  # masks grow with the square of a pass
+MASK_TOKENS = 4096
+"""Most tokens of a pass on a GPU where attention must have a mask: it grows with their square."""
 _LEAST_TOKENS = 256
 _SHARE = 0.25  # of the free memory, for what one pass holds besides the keys and values that are kept
 # errors of MPS and of the CPU that have no class of their own

@@ -39,8 +39,12 @@ class RewardHead:
 
     def __call__(self, hidden: Tensor) -> Tensor:
         """Rewards, float32 of shape (n,), from the final (normalized) hidden states at tags, shape (n, hidden size)."""
-        weight = self._linear.weight.detach()[self._rows].float()  # (2, hidden size); now, as weights may be trained
+        weight = self._of_labels(self._linear.weight)  # (2, hidden size); now, as weights may be trained
         logits = (hidden.float()[:, None] * weight).sum(-1)  # (n, 2); no matrix product: its precision can be set lower
         if self._linear.bias is not None:
-            logits = logits + self._linear.bias.detach()[self._rows].float()  # (n, 2)
+            logits = logits + self._of_labels(self._linear.bias)  # (n, 2)
         return logits.softmax(-1)[:, 0]  # (n,)
+
+    def _of_labels(self, whole: Tensor) -> Tensor:
+        """The two rows, in float32; each by its number, since a list of them would be copied to the device."""
+        return torch.stack([whole[row].detach() for row in self._rows]).float()

@@ -32,6 +32,7 @@ class EngineSession:
     def __init__(self, engine: _Engine, prefix: tuple[int, ...]) -> None:
         self._engine, self._prefix = engine, prefix
         self._latest: _Latest | None = None
+        self._shared: int | None = None  # tokens of the prefix that the latest call has run, if it has moved since then
         self._open = True
         self.tokens_run = 0
         """Tokens that the calls so far have run."""
@@ -54,6 +55,17 @@ class EngineSession:
                 self._latest = self._score(distinct)
             return [self._latest.rewards[chain] for chain in chains] if self._latest else []
 
+    def move(self, prefix: tuple[int, ...]) -> None:
+        """Have later calls score behind another prefix; of the one before, what both begin with is not run again.
+
+        Args:
+            prefix: Token ids of the new prefix.
+        """
+        with self._engine.lock:
+            if self._latest is not None:
+                self._shared = common_length(self._prefix[: self._shared], prefix)
+            self._prefix = prefix
+
     def close(self) -> None:
         """Free everything that is held; the session cannot be used after that."""
         with self._engine.lock:
@@ -61,9 +73,8 @@ class EngineSession:
 
     def _score(self, chains: Sequence[EncodedChain]) -> "_Latest":
         base, before = len(self._prefix), self._latest
-        matches = [before.longest_match(chain) if before else (None, 0) for chain in chains]
-        known = [base + length if source is not None else 0 for source, length in matches]
-        tree = TokenTree([(self._prefix, [chain.ids for chain in chains])], [known])
+        matches = [self._known(chain) for chain in chains]
+        tree = TokenTree([(self._prefix, [chain.ids for chain in chains])], [[known for _, known in matches]])
         cache = KVCache(tree)
         for number, span in enumerate(tree.spans):
             source = matches[span.sequence][0]
@@ -79,7 +90,17 @@ class EngineSession:
             rewards[chain] = [
                 old[tag] if index is None else found[index] for tag, index in zip(chain.tags, of_tags, strict=True)
             ]
+        self._shared = None
         return _Latest(chains, tree, cache, rewards)
+
+    def _known(self, chain: EncodedChain) -> tuple[EncodedChain | None, int]:
+        """A chain of the latest call that begins alike, and how many tokens that are, with those of the prefix."""
+        if self._latest is None or self._shared == 0:
+            return None, 0
+        if self._shared is not None:  # only of the prefix, which all chains have: any of them will do
+            return next(iter(self._latest.sequences)), self._shared
+        source, length = self._latest.longest_match(chain)
+        return source, len(self._prefix) + length
 
 
 class _Latest:

@@ -30,12 +30,12 @@ class Stretch:
 
 def to_html(explanation: "Explanation") -> str:
     """The explanation as one page that needs nothing else: nothing to load, no script, all text escaped."""
-    return render_page("Med-PRM explanation", _TEMPLATE, **_values(explanation))
+    return render_page("Med-PRM explanation", _TEMPLATE, **_values(explanation, links=True))
 
 
 def to_html_fragment(explanation: "Explanation") -> str:
     """The explanation as one `<div>` with its own scoped style, for a notebook."""
-    return environment().get_template(_TEMPLATE).render(_values(explanation))
+    return environment().get_template(_TEMPLATE).render(_values(explanation, links=False))
 
 
 def stretches(explanation: "Explanation", document: int) -> list[Stretch]:
@@ -62,7 +62,8 @@ def stretches(explanation: "Explanation", document: int) -> list[Stretch]:
     return [part for part in (*parts, Stretch(text[done:])) if part.text]
 
 
-def _values(explanation: "Explanation") -> dict[str, Any]:
+def _values(explanation: "Explanation", *, links: bool) -> dict[str, Any]:
+    """What the template uses; links lead from steps to documents and back, by names that are unique in a page only."""
     chains = [explanation, *([explanation.runner_up] if explanation.runner_up else ())]
     return {
         "explanation": explanation,
@@ -72,7 +73,7 @@ def _values(explanation: "Explanation") -> dict[str, Any]:
         "findings": words.findings,
         "headline": words.headline,
         "is_good": is_good,
+        "links": links,
         "method": words.method(explanation),
         "stretches": stretches,
-        "weakest": words.weakest,
     }

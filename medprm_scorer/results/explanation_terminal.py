@@ -26,11 +26,13 @@ class Finding:
         words: A phrase on one line, without any text from outside.
         quote: The sentence that carries it, safe to show; "" if that is not known.
         verdict: `supports`, `contradicts` or `nothing`.
+        documents: Numbers of the documents, from 1, ascending.
     """
 
     words: str
     quote: str = ""
     verdict: str = "nothing"
+    documents: tuple[int, ...] = ()
 
 
 def findings(explanation: "Explanation", step: int) -> list[Finding]:
@@ -56,14 +58,15 @@ def findings(explanation: "Explanation", step: int) -> list[Finding]:
 def _one(explanation: "Explanation", row: "Effect") -> Finding:
     number = row.document + 1
     who = f"Rests on document {number}" if row.verdict == "supports" else f"Document {number} contradicts it"
-    return Finding(f"{who} ({moves(row)})", _quote(explanation, row), row.verdict)
+    return Finding(f"{who} ({moves(row)})", _quote(explanation, row), row.verdict, (number,))
 
 
 def _repeated(rows: Sequence["Effect"], verdict: str) -> list[Finding]:
     """Documents any one of which would do."""
     if not rows:
         return []
-    numbers = [str(row.document + 1) for row in sorted(rows, key=lambda row: row.document)]
+    documents = tuple(sorted(row.document + 1 for row in rows))
+    numbers = [str(number) for number in documents]
     alone = sorted(row.alone for row in rows)
     figures = f"{alone[0]:+.1f}" if len(rows) == 1 else f"{alone[0]:+.1f} to {alone[-1]:+.1f}"
     one = len(rows) == 1
@@ -71,7 +74,7 @@ def _repeated(rows: Sequence["Effect"], verdict: str) -> list[Finding]:
     alike = "others say the same" if one else "any one of them would do"
     against = f"{named.capitalize()} {'contradicts' if one else 'contradict'} it"
     who = f"Rests on {named}" if verdict == "supports" else against
-    return [Finding(f"{who}: {alike} ({figures} alone, leaving one out changes nothing)", "", verdict)]
+    return [Finding(f"{who}: {alike} ({figures} alone, leaving one out changes nothing)", "", verdict, documents)]
 
 
 def moves(row: "Effect") -> str:

@@ -189,7 +189,8 @@ class Ranking(Result):
         documents_used: How many of the documents fitted the budget and were read, counted from the first.
         documents_given: How many documents there were.
         prompt_tokens: Tokens of all prompts, each counted whole: what one-at-a-time scoring would run.
-        unique_tokens: Tokens that were in fact run: the shared prefix once, each candidate up to its last tag.
+        unique_tokens: Tokens that were in fact run: the shared prefix once, each candidate up to its last tag; none of
+            what was remembered (`cache=`).
         seconds: Wall-clock time of scoring and selection.
         id: The request's own id, if it had one.
         declined: Whether the winner says that it cannot answer.

@@ -37,12 +37,12 @@ def to_html(ranking: "Ranking", documents: Sequence[str] = ()) -> str:
     Raises:
         InputError: There are some documents, but not as many as the ranking was made with.
     """
-    return render_page("Med-PRM ranking", "results/ranking.html.j2", **_values(ranking, documents))
+    return render_page("Med-PRM ranking", "results/ranking.html.j2", **ranking_values(ranking, documents))
 
 
 def to_html_fragment(ranking: "Ranking") -> str:
     """The ranking as one `<div>` with its own scoped style, for a notebook."""
-    return environment().get_template("results/ranking.html.j2").render(_values(ranking, ()))
+    return environment().get_template("results/ranking.html.j2").render(ranking_values(ranking, ()))
 
 
 def render_page(title: str, content: str, **values: Any) -> str:
@@ -93,7 +93,12 @@ def _clean(value: Any) -> Any:
     return type(value)(clean_text(value)) if isinstance(value, str) else value
 
 
-def _values(ranking: "Ranking", documents: Sequence[str]) -> dict[str, Any]:
+def ranking_values(ranking: "Ranking", documents: Sequence[str]) -> dict[str, Any]:
+    """What `ranking.html.j2` uses, for a page that shows a ranking and more.
+
+    Raises:
+        InputError: As in `to_html`.
+    """
     if documents and len(documents) != ranking.documents_given:
         raise InputError(
             f"the ranking was made with {ranking.documents_given} documents, and {len(documents)} are given to show"

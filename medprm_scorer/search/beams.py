@@ -6,13 +6,16 @@ tree search, of "Scaling test-time compute with open models", Hugging Face 2024)
 """
 
 from collections.abc import Sequence
+from dataclasses import dataclass
 from typing import TYPE_CHECKING, Literal
 
 from medprm_scorer.aggregate import aggregate_rewards
-from medprm_scorer.errors import InputError, check_choice
+from medprm_scorer.errors import check_choice
+from medprm_scorer.sampling.rules import check_count
 from medprm_scorer.scorer import MedPRM
-from medprm_scorer.search.drive import Search, SearchOptions, Settings
+from medprm_scorer.search.drive import prepared
 from medprm_scorer.search.growth import Asking, Growth, Piece
+from medprm_scorer.search.options import SearchOptions, Settings
 from medprm_scorer.search.policy import AsyncPolicy, Policy
 from medprm_scorer.search.tree import SearchRanking
 
@@ -23,31 +26,108 @@ RankBy = Literal["min", "last", "mean"]
 """How chains that are still growing are compared, by the rewards of their steps so far."""
 
 
-def beam_search(
-    policy: Policy,
-    prm: MedPRM,
-    question: str,
-    documents: Sequence[str] = (),
-    *,
-    width: int = 4,
-    expansions: int = 4,
-    rank_by: RankBy = "min",
-    **options: "Unpack[SearchOptions]",
-) -> SearchRanking:
-    """Search over steps: continue `width` chains in `expansions` ways each, keep the best `width`, and so on.
+@dataclass(frozen=True)
+class Beam:
+    """Continue `width` chains in `expansions` ways each, keep the best `width`, and so on.
 
     A search of width w with e expansions generates about as many tokens as w · e whole chains, and ranks w of them.
     Continuations of a chain that are the same count once.
+
+    Args:
+        width: How many chains are kept, at least 1.
+        expansions: In how many ways each is continued, at least 1.
+        rank_by: What chains are compared by while they grow.
+
+    Raises:
+        InputError: A number is out of its range, or `rank_by` is unknown.
+    """
+
+    width: int = 4
+    expansions: int = 4
+    rank_by: RankBy = "min"
+
+    def __post_init__(self) -> None:
+        check_count("width", self.width)
+        check_count("expansions", self.expansions)
+        check_choice("rank_by", self.rank_by, ("min", "last", "mean"))
+
+    @property
+    def name(self) -> str:
+        """Its name for people, with the numbers."""
+        return f"beam search {self.width} × {self.expansions}"
+
+    def check(self, settings: Settings) -> None:
+        """It goes with all options."""
+
+    def steps(self, growth: Growth, settings: Settings) -> Asking[SearchRanking]:
+        """What it does."""
+        del settings
+        return _search(growth, 1, self.width, self.expansions, self.rank_by)
+
+
+@dataclass(frozen=True)
+class Dvts:
+    """Search in subtrees that do not compete: in each, the best of `expansions` continuations is kept.
+
+    Args:
+        subtrees: How many chains are brought to their end, at least 1.
+        expansions: In how many ways each is continued, at least 1.
+        rank_by: What continuations are compared by.
+
+    Raises:
+        InputError: A number is out of its range, or `rank_by` is unknown.
+    """
+
+    subtrees: int = 4
+    expansions: int = 4
+    rank_by: RankBy = "min"
+
+    def __post_init__(self) -> None:
+        check_count("subtrees", self.subtrees)
+        check_count("expansions", self.expansions)
+        check_choice("rank_by", self.rank_by, ("min", "last", "mean"))
+
+    @property
+    def name(self) -> str:
+        """Its name for people, with the numbers."""
+        return f"dvts {self.subtrees} × {self.expansions}"
+
+    def check(self, settings: Settings) -> None:
+        """It goes with all options."""
+
+    def steps(self, growth: Growth, settings: Settings) -> Asking[SearchRanking]:
+        """What it does."""
+        del settings
+        return _search(growth, self.subtrees, 1, self.expansions, self.rank_by)
+
+
+class BeamOptions(SearchOptions, total=False):
+    """What `beam_search` takes: the numbers of `Beam`, and those of `SearchOptions`."""
+
+    width: int
+    expansions: int
+    rank_by: RankBy
+
+
+class DvtsOptions(SearchOptions, total=False):
+    """What `dvts` takes: the numbers of `Dvts`, and those of `SearchOptions`."""
+
+    subtrees: int
+    expansions: int
+    rank_by: RankBy
+
+
+def beam_search(
+    policy: Policy, prm: MedPRM, question: str, documents: Sequence[str] = (), **options: "Unpack[BeamOptions]"
+) -> SearchRanking:
+    """Search over steps, of which the best are continued; see `Beam`.
 
     Args:
         policy: Writes the steps; see `medprm_scorer.search.Policy`.
         prm: The reward model.
         question: The question, options inside.
         documents: Its documents, which both models read.
-        width: How many chains are kept, at least 1.
-        expansions: In how many ways each is continued, at least 1.
-        rank_by: What chains are compared by while they grow.
-        **options: See `SearchOptions`.
+        **options: The numbers of `Beam`, and those of `SearchOptions`.
 
     Returns:
         The ranking of the finished chains, as of `MedPRM.rank`, with the tree.
@@ -69,7 +149,7 @@ def beam_search(
         >>> beam_search(Fixed(), prm, "Which dose?", ["Label: dose Zoravine at 5 mg per kg."], width=1).answer
         'A'
     """
-    return _beams(policy, prm, question, documents, 1, width, expansions, rank_by, options).run()
+    return prepared(Beam, policy, prm, question, documents, options).run()
 
 
 async def abeam_search(
@@ -77,40 +157,17 @@ async def abeam_search(
     prm: MedPRM,
     question: str,
     documents: Sequence[str] = (),
-    *,
-    width: int = 4,
-    expansions: int = 4,
-    rank_by: RankBy = "min",
-    **options: "Unpack[SearchOptions]",
+    **options: "Unpack[BeamOptions]",
 ) -> SearchRanking:
     """`beam_search`, with the event loop left free."""
-    return await _beams(policy, prm, question, documents, 1, width, expansions, rank_by, options).arun()
+    return await prepared(Beam, policy, prm, question, documents, options).arun()
 
 
 def dvts(
-    policy: Policy,
-    prm: MedPRM,
-    question: str,
-    documents: Sequence[str] = (),
-    *,
-    subtrees: int = 4,
-    expansions: int = 4,
-    rank_by: RankBy = "min",
-    **options: "Unpack[SearchOptions]",
+    policy: Policy, prm: MedPRM, question: str, documents: Sequence[str] = (), **options: "Unpack[DvtsOptions]"
 ) -> SearchRanking:
-    """Search over steps in subtrees that do not compete: in each, the best of `expansions` continuations is kept.
-
-    Args:
-        policy: As in `beam_search`, like all that is not named here.
-        prm: The reward model.
-        question: The question.
-        documents: Its documents.
-        subtrees: How many chains are brought to their end, at least 1.
-        expansions: In how many ways each is continued, at least 1.
-        rank_by: What continuations are compared by.
-        **options: See `SearchOptions`.
-    """
-    return _beams(policy, prm, question, documents, subtrees, 1, expansions, rank_by, options).run()
+    """Search over steps in subtrees that do not compete; see `Dvts`. All else is as in `beam_search`."""
+    return prepared(Dvts, policy, prm, question, documents, options).run()
 
 
 async def advts(
@@ -118,45 +175,10 @@ async def advts(
     prm: MedPRM,
     question: str,
     documents: Sequence[str] = (),
-    *,
-    subtrees: int = 4,
-    expansions: int = 4,
-    rank_by: RankBy = "min",
-    **options: "Unpack[SearchOptions]",
+    **options: "Unpack[DvtsOptions]",
 ) -> SearchRanking:
     """`dvts`, with the event loop left free."""
-    return await _beams(policy, prm, question, documents, subtrees, 1, expansions, rank_by, options).arun()
-
-
-def _beams(
-    policy: Policy | AsyncPolicy,
-    prm: MedPRM,
-    question: str,
-    documents: Sequence[str],
-    subtrees: int,
-    width: int,
-    expansions: int,
-    rank_by: RankBy,
-    options: SearchOptions,
-) -> Search:
-    settings = Settings.of(options)
-    check_choice("rank_by", rank_by, ("min", "last", "mean"))
-    check_numbers(subtrees=subtrees, width=width, expansions=expansions)
-    method = f"beam search {width} × {expansions}" if width > 1 or subtrees == 1 else f"dvts {subtrees} × {expansions}"
-    growth = Growth(method, settings.limits, settings.seed, prm.count_tokens, settings.on_progress, settings.stop_when)
-    steps = _search(growth, subtrees, width, expansions, rank_by)
-    return Search(policy, prm, question, documents, settings, growth, steps)
-
-
-def check_numbers(**numbers: int) -> None:
-    """Refuse what is not a whole number of at least 1.
-
-    Raises:
-        InputError: Naming it.
-    """
-    for name, value in numbers.items():
-        if isinstance(value, bool) or not isinstance(value, int) or value < 1:
-            raise InputError(f"{name} must be a whole number of at least 1")
+    return await prepared(Dvts, policy, prm, question, documents, options).arun()
 
 
 def _search(growth: Growth, subtrees: int, width: int, expansions: int, rank_by: str) -> Asking[SearchRanking]:

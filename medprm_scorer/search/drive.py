@@ -1,100 +1,75 @@
-"""Runs a search: the policy and the session answer what it asks for, with or without an event loop."""
+"""Runs a search: the policy, the session and the retriever answer what it asks for, with or without an event loop."""
 
 import asyncio
 import time
-from collections.abc import Callable, Sequence
-from dataclasses import dataclass, fields
-from typing import TYPE_CHECKING, Any, TypedDict
+from collections.abc import AsyncGenerator, Callable, Generator, Mapping, Sequence
+from contextlib import aclosing
+from dataclasses import fields
+from typing import TYPE_CHECKING, Any, Protocol
 
-from medprm_scorer.aggregate import Aggregate
-from medprm_scorer.errors import InputError
 from medprm_scorer.scorer import MedPRM
-from medprm_scorer.search.growth import Asking, Extend, Growth, Limits, Score
+from medprm_scorer.search.evidence import Retrieve, aretrieved, retrieved
+from medprm_scorer.search.growth import Asking, Extend, Grow, Growth, Score
+from medprm_scorer.search.options import Settings
 from medprm_scorer.search.policy import AsyncPolicy, Policy, check_policy
-from medprm_scorer.search.tree import SearchRanking, SearchTree
-from medprm_scorer.selection import Strategy, check_settings
-from medprm_scorer.text.answers import Options
-from medprm_scorer.text.answers.callers_functions import AnswerFunction, GroupFunction
+from medprm_scorer.search.tree import SearchRanking
 
 if TYPE_CHECKING:
     from medprm_scorer.session import Session
 
 
-class SearchOptions(TypedDict, total=False):
-    """What every search takes beside its own numbers.
-
-    Args:
-        strategy: How the winner is chosen among the finished chains, as in `MedPRM.rank`; `weighted_vote`.
-        aggregate: How step rewards become a chain reward there; `min`.
-        seed: A whole number; the same seed gives the same search with a policy that draws from it. 0 if left out.
-        limits: What the search may cost: a `Limits`.
-        on_progress: Called with the `SearchTree` after each call of the policy, in the thread of the search.
-        stop_when: Asked before each call of the policy: a search ends, with what is finished, when it gives True.
-        id: As in `MedPRM.rank`, like those below.
-        answer: Reads a chain's answer.
-        options: The answers to choose from.
-        group: Says which answers are equal.
-    """
-
-    strategy: Strategy
-    aggregate: Aggregate
-    seed: int
-    limits: Limits
-    on_progress: Callable[[SearchTree], object] | None
-    stop_when: Callable[[], bool] | None
-    id: str | int | None
-    answer: AnswerFunction | None
-    options: Options | None
-    group: GroupFunction | None
-
-
-@dataclass(frozen=True)
-class Settings:
-    """The options of one search, with their defaults; see `SearchOptions`.
-
-    Raises:
-        InputError: One of them is unknown or out of range.
-    """
-
-    strategy: Strategy = "weighted_vote"
-    aggregate: Aggregate = "min"
-    seed: int = 0
-    limits: Limits = Limits()  # noqa: RUF009 - it cannot be changed
-    on_progress: Callable[[SearchTree], object] | None = None
-    stop_when: Callable[[], bool] | None = None
-    id: str | int | None = None
-    answer: AnswerFunction | None = None
-    options: Options | None = None
-    group: GroupFunction | None = None
-
-    def __post_init__(self) -> None:
-        check_settings(self.strategy, self.aggregate)
-        if isinstance(self.seed, bool) or not isinstance(self.seed, int):
-            raise InputError("the seed must be a whole number")
-        if not isinstance(self.limits, Limits):
-            raise InputError("limits must be a Limits")
-
-    @classmethod
-    def of(cls, options: SearchOptions) -> "Settings":
-        """The settings from what a caller passed.
-
-        Raises:
-            TypeError: An option that no search has, as for any function.
-        """
-        names = [one.name for one in fields(cls)]
-        for name in options:
-            if name not in names:
-                raise TypeError(f"a search has no option {name!r}: it takes {', '.join(names)}")
-        return cls(**options)
+class Method(Protocol):
+    """A way to search, with its numbers: `Beam`, `Dvts` or `EarlyRejection`."""
 
     @property
-    def choice(self) -> dict[str, Any]:
-        """What `Session.rank` takes."""
-        names = ("strategy", "aggregate", "id", "answer", "options", "group")
-        return {name: getattr(self, name) for name in names}
+    def name(self) -> str:
+        """Its name for people, with the numbers."""
+        ...
+
+    def check(self, settings: Settings) -> None:
+        """Refuse options that it cannot be combined with.
+
+        Raises:
+            InputError: There is one.
+        """
+        ...
+
+    def steps(self, growth: Growth, settings: Settings) -> Asking[SearchRanking]:
+        """What it does."""
+        ...
 
 
-@dataclass(frozen=True, repr=False)
+def prepared(
+    kind: type[Any],
+    policy: Policy | AsyncPolicy,
+    prm: MedPRM,
+    question: str,
+    documents: Sequence[str],
+    given: Mapping[str, Any],
+) -> "Search":
+    """A search, from the arguments of a call.
+
+    Args:
+        kind: The method's class.
+        policy: Writes the steps.
+        prm: Gives them their rewards.
+        question: The question.
+        documents: Its documents.
+        given: The method's numbers and the options, by name.
+
+    Raises:
+        InputError: One of them is out of its range.
+        TypeError: One is unknown, as for any function.
+    """
+    numbers, options = ([one.name for one in fields(of)] for of in (kind, Settings))
+    for name in given:
+        if name not in numbers and name not in options:
+            raise TypeError(f"this search has no option {name!r}: it takes {', '.join([*numbers, *options])}")
+    method = kind(**{name: value for name, value in given.items() if name in numbers})
+    settings = Settings(**{name: value for name, value in given.items() if name in options})
+    return Search(policy, prm, question, documents, method, settings)
+
+
 class Search:
     """A search that can be run once.
 
@@ -103,26 +78,62 @@ class Search:
         prm: Gives them their rewards.
         question: The question.
         documents: Its documents.
+        method: What it does.
         settings: Its options.
-        growth: Its chains.
-        steps: What it does.
+
+    Raises:
+        InputError: The method and the options do not go together.
     """
 
-    policy: Policy | AsyncPolicy
-    prm: MedPRM
-    question: str
-    documents: Sequence[str]
-    settings: Settings
-    growth: Growth
-    steps: Asking[SearchRanking]
+    def __init__(
+        self,
+        policy: Policy | AsyncPolicy,
+        prm: MedPRM,
+        question: str,
+        documents: Sequence[str],
+        method: Method,
+        settings: Settings,
+    ) -> None:
+        method.check(settings)
+        self._policy, self._prm, self._settings = policy, prm, settings
+        self._question, self._documents = question, list(documents)
+        retrieval = settings.retrieval
+        gathering = retrieval.begin(documents, prm.count_tokens) if retrieval is not None else None
+        self._growth = Growth(
+            method.name,
+            settings.limits,
+            settings.seed,
+            prm.count_tokens,
+            settings.on_progress,
+            settings.stop_when,
+            gathering,
+        )
+        self._steps = method.steps(self._growth, settings)
+        self._told: tuple[str, ...] = ()
 
     def run(self) -> SearchRanking:
         """The result, waited for."""
-        check_policy(self.policy, awaited=False)
+        for found in self.events():
+            if isinstance(found, SearchRanking):
+                return found
+        raise AssertionError("a search ends with its ranking")
+
+    async def arun(self) -> SearchRanking:
+        """The result, with the event loop left free; cancelling ends the search and frees what it keeps."""
+        async with aclosing(self.aevents()) as events:
+            async for found in events:
+                if isinstance(found, SearchRanking):
+                    return found
+        raise AssertionError("a search ends with its ranking")
+
+    def events(self) -> Generator[str | SearchRanking, None, None]:
+        """The steps of the answer, each as soon as it is final, and then the result."""
+        check_policy(self._policy, awaited=False)
         begun = time.perf_counter()
-        with self.prm.session(self.question, self.documents) as session:
+        with self._prm.session(self._question, self._documents) as session:
             step = self._first()
             while not isinstance(step, SearchRanking):
+                yield from self._final(step)
                 asked = time.perf_counter()
                 try:
                     answer = self._answer(step, session)
@@ -130,16 +141,19 @@ class Search:
                     step = self._failed(step, error, asked, session)
                 else:
                     step = self._answered(step, answer, asked, session)
-        return step.model_copy(update={"seconds": time.perf_counter() - begun})
+        yield from self._final(step)
+        yield step.model_copy(update={"seconds": time.perf_counter() - begun})
 
-    async def arun(self) -> SearchRanking:
-        """The result, with the event loop left free; cancelling ends the search and frees what it keeps."""
-        check_policy(self.policy, awaited=True)
+    async def aevents(self) -> AsyncGenerator[str | SearchRanking, None]:
+        """`events`, with the event loop left free; cancelling ends the search and frees what it keeps."""
+        check_policy(self._policy, awaited=True)
         begun = time.perf_counter()
-        session = await asyncio.to_thread(self.prm.session, self.question, self.documents)
+        session = await asyncio.to_thread(self._prm.session, self._question, self._documents)
         with session:
             step = self._first()
             while not isinstance(step, SearchRanking):
+                for final in self._final(step):
+                    yield final
                 asked = time.perf_counter()
                 try:
                     answer = await self._aanswer(step, session)
@@ -147,41 +161,71 @@ class Search:
                     step = self._failed(step, error, asked, session)
                 else:
                     step = self._answered(step, answer, asked, session)
-        return step.model_copy(update={"seconds": time.perf_counter() - begun})
+        for final in self._final(step):
+            yield final
+        yield step.model_copy(update={"seconds": time.perf_counter() - begun})
+
+    def _final(self, step: Any) -> list[str]:
+        """The steps that are final now and were not told yet, as parts of the answer's text."""
+        final = self._told
+        if isinstance(step, SearchRanking):
+            final = self._growth.chosen(step)
+        elif isinstance(step, Extend):
+            final = self._growth.final_steps()
+        new, first = final[len(self._told) :], not self._told
+        self._told = final
+        parts = [one if first and not place else f"\n{one}" for place, one in enumerate(new)]
+        if self._settings.on_step is not None:
+            for part in parts:
+                self._settings.on_step(part)
+        return parts
 
     def _answer(self, ask: Any, session: "Session") -> Any:
         if isinstance(ask, Extend):
-            assert isinstance(self.policy, Policy)
-            return self.policy.extend(self.question, self.documents, ask.chains, ask.n)
-        if isinstance(ask, Score):
-            return session.score(ask.candidates, answers=False)
-        return session.rank(ask.candidates, truncated=ask.truncated, **self.settings.choice)
+            assert isinstance(self._policy, Policy)
+            return self._policy.extend(self._question, self._documents, ask.chains, ask.n)
+        if isinstance(ask, Retrieve):
+            return retrieved(ask)
+        return self._grown(ask, session) if isinstance(ask, Grow) else self._rewarded(ask, session)
 
     async def _aanswer(self, ask: Any, session: "Session") -> Any:
         if isinstance(ask, Extend):
-            if isinstance(self.policy, AsyncPolicy):
-                return await self.policy.aextend(self.question, self.documents, ask.chains, ask.n)
+            if isinstance(self._policy, AsyncPolicy):
+                return await self._policy.aextend(self._question, self._documents, ask.chains, ask.n)
             return await asyncio.to_thread(self._answer, ask, session)
+        if isinstance(ask, Retrieve):
+            return await aretrieved(ask)
+        if isinstance(ask, Grow):
+            return self._grown(ask, session)
         if isinstance(ask, Score):
             return await session.ascore(ask.candidates, answers=False)
-        return await session.arank(ask.candidates, truncated=ask.truncated, **self.settings.choice)
+        return await session.arank(ask.candidates, truncated=ask.truncated, **self._settings.choice)
+
+    def _rewarded(self, ask: Any, session: "Session") -> Any:
+        if isinstance(ask, Score):
+            return session.score(ask.candidates, answers=False)
+        return session.rank(ask.candidates, truncated=ask.truncated, **self._settings.choice)
+
+    def _grown(self, ask: Grow, session: "Session") -> None:
+        session.add_documents(ask.documents)
+        self._documents += ask.documents
 
     def _first(self) -> Any:
-        return self._next(lambda: next(self.steps))
+        return self._next(lambda: next(self._steps))
 
     def _answered(self, ask: Any, answer: Any, asked: float, session: "Session") -> Any:
         self._note(ask, asked, session)
-        return self._next(lambda: self.steps.send(answer))
+        return self._next(lambda: self._steps.send(answer))
 
     def _failed(self, ask: Any, error: Exception, asked: float, session: "Session") -> Any:
         self._note(ask, asked, session)
-        if isinstance(ask, Extend):
-            return self._next(lambda: self.steps.send(error))
-        return self._next(lambda: self.steps.throw(error))
+        if isinstance(ask, Extend | Retrieve):
+            return self._next(lambda: self._steps.send(error))
+        return self._next(lambda: self._steps.throw(error))
 
     def _note(self, ask: Any, asked: float, session: "Session") -> None:
-        self.growth.seconds[type(ask)] += time.perf_counter() - asked
-        self.growth.reward_tokens = session.tokens_run
+        self._growth.seconds[type(ask)] = self._growth.seconds.get(type(ask), 0.0) + time.perf_counter() - asked
+        self._growth.reward_tokens = session.tokens_run
 
     def _next(self, go_on: Callable[[], Any]) -> Any:
         """What the search asks for next, or its result."""
@@ -189,4 +233,4 @@ class Search:
             return go_on()
         except StopIteration as end:
             result: SearchRanking = end.value
-            return result.model_copy(update={"tree": self.growth.tree()})  # with the cost of its own ranking
+            return result.model_copy(update={"tree": self._growth.tree()})  # with the cost of its own ranking

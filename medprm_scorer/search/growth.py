@@ -4,8 +4,6 @@ Nothing here waits for anything: a search is a generator that yields what it nee
 sent the answer, so that one and the same search runs with and without an event loop (`drive`).
 """
 
-import math
-import re
 import time
 from collections.abc import Callable, Generator, Sequence
 from dataclasses import dataclass, field
@@ -13,43 +11,13 @@ from typing import Any, TypeVar
 
 from medprm_scorer.errors import InputError, NothingScoredError, PolicyError
 from medprm_scorer.results.models import Ranking, ScoredChain
+from medprm_scorer.search.evidence import LABEL, Gathering, Retrieve
+from medprm_scorer.search.limits import Limits
 from medprm_scorer.search.policy import Continuation, GrowingChain, checked, seed_of
 from medprm_scorer.search.tree import Branch, Fate, SearchRanking, SearchTree
 from medprm_scorer.text.steps.split import split_steps
 
 _Result = TypeVar("_Result")
-_LABEL = re.compile(r"\A\W{0,8}step \d{1,4}\W{0,8}", re.IGNORECASE)
-
-
-@dataclass(frozen=True)
-class Limits:
-    """What a search may cost. Where a limit is reached, what is finished is ranked.
-
-    Args:
-        max_tokens: Tokens that the policy may generate: the call that reaches it is the last. None for no limit.
-        max_calls: How often the policy may be asked; None for no limit.
-        max_steps: Most steps of a chain; one that has no end by then is cut off.
-        timeout: Seconds after which the policy is not asked again; None for no limit.
-
-    Raises:
-        InputError: A limit is not a positive number.
-    """
-
-    max_tokens: int | None = None
-    max_calls: int | None = None
-    max_steps: int = 16
-    timeout: float | None = None
-
-    def __post_init__(self) -> None:
-        for name in ("max_tokens", "max_calls", "max_steps"):
-            value = getattr(self, name)
-            if value is None and name != "max_steps":
-                continue
-            if isinstance(value, bool) or not isinstance(value, int) or value < 1:
-                raise InputError(f"{name} must be a whole number of at least 1")
-        number = isinstance(self.timeout, int | float) and not isinstance(self.timeout, bool)
-        if self.timeout is not None and not (number and 0 < self.timeout < math.inf):
-            raise InputError("timeout must be a positive number of seconds, or None")
 
 
 @dataclass(frozen=True, repr=False)
@@ -75,7 +43,14 @@ class Rank:
     truncated: Sequence[int] = ()
 
 
-Ask = Extend | Score | Rank
+@dataclass(frozen=True, repr=False)
+class Grow:
+    """Has the policy and the session read more documents, behind those that they read."""
+
+    documents: Sequence[str]
+
+
+Ask = Extend | Score | Rank | Retrieve | Grow
 Asking = Generator[Ask, Any, _Result]
 """A part of a search: yields what it asks for, is sent the answers, and returns its result."""
 
@@ -115,6 +90,7 @@ class Growth:
         count: Counts the tokens of a text, where a policy does not.
         on_progress: Called with the tree after each call of the policy.
         stop_when: Asked before each call of the policy; the search ends when it says so.
+        gathering: Gets more documents for the chains that are continued; None for none.
     """
 
     def __init__(
@@ -125,9 +101,11 @@ class Growth:
         count: Callable[[str], int],
         on_progress: Callable[[SearchTree], object] | None = None,
         stop_when: Callable[[], bool] | None = None,
+        gathering: Gathering | None = None,
     ) -> None:
         self._method, self._limits, self._count = method, limits, count
-        self._on_progress, self._stop_when = on_progress, stop_when
+        self._on_progress, self._stop_when, self._gathering = on_progress, stop_when, gathering
+        self._ranked: list[Piece] = []
         self.root = Piece("", (), seed)
         self.pieces: list[Piece] = []
         self.cut_off: list[Piece] = []
@@ -137,9 +115,11 @@ class Growth:
         self.failure: Exception | None = None
         """What the policy raised."""
         self.proven: bool | None = None
+        self.unbegun = 0
+        """Chains that may still be begun; in the end, those that never were."""
         self.dropped_weight = 0.0
         self.tokens = self.calls = 0
-        self.seconds = {Extend: 0.0, Score: 0.0, Rank: 0.0}
+        self.seconds: dict[type, float] = {}
         """Wall-clock time of the answers, by what was asked."""
         self.reward_tokens = 0
         self._begun = time.monotonic()
@@ -160,6 +140,8 @@ class Growth:
             The others are dropped, or in `cut_off`.
         """
         self.stopped = self.stopped or self._limit_reached()
+        if not self.stopped and self._gathering is not None:
+            yield from self._gather(parents, self._gathering)
         if self.stopped:
             return []
         given = yield Extend([GrowingChain(one.text, one.steps, one.seed) for one in parents], n)
@@ -175,6 +157,35 @@ class Growth:
             yield from self._score(unscored, [*beside, *(one for one in self.cut_off if one.rewards)])
         self._report()
         return [one for one in fresh if one.fate in ("growing", "finished")]
+
+    def _gather(self, parents: Sequence[Piece], gathering: Gathering) -> Asking[None]:
+        """Ask for documents with the newest steps, and have them read."""
+        ask = gathering.ask([one.steps[-1] for one in parents if one.steps])
+        if ask is None:
+            return
+        found = yield ask
+        if isinstance(found, InputError):
+            raise found
+        if isinstance(found, Exception):
+            self.failure, self.stopped = found, f"the retrieval failed with {type(found).__name__}"
+        elif new := gathering.take(found):
+            yield Grow(new)
+
+    def final_steps(self) -> tuple[str, ...]:
+        """The steps with which every chain begins that can still be chosen."""
+        if self.unbegun:
+            return ()
+        ended = any(one.fate == "finished" for one in self.pieces)
+        open_ = [one.steps for one in self.pieces if one.fate in ("growing", "finished")]
+        if not ended or self._gathering is not None:  # one that was cut off cannot win over a finished one
+            open_ += [one.steps for one in self.cut_off]
+        first, last = min(open_, default=()), max(open_, default=())
+        alike = next((at for at, (a, b) in enumerate(zip(first, last, strict=False)) if a != b), len(first))
+        return first[:alike]
+
+    def chosen(self, ranking: Ranking) -> tuple[str, ...]:
+        """The steps of the winner."""
+        return self._ranked[ranking.best.index].steps
 
     def rank(self, pieces: Sequence[Piece]) -> Asking[Ranking]:
         """The ranking of some finished pieces' chains, in the order in which they were begun."""
@@ -199,6 +210,7 @@ class Growth:
             if unscored:
                 raise NothingScoredError(f"no chain of the policy could be scored: {unscored[0]}")
             raise PolicyError(f"the policy wrote nothing that could be ranked: {self.stopped or 'no chain has a step'}")
+        self._ranked = ranked
         for place, one in enumerate(ranked):
             one.candidate = place
         cut_off = [place for place, one in enumerate(ranked) if one.fate == "cut off"]
@@ -215,34 +227,31 @@ class Growth:
 
     def tree(self) -> SearchTree:
         """The tree as it is now."""
+        gathering = self._gathering
         return SearchTree.model_construct(
             method=self._method,
             branches=[_branch(one) for one in self.pieces],
             generated_tokens=self.tokens,
             policy_calls=self.calls,
             reward_tokens=self.reward_tokens,
-            policy_seconds=self.seconds[Extend],
-            reward_seconds=self.seconds[Score] + self.seconds[Rank],
+            policy_seconds=self.seconds.get(Extend, 0.0),
+            reward_seconds=sum(self.seconds.get(one, 0.0) for one in (Score, Rank, Grow)),
+            documents=list(gathering.added) if gathering else [],
+            documents_repeated=gathering.repeated if gathering else 0,
+            documents_left_out=gathering.left_out if gathering else 0,
             stopped=self.stopped,
             proven=self.proven,
             dropped_weight=self.dropped_weight,
         )
 
     def _limit_reached(self) -> str | None:
-        limits = self._limits
-        if limits.max_tokens is not None and self.tokens >= limits.max_tokens:
-            return f"the budget of {limits.max_tokens} tokens was spent"
-        if limits.max_calls is not None and self.calls >= limits.max_calls:
-            return f"the budget of {limits.max_calls} calls was spent"
-        if limits.timeout is not None and time.monotonic() - self._begun >= limits.timeout:
-            return f"the time of {limits.timeout:g} s was over"
         if self._stop_when is not None and self._stop_when():
             return "it was stopped"
-        return None
+        return self._limits.reached(self.tokens, self.calls, time.monotonic() - self._begun)
 
     def _grow(self, parent: Piece, some: Sequence[Continuation], alike: bool) -> list[Piece]:
         """The new pieces behind one."""
-        if parent is not self.root:
+        if parent.index >= 0:
             parent.fate, parent.why = "extended", ""
             if not some:
                 self.end(parent, "cut off", "the policy gave no continuation")
@@ -251,12 +260,12 @@ class Growth:
         for place, one in enumerate(some):
             steps = steps_of(one.text)
             tokens = self._count(one.text) if one.tokens is None else one.tokens
-            said = [_LABEL.sub("", " ".join(step.split())).casefold() for step in steps]
+            said = [LABEL.sub("", " ".join(step.split())).casefold() for step in steps]
             piece = Piece(
                 text=parent.text + one.text,
                 steps=parent.steps + steps,
                 seed=seed_of(parent.seed, place),
-                parent=None if parent is self.root else parent,
+                parent=None if parent.index < 0 else parent,
                 index=len(self.pieces),
                 round=self.calls,
                 tokens=tokens,
@@ -312,6 +321,7 @@ class Growth:
         if self.stopped:
             found.append(f"The search ended early: {self.stopped}.")
         dropped = sum(one.fate == "dropped" and not one.why.startswith("the same") for one in self.pieces)
+        dropped += self.unbegun
         if self.proven is not None and dropped:
             could = "could not have changed" if self.proven else "could have changed"
             found.append(f"{dropped} chains without a vote were dropped before their end: they {could} the choice.")

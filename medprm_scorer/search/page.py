@@ -8,7 +8,7 @@ from rich.text import Text
 from rich.tree import Tree
 
 from medprm_scorer.results.facts import is_good
-from medprm_scorer.results.page import _values, render_page
+from medprm_scorer.results.page import ranking_values, render_page
 from medprm_scorer.search.tree import Branch, SearchTree, costs
 from medprm_scorer.text.sanitize import one_line
 
@@ -25,7 +25,7 @@ def to_html(ranking: "SearchRanking", documents: Sequence[str] = ()) -> str:
         InputError: As in `Ranking.to_html`.
     """
     tree = ranking.tree
-    values = {**_values(ranking, documents), "tree": tree, "rows": in_order(tree), "search_costs": costs(tree)}
+    values = {**ranking_values(ranking, documents), "tree": tree, "rows": in_order(tree), "search_costs": costs(tree)}
     return render_page("Med-PRM search", "search/search.html.j2", **values)
 
 

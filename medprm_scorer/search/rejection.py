@@ -1,8 +1,7 @@
 """Early rejection: chains are sampled side by side, and those that can no longer matter are not written to the end.
 
 The smallest reward of a chain's steps can only fall while the chain grows, and so can their product: what it is so far
-is a bound on the chain's reward. The longest chain is continued first, unless its bound is below half of the highest:
-what is finished early lets others be dropped early.
+is a bound on the chain's reward.
 
 - `best_of_n`: a chain whose bound is below the reward of a finished chain cannot win. The winner is that of scoring all
   whole chains. `slack` drops chains that could win by no more than that: the winner's reward is then at most so much
@@ -14,54 +13,122 @@ what is finished early lets others be dropped early.
   still that of all whole chains if v − w at the end exceeds the bounds of all that was dropped; `tree.proven` says
   whether it does.
 
+What is continued first decides how much is written (`order`):
+
+- `best_first`: the chain with the highest bound. Under `best_of_n` this writes the least that any exact rule by these
+  bounds can: a step is written only behind a chain whose bound is at least the winner's reward, and behind each of
+  those a step must be written, since the chain could still win (Dechter and Pearl 1985, "Generalized best-first search
+  strategies and the optimality of A*", doi:10.1145/3828.3830). With `together` above 1, so many chains are continued at
+  once, and up to that many steps more are written than needed.
+- `longest_first`: the longest chain, unless its bound is below half of the highest, and no chain is begun before it is
+  needed: what is finished early makes a vote settled early, and a chain that is not begun is bounded by 1.
+
+None takes the first for `best_of_n` and the second for a vote. Both give the same winner.
+
 Proven is the choice among the very chains that this policy would have written, which supposes that a chain's steps do
 not depend on when they are drawn: a policy that draws from the seeds it is given does that.
 """
 
 import math
 from collections.abc import Sequence
-from typing import TYPE_CHECKING
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Literal
 
 from medprm_scorer.aggregate import FAVOURS_FEW_STEPS, aggregate_rewards
 from medprm_scorer.errors import InputError, check_choice
 from medprm_scorer.results.models import Ranking
+from medprm_scorer.sampling.rules import check_count
 from medprm_scorer.scorer import MedPRM
-from medprm_scorer.search.beams import check_numbers
-from medprm_scorer.search.drive import Search, SearchOptions, Settings
+from medprm_scorer.search.drive import prepared
 from medprm_scorer.search.growth import Asking, Growth, Piece
-from medprm_scorer.search.policy import AsyncPolicy, Policy
+from medprm_scorer.search.options import SearchOptions, Settings
+from medprm_scorer.search.policy import AsyncPolicy, Policy, seed_of
 from medprm_scorer.search.tree import SearchRanking
 
 if TYPE_CHECKING:
     from typing_extensions import Unpack
 
+Order = Literal["best_first", "longest_first"]
+"""Which chain is continued first."""
+
 _ROUNDING = 1e-9  # sums of rewards this close are equal
-_DOUBTFUL = 0.5  # a chain with less than this part of the highest bound waits for the others
+_DOUBTFUL = 0.5  # longest first: a chain with less than this part of the highest bound waits for the others
 
 
-def early_rejection(
-    policy: Policy,
-    prm: MedPRM,
-    question: str,
-    documents: Sequence[str] = (),
-    *,
-    n: int = 16,
-    together: int = 1,
-    slack: float = 0.0,
-    **options: "Unpack[SearchOptions]",
-) -> SearchRanking:
+@dataclass(frozen=True)
+class EarlyRejection:
     """Sample `n` chains step by step and stop writing those that can no longer change the choice.
 
+    The strategy is `weighted_vote` or `best_of_n`, the aggregate `min` or `prod`. The module says how it is decided.
+
     Args:
-        policy: Writes the steps; see `medprm_scorer.search.Policy`.
-        prm: The reward model.
-        question: The question, options inside.
-        documents: Its documents, which both models read.
         n: How many chains are begun, at least 1.
         together: How many chains are continued at once: more are faster, and write more that is not needed.
         slack: For `best_of_n`, by how much the winner's reward may be below the best; for a vote, the weight, in chain
             rewards, that may be given up unproven. 0 is exact.
-        **options: See `SearchOptions`. The strategy is `weighted_vote` or `best_of_n`, the aggregate `min` or `prod`.
+        order: Which chain is continued first; None takes `best_first` for `best_of_n`, `longest_first` for a vote.
+
+    Raises:
+        InputError: A number is out of its range, or the order is unknown.
+    """
+
+    n: int = 16
+    together: int = 1
+    slack: float = 0.0
+    order: Order | None = None
+
+    def __post_init__(self) -> None:
+        check_count("n", self.n)
+        check_count("together", self.together)
+        if isinstance(self.slack, bool) or not isinstance(self.slack, int | float) or not 0 <= self.slack < math.inf:
+            raise InputError("slack must be a number of at least 0")
+        if self.order is not None:
+            check_choice("order", self.order, ("best_first", "longest_first"))
+
+    @property
+    def name(self) -> str:
+        """Its name for people, with the number of chains."""
+        return f"early rejection of {self.n}"
+
+    def check(self, settings: Settings) -> None:
+        """Refuse choices without a bound.
+
+        Raises:
+            InputError: The strategy, the aggregate, or documents that change rewards on the way.
+        """
+        check_choice("strategy for early rejection", settings.strategy, ("weighted_vote", "best_of_n"))
+        check_choice("aggregate for early rejection", settings.aggregate, FAVOURS_FEW_STEPS)
+        if settings.retrieval is not None:
+            raise InputError(
+                "early rejection does not go with a retrieval: new documents change the rewards of steps that were "
+                "scored, so that no bound holds; take a beam"
+            )
+
+    def steps(self, growth: Growth, settings: Settings) -> Asking[SearchRanking]:
+        """What it does."""
+        return _Rejection(growth, settings, self).search()
+
+
+class RejectionOptions(SearchOptions, total=False):
+    """What `early_rejection` takes: the numbers of `EarlyRejection`, and those of `SearchOptions`."""
+
+    n: int
+    together: int
+    slack: float
+    order: Order | None
+
+
+def early_rejection(
+    policy: Policy, prm: MedPRM, question: str, documents: Sequence[str] = (), **options: "Unpack[RejectionOptions]"
+) -> SearchRanking:
+    """Sample whole chains, of which those are not written to the end that cannot matter; see `EarlyRejection`.
+
+    Args:
+        policy: As in `beam_search`, like all that is not named here.
+        prm: The reward model.
+        question: The question.
+        documents: Its documents.
+        **options: The numbers of `EarlyRejection`, and those of `SearchOptions`.
 
     Returns:
         The ranking of the finished chains, with the tree: `tree.proven` says whether whole chains would have given the
@@ -73,7 +140,7 @@ def early_rejection(
         ScoringError: As in `MedPRM.rank`.
         Exception: What the policy raised, unchanged, if no chain was finished by then; else a caution says so.
     """
-    return _rejection(policy, prm, question, documents, n, together, slack, options).run()
+    return prepared(EarlyRejection, policy, prm, question, documents, options).run()
 
 
 async def aearly_rejection(
@@ -81,55 +148,28 @@ async def aearly_rejection(
     prm: MedPRM,
     question: str,
     documents: Sequence[str] = (),
-    *,
-    n: int = 16,
-    together: int = 1,
-    slack: float = 0.0,
-    **options: "Unpack[SearchOptions]",
+    **options: "Unpack[RejectionOptions]",
 ) -> SearchRanking:
     """`early_rejection`, with the event loop left free."""
-    return await _rejection(policy, prm, question, documents, n, together, slack, options).arun()
-
-
-def _rejection(
-    policy: Policy | AsyncPolicy,
-    prm: MedPRM,
-    question: str,
-    documents: Sequence[str],
-    n: int,
-    together: int,
-    slack: float,
-    options: SearchOptions,
-) -> Search:
-    settings = Settings.of(options)
-    check_numbers(n=n, together=together)
-    if isinstance(slack, bool) or not isinstance(slack, int | float) or not 0 <= slack < math.inf:
-        raise InputError("slack must be a number of at least 0")
-    check_choice("strategy for early rejection", settings.strategy, ("weighted_vote", "best_of_n"))
-    check_choice("aggregate for early rejection", settings.aggregate, FAVOURS_FEW_STEPS)
-    growth = Growth(
-        f"early rejection of {n}",
-        settings.limits,
-        settings.seed,
-        prm.count_tokens,
-        settings.on_progress,
-        settings.stop_when,
-    )
-    steps = _Rejection(growth, settings, n, together, slack).search()
-    return Search(policy, prm, question, documents, settings, growth, steps)
+    return await prepared(EarlyRejection, policy, prm, question, documents, options).arun()
 
 
 class _Rejection:
-    def __init__(self, growth: Growth, settings: Settings, n: int, together: int, slack: float) -> None:
+    def __init__(self, growth: Growth, settings: Settings, numbers: EarlyRejection) -> None:
         self._growth, self._settings = growth, settings
-        self._n, self._together, self._slack = n, together, slack
+        self._n, self._together, self._slack = numbers.n, numbers.together, numbers.slack
+        default = "best_first" if settings.strategy == "best_of_n" else "longest_first"
+        self._best_first = (numbers.order or default) == "best_first"
         self._finished: list[Piece] = []
         self._growing: list[Piece] = []
         self._given_up: list[Piece] = []  # under `best_of_n`, within the slack
 
     def search(self) -> Asking[SearchRanking]:
         growth = self._growth
-        fresh = yield from growth.extend([growth.root], self._n, alike=True)
+        self._growing = [Piece("", (), seed_of(growth.root.seed, number)) for number in range(self._n)]
+        growth.unbegun = self._n
+        # best first begins all: nothing bounds a chain that is not begun
+        fresh = yield from self._extend(self._n if self._best_first else self._together)
         ranking: Ranking | None = None
         while True:
             self._finished += [one for one in fresh if one.finished]
@@ -140,24 +180,34 @@ class _Rejection:
                 self._reject(ranking)
             if not self._growing or growth.stopped:
                 break
-            self._growing = self._in_turn()
-            batch = self._growing[: self._together]
-            fresh = yield from growth.extend(batch, 1, [*self._finished, *self._growing[self._together :]], alike=True)
-            if not growth.stopped:
-                del self._growing[: self._together]
+            fresh = yield from self._extend(self._together)
         growth.proven = ranking is not None and not self._growing and self._is_proven(ranking)
-        result = yield from growth.finish(self._finished, self._growing)
+        result = yield from growth.finish(self._finished, [one for one in self._growing if one.index >= 0])
         return result
+
+    def _extend(self, count: int) -> Asking[list[Piece]]:
+        """Continue so many chains, those whose turn it is; the new pieces."""
+        ordered = self._in_turn()
+        batch, self._growing = ordered[:count], ordered[count:]
+        beside = [one for one in (*self._finished, *self._growing) if one.steps]
+        fresh = yield from self._growth.extend(batch, 1, beside, alike=True)
+        if self._growth.stopped:
+            self._growing += batch
+        else:
+            self._growth.unbegun -= sum(one.index < 0 for one in batch)
+        return fresh
 
     def _in_turn(self) -> list[Piece]:
         """The growing chains, those to continue first before the others."""
+        if self._best_first:
+            return sorted(self._growing, key=lambda one: (-self._bound(one), -len(one.steps), one.order))
         least = _DOUBTFUL * max(map(self._bound, self._growing))
         return sorted(
             self._growing, key=lambda one: (self._bound(one) < least, -len(one.steps), -self._bound(one), one.order)
         )
 
     def _bound(self, piece: Piece) -> float:
-        return aggregate_rewards(piece.rewards, self._settings.aggregate)
+        return aggregate_rewards(piece.rewards, self._settings.aggregate) if piece.rewards else 1.0
 
     def _reject(self, ranking: Ranking) -> None:
         """Drop the chains that cannot change the choice any more."""

@@ -2,13 +2,12 @@
 
 By the endpoint `chat` a chain that is begun is sent as the start of the assistant's answer, without a generation prompt
 and with `continue_final_message` (vLLM's names for it). Most chat templates trim that start, so there the line end
-between two steps is the first thing that the model writes (`min_tokens` keeps it from ending the step). By
+between two steps is the first thing that the model writes. Where the trial finds that the server knows `min_tokens`
+(vLLM), that keeps the line end from ending the step; else a step is ended by the label of the one after it. By
 `completions` the whole prompt is sent as text, which needs the tokenizer's chat template.
 
 Each continuation is a request of its own with its own seed; a server that caches prefixes computes what they share
-once.
-Providers that start a new answer instead of continuing are found by a trial at the start: the server is asked for the
-likeliest text, then for what follows the first part of it, which must be the rest.
+once. Providers that start a new answer instead of continuing are found by a trial at the start (`continuing.trial`).
 """
 
 import asyncio
@@ -19,6 +18,7 @@ from typing import TYPE_CHECKING, Any, Literal
 
 from medprm_scorer.encoding import load_tokenizer
 from medprm_scorer.errors import InputError, PolicyError, check_choice
+from medprm_scorer.search.continuing import TRIAL_QUESTION, TRIAL_TOKENS, Trial, next_labels, trial
 from medprm_scorer.search.policy import Continuation, GrowingChain, seed_of
 from medprm_scorer.text.policy import policy_messages
 from medprm_scorer.vllm.client import Client, ClientConfig, RefusedError
@@ -30,11 +30,6 @@ if TYPE_CHECKING:
 PolicyEndpoint = Literal["chat", "completions"]
 """How the server is asked."""
 
-_TRIAL = (
-    "A patient aged 40 years has a fever, a cough and pain in the chest. Which test comes first?\n\n"
-    "(A) chest radiograph\n(B) skin biopsy\n(C) hearing test\n(D) eye test"
-)
-_TRIAL_TOKENS = 40
 _UNKNOWN = object()
 
 
@@ -49,7 +44,8 @@ class ServerPolicy:
         api_key: The server's key; None takes the environment's `VLLM_API_KEY`, if it is set.
         temperature: At least 0; 1 samples as the model was trained.
         top_p: Part of the probability that is sampled from, in (0, 1].
-        step_end: What ends a step, such as `\n`: the server stops there, and the chain goes on behind it.
+        step_end: What ends a step, such as `\n`: the server stops there, and the chain goes on behind it. By `chat`
+            on a server without `min_tokens` steps end before the next `Step n` instead.
         max_step_tokens: A step that has no end after so many tokens is cut off.
         messages: What the model is asked.
         extra: Further fields of each request, such as `{"chat_template_kwargs": {"enable_thinking": False}}`.
@@ -57,7 +53,7 @@ class ServerPolicy:
         timeout: Seconds for one request.
         retry_for: Seconds during which a server that is away or busy is asked again.
         concurrency: Most requests at once.
-        check: False leaves out the trial at the start.
+        check: False leaves out the trial at the start; `min_tokens` is then not sent.
 
     Raises:
         PolicyError: The server does not continue what was begun, or it serves several models and none was named.
@@ -100,6 +96,7 @@ class ServerPolicy:
         config = ClientConfig(timeout=timeout, retry_for=retry_for, concurrency=concurrency)
         self._client = Client(url, api_key or os.environ.get("VLLM_API_KEY") or None, verify, config)
         self._loop = BackgroundLoop()
+        self._takes_min_tokens = False
         self._model = model or self._only_model()
         if check:
             self._loop.run(self._check())
@@ -127,7 +124,7 @@ class ServerPolicy:
         self, question: str, documents: Sequence[str], chains: Sequence[GrowingChain], n: int
     ) -> list[list[Continuation]]:
         asked = [
-            self._continue(question, documents, chain.text, {"seed": seed_of(chain.seed, place) % 2**31})
+            self._continue(question, documents, chain, {"seed": seed_of(chain.seed, place) % 2**31})
             for chain in chains
             for place in range(n)
         ]
@@ -135,24 +132,28 @@ class ServerPolicy:
         return [list(found[start : start + n]) for start in range(0, len(found), n)]
 
     async def _continue(
-        self, question: str, documents: Sequence[str], begun: str, options: Mapping[str, Any]
+        self, question: str, documents: Sequence[str], chain: GrowingChain, options: Mapping[str, Any]
     ) -> Continuation:
         """One continuation."""
-        body = {"model": self._model, **self._sampling, "stop": [self._step_end], **options}
+        stops = [self._step_end]
+        if self._endpoint == "chat" and not self._takes_min_tokens:
+            stops = next_labels(len(chain.steps))
+        body = {"model": self._model, **self._sampling, "stop": stops, **options}
         messages = [dict(message) for message in self._messages(question, documents)]
         if self._endpoint == "completions":
             prompt = self._tokenizer.apply_chat_template(messages, tokenize=False, add_generation_prompt=True)
             # the template has written the special tokens already
-            body |= {"prompt": prompt + begun, "add_special_tokens": False}
+            body |= {"prompt": prompt + chain.text, "add_special_tokens": False}
             answer = await self._client.post("/v1/completions", body)
         else:
-            if begun:
-                messages.append({"role": "assistant", "content": begun})
-                body |= {"continue_final_message": True, "add_generation_prompt": False, "min_tokens": 2}
+            if chain.text:
+                messages.append({"role": "assistant", "content": chain.text})
+                body |= {"continue_final_message": True, "add_generation_prompt": False}
+                body |= {"min_tokens": 2} if self._takes_min_tokens else {}
             answer = await self._client.post("/v1/chat/completions", {**body, "messages": messages})
-        return self._read(answer)
+        return self._read(answer, body["stop"] or ())
 
-    def _read(self, answer: Mapping[str, Any]) -> Continuation:
+    def _read(self, answer: Mapping[str, Any], stops: Sequence[str]) -> Continuation:
         """What the server wrote, and how it ended."""
         try:
             choice = answer["choices"][0]
@@ -168,7 +169,7 @@ class ServerPolicy:
         if reason == "length":
             return Continuation(text, cut_off=True, tokens=tokens)
         # one that does not tell what it stopped at is asked again: what has ended goes on with nothing
-        at_step = stopped_at == self._step_end or (stopped_at is _UNKNOWN and bool(text.strip()))
+        at_step = stopped_at in stops or (stopped_at is _UNKNOWN and bool(text.strip()))
         if at_step and self._endpoint == "completions":
             text += self._step_end
         return Continuation(text, finished=not at_step, tokens=tokens)
@@ -182,23 +183,25 @@ class ServerPolicy:
         return names[0]
 
     async def _check(self) -> None:
-        """Refuse a server that starts anew where it should continue."""
-        likeliest = {"temperature": 0.0, "max_tokens": _TRIAL_TOKENS, "stop": None, "seed": 0}
+        """Refuse a server that starts anew where it should continue, and see what it knows."""
+        who = f"the server at {self._client.url}"
+        asking = trial(who, "a server that does (vLLM), or its endpoint completions")
         try:
-            whole = (await self._continue(_TRIAL, (), "", likeliest)).text
-            words = whole.split(" ")
-            places = range(len(words) // 2, len(words) - 2)
-            cut = next((at for at in places if words[at : at + 2] != words[:2]), None)
-            if cut is None:
-                raise PolicyError(
-                    f"the server at {self._client.url} wrote too little in a trial to see if it continues"
-                )
-            found = (await self._continue(_TRIAL, (), " ".join(words[:cut]), likeliest)).text
+            asked = next(asking)
+            while True:
+                asked = asking.send(await self._likeliest(asked))
+        except StopIteration:
+            pass
         except RefusedError as error:
             raise PolicyError(f"the server cannot be asked to continue an answer that was begun: {error}") from error
-        if found.split()[:2] != " ".join(words[cut:]).split()[:2]:
-            raise PolicyError(
-                f"the server at {self._client.url} does not continue an answer that was begun: in a trial it wrote "
-                "something else than what it would have written without a break. Use a server that does (vLLM), or "
-                "its endpoint completions"
-            )
+        if self._endpoint == "chat":
+            self._takes_min_tokens = True
+            try:
+                # what follows is a blank and the next word: stopped at the blank, nothing is written
+                self._takes_min_tokens = bool((await self._likeliest(Trial(asked.begun, (" ",)))).strip())
+            except RefusedError:
+                self._takes_min_tokens = False
+
+    async def _likeliest(self, asked: Trial) -> str:
+        options = {"temperature": 0.0, "max_tokens": TRIAL_TOKENS, "stop": list(asked.stop) or None, "seed": 0}
+        return (await self._continue(TRIAL_QUESTION, (), GrowingChain(asked.begun, (), 0), options)).text

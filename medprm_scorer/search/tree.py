@@ -56,6 +56,10 @@ class SearchTree(Result):
         proven: Of early rejection: whether whole chains would have given the same winner (`best_of_n`) or answer (a
             vote); None of other searches.
         dropped_weight: Of early rejection: the most that the dropped chains could have added to the votes.
+        documents: Documents that were retrieved while chains grew, in the order in which they joined the question's.
+            The rewards of the branches are from the documents of their time; the ranking's are from all.
+        documents_repeated: How many more were found that were there already.
+        documents_left_out: How many more were found that are too many, or too long for the reward model's budget.
     """
 
     method: str
@@ -68,6 +72,9 @@ class SearchTree(Result):
     stopped: Text | None = None
     proven: bool | None = None
     dropped_weight: float = Field(0.0, ge=0.0)
+    documents: list[Text] = Field(default_factory=list)
+    documents_repeated: int = Field(0, ge=0)
+    documents_left_out: int = Field(0, ge=0)
 
     def _summary(self) -> str:
         return f"{self.method}, {len(self.branches)} branches, {self.generated_tokens} tokens generated"

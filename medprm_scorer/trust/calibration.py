@@ -14,7 +14,8 @@ from medprm_scorer.trust.probability import Part
 from medprm_scorer.trust.trust import FittedOn, Trust
 
 _FIT = 3  # one question of so many is for the probability, the others are for the threshold
-_BINS = 10
+BINS = 10
+"""Bins of a reliability table, of equal width on [0, 1]."""
 
 
 class RiskRow(Part):
@@ -226,9 +227,9 @@ def reliability(chances: Sequence[float], right: Sequence[bool]) -> Reliability:
         >>> found.ece, found.brier
         (0.0, 0.1875)
     """
-    members: list[list[tuple[float, bool]]] = [[] for _ in range(_BINS)]
+    members: list[list[tuple[float, bool]]] = [[] for _ in range(BINS)]
     for chance, is_right in zip(chances, right, strict=True):
-        members[min(int(chance * _BINS), _BINS - 1)].append((chance, is_right))
+        members[min(int(chance * BINS), BINS - 1)].append((chance, is_right))
     bins = []
     for group in filter(None, members):
         hits = sum(is_right for _, is_right in group)

@@ -73,5 +73,5 @@ class Floors:
         if self.min_share is not None and share < self.min_share:
             return f"the winning answer has {share:.1%} of the votes, below the floor of {self.min_share:.1%}"
         if self.min_votes is not None and count < self.min_votes:
-            return f"{count} chains give the winning answer, below the floor of {self.min_votes}"
+            return f"too few chains give the winning answer: {count}, and the floor is {self.min_votes}"
         return None

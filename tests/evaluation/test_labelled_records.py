@@ -72,6 +72,7 @@ def test_released_record_with_scores():
         rewards=((0.5, 1.0, 0.0), None, None),
         only_min=False,
         request=parse_request(RELEASED),
+        given=3,
     )
     assert judged.request.documents == ["One", "Two"]
 
@@ -212,6 +213,7 @@ def test_own_record():
         rewards=None,
         only_min=False,
         request=parse_request(OWN),
+        given=5,
     )
     stored = parse_labelled(OWN | {"step_rewards": [[0.5, 0.25], [1], None, [], [0]]})
     assert stored.rewards == ((0.5, 0.25), (1.0,), None, None, (0.0,))

@@ -6,7 +6,8 @@ from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
 from medprm_scorer.evaluation.page import to_html
-from medprm_scorer.evaluation.report import headline, provenance
+from medprm_scorer.evaluation.provenance import provenance_lines
+from medprm_scorer.evaluation.report import headline
 from medprm_scorer.evaluation.report_tables import sheets
 from medprm_scorer.text.sanitize import clean_text
 from tests.support.evaluations import (
@@ -124,7 +125,7 @@ def test_headline_and_provenance_are_on_the_page(no_matplotlib):
     evaluation = traced_evaluation()
     page = to_html(evaluation)
     assert f"<h1>{headline(evaluation)}</h1>" in page
-    for line in provenance(evaluation):
+    for line in provenance_lines(evaluation.provenance):
         assert line in Page(page).shown
 
 

@@ -7,9 +7,11 @@ from hypothesis import strategies as st
 from rich.cells import cell_len
 from rich.console import Console
 
-from medprm_scorer.evaluation.report import WIDTH, headline, method, provenance, summary, to_rich, to_text
+from medprm_scorer.evaluation.provenance import provenance_lines
+from medprm_scorer.evaluation.report import headline, method, summary, to_rich, to_text
 from medprm_scorer.evaluation.report_tables import sheets, source_name
 from medprm_scorer.evaluation.results import CHOICES, REWARD_CHOICES, Cell, Evaluation, Interval
+from medprm_scorer.evaluation.sheets import WIDTH
 from tests.support.evaluations import (
     HOSTILE,
     SIZES,
@@ -256,7 +258,7 @@ def test_the_number_of_p_values_is_told():
 
 
 def test_provenance_says_what_the_figures_rest_on():
-    file, rewards, limits, made = provenance(traced_evaluation())
+    file, rewards, limits, made = provenance_lines(traced_evaluation().provenance)
     assert file == f"File: med_prm_test.json, SHA-256 {'ab' * 32}"
     assert rewards == (
         "Rewards: computed by dmis-lab/llama-3.1-medprm-reward-v1.0; revision 1a2b3c4; weights ab12cd34; "
@@ -269,7 +271,7 @@ def test_provenance_says_what_the_figures_rest_on():
     assert made == "Evaluated 2026-11-26T15:00:00Z with medprm 0.1.0, Python 3.11.2, torch 2.9.0"
     whole = " ".join(to_text(traced_evaluation()).split())
     assert all(line in whole for line in (file, rewards, limits, made))
-    assert provenance(example_evaluation()) == []
+    assert provenance_lines(example_evaluation().provenance) == []
 
 
 def test_provenance_of_stored_rewards_and_of_none():
@@ -280,7 +282,7 @@ def test_provenance_of_stored_rewards_and_of_none():
         ({"rewards": "file"}, "Rewards: stored in the file; computed by dmis-lab/"),
     ):
         evaluation = traced_evaluation(provenance=known.model_copy(update=changes))
-        assert provenance(evaluation)[1].startswith(line)
+        assert provenance_lines(evaluation.provenance)[1].startswith(line)
 
 
 def test_hostile_provenance_cannot_steer_the_terminal():
@@ -333,3 +335,12 @@ def test_any_name_and_count_keeps_lines_short_and_safe(name, counts):
     assert all(cell_len(line) <= WIDTH for line in text.splitlines())
     assert "\n" not in source_name(name)
     assert source_name(name)
+
+
+@pytest.mark.parametrize("build", [example_evaluation, rewardless_evaluation, hostile_evaluation])
+def test_the_headline_is_two_lines_of_80_columns(build):
+    evaluation = build()
+    first, second, third = to_text(evaluation).splitlines()[:3]
+    assert f"{first} {second}" == headline(evaluation, ascii_only=True)
+    assert second.startswith("(percent of ")
+    assert third == ""

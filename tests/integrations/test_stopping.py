@@ -10,75 +10,19 @@ from types import SimpleNamespace
 from typing import Any
 
 import pytest
-from langchain.agents import create_agent
-from langchain_openai import ChatOpenAI
-from llama_index.core.llms import ChatMessage
-from llama_index.core.schema import QueryBundle
-from llama_index.llms.openai_like import OpenAILike
 
 from benchmarks.policy_server import PolicyServer, Reply
-from medprm_integrations.langchain import ChatMedPRM, MedPRMBestOfN, MedPRMMiddleware, ranking_of
-from medprm_integrations.llama_index import MedPRMLLM, MedPRMRerank, MedPRMSynthesizer
-from medprm_integrations.llama_index import ranking_of as ranking_of_node
+from medprm_integrations.langchain import ChatMedPRM, MedPRMBestOfN, ranking_of
 from medprm_integrations.shared import draw_samples
 from medprm_scorer import Confident, ScoringError
-from tests.support.llama_index_scripts import document
 from tests.support.reading import BAD, GOOD, QUESTION, WORSE, reading_prm
+from tests.support.sampler_ways import WAYS, best_of_n, langchain_llm, ranked
 
 SLOW = 60.0
 """Seconds of a call that is never waited for."""
 
 
-def langchain_llm(url: str, **options: Any) -> ChatOpenAI:
-    return ChatOpenAI(base_url=url, api_key="none", model="policy", temperature=1, max_retries=0, **options)
-
-
-def llama_index_llm(url: str, **options: Any) -> OpenAILike:
-    return OpenAILike(
-        api_base=url, api_key="none", model="policy", temperature=1, is_chat_model=True, max_retries=0, **options
-    )
-
-
-def best_of_n(url, *, is_async, **settings):
-    best = MedPRMBestOfN(llm=langchain_llm(url), **settings)
-    given = {"question": QUESTION, "documents": ["Label: give 5 mg."]}
-    return ranking_of(asyncio.run(best.ainvoke(given)) if is_async else best.invoke(given))
-
-
-def chat(url, *, is_async, **settings):
-    model = ChatMedPRM(llm=langchain_llm(url), **settings)
-    return ranking_of(asyncio.run(model.ainvoke(QUESTION)) if is_async else model.invoke(QUESTION))
-
-
-def middleware(url, *, is_async, **settings):
-    agent = create_agent(langchain_llm(url), [], middleware=[MedPRMMiddleware(**settings)])
-    given = {"messages": [("human", QUESTION)]}
-    return ranking_of((asyncio.run(agent.ainvoke(given)) if is_async else agent.invoke(given))["messages"][-1])
-
-
-def llm(url, *, is_async, **settings):
-    model = MedPRMLLM(llm=llama_index_llm(url), **settings)
-    asked = [ChatMessage(QUESTION)]
-    return ranking_of_node(asyncio.run(model.achat(asked)) if is_async else model.chat(asked))
-
-
-def rerank(url, *, is_async, **settings):
-    ranker = MedPRMRerank(llm=llama_index_llm(url), **settings)
-    nodes, query = [document("Label: give 5 mg.")], QueryBundle(QUESTION)
-    found = asyncio.run(ranker.apostprocess_nodes(nodes, query)) if is_async else ranker.postprocess_nodes(nodes, query)
-    return ranking_of_node(found[0])
-
-
-def synthesizer(url, *, is_async, **settings):
-    made = MedPRMSynthesizer(llm=llama_index_llm(url), **settings)
-    nodes = [document("Label: give 5 mg.")]
-    return ranking_of_node(
-        asyncio.run(made.asynthesize(QUESTION, nodes)) if is_async else made.synthesize(QUESTION, nodes)
-    )
-
-
-WAYS: list[Callable[..., Any]] = [best_of_n, chat, middleware, llm, rerank, synthesizer]
-every_way = pytest.mark.parametrize("way", WAYS, ids=lambda way: way.__name__)
+every_way = pytest.mark.parametrize("way", [ranked(way) for way in WAYS], ids=lambda way: way.__name__)
 both = pytest.mark.parametrize("is_async", [False, True], ids=["sync", "async"])
 
 
@@ -145,7 +89,7 @@ def test_agreement_stops_too_and_without_a_rule_all_are_drawn(prm, way, is_async
 @every_way
 def test_what_still_runs_is_closed_at_the_server(prm, way, monkeypatch):
     monkeypatch.setattr(draw_samples, "_SHORTEST_PATIENCE", 0.05)  # another is asked for beside one that hangs
-    replies = [(GOOD, 0.0), (BAD, SLOW if way is not middleware else 0.0), (BAD, SLOW), *[(GOOD, 0.0)] * 20]
+    replies = [(GOOD, 0.0), (BAD, SLOW if way.__name__ != "middleware" else 0.0), (BAD, SLOW), *[(GOOD, 0.0)] * 20]
     with PolicyServer(scripted(*replies)) as server:
         ranking = way(server.url, is_async=True, prm=prm, n=64, stop=Confident(0.9), keep="all")
         server.wait_until_idle()
@@ -158,7 +102,7 @@ def test_what_still_runs_is_closed_at_the_server(prm, way, monkeypatch):
 @every_way
 def test_threads_are_not_waited_for(prm, way, monkeypatch):
     monkeypatch.setattr(draw_samples, "_SHORTEST_PATIENCE", 0.05)  # another is asked for beside one that hangs
-    slow = 1 if way is middleware else 0  # the first draw of an agent's turn is waited for
+    slow = 1 if way.__name__ == "middleware" else 0  # the first draw of an agent's turn is waited for
     with PolicyServer(lambda number, body: Reply([GOOD], SLOW if number == slow else 0.0)) as server:
         ranking = way(server.url, is_async=False, prm=prm, n=64, stop="confident", keep="all")
         assert server.seen.now >= 1  # it is still asked, and the answer is there
@@ -170,7 +114,7 @@ def test_threads_are_not_waited_for(prm, way, monkeypatch):
 def test_the_same_samples_give_the_same_ranking_both_ways_and_as_the_plain_way(prm, is_async):
     texts = [GOOD, BAD, WORSE, GOOD, "Step 1: Who knows [0.4].", " ", GOOD, GOOD, GOOD, GOOD, GOOD, GOOD]
     with PolicyServer(scripted(*[(text, 0.0) for text in texts])) as server:
-        ranking = best_of_n(
+        ranking = ranked(best_of_n)(
             server.url, is_async=is_async, prm=prm, n=12, stop="confident", max_concurrency=1, keep="all"
         )
     kept = len(ranking.chains)

@@ -2,13 +2,25 @@
 
 import random
 import warnings
+from functools import cache, partial
+from importlib.util import find_spec
 
 import pytest
 import torch
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from torch import Tensor
+from torch._subclasses import FakeTensorMode
+from torch.nn.attention import flex_attention as module
 
-from medprm_scorer.local.attention import ATTENTIONS, Row, choose_attention, mask_attention
+from medprm_scorer.local import cascade, flex
+from medprm_scorer.local.attention import ATTENTIONS, choose_attention
+from medprm_scorer.local.masked import mask_attention
+from medprm_scorer.local.row import Level, Row
 from medprm_scorer.local.token_tree import TokenTree
+from tests.support.varlen import plain_varlen
 
+REAL_VARLEN = cascade._varlen  # before it is replaced for each test
 HEADS, KEY_HEADS, SIZE, SCALE = 8, 2, 16, 0.3
 
 
@@ -83,7 +95,7 @@ def test_each_way_equals_a_loop_over_tokens(name, begin, stop):
         assert torch.allclose(got if asking is not None else got[some], expected, atol=2e-6)
 
 
-@pytest.mark.parametrize("name", ["paths", "flex"])
+@pytest.mark.parametrize("name", ["paths", "cascade", "flex"])
 def test_bfloat16_is_as_near_to_float32_as_the_plain_way(name):
     queries, own, before, row = make(100, 400)
     exact = mask_attention(queries, own, before, row, None, SCALE)
@@ -98,7 +110,121 @@ def test_bfloat16_is_as_near_to_float32_as_the_plain_way(name):
     assert error(ATTENTIONS[name]) < 1.5 * error(mask_attention)
 
 
-def test_each_device_has_its_way():
-    assert choose_attention(torch.device("cpu")) == "paths"
-    assert choose_attention(torch.device("cuda")) == "flex"
-    assert choose_attention(torch.device("mps")) == "mask"
+def test_each_device_has_its_ways_the_plain_one_last():
+    half, whole = torch.bfloat16, torch.float32
+    assert choose_attention(torch.device("cpu"), whole) == ("paths", "mask")
+    assert choose_attention(torch.device("cuda"), half) == ("cascade", "flex", "mask")
+    assert choose_attention(torch.device("cuda"), whole) == ("flex", "mask")  # the kernel has no float32
+    assert choose_attention(torch.device("mps"), half) == ("mask",)
+
+
+@settings(max_examples=60)
+@given(st.data())
+def test_the_levels_of_any_row_of_any_tree_show_each_token_what_it_sees_and_nothing_twice(data):
+    seed = data.draw(st.integers(0, 10**6))
+    rng = random.Random(seed)
+    stems = [tuple(rng.randrange(9) for _ in range(rng.randint(0, 40))) for _ in range(3)]
+    groups, known = [], []
+    for number in range(data.draw(st.integers(1, 3))):
+        tails = {
+            rng.choice(stems) + rng.choice(stems) + tuple(rng.randrange(9) for _ in range(rng.randint(0, 30)))
+            for _ in range(rng.randint(1, 6))
+        }
+        prefix = (number, *(rng.randrange(9) for _ in range(rng.randint(0, 30))))
+        groups.append((prefix, sorted(tails)))
+        known.append([rng.choice([0, len(prefix)])] * len(tails))
+    whole = TokenTree(groups, known)
+    if not whole.size:
+        return
+    begin = data.draw(st.integers(0, whole.size - 1))
+    stop = data.draw(st.integers(begin + 1, whole.size))
+    pieces = whole.row(begin, stop)
+    row = Row(pieces, stop - begin, torch.device("cpu"))
+    asking = torch.arange(stop - begin)
+    seen = torch.zeros(stop - begin, len(row.seen[0]), dtype=torch.int)
+    for depth, level in enumerate(row.levels):
+        queries = asking[level.queries] if isinstance(level.queries, slice) else level.queries.long()
+        keys = torch.arange(seen.shape[1])
+        keys = keys[level.keys] if isinstance(level.keys, slice) else level.keys.long()
+        lengths = [(ends[1:] - ends[:-1]).tolist() for ends in (level.query_ends, level.key_ends)]
+        assert min(map(min, lengths)) > 0
+        assert [level.most_queries, level.most_keys] == [max(some) for some in lengths]
+        for some, others in zip(queries.split(lengths[0]), keys.split(lengths[1]), strict=True):
+            for place, query in enumerate(some):
+                seen[query, others if depth else others[: place + 1]] += 1
+    assert torch.equal(seen, row.visible(asking).int())
+
+
+@pytest.mark.parametrize(("begin", "stop"), ROWS)
+def test_all_numbers_of_a_row_are_moved_in_one_copy(begin, stop, monkeypatch):
+    copies = []
+    whole = Tensor.to
+    monkeypatch.setattr(Tensor, "to", lambda *given, **named: copies.append(1) or whole(*given, **named))
+    row = Row(TREE.row(begin, stop), stop - begin, torch.device("cpu"), ([3, 4, 5], [], [7]))
+    assert [one.tolist() for one in row.given] == [[3, 4, 5], [], [7]]
+    assert row.seen
+    assert row.levels
+    assert len(copies) == 1
+
+
+@pytest.mark.parametrize("by_query", [True, False], ids=["documented", "implemented"])
+def test_both_orders_in_which_the_kernel_may_give_its_sums_are_read_right(by_query, monkeypatch):
+    """PyTorch's documentation and its code name different ones; as many tokens as heads would hide a mix-up."""
+    monkeypatch.setattr(cascade, "_varlen", partial(plain_varlen, by_query=by_query))
+    cascade._sums_are_by_query.cache_clear()
+    start = next(n for n in range(100, 400) if len(TREE.row(n, n + HEADS)) > 1)
+    queries, own, before, row = make(start, start + HEADS)
+    got = cascade.cascade_attention(queries, own, before, row, None, SCALE)
+    cascade._sums_are_by_query.cache_clear()
+    assert torch.allclose(got, mask_attention(queries, own, before, row, None, SCALE), atol=2e-6)
+
+
+@pytest.mark.skipif(find_spec("torch.nn.attention.varlen") is None, reason="needs PyTorch 2.10")
+@pytest.mark.parametrize("causal", [True, False])
+def test_the_real_kernel_takes_what_it_is_given(causal):
+    """Its signature, and the shapes that it says it returns; nothing is computed."""
+    with FakeTensorMode():
+        queries = torch.empty(9, HEADS, 64, dtype=torch.bfloat16, device="cuda")
+        keys = torch.empty(KEY_HEADS, 9, 64, dtype=torch.bfloat16, device="cuda").transpose(0, 1)
+        ends = torch.empty(3, dtype=torch.int32, device="cuda")
+        level = Level(slice(0, 9), slice(0, 9), ends, ends, 5, 5)
+        answer, total = REAL_VARLEN(queries, keys, keys, level, causal, SCALE)
+    assert answer.shape == queries.shape
+    assert sorted(total.shape) == sorted((HEADS, 9))
+
+
+@pytest.fixture
+def graphs(monkeypatch):
+    """`flex_attention` compiled as on a GPU, by a compiler that counts its graphs and runs them as they are."""
+    made = []
+
+    def count(graph, inputs):
+        made.append(len(inputs))
+        return graph.forward
+
+    def compiled(device):
+        return torch.compile(module.flex_attention, backend=count, dynamic=True, fullgraph=True)
+
+    torch.compiler.reset()
+    monkeypatch.setattr(flex, "_compiled", cache(compiled))
+    flex._warm_up.cache_clear()
+    yield made
+    flex._warm_up.cache_clear()
+    torch.compiler.reset()
+
+
+@pytest.mark.skipif(not hasattr(torch.compiler, "set_stance"), reason="needs a newer PyTorch")
+def test_after_the_first_row_nothing_is_compiled_whatever_the_shapes(graphs):
+    """Very short rows, one key, as many queries as keys, one block exactly, few queries at tags."""
+    rng = random.Random(0)
+    flex._warm_up(flex._compiled("cuda"), torch.device("cpu"), torch.float32, HEADS, KEY_HEADS, SIZE, SCALE)
+    assert len(graphs) == 1
+    rows = [*ROWS, (0, 128), (0, 129), (0, 256), (128, 256), (300, 428), (TREE.size - 300, TREE.size)]
+    for begin, stop in rows:
+        queries, own, before, row = make(begin, stop)
+        some = torch.tensor(sorted(rng.sample(range(stop - begin), min(stop - begin, rng.choice([1, 4, 40, 128])))))
+        for asking in (None, some):
+            asked = queries if asking is None else queries[:, asking]
+            got = flex.flex_attention(asked, own, before, row, asking, SCALE)
+            assert torch.allclose(got, mask_attention(asked, own, before, row, asking, SCALE), atol=2e-6)
+    assert len(graphs) == 1

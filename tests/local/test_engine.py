@@ -14,10 +14,12 @@ from transformers import LlamaConfig
 from medprm_scorer.cli.benchmark.baselines import useful_flops
 from medprm_scorer.encoding import EncodedChain, EncodedPrompt
 from medprm_scorer.errors import InputError, ModelError, ScoringError
-from medprm_scorer.local.attention import ATTENTIONS, Row, mask_attention
+from medprm_scorer.local.attention import ATTENTIONS
 from medprm_scorer.local.engine import PlainEngine, TransformersEngine
 from medprm_scorer.local.kv_cache import KVCache
+from medprm_scorer.local.masked import mask_attention
 from medprm_scorer.local.reward_head import RewardHead
+from medprm_scorer.local.row import Row
 from tests.support.llama3 import random_llama
 
 PLUS, MINUS, TAG = 5, 6, 7

@@ -152,7 +152,7 @@ def test_device_and_dtype_are_checked():
         choose_dtype("float8", torch.device("cpu"))
     with pytest.raises(InputError, match="int8"):
         choose_dtype(torch.int8, torch.device("cpu"))
-    assert choose_dtype(None, torch.device("cuda")) == torch.bfloat16
+    assert choose_dtype(None, torch.device("mps")) == torch.bfloat16
     assert choose_dtype(None, torch.device("cpu")) == torch.float32
 
 

@@ -193,3 +193,38 @@ def test_kept_values_are_shared_not_copied_per_candidate():
     kept = session._latest.cache._by_span  # type: ignore[attr-defined]
     tokens = sum(part[0][0].shape[1] for parts in kept.values() for part in parts)
     assert tokens == len(PREFIX) + 8 * 9
+
+
+@pytest.mark.parametrize("budget", [60, None])
+def test_a_prefix_that_moves_keeps_what_it_begins_with(budget):
+    llama, rng = model(), random.Random(7)
+    engine, plain = TransformersEngine(llama, PLUS, MINUS, budget), PlainEngine(llama, PLUS, MINUS)
+    session = engine.open_session(PREFIX)
+    session.move(PREFIX)  # before anything was run
+    chains = [start(rng) for _ in range(3)]
+    session.score(chains)
+    for end in ((11, 12, 13, *PREFIX[-20:]), (*PREFIX[-20:-9], 14), PREFIX[-20:], ()):
+        moved = (*PREFIX[:-20], *end)
+        session.move((*PREFIX[:-20], 49))
+        session.move(moved)  # twice in a row: what both share with what was run
+        chains = [grow(chain, rng) for chain in chains]
+        with count_tokens(llama) as run:
+            ours = session.score(chains)
+        assert_same([ours], plain.score([EncodedPrompt(moved, tuple(chains))]))
+        assert sum(run) == len(moved) - (len(PREFIX) - 20) + sum(len(chain.ids) for chain in chains)
+    session.move((9, 9, 9))  # nothing in common
+    assert_same([session.score(chains)], plain.score([EncodedPrompt((9, 9, 9), tuple(chains))]))
+
+
+@pytest.mark.parametrize("cache", [None, 100])
+def test_documents_that_are_added_are_read_as_if_they_had_been_there(demo, cache):
+    prm = MedPRM(demo.engine, demo.encoder, cache=cache)
+    chains = [["Step 1: Read the label."], ["Step 1: Guess."]]
+    with prm.session("Which dose?", ["Label: dose Zoravine at 5 mg per kg."]) as session:
+        session.score(chains)
+        session.add_documents(["Label: halve the dose of Zoravine in children.", "Nothing."])
+        found = session.score(chains)
+        assert session.rank(chains).documents_used == 3
+    documents = ["Label: dose Zoravine at 5 mg per kg.", "Label: halve the dose of Zoravine in children.", "Nothing."]
+    for one, two in zip(found, prm.score("Which dose?", chains, documents), strict=True):
+        assert one.step_rewards == pytest.approx(two.step_rewards, abs=1e-5)

@@ -12,13 +12,25 @@ def test_the_page_begins_with_the_weakest_step_and_its_sentences():
     page = Page(example_explanation().to_html())
     shown = " ".join(page.shown.split())
     first = shown[: shown.index("Each step, and what it rests on")]
-    assert "Weakest step: 2 of 3, reward 0.210" in first
+    assert "- 0.210 Weakest step: 2 of 3" in first
     assert "Rests on document 2 (+1.6 added last, +2.0 alone)" in first
     assert "Duodenal atresia keeps the fetus from swallowing." in first
     assert "Document 3 contradicts it" in first
     assert "since the fetus makes no urine." in first
     assert page.tags.count("mark") == 3
     assert "Document 4 was not read" in shown
+
+
+def test_steps_and_documents_lead_to_each_other_in_a_page_alone():
+    found = example_explanation().model_copy(update={"runner_up": example_explanation()})
+    attributes = Page(found.to_html()).attributes
+    names = [value for name, value in attributes if name == "id"]
+    assert len(names) == len(set(names)) == 2 * (3 + 4)
+    targets = {value for name, value in attributes if name == "href"}
+    assert {"#winner-document-3", "#winner-step-2", "#runner-up-document-3", "#runner-up-step-2"} <= targets
+    assert targets <= {f"#{name}" for name in names}
+    # a notebook may hold several explanations, whose names would be the same
+    assert not {"id", "href"} & {name for name, _ in Page(found._repr_html_()).attributes}
 
 
 def test_the_terminal_says_the_same_in_80_columns():

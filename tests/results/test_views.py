@@ -412,7 +412,7 @@ def test_notebook_fragment_is_one_div_with_scoped_rules():
     style = re.search(r"<style>(.*?)</style>", fragment, re.DOTALL).group(1)
     selectors = [part.strip() for rule in re.findall(r"([^{}]+)\{", style) for part in rule.split(",")]
     assert selectors
-    assert all(selector.startswith(".medprm-report") for selector in selectors)
+    assert all(selector.startswith((".medprm-report", "@media ")) for selector in selectors)
 
 
 def test_hostile_text_stays_text_in_the_page():

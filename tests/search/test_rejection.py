@@ -1,11 +1,13 @@
 """Early rejection chooses what scoring all whole chains chooses, and writes less."""
 
+from itertools import accumulate
+
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from medprm_scorer import InputError
-from medprm_scorer.search import Limits, early_rejection
+from medprm_scorer import InputError, MedPRM
+from medprm_scorer.search import Limits, Retrieval, early_rejection
 from medprm_scorer.search.rejection import is_settled
 from medprm_scorer.selection import Scored, select
 from tests.support.example_rankings import example_ranking
@@ -38,6 +40,46 @@ def test_best_of_n_gives_the_winner_of_all_whole_chains(demo, aggregate, togethe
         written += sum(len(branch.steps) for branch in found.tree.branches)
         whole += sum(map(len, every))
     assert written < whole
+
+
+def test_best_first_writes_the_least_that_an_exact_rule_by_these_bounds_can(demo):
+    written = {"best_first": 0, "longest_first": 0}
+    least = 0
+    for seed in range(40):
+        prm = stub_prm(demo, seed)
+        every = whole_chains(DrawnPolicy(), seed, 8)
+        ranking = prm.rank(QUESTION, every, DOCUMENTS, strategy="best_of_n")
+        for order in written:
+            found = early_rejection(
+                DrawnPolicy(), prm, QUESTION, DOCUMENTS, n=8, seed=seed, strategy="best_of_n", order=order
+            )
+            assert found.best.text == ranking.best.text
+            assert found.tree.proven is True
+            written[order] += len(found.tree.branches)
+        best = ranking.best.reward()
+        for chain in ranking.chains:  # a step must be written while what is there could still win
+            lowest = list(accumulate(chain.step_rewards, min, initial=1.0))
+            first = chain.index <= ranking.best.index
+            least += sum(one > best or (one == best and first) for one in lowest[:-1])
+    assert least == written["best_first"] < written["longest_first"]
+
+
+@given(st.integers(0, 10**6), st.integers(1, 12), st.integers(1, 5), st.sampled_from(["best_first", "longest_first"]))
+def test_no_order_changes_the_winner_of_random_rewards(prm, seed, n, together, order):
+    numbers = {"n": n, "together": together, "seed": seed, "order": order}
+    engine = stub_prm(prm, seed)
+    every = whole_chains(DrawnPolicy(), seed, n)
+    for strategy in ("best_of_n", "weighted_vote"):
+        found = early_rejection(DrawnPolicy(), engine, QUESTION, DOCUMENTS, strategy=strategy, **numbers)
+        expected = engine.rank(QUESTION, every, DOCUMENTS, strategy=strategy)
+        assert found.answer == expected.answer
+        if strategy == "best_of_n":
+            assert found.best.text == expected.best.text
+
+
+@pytest.fixture(scope="module")
+def prm():
+    return MedPRM.from_pretrained()
 
 
 @pytest.mark.parametrize("answers", ["AB", "ABCD", ["A", "B", None]])
@@ -144,6 +186,9 @@ def test_what_has_no_bound_is_refused(demo):
         {"n": 0},
         {"together": 0},
         {"slack": -1},
+        {"order": "worst_first"},
+        {"retrieval": Retrieval(list)},
+        {"retrieval": list},
         {"slack": float("nan")},
         {"seed": "x"},
         {"limits": {"max_tokens": 3}},

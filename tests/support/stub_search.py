@@ -71,12 +71,10 @@ def whole_chains(policy, seed: int, n: int) -> list[list[str]]:
     """The plain twin of early rejection: each chain written to its end, on its own."""
     found = []
     for place in range(n):
-        chain = GrowingChain("", (), seed)
+        chain = GrowingChain("", (), seed_of(seed, place))
         while True:
-            (some,) = policy.extend(QUESTION, DOCUMENTS, [chain], place + 1 if not chain.steps else 1)
-            one = some[-1]
-            at = place if not chain.steps else 0
-            chain = GrowingChain(chain.text + one.text, (*chain.steps, one.text.strip()), seed_of(chain.seed, at))
+            ((one,),) = policy.extend(QUESTION, DOCUMENTS, [chain], 1)
+            chain = GrowingChain(chain.text + one.text, (*chain.steps, one.text.strip()), seed_of(chain.seed, 0))
             if one.finished:
                 break
         found.append(list(chain.steps))

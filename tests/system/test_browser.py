@@ -11,6 +11,7 @@ from medprm_scorer.evaluation.page import to_html as evaluation_page
 from tests.support.evaluations import hostile_evaluation, traced_evaluation
 from tests.support.example_explanations import example_explanation, make_explanation
 from tests.support.example_rankings import example_ranking, make_chain, make_ranking
+from tests.support.example_searches import example_search
 
 sync_api = pytest.importorskip("playwright.sync_api", reason="needs Playwright: make test-browser")
 CHROMIUM = next(filter(None, map(shutil.which, ("chromium", "chromium-browser", "google-chrome"))), None)
@@ -36,6 +37,8 @@ def pages() -> dict[str, str]:
         "ranking": example_ranking().to_html(DOCUMENTS),
         "hostile": ranking.to_html([HOSTILE, HOSTILE * 9]),
         "notebook": notebook,
+        "search": example_search().to_html(DOCUMENTS),
+        "hostile_search": example_search(HOSTILE + "a" * 300, depth=40).to_html([HOSTILE, HOSTILE]),
         "explanation": example_explanation().to_html(),
         "hostile_explanation": make_explanation(
             [HOSTILE, HOSTILE * 9], (HOSTILE, "a" * 300 + " ки"), HOSTILE
@@ -75,11 +78,40 @@ def test_a_page_fits_runs_nothing_loads_nothing_and_can_be_read(browser, name, s
     assert asked == [path.as_uri()]
     assert not said
     assert page.evaluate("window.sprung") is None
-    assert page.locator("script, img, iframe, a, link, object").count() == 0
+    assert page.locator("script, img, iframe, link, object, a:not([href^='#'])").count() == 0
     assert page.evaluate("document.documentElement.scrollWidth") <= width  # nothing to scroll sideways for
     low = page.evaluate(CONTRAST)
     assert low >= 4.5, f"text with a contrast of {low:.2f}"
     context.close()
+
+
+@pytest.mark.parametrize("size", SIZES)
+def test_the_weakest_step_and_its_sentences_are_seen_first_and_steps_lead_to_documents(browser, size, tmp_path):
+    path = tmp_path / "explanation.html"
+    path.write_text(example_explanation().to_html(), encoding="utf-8")
+    width, height = SIZES[size]
+    page = browser.new_page(viewport={"width": width, "height": height})
+    page.goto(path.as_uri())
+    weakest = page.locator(".weakest")
+    box = weakest.bounding_box()
+    assert box["y"] + box["height"] < height  # without scrolling
+    assert "Duodenal atresia keeps the fetus from swallowing." in weakest.inner_text()
+    # by the keyboard, from a step that is closed to a document that is closed, and back
+    step = page.locator("li").first
+    step.locator("summary").focus()
+    page.keyboard.press("Enter")
+    page.keyboard.press("Tab")
+    page.keyboard.press("Enter")
+    document = page.locator("#winner-document-1")
+    sync_api.expect(page).to_have_url(f"{path.as_uri()}#winner-document-1")
+    sync_api.expect(document).to_be_in_viewport()
+    document.locator("a").first.focus()
+    page.keyboard.press("Enter")
+    sync_api.expect(page).to_have_url(f"{path.as_uri()}#winner-step-1")
+    sync_api.expect(step).to_be_in_viewport()
+    smallest = min(link.bounding_box()["height"] for link in page.locator("a:visible").all())
+    assert smallest >= 24  # CSS pixels, the least for a finger: WCAG 2.2, 2.5.8
+    page.close()
 
 
 CONTRAST = """() => {
@@ -98,7 +130,9 @@ CONTRAST = """() => {
   while (walk.nextNode()) {
     const element = walk.currentNode.parentElement;
     if (!walk.currentNode.data.trim() || element.tagName === 'STYLE') continue;
-    const back = behind(element), a = light(over(parse(getComputedStyle(element).color), back)), b = light(back);
+    const colour = parse(getComputedStyle(element).color);
+    for (let one = element; one; one = one.parentElement) colour[3] *= getComputedStyle(one).opacity;
+    const back = behind(element), a = light(over(colour, back)), b = light(back);
     lowest = Math.min(lowest, (Math.max(a, b) + .05) / (Math.min(a, b) + .05));
   }
   return lowest; }"""

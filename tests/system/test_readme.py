@@ -1,10 +1,8 @@
 """Everything in the README is true: its Python and its commands run, its files exist, its figures are the card's."""
 
-import io
 import json
 import re
 import shlex
-from pathlib import Path
 
 import pytest
 import yaml
@@ -15,25 +13,22 @@ from examples.formulary.experiment import MARKS
 from medprm_scorer import cli
 from medprm_scorer.local.loading import DEMO_MODEL
 from medprm_scorer.text.prompts import RELEASED_MODEL
+from tests.support.documents import QUIET, blocks_of, run_command
 from tests.support.paths import ROOT
 
 README = (ROOT / "README.md").read_text()
 CARD = (DEMO_MODEL / "README.md").read_text()
-BLOCKS = re.findall(r"```(\w+)\n(.*?)```", README, flags=re.DOTALL)
-COMMANDS = [
-    line.removeprefix("$ ").split("#")[0].strip()
-    for kind, block in BLOCKS
-    if kind == "console"
-    for line in block.splitlines()
-]
+BLOCKS = blocks_of(README)
+COMMANDS = [command for block in BLOCKS if block.kind == "console" for command in block.commands]
 FIGURES = r"<!-- figures: written by evaluate.py -->\n(.*?)\n<!-- end of figures -->"
 
 
 def test_every_block_is_of_a_kind_that_is_tested():
-    assert {kind for kind, _ in BLOCKS} <= {"console", "python"}
+    assert {block.kind for block in BLOCKS} <= {"console", "python"}
+    assert README.count("```") == 2 * len(BLOCKS)
 
 
-@pytest.mark.parametrize("code", [block for kind, block in BLOCKS if kind == "python"])
+@pytest.mark.parametrize("code", [block.text for block in BLOCKS if block.kind == "python"])
 def test_python_runs(code, capsys):
     exec(compile(code, "README.md", "exec"), {})
     assert capsys.readouterr().out.strip()
@@ -45,22 +40,19 @@ def test_make_targets_are_there(command):
 
 
 @pytest.mark.parametrize("command", [command for command in COMMANDS if command.startswith("medprm ")])
-def test_commands_run(command, tmp_path, monkeypatch, capsys):
+def test_commands_run(command, tmp_path, monkeypatch):
     """In this process: tests/cli tries what only a process of its own can show."""
     (tmp_path / "request.json").write_bytes((DEMO_MODEL.parent / "formulary_1.json").read_bytes())
     requests = [json.loads(file.read_text()) for file in sorted(DEMO_MODEL.parent.glob("formulary_*.json"))]
     for name in ("samples.jsonl", "requests.jsonl"):
         (tmp_path / name).write_text("\n".join(map(json.dumps, requests)))
-    arguments, _, source = command.partition("<")
-    words = shlex.split(arguments)[1:]
-    if RELEASED_MODEL in words:  # cannot be downloaded here: with a folder in its place, the same command runs
-        words[words.index(RELEASED_MODEL)] = str(DEMO_MODEL)
+    # cannot be downloaded here: with a folder in its place, the same command runs
+    command = command.replace(RELEASED_MODEL, shlex.quote(str(DEMO_MODEL)))
     monkeypatch.chdir(tmp_path)
-    for name in ("TRANSFORMERS_VERBOSITY", "TRANSFORMERS_NO_ADVISORY_WARNINGS", "HF_HUB_DISABLE_PROGRESS_BARS"):
+    for name in QUIET:
         monkeypatch.setenv(name, "error")  # which the commands would set for good
-    monkeypatch.setattr("sys.stdin", io.TextIOWrapper(io.BytesIO(Path(source.strip()).read_bytes() if source else b"")))
-    assert cli.main(words) == 0
-    assert capsys.readouterr().out.strip()
+    run_command(command)
+    words = shlex.split(command)
     if "--html" in words:
         assert "<html" in (tmp_path / words[words.index("--html") + 1]).read_text()
     if "--plot" in words:

@@ -15,9 +15,12 @@ from medprm_scorer.scorer import MedPRM
 SHAPES: dict[str, dict[str, int]] = {
     "tiny": {"hidden_size": 128, "intermediate_size": 448, "num_hidden_layers": 2, "num_attention_heads": 4},
     "300m": {"hidden_size": 768, "intermediate_size": 2688, "num_hidden_layers": 12, "num_attention_heads": 12},
+    "8b-2": {"hidden_size": 4096, "intermediate_size": 14336, "num_hidden_layers": 2, "num_attention_heads": 32},
     "8b": {"hidden_size": 4096, "intermediate_size": 14336, "num_hidden_layers": 32, "num_attention_heads": 32},
 }
-"""Llama 3.1's proportions: four query heads per key head, an MLP 3.5 times as wide as the hidden state."""
+"""Llama 3.1's proportions: four query heads per key head, an MLP 3.5 times as wide as the hidden state.
+
+`8b-2` is two layers of the real width, for machines that the real depth is too slow on."""
 
 VOCABULARY = 128257  # the released model's, step tag included
 STEPS = 6

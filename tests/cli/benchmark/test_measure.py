@@ -9,7 +9,7 @@ import torch
 from rich.console import Console
 
 from benchmarks.speed_parts import SpeedBench, SpeedPlan
-from benchmarks.speed_report import to_markdown
+from benchmarks.speed_report import other_lines, to_markdown
 from medprm_scorer import cli
 from medprm_scorer.cli.benchmark.baselines import card, padded, useful_flops
 from medprm_scorer.cli.benchmark.measure import prompt_tokens
@@ -137,3 +137,15 @@ def test_what_running_out_of_memory_looks_like():
     for message in ("MPS backend out of memory (…)", "DefaultCPUAllocator: can't allocate memory: you tried", "x"):
         assert is_out_of_memory(RuntimeError(message)) == (message != "x")
     assert is_out_of_memory(torch.OutOfMemoryError("CUDA"))
+
+
+def test_two_layers_are_extrapolated_to_the_whole_depth_and_said_to_be(tiny):
+    """31 layers run whole and one at tags, against one whole and one at tags."""
+    model, prm = tiny
+    bench = SpeedBench.__new__(SpeedBench)
+    bench.plan, bench.model, bench.prm, bench.requests = PLAN, model, prm, Requests(prm, 0, 120)
+    (found,) = bench._whole_depth([{"candidates": 2, "seconds": 1.0}])
+    assert 25 < found["seconds"] < 31
+    lines = other_lines({"plan": {}, "packed": None, "session": None, "errors": None, "whole_depth": [found]})
+    assert lines[0].startswith("Extrapolated to 32 layers")
+    assert model.config.num_hidden_layers == 2

@@ -17,6 +17,7 @@ from langchain_core.output_parsers import StrOutputParser
 from langchain_core.prompts import ChatPromptTemplate
 from langchain_core.runnables import ConfigurableField, RunnableLambda
 from langchain_core.tracers.run_collector import RunCollectorCallbackHandler
+from langgraph.checkpoint.serde.jsonplus import JsonPlusSerializer
 from langgraph.constants import TAG_NOSTREAM
 from langgraph.graph import START, MessagesState, StateGraph
 from pydantic import BaseModel, ValidationError
@@ -271,6 +272,17 @@ def test_evidence_is_the_tools_results_newest_first(make, prm):
     assert documents_in(prm) == ["1: New label: 5 mg.", "2: More."]
     make(evidence_tools=[]).invoke(TALK)
     assert documents_in(prm) == []
+
+
+def test_documents_that_a_checkpointer_gives_back_are_still_documents(make, prm):
+    """LangGraph's stores a message by its fields, and gives back mappings for what is inside an artifact."""
+    stored = [JsonPlusSerializer().loads_typed(JsonPlusSerializer().dumps_typed(message)) for message in TALK]
+    assert not isinstance(stored[7].artifact[0], Document), "nothing to test: LangGraph restores documents by itself"
+    make().invoke(stored)
+    assert documents_in(prm) == ["1: Other tool's text", "2: New label: 5 mg.", "3: More."]
+    odd = [{"type": "Document", "page_content": 5}, {"type": "Document"}, {"type": "x", "page_content": "no"}]
+    make().invoke([*TALK[:7], ToolMessage("as text", tool_call_id="2", artifact=odd)])
+    assert documents_in(prm) == ["1: as text"]
 
 
 def test_evidence_and_question_from_functions(make, prm):

@@ -11,6 +11,7 @@ from langchain.agents import create_agent
 from langchain_core.messages import AIMessage, HumanMessage
 from langchain_core.outputs import Generation
 from langgraph.checkpoint.memory import InMemorySaver
+from langgraph.checkpoint.sqlite import SqliteSaver
 from langgraph.graph import START, MessagesState, StateGraph
 from langgraph.types import Command
 from pydantic import BaseModel
@@ -282,45 +283,32 @@ def test_what_streams_before_the_reply_is_the_sentence():
 
 
 ELSEWHERE = """
-import pickle, sys
-from langgraph.checkpoint.memory import InMemorySaver
+import sys
+from langgraph.checkpoint.sqlite import SqliteSaver
 from langgraph.types import Command
-from tests.integrations.langchain.test_doubt import CONFIG, HIGH, agent, restore
+from tests.integrations.langchain.test_doubt import CONFIG, HIGH, agent
 from tests.support.langchain_scripts import ScriptedChat
 llm = ScriptedChat(answers=[RuntimeError("sampled again")])
-app = agent(llm, restore(sys.argv[1]), trust=HIGH, on_doubt="interrupt")
-print(app.invoke(Command(resume="Give 4 mg."), CONFIG)["messages"][-1].text, len(llm.asked))
+with SqliteSaver.from_conn_string(sys.argv[1]) as saver:
+    app = agent(llm, saver, trust=HIGH, on_doubt="interrupt")
+    message = app.invoke(Command(resume="Give 4 mg."), CONFIG)["messages"][-1]
+    print(message.text, len(llm.asked), message.response_metadata["medprm"]["doubt"])
 """
 
 
-def keep(saver, path):
-    """What a checkpointer holds, as a file: the serialized checkpoints of a database."""
-    storage = {
-        thread: {space: dict(found) for space, found in spaces.items()} for thread, spaces in saver.storage.items()
-    }
-    path.write_bytes(pickle.dumps((storage, dict(saver.writes), dict(saver.blobs))))
-
-
-def restore(path):
-    saver = InMemorySaver()
-    with open(path, "rb") as file:
-        storage, writes, blobs = pickle.load(file)  # noqa: S301 - our own
-    for thread, spaces in storage.items():
-        saver.storage[thread].update(spaces)
-    saver.writes.update(writes)
-    saver.blobs.update(blobs)
-    return saver
-
-
-def test_it_is_resumed_in_another_process_without_sampling(tmp_path):
-    saver, llm = InMemorySaver(), ScriptedChat(answers=[BAD, GOOD, WORSE])
-    agent(llm, saver, trust=HIGH, on_doubt="interrupt").invoke({"messages": [("human", QUESTION)]}, CONFIG)
-    keep(saver, tmp_path / "checkpoints")
-    command = [sys.executable, "-c", ELSEWHERE, str(tmp_path / "checkpoints")]
-    done = subprocess.run(command, capture_output=True, text=True, check=False)
+def test_it_is_resumed_from_sqlite_in_another_process_without_sampling(tmp_path):
+    path, llm = str(tmp_path / "checkpoints.sqlite"), ScriptedChat(answers=[BAD, GOOD, WORSE])
+    with SqliteSaver.from_conn_string(path) as saver:
+        app = agent(llm, saver, trust=HIGH, on_doubt="interrupt", doubt_answer=SENTENCE)
+        (asked,) = app.invoke({"messages": [("human", QUESTION)]}, CONFIG)["__interrupt__"]
+    assert (asked.value["answer"], len(llm.asked)) == (GOOD, 3)
+    done = subprocess.run([sys.executable, "-c", ELSEWHERE, path], capture_output=True, text=True, check=False)
     assert done.returncode == 0, done.stderr
-    assert done.stdout.split("\n")[-2] == "Give 4 mg. 0"
+    assert done.stdout.split("\n")[-2] == "Give 4 mg. 0 person"
     assert len(llm.asked) == 3
+    with SqliteSaver.from_conn_string(path) as saver:  # what the other process wrote
+        message = agent(llm, saver, trust=HIGH, on_doubt="interrupt").get_state(CONFIG).values["messages"][-1]
+    assert (message.text, message.response_metadata["medprm"]["trusted"]) == ("Give 4 mg.", False)
 
 
 @ways

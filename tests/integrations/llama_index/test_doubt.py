@@ -74,7 +74,7 @@ def reranked(rerank, nodes, awaited):
         found = asyncio.run(rerank.apostprocess_nodes(nodes, query_str=QUESTION))
     else:
         found = rerank.postprocess_nodes(nodes, query_str=QUESTION)
-    return found[0].get_content().removeprefix("Draft answer of a language model, not a source:\n"), found[0]
+    return found[0].text.removeprefix("Draft answer of a language model, not a source:\n"), found[0]
 
 
 def dumped(answer):

@@ -13,7 +13,7 @@ from examples import llama_index_agent, llama_index_app, llama_index_comparison,
 from examples.formulary.hospital import Hospital
 from examples.llama_index_parts import FormularyRetriever, language_model
 from medprm_integrations.llama_index import MedPRMLLM, ranking_of
-from medprm_integrations.llama_index.nodes import DRAFT
+from medprm_integrations.llama_index.nodes import DRAFT, DraftNode
 from medprm_scorer.evaluation.journal import Journal
 from tests.examples.test_hospital import solve
 from tests.support.llama_index_scripts import BAD, GOOD, ScriptedLLM, documents_in, reading_prm
@@ -73,7 +73,8 @@ def test_the_postprocessor_puts_the_best_chain_before_the_documents(llm, retriev
     response = llama_index_query_engine.with_postprocessor(llm, retriever, demo, n=4).query(case.text)
     chain, *documents = response.source_nodes
     ranking = ranking_of(chain.node)
-    assert chain.node.get_content() == DRAFT + ranking.best.text
+    assert isinstance(chain.node, DraftNode)
+    assert chain.node.text == DRAFT + ranking.best.text
     assert [node.get_content() for node in documents] == [node.get_content() for node in retriever.retrieve(case.text)]
     assert str(response).startswith(f"{DRAFT}Step 1:")
 

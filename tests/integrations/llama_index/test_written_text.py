@@ -1,6 +1,7 @@
 """What a language model wrote, and what is no finding, is no evidence; which nodes were read is marked on them."""
 
 import asyncio
+from inspect import signature
 
 import pytest
 from llama_index.core.agent.workflow import AgentWorkflow, FunctionAgent
@@ -8,6 +9,7 @@ from llama_index.core.base.llms.types import ChatMessage
 from llama_index.core.base.response.schema import Response
 from llama_index.core.evaluation import BaseEvaluator
 from llama_index.core.indices.query.query_transform.base import StepDecomposeQueryTransform
+from llama_index.core.node_parser import SentenceSplitter, TokenTextSplitter
 from llama_index.core.query_engine import (
     CitationQueryEngine,
     MultiStepQueryEngine,
@@ -28,7 +30,7 @@ from medprm_integrations.llama_index import (
     chain_node,
     ranking_of,
 )
-from medprm_integrations.llama_index.nodes import DRAFT
+from medprm_integrations.llama_index.nodes import DRAFT, draft_node
 from tests.support.llama_index_scripts import (
     BAD,
     GOOD,
@@ -121,15 +123,50 @@ def test_sub_answers_in_the_prompt_of_a_model(prm, monkeypatch):
 
 
 @ways
-def test_a_draft_before_documents_is_marked_and_no_document(prm, how):
-    answerer = ScriptedLLM(answers=["The dose is 5 mg [1]."])
-    rerank = MedPRMRerank(prm=prm, llm=ScriptedLLM(answers=[GOOD]), n=1)
+@pytest.mark.parametrize("splitter", [None, TokenTextSplitter(), SentenceSplitter(chunk_size=64, chunk_overlap=0)])
+def test_a_draft_before_documents_is_never_a_source(prm, how, splitter):
+    answerer, seen = ScriptedLLM(answers=["The dose is 5 mg [1]."]), []
+    rerank = MedPRMRerank(prm=prm, llm=ScriptedLLM(answers=[GOOD]), n=1, on_ranking=seen.append)
     engine = CitationQueryEngine.from_args(
-        None, llm=answerer, retriever=Fixed([document(LABEL)]), node_postprocessors=[rerank]
+        None,
+        llm=answerer,
+        retriever=Fixed([document(LABEL, 0.8), document("More.", 0.2)]),
+        node_postprocessors=[rerank],
+        text_splitter=splitter,
     )
-    run(lambda: engine.query(QUESTION), lambda: engine.aquery(QUESTION), how)
-    assert f"Source 1:\n{DRAFT}" in answerer.asked[0][0][-1].content
-    # with the synthesizer in place of the postprocessor there is none
+    response = run(lambda: engine.query(QUESTION), lambda: engine.aquery(QUESTION), how)
+    assert [node.text for node in response.source_nodes] == [f"Source 1:\n{LABEL}\n", "Source 2:\nMore.\n"]
+    assert [node.metadata for node in response.source_nodes] == [{"medprm_read": True}] * 2
+    prompt = answerer.asked[0][0][-1].content
+    assert (DRAFT in prompt, prompt.count(GOOD), "Source 3" in prompt) == (False, 0, False)
+    assert (len(seen), seen[0].answer) == (1, "A")
+
+
+@pytest.mark.skipif("multimodal" not in signature(CitationQueryEngine).parameters, reason="newer versions only")
+def test_a_draft_is_no_source_where_sources_may_be_images():
+    engine = CitationQueryEngine(Fixed([]), llm=ScriptedLLM(answers=["-"]), multimodal=True)
+    drafted = [NodeWithScore(node=draft_node(GOOD)), document(LABEL)]
+    (source,) = engine._create_citation_nodes(drafted)
+    assert source.node.get_content().startswith("Source 1:")
+    assert LABEL in source.node.get_content()
+
+
+@ways
+def test_a_draft_is_read_by_other_engines_and_has_nothing_to_cite(prm, how):
+    answerer = ScriptedLLM(answers=["The dose is 5 mg."])
+    rerank = MedPRMRerank(prm=prm, llm=ScriptedLLM(answers=[GOOD]), n=1)
+    synthesizing = get_response_synthesizer(llm=answerer)
+    engine = RetrieverQueryEngine(Fixed([document(LABEL)]), synthesizing, node_postprocessors=[rerank])
+    response = run(lambda: engine.query(QUESTION), lambda: engine.aquery(QUESTION), how)
+    assert DRAFT + GOOD in answerer.asked[0][0][-1].content
+    assert GOOD not in response.get_formatted_sources(length=1000)
+    assert [node.get_content().strip() for node in response.source_nodes] == ["", LABEL]
+    assert ranking_of(response).best.text == GOOD
+
+
+@ways
+def test_an_engine_with_numbered_sources_takes_the_synthesizer(prm, how):
+    answerer = ScriptedLLM(answers=["The dose is 5 mg [1]."])
     made = synthesizer(prm)
     engine = CitationQueryEngine.from_args(
         None, llm=answerer, retriever=Fixed([document(LABEL)]), response_synthesizer=made

@@ -12,9 +12,11 @@ from medprm_integrations.shared.best_of_n import achoose, choose
 from medprm_integrations.shared.doubt import settle
 from medprm_integrations.shared.jobs import Job, new_drawing
 from medprm_integrations.shared.ranking_metadata import ranking_metadata
+from medprm_integrations.shared.search_settings import SearchingSettings
 from medprm_integrations.shared.settings import SamplingSettings
 from medprm_scorer import DoubtfulAnswerError, Floors, Trust
 from medprm_scorer.sampling.rules import Sample
+from medprm_scorer.search import Beam
 from medprm_scorer.trust.trust import FittedOn
 from tests.support.reading import GOOD, QUESTION, reading_prm
 
@@ -58,6 +60,8 @@ def test_a_calibration_for_another_way_of_sampling_is_refused():
             SamplingSettings(prm=reading_prm(), trust=trust(), **settings)
     with pytest.raises(ValueError, match="stopping rule agree=3 then and none now"):
         SamplingSettings(prm=reading_prm(), trust=trust(stop="agree=3"))
+    with pytest.raises(ValueError, match="stopping rule none then and search now"):
+        SearchingSettings(prm=reading_prm(), trust=trust(), search=Beam())
 
 
 def test_a_path_is_read_once(tmp_path: Path):

@@ -1,0 +1,119 @@
+"""LangChain chat models as policies of a search: the last message is the assistant's, and the model writes on."""
+
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from typing import Any
+
+from langchain_core.messages import AIMessage, BaseMessage
+from langchain_core.prompt_values import PromptValue
+from langchain_core.runnables import Runnable, RunnableConfig
+from typing_extensions import Self
+
+from medprm_integrations.langchain.convert import messages_in
+from medprm_integrations.langchain.messages import as_message
+from medprm_integrations.langchain.sampler import sampler, sampling_config
+from medprm_integrations.langchain.wrapped_models import bound_arguments, chat_model_in
+from medprm_integrations.shared.prefill import PrefillPolicy, Reply, Request
+from medprm_integrations.shared.settings import DEFAULT_CONCURRENCY
+from medprm_scorer.errors import InputError
+
+
+class ChatModelPolicy(PrefillPolicy):
+    """Continues chains with a LangChain chat model, by assistant prefill. Safe to use from many threads and tasks.
+
+    A model with `extra_body`, such as `ChatOpenAI`, is asked in vLLM's words (`continue_final_message`, without a
+    generation prompt). Others get the begun answer as a last message of the assistant, which their provider must
+    continue. Before the first chain a trial finds out whether it does.
+
+    Args:
+        llm: The chat model, perhaps with bindings, with a temperature above 0.
+        max_step_tokens: A step that has no end after so many tokens is cut off, where the model takes `max_tokens`.
+        concurrency: Most calls at once.
+        check: False leaves out the trial.
+
+    Raises:
+        InputError: It is no chat model, or one with stop sequences of its own.
+    """
+
+    def __init__(
+        self,
+        llm: Runnable[Any, Any],
+        *,
+        max_step_tokens: int = 256,
+        concurrency: int = DEFAULT_CONCURRENCY,
+        check: bool = True,
+    ) -> None:
+        try:
+            model = chat_model_in(llm)
+        except ValueError as error:
+            raise InputError(str(error)) from None
+        bound = bound_arguments(llm)
+        if "stop" in bound:
+            raise InputError("a search stops the llm after each step: take an llm without stop sequences of its own")
+        super().__init__(type(model).__name__, max_step_tokens, concurrency, check=check)
+        self._llm, self._fields = sampler(llm), set(type(model).model_fields)
+        self._extra = bound.get("extra_body") or getattr(model, "extra_body", None) or {}
+        self._config: RunnableConfig = sampling_config({})
+        self._arguments: Mapping[str, Any] = {}
+        self.replies: list[AIMessage] = []
+        """What the model gave, for its usage."""
+
+    def in_run(
+        self,
+        messages: Callable[[str, Sequence[str]], Any],
+        config: RunnableConfig,
+        arguments: Mapping[str, Any],
+    ) -> Self:
+        """The same policy for one question.
+
+        Args:
+            messages: As in `asking`.
+            config: The run that its calls belong to.
+            arguments: Further arguments of each call.
+
+        Raises:
+            InputError: `stop` is among the arguments.
+        """
+        if "stop" in arguments:
+            raise InputError("a search stops the llm after each step: call it without stop")
+        other = self.asking(messages)
+        other._config, other._arguments, other.replies = sampling_config(config), arguments, []
+        return other
+
+    def ask(self, messages: Any, request: Request) -> Reply:
+        """One call."""
+        message = self._llm.invoke(_begun(messages, request), self._config, **self._options(request))
+        return self._reply(message, request)
+
+    async def aask(self, messages: Any, request: Request) -> Reply:
+        """`ask`, awaited."""
+        message = await self._llm.ainvoke(_begun(messages, request), self._config, **self._options(request))
+        return self._reply(message, request)
+
+    def _options(self, request: Request) -> dict[str, Any]:
+        options: dict[str, Any] = dict(self._arguments)
+        if request.stops:
+            options["stop"] = list(request.stops)
+        wanted: dict[str, Any] = {"max_tokens": request.max_tokens, "seed": request.seed}
+        if request.seed is None:
+            wanted |= {"temperature": 0.0, "seed": 0}
+        options |= {name: value for name, value in wanted.items() if name in self._fields}
+        if "extra_body" in self._fields:
+            more = {"include_stop_str_in_output": True}
+            if request.begun:
+                more |= {"continue_final_message": True, "add_generation_prompt": False}
+            options["extra_body"] = {**self._extra, **options.get("extra_body", {}), **more}
+        return options
+
+    def _reply(self, output: object, request: Request) -> Reply:
+        message = as_message(output)
+        if request.seed is not None:
+            self.replies.append(message)
+        used = message.usage_metadata
+        return Reply(str(message.text), [message.response_metadata], used["output_tokens"] if used else None)
+
+
+def _begun(messages: Any, request: Request) -> list[BaseMessage]:
+    if isinstance(messages, PromptValue):
+        messages = messages.to_messages()
+    listed = messages_in(list(messages) if isinstance(messages, Iterable) else [messages])
+    return [*listed, AIMessage(request.begun)] if request.begun else listed

@@ -1,0 +1,113 @@
+"""LlamaIndex language models as policies of a search: the answer is begun for them, and they write on."""
+
+from collections.abc import Callable, Sequence
+from typing import Any
+
+from llama_index.core.base.llms.types import ChatMessage, ChatResponse, CompletionResponse, MessageRole
+from llama_index.core.llms import LLM
+from typing_extensions import Self
+
+from medprm_integrations.llama_index.responses import total_usage
+from medprm_integrations.llama_index.unstreamed_llm import achat_of, acomplete_of, language_model, response_text
+from medprm_integrations.shared.prefill import PrefillPolicy, Reply, Request
+from medprm_integrations.shared.settings import DEFAULT_CONCURRENCY
+from medprm_scorer.errors import InputError
+
+_STOP = {"llama_index.llms.anthropic": "stop_sequences"}
+"""What stop sequences are called, where it is not `stop`."""
+
+
+class LLMPolicy(PrefillPolicy):
+    """Continues chains with a LlamaIndex language model. Safe to use from many threads and tasks.
+
+    A text model is asked with the prompt and what was begun, in one text. A chat model gets what was begun as a last
+    message of the assistant: `OpenAI` and `OpenAILike` in vLLM's words (`continue_final_message`, without a generation
+    prompt), others as it is, which their provider must continue. Before the first chain a trial finds out whether it
+    does.
+
+    Args:
+        llm: The language model, with a temperature above 0.
+        max_step_tokens: A step that has no end after so many tokens is cut off, where the model takes `max_tokens`.
+        concurrency: Most calls at once.
+        check: False leaves out the trial.
+
+    Raises:
+        InputError: It is no language model, or one with stop sequences of its own.
+    """
+
+    def __init__(
+        self,
+        llm: LLM,
+        *,
+        max_step_tokens: int = 256,
+        concurrency: int = DEFAULT_CONCURRENCY,
+        check: bool = True,
+    ) -> None:
+        llm = language_model(llm)
+        own = getattr(llm, "additional_kwargs", None) or {}
+        if own.get("stop") or own.get("stop_sequences"):
+            raise InputError("a search stops the llm after each step: take an llm without stop sequences of its own")
+        super().__init__(type(llm).__name__, max_step_tokens, concurrency, check=check)
+        self._extra = own.get("extra_body") or {}
+        if self._extra:  # it would take the place of that of a call
+            others = {name: value for name, value in own.items() if name != "extra_body"}
+            llm = llm.model_copy(update={"additional_kwargs": others})
+        self._llm, self._fields = llm, set(type(llm).model_fields)
+        modules = [cls.__module__ for cls in type(llm).__mro__]
+        self._is_openai = any(name.startswith("llama_index.llms.openai") for name in modules)
+        self._stop = next((name for start, name in _STOP.items() for one in modules if one.startswith(start)), "stop")
+        self.replies: list[ChatResponse | CompletionResponse] = []
+        """What the model gave, for its usage."""
+
+    def in_run(self, messages: Callable[[str, Sequence[str]], Any]) -> Self:
+        """The same policy for one question.
+
+        Args:
+            messages: As in `asking`; for a text model it gives the text.
+        """
+        other = self.asking(messages)
+        other.replies = []
+        return other
+
+    def ask(self, messages: Any, request: Request) -> Reply:
+        """One call."""
+        asked, options = self._asked(messages, request), self._options(request)
+        if isinstance(asked, str):
+            return self._reply(self._llm.complete(asked, formatted=True, **options), request)
+        return self._reply(self._llm.chat(asked, **options), request)
+
+    async def aask(self, messages: Any, request: Request) -> Reply:
+        """`ask`, awaited."""
+        asked, options = self._asked(messages, request), self._options(request)
+        if isinstance(asked, str):
+            return self._reply(await acomplete_of(self._llm)(asked, formatted=True, **options), request)
+        return self._reply(await achat_of(self._llm)(asked, **options), request)
+
+    def _asked(self, messages: Any, request: Request) -> str | list[ChatMessage]:
+        if isinstance(messages, str):
+            return f"{messages}{request.begun}"
+        listed = [one if isinstance(one, ChatMessage) else ChatMessage(**one) for one in messages]
+        if not self._llm.metadata.is_chat_model:
+            return f"{self._llm.messages_to_prompt(listed)}{request.begun}"  # type: ignore[misc]  # set by LlamaIndex
+        return [*listed, ChatMessage(request.begun, role=MessageRole.ASSISTANT)] if request.begun else listed
+
+    def _options(self, request: Request) -> dict[str, Any]:
+        options: dict[str, Any] = {self._stop: list(request.stops)} if request.stops else {}
+        wanted: dict[str, Any] = {"max_tokens": request.max_tokens}
+        if request.seed is None:
+            wanted["temperature"] = 0.0
+        options |= {name: value for name, value in wanted.items() if name in self._fields}
+        if self._is_openai:
+            more: dict[str, Any] = {"include_stop_str_in_output": True}
+            if request.begun and self._llm.metadata.is_chat_model:
+                more |= {"continue_final_message": True, "add_generation_prompt": False}
+            options |= {"seed": request.seed or 0, "extra_body": {**self._extra, **more}}
+        return options
+
+    def _reply(self, response: ChatResponse | CompletionResponse, request: Request) -> Reply:
+        if request.seed is not None:
+            self.replies.append(response)
+        message = response.message.additional_kwargs if isinstance(response, ChatResponse) else None
+        used = total_usage([response])
+        said = [one for one in (response.raw, response.additional_kwargs, message) if one is not None]
+        return Reply(response_text(response), said, used["output_tokens"] if used else None)

@@ -1,0 +1,156 @@
+"""Searching for an answer step by step: LlamaIndex's part in it, and its steps as a stream."""
+
+from collections.abc import AsyncGenerator, Callable, Generator, Sequence
+from contextlib import aclosing
+from functools import partial
+from typing import Any
+
+from llama_index.core.base.base_retriever import BaseRetriever
+from llama_index.core.base.llms.types import CompletionResponse
+from llama_index.core.llms import LLM
+from llama_index.core.prompts import BasePromptTemplate
+from llama_index.core.schema import NodeWithScore, TextNode
+
+from medprm_integrations.llama_index.nodes import READ, document_texts, noted
+from medprm_integrations.llama_index.policy import LLMPolicy
+from medprm_integrations.llama_index.prompts import prompt_values
+from medprm_integrations.llama_index.responses import total_usage
+from medprm_integrations.llama_index.unstreamed_llm import messages_of, text_prompt_of
+from medprm_integrations.shared.best_of_n import Choice
+from medprm_integrations.shared.jobs import Job
+from medprm_integrations.shared.search_settings import SearchingSettings, StepSearch
+from medprm_integrations.shared.settings import DEFAULT_CONCURRENCY
+from medprm_integrations.shared.stepwise import Searched, asearching, retrieved_since, searching
+from medprm_scorer.errors import InputError
+from medprm_scorer.results.models import Ranking
+from medprm_scorer.search import SearchRanking
+
+
+def check_search(settings: SearchingSettings, llm: LLM | None) -> None:
+    """Make the policy, and refuse what cannot be one.
+
+    Raises:
+        InputError: There is nothing to write the steps, or the retriever cannot be asked.
+    """
+    if settings.search is None:
+        return
+    if settings.search.policy is None:
+        if llm is None:
+            raise InputError("search needs an llm that writes the steps, or StepSearch(policy=…)")
+        settings.policy_of(partial(_policy, llm))
+    retriever = settings.search.retriever
+    if retriever is not None and not isinstance(retriever, BaseRetriever) and not callable(retriever):
+        raise InputError(f"the retriever must be a retriever or a function, not {type(retriever).__name__}")
+
+
+def searched(
+    settings: SearchingSettings,
+    job: Job[Any],
+    template: BasePromptTemplate,
+    question: str,
+    to_read: Sequence[str],
+    more: dict[str, Any] | None = None,
+    *,
+    is_async: bool,
+) -> Searched[CompletionResponse]:
+    """What is searched for.
+
+    Args:
+        settings: How.
+        job: What is judged: the question, its documents, and what to know of it.
+        template: What the language model is asked.
+        question: The question as it is asked.
+        to_read: The documents that it is asked with; those that are found on the way come behind them.
+        more: Values for the user's own template.
+        is_async: Whether calls are awaited.
+    """
+    how = settings.search
+    assert how is not None
+    llm = job.source
+
+    def messages(_: str, documents: Sequence[str]) -> Any:
+        assert isinstance(llm, LLM)
+        new = retrieved_since(settings, job, documents)
+        values = prompt_values(question, [*to_read, *new], more)
+        filled = messages_of if llm.metadata.is_chat_model else text_prompt_of
+        return filled(llm, template, values)
+
+    own: Any = None if how.policy is not None else settings.policy_of(partial(_policy, llm)).in_run(messages)
+    return Searched(
+        question=job.question,
+        policy=own if how.policy is None else how.policy,
+        answer=lambda text: CompletionResponse(text=text),
+        usage=lambda: None if own is None else total_usage(own.replies),
+        documents=job.documents,
+        scores=job.scores,
+        cautions=job.cautions,
+        retrieve=None if how.retriever is None else partial(_retrieved, how.retriever, is_async=is_async),
+    )
+
+
+def found_nodes(ranking: Ranking | None, known: int) -> list[NodeWithScore]:
+    """The documents that were retrieved while an answer was searched for, as nodes that say whether they were read.
+
+    Args:
+        ranking: The ranking of the answer; None, or one of whole samples, has none.
+        known: How many documents there were before.
+    """
+    if not isinstance(ranking, SearchRanking):
+        return []
+    read = set(ranking.documents_read)
+    return [
+        NodeWithScore(node=noted(TextNode(text=text), {READ: known + place in read}))
+        for place, text in enumerate(ranking.tree.documents)
+    ]
+
+
+def pieces(
+    settings: SearchingSettings, job: Searched[Any], ended: Callable[[Choice[Any]], object]
+) -> Generator[str, None, None]:
+    """The steps of the answer, each as soon as it is final.
+
+    Args:
+        settings: How to search.
+        job: The question.
+        ended: Called with the choice before the stream ends.
+    """
+    for found in searching(settings, job):
+        if isinstance(found, Choice):
+            ended(found)
+        else:
+            yield found
+
+
+async def apieces(
+    settings: SearchingSettings, job: Searched[Any], ended: Callable[[Choice[Any]], object]
+) -> AsyncGenerator[str, None]:
+    """`pieces`, with the event loop left free."""
+    async with aclosing(asearching(settings, job)) as events:
+        async for found in events:
+            if isinstance(found, Choice):
+                ended(found)
+            else:
+                yield found
+
+
+def _policy(llm: Any, how: StepSearch, concurrency: int | None) -> LLMPolicy:
+    return LLMPolicy(
+        llm, max_step_tokens=how.max_step_tokens, concurrency=concurrency or DEFAULT_CONCURRENCY, check=how.check
+    )
+
+
+def _retrieved(retriever: Any, query: str, *, is_async: bool) -> Any:
+    """The texts of what is found for a text; awaited, where it is to be."""
+    if isinstance(retriever, BaseRetriever):
+        found = retriever.aretrieve(query) if is_async else retriever.retrieve(query)
+    else:
+        found = retriever(query)
+    if not hasattr(found, "__await__"):
+        return document_texts(found)
+    if not is_async:
+        return found
+
+    async def later() -> list[str]:
+        return document_texts(await found)
+
+    return later()

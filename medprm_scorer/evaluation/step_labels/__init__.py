@@ -1,0 +1,1 @@
+"""`medprm evaluate --step-labels`: step rewards against a label for each step."""

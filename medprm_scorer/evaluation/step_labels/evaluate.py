@@ -1,0 +1,220 @@
+"""`evaluate_steps`: how well step rewards tell valid steps from wrong ones, on chains with a label for each step."""
+
+import math
+from collections.abc import Callable, Sequence
+from pathlib import Path
+
+from medprm_scorer.errors import InputError
+from medprm_scorer.evaluation.labelled_records import LabelledQuestion, StepRewards
+from medprm_scorer.evaluation.provenance import trace
+from medprm_scorer.evaluation.questions import Question, Questions, Selection
+from medprm_scorer.evaluation.reward_sources import RewardSource, refuse_stored, reward_source
+from medprm_scorer.evaluation.step_labels.figures import ChainTable, StepTable, step_figures
+from medprm_scorer.evaluation.step_labels.labels import LabelFile, Labels, LabelSource, OwnLabels
+from medprm_scorer.evaluation.step_labels.results import StepEvaluation
+from medprm_scorer.evaluation.table import Resampling, group_of
+from medprm_scorer.files.records import file_digest
+from medprm_scorer.scorer import MedPRM
+from medprm_scorer.text.steps import split_steps
+from medprm_scorer.text.tagged import tagged_pieces
+from medprm_scorer.trust.calibration import reliability
+
+_NUMBERS = 10  # steps of this number and later ones are one row
+
+
+def evaluate_steps(
+    path: str | Path,
+    labels: str | Path | None = None,
+    prm: MedPRM | Callable[[], MedPRM] | None = None,
+    *,
+    threshold: float = 0.5,
+    selection: Selection | None = None,
+    groups: Sequence[tuple[str, str]] = (),
+    rescore: bool = False,
+    how: Resampling | None = None,
+    model: str | None = None,
+    revision: str | None = None,
+    journal: str | Path | None = None,
+    progress: bool | None = None,
+) -> StepEvaluation:
+    """Compare step rewards with labels of the steps.
+
+    Args:
+        path: JSON list or JSONL of questions with candidates, in any form that `evaluate` reads; it needs no correct
+            answers.
+        labels: File with the labels by id; None: they are in the records of `path`, under `step_labels`. See
+            `medprm_scorer.evaluation.step_labels.labels`.
+        prm: Scores the questions, or what loads it; None takes the rewards in the file.
+        threshold: A step is predicted to be wrong if its reward is below it, in [0, 1].
+        selection: Which questions, candidates and documents take part.
+        groups: Names and patterns of data sources, as in `Plan`.
+        rescore: Whether `prm` may score a file that holds rewards; those are then left alone.
+        how: Of the bootstrap; None takes the defaults.
+        model: What the scorer is called in the result.
+        revision: Which revision of it was asked for, for the result.
+        journal: File that keeps computed rewards, so that a run can be resumed; None: keep none.
+        progress: Whether to show a progress bar on stderr; None: if it is a terminal.
+
+    Returns:
+        The figures of all steps, by data source and by number of the step.
+
+    Raises:
+        InputError: A file or an option is wrong, no question has labels, labels are not one for each step, rewards are
+            missing or are minimum rewards alone, or stored where a model is to compute them.
+        ScoringError: The model gave NaN.
+
+    Example:
+        >>> import json, tempfile
+        >>> record = {"question": "Which?", "candidates": [["Fever.", "So (B)."], ["No fever.", "So (A)."]],
+        ...           "step_rewards": [[0.9, 0.8], [0.3, 0.6]], "step_labels": [[1, 1], [0, None]]}
+        >>> with tempfile.TemporaryDirectory() as folder:
+        ...     file = Path(folder, "steps.jsonl")
+        ...     _ = file.write_text(json.dumps(record))
+        ...     found = evaluate_steps(file)
+        >>> found.total.steps, found.total.auroc.value, found.total.first_error.f1.value
+        (3, 1.0, 1.0)
+    """
+    if not 0 <= threshold <= 1:
+        raise InputError("the threshold must be a number from 0 to 1")
+    selection, how = selection or Selection(), how or Resampling()
+    if prm is None and (rescore or selection.documents != "given"):
+        raise InputError("scoring again, and other documents, need a model: name one")
+    known: LabelSource = OwnLabels() if labels is None else LabelFile(labels)
+    questions = Questions(path, selection, progress=progress)
+    run = _Run(threshold, groups)
+    with reward_source(prm, journal) as source:
+        if prm is not None:
+            source.open()
+            checked = questions.check(_Check(known, str(source.settings["steps"])))
+            refuse_stored(path, checked, rescore)
+        for question in questions:
+            try:
+                given = None if question.labelled is None else known.of(question)
+            except InputError as error:
+                raise InputError(f"{path}: record {question.place}: {error}") from None
+            run.take(question, given, source)
+        if not run.chains.truth:
+            where = f"{path}: no question" if labels is None else f"no question of {path} that {labels}"
+            raise InputError(
+                f"{where} has {'' if labels is None else 'labels for has '}a candidate with step labels and rewards"
+            )
+        found = run.result(how, known.unused, trace(path, source, selection, model=model, revision=revision))
+    if labels is None:
+        return found
+    return found.model_copy(update={"labels_file": Path(labels).name, "labels_sha256": file_digest(labels)})
+
+
+class _Check:
+    """Whether a question will be scored, and whether its labels are as many as its candidates have steps."""
+
+    def __init__(self, labels: LabelSource, rule: str) -> None:
+        self._labels, self._rule = labels, rule
+
+    def __call__(self, question: Question) -> bool:
+        labelled = question.labelled
+        labels = None if labelled is None else self._labels.of(question)
+        if labelled is None or labels is None:
+            return False
+        for index, given in enumerate(labels):
+            steps = 0 if given is None else self._steps(labelled, index)
+            if given is not None and steps:
+                _check_length(index, len(given), steps, f"steps (by the rule {self._rule})")
+        return True
+
+    def _steps(self, question: LabelledQuestion, index: int) -> int:
+        """How many steps a candidate will be scored by; 0 if it will not be."""
+        request = question.request
+        tagged = request.tagged[index].steps if request.tagged and self._rule == "auto" else None
+        if tagged is not None:
+            return len(tagged_pieces(tagged))
+        try:
+            return len(split_steps(request.candidates[index], self._rule).steps)
+        except InputError:  # it cannot be scored, which is counted later
+            return 0
+
+
+class _Run:
+    """One pass over the questions: their numbers are kept, their texts let go."""
+
+    def __init__(self, threshold: float, groups: Sequence[tuple[str, str]]) -> None:
+        self.threshold, self._groups = threshold, groups
+        self.steps, self.chains = StepTable(), ChainTable(threshold)
+        self._by_source: dict[str, tuple[StepTable, ChainTable]] = {}
+        self._seen: set[bytes] = set()
+        self._unknown = self._unlabelled = self._unlabelled_chains = self._unscored = self._repeated = self._failed = 0
+
+    def take(self, question: Question, labels: Labels | None, source: RewardSource) -> None:
+        """Add one question's steps."""
+        labelled = question.labelled
+        if labelled is None:
+            self._failed += 1
+            return
+        if labels is None or not any(labels):
+            self._unlabelled += 1
+            return
+        if labelled.only_min and not source.computes:
+            raise InputError(
+                f"record {question.place}: it holds PRM_min_score alone: labels need a reward for each step; have the "
+                "file scored again (--rescore)"
+            )
+        rewards = source.of(question.place, labelled, ())
+        self._repeated += labelled.digest in self._seen
+        self._seen.add(labelled.digest)
+        try:
+            self._add(question.place, labelled, labels, rewards)
+        except InputError as error:
+            raise InputError(f"record {question.place}, {error}") from None
+
+    def _add(self, place: int, question: LabelledQuestion, labels: Labels, rewards: StepRewards) -> None:
+        name = group_of(question.source, self._groups)
+        steps, chains = self._by_source.setdefault(name, (StepTable(), ChainTable(self.threshold)))
+        for index, (given, found) in enumerate(zip(labels, rewards, strict=True)):
+            if given is None:
+                self._unlabelled_chains += 1
+            elif found is None:
+                self._unscored += 1
+            else:
+                _check_length(index, len(given), len(found), "step rewards")
+                self._unknown += given.count(None)
+                for step_table in (self.steps, steps):
+                    step_table.add(place, found, given)
+                for chain_table in (self.chains, chains):
+                    chain_table.add(place, found, given)
+
+    def result(self, how: Resampling, unused: int, rewards: dict[str, object]) -> StepEvaluation:
+        """All figures."""
+        last = min(max(self.steps.numbers, default=0), _NUMBERS - 1)
+        is_open = max(self.steps.numbers, default=0) > last
+        numbers = []
+        for number in range(last + 1):
+            tail = is_open and number == last
+            some = self.steps.of_number(number, math.inf if tail else number)
+            if some.good:
+                numbers.append(step_figures(f"{number + 1}{'+' * tail}", some, None, how.resamples, how.seed))
+        return StepEvaluation(
+            total=step_figures("all", self.steps, self.chains, how.resamples, how.seed),
+            sources=[
+                step_figures(name, steps, chains, how.resamples, how.seed)
+                for name, (steps, chains) in self._by_source.items()
+            ],
+            numbers=numbers,
+            bins=reliability(self.steps.rewards, self.steps.good).bins,
+            threshold=self.threshold,
+            best=self.chains.best(),
+            chains=len(self.chains.truth),
+            unknown_steps=self._unknown,
+            unlabelled_questions=self._unlabelled,
+            unlabelled_chains=self._unlabelled_chains,
+            unscored=self._unscored,
+            unused_labels=unused,
+            repeated=self._repeated,
+            failed=self._failed,
+            resamples=how.resamples,
+            seed=how.seed,
+            **rewards,  # type: ignore[arg-type]
+        )
+
+
+def _check_length(index: int, labels: int, steps: int, what: str) -> None:
+    if labels != steps:
+        raise InputError(f"candidate {index}: {labels} labels for {steps} {what}; give one for each")

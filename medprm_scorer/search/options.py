@@ -1,0 +1,84 @@
+"""What every search takes beside its own numbers."""
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any, TypedDict
+
+from medprm_scorer.aggregate import Aggregate
+from medprm_scorer.errors import InputError
+from medprm_scorer.search.evidence import Retrieval
+from medprm_scorer.search.limits import Limits
+from medprm_scorer.search.tree import SearchTree
+from medprm_scorer.selection import Strategy, check_settings
+from medprm_scorer.text.answers import Options
+from medprm_scorer.text.answers.callers_functions import AnswerFunction, GroupFunction
+
+
+class SearchOptions(TypedDict, total=False):
+    """What every search takes beside its own numbers.
+
+    Args:
+        strategy: How the winner is chosen among the finished chains, as in `MedPRM.rank`; `weighted_vote`.
+        aggregate: How step rewards become a chain reward there; `min`.
+        seed: A whole number; the same seed gives the same search with a policy that draws from it. 0 if left out.
+        limits: What the search may cost: a `Limits`.
+        retrieval: Where more documents come from while chains grow: a `Retrieval`. Not for early rejection.
+        on_step: Called with each step of the answer as soon as it is final: every chain that can still be chosen has
+            it. All but the first begin with a line end, and joined they are `ranking.best.text`.
+        on_progress: Called with the `SearchTree` after each call of the policy, in the thread of the search.
+        stop_when: Asked before each call of the policy: a search ends, with what is finished, when it gives True.
+        id: As in `MedPRM.rank`, like those below.
+        answer: Reads a chain's answer.
+        options: The answers to choose from.
+        group: Says which answers are equal.
+    """
+
+    strategy: Strategy
+    aggregate: Aggregate
+    seed: int
+    limits: Limits
+    retrieval: Retrieval | None
+    on_step: Callable[[str], object] | None
+    on_progress: Callable[[SearchTree], object] | None
+    stop_when: Callable[[], bool] | None
+    id: str | int | None
+    answer: AnswerFunction | None
+    options: Options | None
+    group: GroupFunction | None
+
+
+@dataclass(frozen=True)
+class Settings:
+    """The options of one search, with their defaults; see `SearchOptions`.
+
+    Raises:
+        InputError: One of them is unknown or out of range.
+    """
+
+    strategy: Strategy = "weighted_vote"
+    aggregate: Aggregate = "min"
+    seed: int = 0
+    limits: Limits = Limits()  # noqa: RUF009 - it cannot be changed
+    retrieval: Retrieval | None = None
+    on_step: Callable[[str], object] | None = None
+    on_progress: Callable[[SearchTree], object] | None = None
+    stop_when: Callable[[], bool] | None = None
+    id: str | int | None = None
+    answer: AnswerFunction | None = None
+    options: Options | None = None
+    group: GroupFunction | None = None
+
+    def __post_init__(self) -> None:
+        check_settings(self.strategy, self.aggregate)
+        if isinstance(self.seed, bool) or not isinstance(self.seed, int):
+            raise InputError("the seed must be a whole number")
+        if not isinstance(self.limits, Limits):
+            raise InputError("limits must be a Limits")
+        if self.retrieval is not None and not isinstance(self.retrieval, Retrieval):
+            raise InputError("retrieval must be a Retrieval, such as Retrieval(my_function)")
+
+    @property
+    def choice(self) -> dict[str, Any]:
+        """What `Session.rank` takes."""
+        names = ("strategy", "aggregate", "id", "answer", "options", "group")
+        return {name: getattr(self, name) for name in names}
