@@ -3,6 +3,10 @@
 `python -m examples.langchain_comparison` asks them all about the same patients, through the real server.
 """
 
+from typing import Any
+
+from langchain_core.messages import AIMessage
+
 from examples import comparison
 from examples.counting_relay import count_calls
 from examples.formulary.hospital import Case, Hospital
@@ -14,13 +18,7 @@ from examples.serving import serve
 from medprm_integrations.langchain import MedPRMMiddleware, ranking_of
 from medprm_scorer import MedPRM
 
-PAIRS = [
-    ("LCEL chain, MedPRMReranker", "LCEL chain, self-consistency"),
-    ("LCEL chain, MedPRMReranker", "agent, one sample"),
-    ("agent, MedPRMMiddleware", "agent, self-consistency"),
-    ("agent, MedPRMMiddleware", "agent, one sample"),
-    ("agent, MedPRMMiddleware that stops", "agent, MedPRMMiddleware"),
-]
+MORE = 4  # times as many samples for the ways that may draw more
 
 
 def main() -> None:
@@ -28,30 +26,46 @@ def main() -> None:
     options = comparison.read_options(__doc__)
     hospital, prm = Hospital(0), MedPRM.from_pretrained()
     retriever = FormularyRetriever.of(hospital)
+    few, most = options.n, MORE * options.n
+    one, stops = "agent, one sample", f"agent, MedPRMMiddleware, stops at most at {most}"
+    votes, selects = ({n: f"agent, {way} of {n}" for n in (few, most)} for way in ("majority", "MedPRMMiddleware"))
+    chain_votes, chain_selects = f"LCEL chain, majority of {few}", f"LCEL chain, MedPRMReranker of {few}"
+    pairs = [
+        (chain_selects, chain_votes),
+        *((selects[n], votes[n]) for n in (few, most)),
+        (selects[few], one),
+        (stops, selects[few]),
+        (stops, selects[most]),
+    ]
     with serve(POLICY) as url, count_calls(url) as (relay, calls):
         llm = chat_model(relay)
-        chain = build_chain(llm, retriever, prm, options.n)
+        chain = build_chain(llm, retriever, prm, few)
         plain = build_agent(llm, retriever)
-        selecting = build_agent(llm, retriever, MedPRMMiddleware(prm=prm, n=options.n))
-        stopping = build_agent(llm, retriever, MedPRMMiddleware(prm=prm, n=options.n, stop="confident"))
+        selecting = {n: build_agent(llm, retriever, MedPRMMiddleware(prm=prm, n=n)) for n in (few, most)}
+        stopping = build_agent(llm, retriever, MedPRMMiddleware(prm=prm, n=most, stop="confident"))
 
         def ask(case: Case) -> comparison.Answers:
-            messages = {"messages": [("user", case.text)]}
+            def run(agent: Any) -> tuple[AIMessage, int]:
+                found, count = comparison.counted(lambda: agent.invoke({"messages": [("user", case.text)]}), calls)
+                return found["messages"][-1], count
+
+            single, for_one = run(plain)
+            answers = {one: (prm.read_answer(single.text), for_one)}
+            for n, agent in selecting.items():
+                chosen, count = run(agent)
+                answers |= {
+                    votes[n]: (comparison.majority(ranking_of(chosen)), count),
+                    selects[n]: (ranking_of(chosen).answer, count),
+                }
+            stopped, for_some = run(stopping)
             ranking, for_chain = comparison.counted(lambda: chain.invoke(case.text), calls)
-            single, for_one = comparison.counted(lambda: plain.invoke(messages), calls)
-            chosen, for_all = comparison.counted(lambda: selecting.invoke(messages), calls)
-            stopped, for_some = comparison.counted(lambda: stopping.invoke(messages), calls)
-            samples = ranking_of(chosen["messages"][-1])
-            return {
-                "agent, one sample": (prm.read_answer(single["messages"][-1].text), for_one),
-                "agent, self-consistency": (comparison.majority(samples), for_all),
-                "agent, MedPRMMiddleware": (samples.answer, for_all),
-                "agent, MedPRMMiddleware that stops": (ranking_of(stopped["messages"][-1]).answer, for_some),
-                "LCEL chain, self-consistency": (comparison.majority(ranking), for_chain),
-                "LCEL chain, MedPRMReranker": (ranking.answer, for_chain),
+            return answers | {
+                stops: (ranking_of(stopped).answer, for_some),
+                chain_votes: (comparison.majority(ranking), for_chain),
+                chain_selects: (ranking.answer, for_chain),
             }
 
-        comparison.main("langchain_comparison", ask, hospital, PAIRS, options)
+        comparison.main("langchain_comparison", ask, hospital, pairs, options)
 
 
 if __name__ == "__main__":

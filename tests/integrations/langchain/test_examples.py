@@ -188,9 +188,11 @@ def test_the_comparison_counts_right_and_goes_on(policy_server, monkeypatch, tmp
         assert len(journal) == 2
         calls = {way: count for way, (_, count) in journal.get("0").items()}
     assert calls["agent, one sample"] == 2  # the search, and the answer
-    assert calls["agent, MedPRMMiddleware"] == 1 + 2
-    assert calls["LCEL chain, MedPRMReranker"] == 2
-    assert f"| {calls['agent, MedPRMMiddleware']:.1f} |" in first
+    assert calls["agent, MedPRMMiddleware of 2"] == calls["agent, majority of 2"] == 1 + 2
+    assert calls["agent, MedPRMMiddleware of 8"] == 1 + 8
+    assert 1 + 3 <= calls["agent, MedPRMMiddleware, stops at most at 8"] <= 1 + 8
+    assert calls["LCEL chain, MedPRMReranker of 2"] == 2
+    assert "| agent, MedPRMMiddleware of 8 |" in first
     monkeypatch.setattr(langchain_comparison, "build_chain", lambda *_: None)  # nothing is asked again
     langchain_comparison.main()
     again = capsys.readouterr().out

@@ -103,7 +103,8 @@ def test_the_comparison_keeps_its_answers_and_prints_its_table(policy_server, mo
     printed = capsys.readouterr().out
     with Journal(tmp_path / "llama_index_comparison.sqlite3", {"about": "llama_index_comparison n=2"}) as journal:
         assert len(journal) == 2
-    assert all(f"| {way} |" in printed for way in ("one sample", "MedPRMSynthesizer", "MedPRMRerank"))
+    ways = ("one sample", "MedPRMSynthesizer of 2", "MedPRMSynthesizer, stops at most at 8", "MedPRMRerank of 2")
+    assert all(f"| {way} |" in printed for way in ways)
 
 
 # --- the application ---
