@@ -136,7 +136,9 @@ def replaced_layers(llama):
         llama.model.layers[place] = torch.compile(layer, backend="eager")
 
 
-@pytest.mark.parametrize("way", [whole, decoder, each_layer, forward, replaced_layers])
+@pytest.mark.parametrize(
+    "way", [whole, decoder, each_layer, forward, pytest.param(replaced_layers, marks=pytest.mark.slow)]
+)
 def test_a_compiled_model_gives_the_same_rewards(way):
     llama = model()
     expected = TransformersEngine(llama, PLUS, MINUS, 64).score(ASKED)

@@ -6,8 +6,11 @@ from collections.abc import Iterator
 import pytest
 from llama_index.core.base.base_retriever import BaseRetriever
 from llama_index.core.schema import NodeWithScore, TextNode
-from llama_index.llms.openai_like import OpenAILike
 from pydantic import BaseModel
+
+pytest.importorskip("llama_index.llms.openai_like", reason="the client of the server is not installed here")
+
+from llama_index.llms.openai_like import OpenAILike
 
 from medprm_integrations.llama_index import LLMPolicy, MedPRMRerank, MedPRMSynthesizer, StepSearch, ranking_of
 from medprm_scorer.errors import InputError, PolicyError
