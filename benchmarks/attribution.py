@@ -64,6 +64,7 @@ def count(found: Explanation, valid: Sequence[bool], counts: Counts) -> None:
         kinds = [kind for kind, pattern in patterns.items() if pattern.search(scored.text)]
         if len(kinds) == 1 and own:
             name = f"{kinds[0]}, step {'right' if right else 'wrong'}"
+            counts["every step that cites: added last"].append(largest(rows, lambda row: row.without) in own)
             counts[f"{name}: added last"].append(largest(rows, lambda row: row.without) in own)
             counts[f"{name}: alone"].append(largest(rows, lambda row: row.alone) in own)
             if found.permutations:

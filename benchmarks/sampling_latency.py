@@ -20,9 +20,10 @@ from typing import Any, Literal
 from langchain_openai import ChatOpenAI
 
 from benchmarks.policy_server import PolicyServer, Reply, Seen
+from examples.formulary.chains import make_chain
 from examples.formulary.experiment import held_out
 from examples.formulary.habits import habit
-from examples.formulary.world import Question, make_chain
+from examples.formulary.world import Question
 from medprm_integrations.langchain import MedPRMBestOfN, ranking_of
 from medprm_scorer import MedPRM
 

@@ -26,7 +26,7 @@ class _Index:
 
 
 class FormularySearch:
-    """What a patient's question needs, out of the whole formulary.
+    """What a patient's question needs, out of the whole formulary; as any search, it misses something now and then.
 
     Args:
         hospital: Where to search.

@@ -18,10 +18,10 @@ from pathlib import Path
 import numpy as np
 import numpy.typing as npt
 
+from examples.formulary.chains import make_chain
 from examples.formulary.evaluate import fill
 from examples.formulary.experiment import held_out, source
 from examples.formulary.habits import habit
-from examples.formulary.world import make_chain
 from medprm_scorer import MedPRM
 from medprm_scorer.aggregate import aggregate_rewards
 from medprm_scorer.evaluation.bootstrap import bootstrap_means, sign_flip_p_values

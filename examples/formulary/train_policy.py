@@ -126,7 +126,7 @@ def train(out: Path, steps: int, seed: int, start: Path = DEMO_MODEL, learning_r
 
 
 if __name__ == "__main__":
-    parser = loop.make_parser(__doc__, out="runs/policy", steps=600, rate=1e-3)
+    parser = loop.make_parser(__doc__, out="runs/policy", steps=800, rate=1e-3)
     parser.add_argument("--start", type=Path, default=DEMO_MODEL, help="folder of the model to go on from")
     arguments = parser.parse_args()
     train(arguments.out, arguments.steps, arguments.seed, arguments.start, arguments.rate)
