@@ -121,7 +121,6 @@ def test_the_application_runs_with_its_own_files_a_follow_up_and_a_person(llm, m
     printed = capsys.readouterr().out
     assert printed.count("Ask the pharmacy.") == 2
     assert printed.count("Doubtful (the reward is ") == 2
-    assert "Caution: " in printed
     assert "10 kg" in printed
 
 
