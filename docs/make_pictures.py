@@ -21,7 +21,9 @@ from tests.support.documents import blocks_of
 DOCS = Path(__file__).parent
 PICTURES = DOCS / "pictures"
 WIDTH, SCALE = 860, 1.5
-NOISE = 4.0  # smallest effect of a document that is shown, in log-odds: unrelated documents move the demo model by up to 3
+NOISE = (
+    4.0  # smallest effect of a document that is shown, in log-odds: unrelated documents move the demo model by up to 3
+)
 
 
 def pages() -> dict[str, str]:
@@ -51,7 +53,8 @@ def shoot(page: Page, name: str, path: Path) -> None:
         page.locator("details").last.evaluate("one => one.open = true")  # a losing answer, too
     if name == "explanation":
         top, bottom = page.locator("h2").first.bounding_box(), page.locator("details").last.bounding_box()
-        assert top and bottom, "neither is hidden"
+        assert top is not None, "it is hidden"
+        assert bottom is not None, "it is hidden"
         height = bottom["y"] + bottom["height"] - top["y"] + 6  # the note below begins after that
         page.screenshot(path=path, full_page=True, clip={"x": 0, "y": top["y"], "width": WIDTH, "height": height})
     else:

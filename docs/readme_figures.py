@@ -52,14 +52,14 @@ def documents_table() -> str:
         value = cell["accuracy"]
         return f"{100 * value['value']:.1f} [{100 * value['low']:.1f}, {100 * value['high']:.1f}]"
 
-    lines = [
-        f"| % right of {total['questions']} questions, {most} samples each | the question's documents | none |"
-        " another question's |",
-        "|---|---|---|---|",
+    rows = [
+        f"| `{choice}` | {' | '.join(right(setting, choice) for setting in SETTINGS)} |"
+        for choice in ("majority_vote", "best_of_n", "weighted_vote")
     ]
-    for choice in ("majority_vote", "best_of_n", "weighted_vote"):
-        lines.append(f"| `{choice}` | {' | '.join(right(setting, choice) for setting in SETTINGS)} |")
-    return "\n".join(lines)
+    heads = f"% right of {total['questions']} questions, {most} samples each"
+    return "\n".join(
+        [f"| {heads} | the question's documents | none | another question's |", "|---|---|---|---|", *rows]
+    )
 
 
 def evidence_table() -> str:
@@ -97,8 +97,8 @@ def evidence_table() -> str:
         ),
         (
             "trust",
-            f"where at most {100 * float(risk):.0f} % of the trusted answers may be wrong, that held in {spaced(kept)} of "
-            f"the random splits (90 % are promised), with {spaced(coverage)} of the answers trusted: the formulary again",
+            f"where at most {100 * float(risk):.0f} % of the trusted answers may be wrong, that held in {spaced(kept)} "
+            f"of the random splits (90 % are promised), with {spaced(coverage)} of the answers trusted: the formulary",
             "python -m benchmarks.trust_splits",
             "[Trust](docs/trust.md#does-it-hold)",
         ),

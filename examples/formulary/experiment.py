@@ -2,7 +2,7 @@
 
 Samples 64 solutions for each of 500 held-out questions from the small policy model, by the paper's sampling rules;
 scores them with the demo reward model with the documents, without any, and with another question's; and compares the
-ways of choosing. Stopped at any moment, it goes on where it was.
+ways of choosing. A run that was stopped is resumed by the same command.
 """
 
 import argparse
@@ -19,7 +19,6 @@ from typing import Any
 import torch
 from tqdm import tqdm
 
-from examples.formulary.evaluate import fill
 from examples.formulary.habits import habit_of
 from examples.formulary.sample import POLICY, PolicyModel
 from examples.formulary.world import Question, make_question
@@ -30,7 +29,6 @@ from medprm_scorer.evaluation.plots import save_scaling_plot
 from medprm_scorer.evaluation.report import to_text
 from medprm_scorer.evaluation.results import Evaluation
 
-MARKS = ("<!-- figures: written by experiment.py -->", "<!-- end of the experiment's figures -->")
 SETTINGS = {
     "documents": "with the question's documents",
     "withheld": "without documents",
@@ -154,7 +152,6 @@ def main() -> None:
     parser.add_argument("--model", type=Path, help="folder of a reward model; the one inside the package if left out")
     parser.add_argument("--out", type=Path, default=Path("runs/experiment"), help="folder for samples and scores")
     parser.add_argument("--results", type=Path, default=Path("runs/experiment/results"), help="folder for the results")
-    parser.add_argument("--readme", type=Path, help="put the ablation table into this text, between its two marks")
     parser.add_argument("--note", default="", help="words about the run to keep with its results")
     parser.add_argument("--questions", type=int, default=500)
     parser.add_argument("--samples", type=int, default=64)
@@ -188,8 +185,6 @@ def main() -> None:
     )
     write_results(arguments.results, found, facts)
     journal.close()
-    if arguments.readme:
-        fill(arguments.readme, ablation_table(found), MARKS)
     print(ablation_table(found))
     print(f"the results are in {arguments.results}")
 

@@ -250,7 +250,7 @@ class ChatMedPRM(UnstreamedChatModel, ConversationSettings):
     def with_structured_output(self, schema: Any, *, include_raw: bool = False, **kwargs: Any) -> Runnable[Any, Any]:
         """Answers in a schema, in the way of the model that is sampled from; an invalid one cannot win.
 
-        A candidate's text is what stands in its fields: a field for the reasoning, in steps, is what is judged.
+        A candidate's text is the contents of its fields: a field for the reasoning, in steps, is what is judged.
 
         Args:
             schema: As that model takes it.

@@ -45,7 +45,7 @@ _INHERITED = (
     "pydantic_program_mode",
     "query_wrapper_prompt",
 )
-"""Fields in which this model is as the one that it samples from, unless it is told otherwise."""
+"""Fields that this model takes from the one that it samples from, unless they are set."""
 
 
 class MedPRMLLM(UnstreamedLLM, ConversationSettings):

@@ -16,7 +16,9 @@ import medprm_scorer
 import medprm_scorer.search
 from benchmarks.speed import MARKS
 from benchmarks.speed_report import to_markdown
+from examples.formulary.evaluate import MARKS as EVALUATE_MARKS
 from examples.formulary.evaluate import fill
+from medprm_scorer.local.loading import DEMO_MODEL
 from tests.support.chat_server import chat_server
 from tests.support.documents import (
     KINDS,
@@ -118,6 +120,15 @@ def test_the_speed_is_that_of_its_results(tmp_path):
     times = " and ".join(f"{by_count[count]['times_card']:.1f}" for count in (16, 64))
     assert f"{times} times as fast" in PAGES["results.md"].read_text()
     assert f"{by_count[64]['peak_bytes'] / 1e6:.0f} MB" in PAGES["results.md"].read_text()
+
+
+def test_the_demo_models_figures_are_those_of_its_card():
+    begin, end = map(re.escape, EVALUATE_MARKS)
+    summary = re.search(f"{begin}\n(.*?)\n{end}", PAGES["results.md"].read_text(), flags=re.DOTALL)[1]
+    card = re.search(f"{begin}\n(.*?)\n{end}", (DEMO_MODEL / "README.md").read_text(), flags=re.DOTALL)[1]
+    cells = re.findall(r"\d+\.\d+ \[[^]]+\]", summary)
+    assert len(cells) == 2 * 4 * 3
+    assert [cell for cell in cells if cell not in card] == []
 
 
 def test_the_site_loads_nothing_from_elsewhere():

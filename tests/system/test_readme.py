@@ -21,9 +21,7 @@ def test_every_block_is_of_a_kind_that_is_tested():
 
 
 def test_what_it_shows_runs(tmp_path, monkeypatch):
-    printed = [
-        out for block, out in run_document(ROOT / "README.md", tmp_path, monkeypatch) if block.kind == "python"
-    ]
+    printed = [out for block, out in run_document(ROOT / "README.md", tmp_path, monkeypatch) if block.kind == "python"]
     assert len(printed) == 3
     assert "Answer: A" in printed[0]
     assert "The answer is 5 mg per kg.\n" in printed[1]
