@@ -97,8 +97,9 @@ def evidence_table() -> str:
         ),
         (
             "trust",
-            f"where at most {100 * float(risk):.0f} % of the trusted answers may be wrong, that held in {spaced(kept)} "
-            f"of the random splits (90 % are promised), with {spaced(coverage)} of the answers trusted: the formulary",
+            f"the promise that at most {100 * float(risk):.0f} % of the trusted answers are wrong was kept in "
+            f"{spaced(kept)} of the random splits (90 % is promised), with {spaced(coverage)} of the answers trusted: "
+            "formulary questions",
             "python -m benchmarks.trust_splits",
             "[Trust](docs/trust.md#does-it-hold)",
         ),

@@ -36,12 +36,10 @@ SETTINGS = {
 }
 
 ACCOUNT = """\
-Withholding the documents costs the weighted vote little here, and that is no merit of the reward model. The two
-habits that the policy has learnt well contradict the chain's own words (a decision against the comparison that was
-just made), and so do slips, wrong letters and misread patients: such steps are told without any document. Only a
-wrong guideline and a misread label need one, and the habit of misreading a dose was learnt too weakly to mislead the
-majority. Where documents are withheld, the steps that cite them are equally doubtful in all chains, and the other
-steps decide. Another question's documents do harm: right steps are then called wrong."""
+Each habit follows a document that does not count for the patient: an older guideline or label, another formulation's
+label, the other unit, or a guideline whose exception a notice has replaced. In its words such a chain is like a right
+one. Only the question's own documents show the mistake, so without them, or with another question's, the reward model
+cannot correct a majority that shares it."""
 
 
 def held_out(number: int) -> tuple[str, Question]:

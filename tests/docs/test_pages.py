@@ -143,6 +143,7 @@ def test_outputs_are_compared_by_words_and_by_numbers():
     assert not same_output("Reward 0.97\n", "Share 0.97\n")
     assert same_output("answer …\nend", "answer B\nmore\nend")
     assert not same_output("answer …\nend", "answer B\nmore\n")
+    assert not same_output("Reward 0.97 of a long…\n", "Reward 0.80 of a long…\n")
     assert normalised("a 1.5\n") == (["a #"], [1.5])
 
 
