@@ -7,7 +7,7 @@ import json
 import re
 from pathlib import Path
 
-from examples.formulary.evaluate import fill
+from examples.formulary.evaluate import SETTINGS, fill
 from medprm_scorer.sampling.stopping import Confident
 
 ROOT = Path(__file__).parents[1]
@@ -17,7 +17,6 @@ EXPERIMENT = ROOT / "examples" / "formulary" / "results" / "experiment.json"
 STOPPING = ROOT / "examples" / "formulary" / "results" / "stopping.md"
 TRUST = ROOT / "docs" / "trust.md"
 MARKS = ("<!-- figures: written by docs/readme_figures.py -->", "<!-- end of docs/readme_figures.py -->")
-SETTINGS = ("documents", "withheld", "another's")
 
 
 def row_of(page: str, *first: str) -> list[str]:
@@ -25,10 +24,6 @@ def row_of(page: str, *first: str) -> list[str]:
 
     Raises:
         LookupError: There is no such row.
-
-    Example:
-        >>> row_of("| n | right |\\n|---|---|\\n| 1 | 50 % |", "1")
-        ['1', '50 %']
     """
     for line in page.splitlines():
         cells = [cell.strip() for cell in line.strip().strip("|").split("|")]

@@ -39,6 +39,13 @@ def test_the_figures_are_those_of_their_pages():
     assert marked.strip() == readme_figures.figures(), "python -m docs.readme_figures writes them"
 
 
+def test_a_figure_that_is_nowhere_is_an_error():
+    page = "| n | right |\n|---|---|\n| 1 | 50 % |\n| 1 | 60 % |"
+    assert readme_figures.row_of(page, "1") == ["1", "50 %"]
+    with pytest.raises(LookupError, match="no row begins with"):
+        readme_figures.row_of(page, "2")
+
+
 def test_there_is_one_version():
     assert CITATION["version"] == medprm_scorer.__version__
     assert (
