@@ -44,7 +44,7 @@ class MedPRMReranker(PackedRunnable[RerankInput, Ranking], ChoiceSettings):
     The input may have other keys than those that are read. Documents under another name (`context`, `docs`) are
     refused, since they would not be read. Where not all documents fit the reward model's budget, those are read that
     have the highest `relevance_score` in their metadata, as LangChain's rerankers write it, else the first; one that
-    does not fit is passed over. What was not read is warned of (`DocumentsLeftOutWarning`).
+    does not fit is passed over. What was not read gives a `DocumentsLeftOutWarning`.
 
     Args:
         top_n: How many chains the ranking keeps, the best first; None keeps all. The votes are always of all.
