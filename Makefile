@@ -102,7 +102,7 @@ test-browser: $(DEV)
 	@$(PIP) playwright
 	$(BIN)/python -m pytest -rs tests/system/test_browser.py
 
-# made for ten minutes on an H100; called again it goes on with what is not in the JSON yet
+# made for ten minutes on an H100; called again, it runs what is not in the JSON yet
 test-gpu: $(DEV)
 	$(BIN)/python -m benchmarks.gpu --json $(GPU_JSON)
 

@@ -1,7 +1,7 @@
 """The whole speed benchmark: one process, alternating runs, JSON and a table.
 
     python -m benchmarks.speed [--json OUT.json] [--shape 300m|8b|tiny] [--device cpu|cuda] [--rounds 5]
-    python -m benchmarks.speed --show OUT.json --readme README.md    # an earlier run's figures
+    python -m benchmarks.speed --show OUT.json --results docs/speed.md    # an earlier run's figures
 
 On two CPU cores the 300 M shape takes about half an hour with its defaults; `--quick` takes a few minutes. On a busy
 machine `--threads 1 --clock cpu` counts the process's own time, and ratios still mean something.
@@ -31,7 +31,7 @@ def main() -> None:
     """Read the arguments, measure, print the table and write the JSON."""
     parser = argparse.ArgumentParser(description="Time the scorer against the quick start and a padded batch.")
     parser.add_argument("--json", type=Path, metavar="OUT.json", help="write all figures there")
-    parser.add_argument("--readme", type=Path, help="put the table into this text, between its two marks")
+    parser.add_argument("--results", type=Path, help="put the table into this text, between its two marks")
     parser.add_argument("--show", type=Path, metavar="OUT.json", help="measure nothing: take the figures from there")
     parser.add_argument("--shape", choices=SHAPES, default="300m")
     parser.add_argument("--device", default="cuda" if torch.cuda.is_available() else "cpu")
@@ -51,8 +51,8 @@ def main() -> None:
     found = json.loads(options.show.read_text(encoding="utf-8")) if options.show else measure(options)
     if options.json:
         options.json.write_text(json.dumps(found, indent=2), encoding="utf-8")
-    if options.readme:
-        fill(options.readme, f"`python -m benchmarks.speed`. {to_markdown(found)}", MARKS)
+    if options.results:
+        fill(options.results, f"`python -m benchmarks.speed`. {to_markdown(found)}", MARKS)
     Console(width=130).print(to_rich(found), *other_lines(found), sep="\n")
 
 

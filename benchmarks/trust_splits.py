@@ -8,7 +8,9 @@ file has known answers, as for `medprm evaluate`, and a model computes the rewar
 """
 
 import argparse
+import datetime
 import json
+import os
 from collections.abc import Callable, Sequence
 from contextlib import closing
 from dataclasses import dataclass
@@ -18,7 +20,7 @@ from typing import Any
 import numpy as np
 from tqdm import tqdm
 
-from examples.formulary.evaluate import held_out
+from examples.formulary.evaluate import fill, held_out
 from medprm_scorer import MedPRM, Ranking
 from medprm_scorer.evaluation.calibrate import JudgedRankings
 from medprm_scorer.evaluation.questions import Questions, Selection
@@ -26,6 +28,7 @@ from medprm_scorer.evaluation.reward_sources import ComputedRewards, StoredRewar
 from medprm_scorer.trust.calibration import chosen_of, divided, fit, judged
 from medprm_scorer.trust.features import NAMES
 
+MARKS = ("<!-- figures: written by trust_splits.py -->", "<!-- end of trust_splits.py -->")
 RISKS = (0.02, 0.05, 0.10)
 WAYS: dict[str, tuple[str, Sequence[str]]] = {  # strategy, and the numbers of a ranking that enter
     "calibrated": ("weighted_vote", NAMES),
@@ -149,6 +152,9 @@ def main() -> None:
     parser.add_argument("--candidates", type=int, default=8, help="chains of each made-up question, at most 16")
     parser.add_argument("--splits", type=int, default=200)
     parser.add_argument("--size", type=int, default=300, help="questions to calibrate on, and to answer, in a split")
+    parser.add_argument(
+        "--results", type=Path, help="put the tables of the formulary into this text, between its marks"
+    )
     arguments = parser.parse_args()
     arguments.out.mkdir(parents=True, exist_ok=True)
     how = {"splits": arguments.splits, "size": arguments.size}
@@ -168,9 +174,17 @@ def main() -> None:
     write_formulary(path, arguments.questions, arguments.candidates)
     given = read(path, arguments.out / "given.sqlite3", prm)
     withheld = read(path, arguments.out / "withheld.sqlite3", prm, "none")
+    parts = [
+        f"`python -m benchmarks.trust_splits --questions {arguments.questions} --candidates {arguments.candidates} "
+        f"--splits {arguments.splits} --size {arguments.size}`, {datetime.date.today().isoformat()}, "
+        f"{os.cpu_count()} CPU cores, {prm().engine.name}; delta 0.1"
+    ]
     for name, found in (("with their documents", given), ("with the documents withheld", withheld)):
-        print(f"\n{len(found['weighted_vote']):,} made-up questions, {name}\n")
-        print("\n".join(table(found, **how)))
+        parts.append(f"{len(found['weighted_vote']):,} made-up questions, {name}:")
+        parts.append("\n".join(table(found, **how)))
+    print("\n\n".join(parts))
+    if arguments.results:
+        fill(arguments.results, "\n\n".join(parts), MARKS)
 
 
 if __name__ == "__main__":

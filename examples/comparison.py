@@ -1,7 +1,7 @@
 """How often different ways of answering are right, on the same patients, with paired differences.
 
 For the integrations' examples: each way is a whole chain, agent or query engine, asked through the real server.
-Stopped at any moment, a comparison goes on where it was.
+A comparison that was stopped is resumed by the same command.
 """
 
 import argparse
@@ -29,7 +29,7 @@ Answers = Mapping[str, tuple[str | None, int]]
 _Result = TypeVar("_Result")
 
 Pair = tuple[str, str]
-"""A way of answering and the one that it is held against."""
+"""A way of answering and the one that it is compared with."""
 
 _RESAMPLES = 10_000
 
@@ -54,7 +54,7 @@ def compare(ask: Callable[[Case], Answers], hospital: Hospital, cases: int, file
         ask: The answers to one patient's question, by way of answering.
         hospital: Whose patients.
         cases: How many.
-        file: Where answers are kept, so that a run that was stopped goes on.
+        file: Where answers are kept, so that a run that was stopped can be resumed.
         about: What they depend on; a file of another run is refused.
     """
     file.parent.mkdir(parents=True, exist_ok=True)
@@ -75,7 +75,7 @@ def table(answers: Sequence[Answers], right: Sequence[str], pairs: Sequence[Pair
     Args:
         answers: One entry per patient.
         right: The right letter of each.
-        pairs: Ways to hold against each other.
+        pairs: Ways to compare with each other.
     """
     ways = list(answers[0])
     hits = np.array(

@@ -1,6 +1,6 @@
 """The kit for a machine with an NVIDIA GPU, made for ten minutes on an H100 (`make test-gpu`).
 
-    python -m benchmarks.gpu [--json gpu.json]                  # goes on where an earlier run has stopped
+    python -m benchmarks.gpu [--json gpu.json]                  # resumes a run that was stopped
     python -m benchmarks.gpu --device cpu --tiny --json x.json  # whether the kit itself works, without a GPU
 
 Every part runs in a process of its own with a limit of time, so none can spoil another, and its figures are written

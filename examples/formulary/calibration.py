@@ -1,6 +1,6 @@
 """Whether rewards mean what they say: of the steps with a reward near 0.8, are 80 % valid?
 
-Rewards fall into equal-width bins; in each, the mean reward is held against the share of valid steps. The expected
+Rewards fall into equal-width bins; in each, the mean reward is compared with the share of valid steps. The expected
 calibration error is the mean gap between the two, each bin weighted by its count (Guo et al. 2017, arXiv 1706.04599,
 with P(+) in the place of the confidence).
 """

@@ -120,7 +120,7 @@ class StepRewards:
     def table(self) -> dict[str, Figure]:
         """AUROC by stage, by kind of error against the valid steps of its stage, and over all steps that cite.
 
-        Steps that follow a rival document are held against valid steps of questions that have such a rival.
+        Steps that follow a rival document are compared with valid steps of questions that have such a rival.
         """
         rows = {stage: auroc(self.good[stage], self.bad[stage]) for stage in STAGES}
         for kinds in ERROR_KINDS.values():
@@ -244,7 +244,7 @@ if __name__ == "__main__":
     parser.add_argument("--json", type=Path, help="write all figures here")
     parser.add_argument("--card", type=Path, help="put the tables into this model card, between its two marks")
     parser.add_argument("--plot", type=Path, help="draw the reliability diagram (with documents, all sets) here")
-    parser.add_argument("--readme", type=Path, help="put a summary into this text, between its two marks")
+    parser.add_argument("--results", type=Path, help="put a summary into this text, between its two marks")
     arguments = parser.parse_args()
     if arguments.questions < 1:
         parser.error("--questions must be at least 1")
@@ -262,5 +262,5 @@ if __name__ == "__main__":
         arguments.json.write_text(json.dumps(reports, indent=1))
     if arguments.card:
         fill(arguments.card, tables)
-    if arguments.readme:
-        fill(arguments.readme, to_summary(reports))
+    if arguments.results:
+        fill(arguments.results, to_summary(reports))

@@ -2,7 +2,7 @@
 
 Samples 64 solutions for each of 500 held-out questions from the small policy model, by the paper's sampling rules;
 scores them with the demo reward model with the documents, without any, and with another question's; and compares the
-ways of choosing. Stopped at any moment, it goes on where it was.
+ways of choosing. A run that was stopped is resumed by the same command.
 """
 
 import argparse
@@ -19,7 +19,6 @@ from typing import Any
 import torch
 from tqdm import tqdm
 
-from examples.formulary.evaluate import fill
 from examples.formulary.habits import habit_of
 from examples.formulary.sample import POLICY, PolicyModel
 from examples.formulary.world import Question, make_question
@@ -30,7 +29,6 @@ from medprm_scorer.evaluation.plots import save_scaling_plot
 from medprm_scorer.evaluation.report import to_text
 from medprm_scorer.evaluation.results import Evaluation
 
-MARKS = ("<!-- figures: written by experiment.py -->", "<!-- end of the experiment's figures -->")
 SETTINGS = {
     "documents": "with the question's documents",
     "withheld": "without documents",
@@ -38,12 +36,10 @@ SETTINGS = {
 }
 
 ACCOUNT = """\
-Withholding the documents costs the weighted vote little here, and that is no merit of the reward model. The two
-habits that the policy has learnt well contradict the chain's own words (a decision against the comparison that was
-just made), and so do slips, wrong letters and misread patients: such steps are told without any document. Only a
-wrong guideline and a misread label need one, and the habit of misreading a dose was learnt too weakly to mislead the
-majority. Where documents are withheld, the steps that cite them are equally doubtful in all chains, and the other
-steps decide. Another question's documents do harm: right steps are then called wrong."""
+Each habit follows a document that does not count for the patient: an older guideline or label, another formulation's
+label, the other unit, or a guideline whose exception a notice has replaced. In its words such a chain is like a right
+one. Only the question's own documents show the mistake, so without them, or with another question's, the reward model
+cannot correct a majority that shares it."""
 
 
 def held_out(number: int) -> tuple[str, Question]:
@@ -154,7 +150,6 @@ def main() -> None:
     parser.add_argument("--model", type=Path, help="folder of a reward model; the one inside the package if left out")
     parser.add_argument("--out", type=Path, default=Path("runs/experiment"), help="folder for samples and scores")
     parser.add_argument("--results", type=Path, default=Path("runs/experiment/results"), help="folder for the results")
-    parser.add_argument("--readme", type=Path, help="put the ablation table into this text, between its two marks")
     parser.add_argument("--note", default="", help="words about the run to keep with its results")
     parser.add_argument("--questions", type=int, default=500)
     parser.add_argument("--samples", type=int, default=64)
@@ -188,8 +183,6 @@ def main() -> None:
     )
     write_results(arguments.results, found, facts)
     journal.close()
-    if arguments.readme:
-        fill(arguments.readme, ablation_table(found), MARKS)
     print(ablation_table(found))
     print(f"the results are in {arguments.results}")
 

@@ -2,7 +2,7 @@
 
 All samples of a question grow side by side as one packed sequence: each sees the prompt and itself. On a CPU this is
 several times faster than `generate` with a batch, which copies the prompt's keys and values for every sample at every
-token. It draws from the same distribution (a test holds the two together).
+token. It draws from the same distribution (a test compares the two).
 """
 
 from collections.abc import Sequence

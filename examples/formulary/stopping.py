@@ -2,8 +2,8 @@
 
 Two sets of formulary questions, each with 64 chains by the solver that the policy model learns to be, scored by the
 demo reward model. On the first set a confidence and a smallest number of samples are chosen; on the second, which
-nothing was chosen by, the package's default rule is held against all 64 samples, against a fixed number of samples
-with the same mean, and against agreement with the same mean. Stopped at any moment, it goes on where it was.
+nothing was chosen by, the package's default rule is compared with all 64 samples, against a fixed number of samples
+with the same mean, and agreement with the same mean. A run that was stopped is resumed.
 """
 
 import argparse

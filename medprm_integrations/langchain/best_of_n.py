@@ -42,11 +42,11 @@ class MedPRMBestOfN(PackedRunnable[BestOfNInput, AIMessage], SearchingSettings):
 
     The winner is an `AIMessage` as the model wrote it. Its ranking is in `response_metadata["medprm"]` (`ranking_of`
     reads it back), with what `RankingMetadata` says; its `usage_metadata` counts the tokens of all samples. A sample
-    that fails does not end the others, and is warned of (`SamplesFailedWarning`); if all fail, the first error is
+    that fails does not end the others, and gives a `SamplesFailedWarning`; if all fail, the first error is
     raised, with a note of the count. Samples that call tools cannot win; if all do, the first comes back as it is.
     `batch` samples for all questions, at most `max_concurrency` at once, and then calls the reward model once.
 
-    Documents under another name than `documents` (`context`, `docs`) are refused, since nobody would read them; with a
+    Documents under another name than `documents` (`context`, `docs`) are refused, since they would not be read; with a
     `prompt` that has such a variable, give `documents` too. Other arguments of a call, such as `stop`, go to the `llm`.
 
     Args:

@@ -43,12 +43,12 @@ class ChatMedPRM(UnstreamedChatModel, ConversationSettings):
     """A chat model that samples n answers from another chat model and gives the one that the reward model selects.
 
     It takes the other model's place: `bind_tools`, `with_structured_output`, streaming and async work as there. An
-    answer that calls tools is handed on as it is, and only one is drawn when tools are bound; only answers to the user
+    answer that calls tools is returned as it is, and only one is drawn when tools are bound; only answers to the user
     are sampled and selected. The stream has one chunk, the winner.
 
     The winner's ranking is in `response_metadata["medprm"]` (`ranking_of` reads it back), with what `RankingMetadata`
-    says; its `usage_metadata` counts the tokens of all samples. Samples that failed are warned of
-    (`SamplesFailedWarning`), and so is evidence of which nothing could be read (`DocumentsLeftOutWarning`). Callbacks
+    says; its `usage_metadata` counts the tokens of all samples. Samples that failed give a
+    `SamplesFailedWarning`, and evidence of which nothing could be read a `DocumentsLeftOutWarning`. Callbacks
     see the usage of the n runs below, and none for the run of this model itself, so that nothing is counted twice.
 
     The question is what the human messages say, put together with a caution if there are several, from the last that
@@ -250,7 +250,7 @@ class ChatMedPRM(UnstreamedChatModel, ConversationSettings):
     def with_structured_output(self, schema: Any, *, include_raw: bool = False, **kwargs: Any) -> Runnable[Any, Any]:
         """Answers in a schema, in the way of the model that is sampled from; an invalid one cannot win.
 
-        A candidate's text is what stands in its fields: a field for the reasoning, in steps, is what is judged.
+        A candidate's text is the contents of its fields: a field for the reasoning, in steps, is what is judged.
 
         Args:
             schema: As that model takes it.

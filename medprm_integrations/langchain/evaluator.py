@@ -105,7 +105,7 @@ class MedPRMEvaluator:
             inputs: What was asked: a text, messages, or a dict with one of `question`, `input`, `query`, `messages`.
             outputs: What was answered: a text, a message, messages (the last of the model), an object of structured
                 output, or a dict with one of `answer`, `output`, `response`, `result`, `messages`; another dict is
-                judged by what stands in its fields.
+                judged by the contents of its fields.
             reference_outputs: Not looked at.
             context: The documents that it is checked against: a text, or a list of texts and `Document`s. None takes
                 those in the outputs or the inputs (`documents`, `context`, `source_documents` and the like).

@@ -1,7 +1,7 @@
 """Which calls of a chat model are answers to the user, and which only help: those go through once, and are not judged.
 
 What helps: condensing a follow-up into a question of its own, summaries and titles of a conversation, choosing tools or
-a route, playing a tool, grading documents. It is told by three signs, in this order.
+a route, playing a tool, grading documents. Three signs show it, in this order.
 
 1. LangChain's own mark: its middleware calls models with `lc_source` in the metadata of the run.
 2. The schema of structured output, if it has no field for the reasoning or the answer (`is_answer_schema`).

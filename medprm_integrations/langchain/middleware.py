@@ -51,23 +51,23 @@ class _Kind(type(AgentMiddleware)):  # type: ignore[misc] # whatever that is
 
 
 class MedPRMMiddleware(AgentMiddleware, metaclass=_Kind):
-    """For `create_agent`: samples the agent's final answers n times and goes on with the one that is selected.
+    """For `create_agent`: samples the agent's final answers n times and continues with the one that is selected.
 
     Each turn of the model is drawn once. If it calls tools it goes through untouched, and costs nothing more. If it is
     an answer to the user, n - 1 more are drawn, those among them that call tools are dropped, and the reward model
     chooses; the winner's ranking is in `response_metadata["medprm"]` (`ranking_of` reads it back), with what
     `RankingMetadata` says (invalid structured answers count as failed), and its `usage_metadata` counts the tokens of
-    all samples. Structured answers are judged by what stands in their fields; one that breaks the schema cannot win.
+    all samples. Structured answers are judged by the contents of their fields; one that breaks the schema cannot win.
 
-    Put it last in the list of middleware, so that the others see one call of the model; that one behind it changes the
-    model or answers in its place is warned of (`MiddlewareOrderWarning`). With `stream_mode="messages"` only the winner
-    is streamed, whole; the ranking's figures are a custom event of the run, `medprm_ranking`, in `astream_events`.
-    What is asked and what is evidence is told as by `ChatMedPRM`. A `response_format` without a field for reasoning or
+    Put it last in the list of middleware, so that the others see one call of the model; one behind it that changes the
+    model, or answers in its place, gives a `MiddlewareOrderWarning`. With `stream_mode="messages"` only the winner is
+    streamed, whole; the ranking's figures are a custom event of the run, `medprm_ranking`, in `astream_events`.
+    The question and the evidence are found as in `ChatMedPRM`. A `response_format` without a field for reasoning or
     answer is no answer to the user: such turns go through once (`is_answer=` takes a rule of your own).
     Interrupts pass through, and so does an error of the first draw, for the
-    middleware that retries or falls back; a later sample that fails does not end the others, and is warned of
-    (`SamplesFailedWarning`). So is evidence of which nothing could be read (`DocumentsLeftOutWarning`), and a name in
-    `evidence_tools` that no tool has (`UnknownToolWarning`).
+    middleware that retries or falls back; a later sample that fails does not end the others, and gives a
+    `SamplesFailedWarning`. Evidence of which nothing could be read gives a `DocumentsLeftOutWarning`, and a name in
+    `evidence_tools` that no tool has an `UnknownToolWarning`.
 
     With `on_doubt="interrupt"` the agent pauses at an answer that is not trusted, as `ask_in_doubt` says, and takes a
     person's reply for the answer; it needs a `checkpointer`. Nothing is sampled again on resume. Until then the message
@@ -207,7 +207,7 @@ class _AskingMiddleware(MedPRMMiddleware):
         return self.after_model(state, runtime)
 
 
-class InvalidAnswer(Exception):  # its name stands in warnings
+class InvalidAnswer(Exception):  # its name is shown in warnings
     """A response that was to be a structured answer and is none."""
 
     def __init__(self, response: Any) -> None:

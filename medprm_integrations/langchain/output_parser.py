@@ -42,7 +42,7 @@ class MedPRMOutputParser(BaseGenerationOutputParser[AIMessage], ChoiceSettings):
     A chain `model | parser` shows a parser only the first generation, whatever the model's n. So call `parse_result`
     with all of them, as below; in a chain, take `MedPRMBestOfN` or `ChatMedPRM`.
 
-    A parser is not shown the prompt: tell it the question and the documents with `about`. Without, it judges each
+    A parser does not see the prompt: give it the question and the documents with `about`. Without them it judges each
     answer by itself, which is worse.
 
     Args:

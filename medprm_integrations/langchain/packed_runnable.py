@@ -16,7 +16,7 @@ from medprm_integrations.shared.best_of_n import only
 class PackedRunnable(RunnableSerializable[Input, Output]):
     """For runnables that handle one input as a batch of one.
 
-    A subclass says how it handles many (`_run`, `_arun`): the result of each, or the error that stands in its place.
+    A subclass says how it handles many (`_run`, `_arun`): the result of each, or the error in its place.
     """
 
     @abstractmethod

@@ -39,12 +39,12 @@ class MedPRMReranker(PackedRunnable[RerankInput, Ranking], ChoiceSettings):
     """Scores the candidate answers to a question against documents and ranks them.
 
     `batch` and `abatch` hand all requests to the reward model together; one that cannot be ranked does not end the
-    others (with `return_exceptions=True` its error stands in its place, and says which request it is, from 0).
+    others (with `return_exceptions=True` its error takes its place, and says which request it is, from 0).
 
     The input may have other keys than those that are read. Documents under another name (`context`, `docs`) are
     refused, since they would not be read. Where not all documents fit the reward model's budget, those are read that
     have the highest `relevance_score` in their metadata, as LangChain's rerankers write it, else the first; one that
-    does not fit is passed over. What was not read is warned of (`DocumentsLeftOutWarning`).
+    does not fit is passed over. What was not read gives a `DocumentsLeftOutWarning`.
 
     Args:
         top_n: How many chains the ranking keeps, the best first; None keeps all. The votes are always of all.

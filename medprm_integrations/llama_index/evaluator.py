@@ -106,7 +106,7 @@ class MedPRMEvaluator(BaseEvaluator):
 
         Args:
             query: The question.
-            response: The answer; an object, as of `output_cls`, is judged by what stands in its fields.
+            response: The answer; an object, as of `output_cls`, is judged by the contents of its fields.
             contexts: The texts that it is checked against, the most wanted first: one that does not fit the reward
                 model's budget is passed over. None for none, which the feedback then says.
             kwargs: None are known.

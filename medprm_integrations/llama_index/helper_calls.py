@@ -2,7 +2,7 @@
 
 What helps: condensing a follow-up into a question of its own, choosing an engine or a tool, splitting a question into
 sub-questions or into queries of a search, titles, keywords, summaries, evaluations, and structured output of a model
-without tools that has no documents to answer from. It is told by these signs, in this order.
+without tools that has no documents to answer from. These signs show it, in this order.
 
 1. The kind that LlamaIndex gives to a prompt template (`PromptType`), such as `single_select`.
 2. What a template is filled in with: names that only helpers use, such as `context_list`; or a context without a

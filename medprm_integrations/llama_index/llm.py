@@ -45,14 +45,14 @@ _INHERITED = (
     "pydantic_program_mode",
     "query_wrapper_prompt",
 )
-"""Fields in which this model is as the one that it samples from, unless it is told otherwise."""
+"""Fields that this model takes from the one that it samples from, unless they are set."""
 
 
 class MedPRMLLM(UnstreamedLLM, ConversationSettings):
     """A language model that samples n answers from another one and gives the one that the reward model selects.
 
     It takes the other model's place in agents, chat engines, query engines and workflows. A turn that calls tools is
-    handed on as it is, and where tools may be called only one is drawn first; only answers to the user are sampled and
+    returned as it is, and where tools may be called only one is drawn first; only answers to the user are sampled and
     selected. Of a `ReActAgent`'s turns, it is those that answer. The stream has one piece, the winner.
 
     Calls that are no answers to the user, such as those that condense a follow-up or choose an engine, go through once:
@@ -65,14 +65,14 @@ class MedPRMLLM(UnstreamedLLM, ConversationSettings):
     (`brings_evidence`), nor what a language model wrote (the results of a `QueryEngineTool`, sub-answers), unless
     `evidence_tools` names the tools. A caution says so where a prompt seems to hold documents and there is no evidence.
 
-    The winner's ranking is in the response's `additional_kwargs["medprm"]` and, since agents hand on only that, in
-    `raw["medprm"]`; `ranking_of` reads it back from either, and what `RankingMetadata` says stands with it. Chat
+    The winner's ranking, with what `RankingMetadata` says, is in the response's `additional_kwargs["medprm"]`, and in
+    `raw["medprm"]` since agents hand on only that; `ranking_of` reads it back from either. Chat
     engines and query engines keep only the answer's text: give `on_ranking` there. The response counts the tokens of
     all samples. Callbacks see the n calls of the other model, and no call of this one, so that no tokens are counted
     twice.
 
-    Samples that failed are warned of (`SamplesFailedWarning`), and so is evidence of which nothing could be read
-    (`DocumentsLeftOutWarning`). Where the `llm` has no async of its own (a `CustomLLM` without `achat`), async samples
+    Samples that failed give a `SamplesFailedWarning`, and evidence of which nothing could be read a
+    `DocumentsLeftOutWarning`. Where the `llm` has no async of its own (a `CustomLLM` without `achat`), async samples
     are asked for in threads, which run to their end when the caller is cancelled.
 
     Args:

@@ -51,7 +51,7 @@ def asking(
 
 
 def sample_of(response: Response, answer_field: str | None = None) -> Sample:
-    """A response as it is judged; of a structured answer, what stands in its fields.
+    """A response as it is judged; of a structured answer, the contents of its fields.
 
     Example:
         >>> sample_of(CompletionResponse(text="The answer is (A)", raw={"finish_reason": "length"})).truncated

@@ -12,7 +12,7 @@ DOUBT_ANSWER = "I cannot answer this reliably. Please ask a qualified person."
 """What `abstain` answers, unless the user says otherwise."""
 
 WAITING = "answer_waiting"
-"""Where the text of an answer stands in its metadata while a person is asked about it."""
+"""The key of an answer's text in its metadata while a person is asked about it."""
 
 _NO_INTERRUPT = (
     "on_doubt='interrupt' is for MedPRMMiddleware; in a LangGraph node after the one that samples, call "

@@ -110,10 +110,10 @@ class ChoiceSettings(BaseModel):
         trust: Says whether answers are to be trusted: a `Trust`, the path of its file, or `Floors`; None takes the
             reward model's own.
         on_doubt: What happens to an answer that is not trusted. `answer` gives it, with a caution in the ranking;
-            `abstain` gives `doubt_answer` in its place, and no text of a chain; `raise` ends in a
+            `abstain` gives `doubt_answer` in its place, and no text of a chain; `raise` raises a
             `DoubtfulAnswerError`; a function is called with the ranking (never awaited), and gives the text to answer
-            with, or None for the answer as it is; `interrupt` asks a person (`MedPRMMiddleware` only). An answer in a
-            schema cannot become a sentence: it ends in the error instead.
+            with, or None for the answer as it is; `interrupt` asks a person (`MedPRMMiddleware` only). A
+            structured answer cannot be replaced by a sentence: the error is raised instead.
         doubt_answer: The sentence of `abstain`.
     """
 
@@ -185,7 +185,7 @@ class SamplingSettings(ChoiceSettings):
             as soon as k samples, 3 by default, give the same answer. Samples that still run are cancelled. None draws
             all n.
         agree: `agree=k` is short for `stop=Agree(k)`; from 2 to n.
-        rules: Keep only chains with so many steps and draw more for those that are missing: `SamplingRules()` has the
+        rules: Keep only chains with that many steps and draw more for those that are missing: `SamplingRules()` has the
             paper's 3 to 9 steps and 1.25 times as many draws. None draws n and keeps all.
         timeout: Seconds after which one sample counts as failed; None leaves that to the language model.
         deadline: Seconds after which the whole call draws no more: what is there is ranked. None has none.

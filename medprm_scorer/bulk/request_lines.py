@@ -1,6 +1,6 @@
 """Any file of requests as JSON lines, each with a digest to know it again by.
 
-In JSONL every line stands for itself: one that is broken ends nothing, and whoever decodes it learns of it. A JSON
+In JSONL every line is read by itself: a broken one does not end the others, and who decodes it gets the error. A JSON
 list, or objects printed over several lines, are one piece of text; where that breaks, the rest cannot be read.
 """
 
@@ -90,7 +90,7 @@ def decode_line(text: bytes | None) -> Any:
 
 
 def _is_jsonl(path: str | Path) -> bool:
-    """Whether each line of the file is to stand for itself: its first line does, or is broken beyond a line's end."""
+    """Whether each line of the file is read by itself: its first line can be, or is broken beyond a line's end."""
     with open_bytes(path) as (file, _):
         first = file.readline(LONGEST).removeprefix(_MARK)
         while first and not first.strip(_BLANKS):

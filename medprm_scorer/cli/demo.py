@@ -1,7 +1,7 @@
 """What `medprm demo` does: the demo model ranks the questions that come with the package.
 
 The questions are about a made-up formulary, the only world that the demo model knows, so the right answer is known for
-each and can be held against what the rewards choose and what majority vote would have said.
+each and can be compared with what the rewards choose and what majority vote would have said.
 """
 
 import json

@@ -64,7 +64,7 @@ def _run(
 def _compiled(device: str) -> Any:
     """`flex_attention`, compiled but on a CPU: uncompiled it holds all scores at once.
 
-    As a whole graph, so that a process that has compiled too many is told of it by an exception.
+    As a whole graph, so that a process that has compiled too many gets an exception.
     """
     from torch.nn.attention import flex_attention as module
 

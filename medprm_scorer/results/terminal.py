@@ -1,6 +1,6 @@
 """How a `Ranking` looks in a terminal: `to_rich` for the command line, `to_text` for `str(ranking)`.
 
-A step is told good from bad three ways, so that no reader depends on colour: a mark (`+` from 0.5 on, else `-`, the
+Good and bad steps differ in three ways, so that no reader depends on colour: a mark (`+` from 0.5 on, else `-`, the
 model's own labels), a bar and the number. The page is in `page`.
 """
 

@@ -118,7 +118,7 @@ class Drawing(Generic[Value]):
         self.tokens_spent = 0
         """Tokens of the samples that came back, by what is reported."""
         self.stopped: Stopped | None = None
-        """Why drawing ended; None while it goes on."""
+        """Why drawing ended; None before it has."""
         self.no_candidates: list[Value] = []
         """The values that are no candidates."""
         self.unfit: list[Value] = []

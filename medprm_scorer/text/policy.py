@@ -16,7 +16,7 @@ STEPWISE = (
     "own that begins with Step, its number and a colon, such as (Step 1:) and (Step 2:). {ending}"
 )
 
-"""What a policy is told; `ending` is one of `ENDINGS`."""
+"""The instruction to a policy; `ending` is one of `ENDINGS`."""
 
 ENDINGS: Mapping[str, str] = MappingProxyType(
     {

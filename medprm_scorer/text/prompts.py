@@ -1,8 +1,8 @@
 """The text of the prompt, as the model was trained on it.
 
 The model reads: system prompt, documents, question, `Explanation:`, then the steps with a tag after each. The texts
-here are model input and stand to the letter as in the authors' training and scoring code (project's facts on Med-PRM;
-`card`: the model card's quick start). Joining them to token ids, and the chat template, is the token layer's work.
+here are model input, letter for letter those of the authors' training and scoring code (`python/4_scoring_PRM.py` of
+eth-medical-ai-lab/Med-PRM; `card`: the model card's quick start). Tokenizing them is the work of `encoding`.
 """
 
 from collections.abc import Iterable, Mapping, Sequence

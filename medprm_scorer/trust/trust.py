@@ -116,7 +116,7 @@ class Trust(Part):
             risk: Largest error rate among trusted answers, above 0 and below 1.
             delta: Largest probability that the promise fails, above 0 and below 1.
             strategy: The strategy that was asked for; None takes the one that the rankings name.
-            settings: What computed the rewards: `prm.settings`. None leaves it open, which every ranking is told of.
+            settings: What computed the rewards: `prm.settings`. None leaves it open; every ranking then has a caution.
             stop: Name of the rule by which sampling stopped; None for a fixed number.
             seed: Of the division into two parts.
 

@@ -16,7 +16,9 @@ import medprm_scorer
 import medprm_scorer.search
 from benchmarks.speed import MARKS
 from benchmarks.speed_report import to_markdown
+from examples.formulary.evaluate import MARKS as EVALUATE_MARKS
 from examples.formulary.evaluate import fill
+from medprm_scorer.local.loading import DEMO_MODEL
 from tests.support.chat_server import chat_server
 from tests.support.documents import (
     KINDS,
@@ -120,6 +122,15 @@ def test_the_speed_is_that_of_its_results(tmp_path):
     assert f"{by_count[64]['peak_bytes'] / 1e6:.0f} MB" in PAGES["results.md"].read_text()
 
 
+def test_the_demo_models_figures_are_those_of_its_card():
+    begin, end = map(re.escape, EVALUATE_MARKS)
+    summary = re.search(f"{begin}\n(.*?)\n{end}", PAGES["results.md"].read_text(), flags=re.DOTALL)[1]
+    card = re.search(f"{begin}\n(.*?)\n{end}", (DEMO_MODEL / "README.md").read_text(), flags=re.DOTALL)[1]
+    cells = re.findall(r"\d+\.\d+ \[[^]]+\]", summary)
+    assert len(cells) == 2 * 4 * 3
+    assert [cell for cell in cells if cell not in card] == []
+
+
 def test_the_site_loads_nothing_from_elsewhere():
     assert SITE["theme"]["font"] is False
     assert "offline" not in SITE["plugins"]
@@ -132,6 +143,7 @@ def test_outputs_are_compared_by_words_and_by_numbers():
     assert not same_output("Reward 0.97\n", "Share 0.97\n")
     assert same_output("answer …\nend", "answer B\nmore\nend")
     assert not same_output("answer …\nend", "answer B\nmore\n")
+    assert not same_output("Reward 0.97 of a long…\n", "Reward 0.80 of a long…\n")
     assert normalised("a 1.5\n") == (["a #"], [1.5])
 
 

@@ -3,7 +3,7 @@
 A block's title says what to do with it, and the reader sees the same title:
 
 - a file's name: the reader saves the block under it;
-- `Output`: what the block before it prints, numbers to within `TOLERANCE`, `…` for anything;
+- `Output`: what the block before it prints, numbers to within `TOLERANCE`; a `…` that was not printed is for anything;
 - `Needs …` (a GPU, the released weights): Python is only compiled, and commands are only parsed.
 """
 
@@ -153,7 +153,7 @@ def normalised(text: str) -> tuple[list[str], list[float]]:
 
 def same_output(shown: str, printed: str) -> bool:
     """Whether a document shows what was printed: the same words, and numbers that differ by rounding at most."""
-    if "…" in shown:
+    if shown.count("…") > printed.count("…"):
         parts = [" ".join(normalised(part)[0]) for part in shown.split("…")]
         return re.fullmatch(".*".join(map(re.escape, parts)), " ".join(normalised(printed)[0]), re.DOTALL) is not None
     (lines, numbers), (other_lines, others) = normalised(shown), normalised(printed)
@@ -162,11 +162,11 @@ def same_output(shown: str, printed: str) -> bool:
 
 
 def with_outputs(text: str, printed: dict[int, str]) -> str:
-    """A document with other outputs: by the line of the block, what was printed; one with `…` is left alone."""
+    """A document with other outputs, by the line of the block; one with a `…` that was not printed is left alone."""
 
     def filled(match: re.Match[str]) -> str:
         line = text.count("\n", 0, match.start()) + 1
-        if match[2] != "Output" or line not in printed or "…" in match[3]:
+        if match[2] != "Output" or line not in printed or match[3].count("…") > printed[line].count("…"):
             return match[0]
         lines = [shown.rstrip() for shown in printed[line].strip("\n").splitlines()]
         return "\n".join([f'```{match[1]} title="Output"', *lines, "```"])

@@ -63,7 +63,7 @@ class OptionSet:
         return {} if None in meaning else {str(word): label for word, label in meaning.items()}
 
     def label(self, name: str) -> str | None:
-        """The label as it stands in the question, for one in any letter case; None if there is no such option."""
+        """The label as the question has it, for one in any letter case; None if there is no such option."""
         return self.label_by_key.get(normalize_answer(name))
 
 

@@ -198,7 +198,7 @@ class Tracer(BaseTracer):
 
 @pytest.mark.parametrize("is_async", [False, True])
 def test_what_a_tracer_that_serialises_sees(prm, is_async):
-    """As the README says: inputs and outputs, the samples' own runs, and the reranker's whole ranking."""
+    """As the guide to LangChain says: inputs and outputs, the samples' own runs, and the reranker's whole ranking."""
 
     def traced(runnable, given):
         tracer = Tracer()
