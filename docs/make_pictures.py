@@ -21,9 +21,6 @@ from tests.support.documents import blocks_of
 DOCS = Path(__file__).parent
 PICTURES = DOCS / "pictures"
 WIDTH, SCALE = 860, 1.5
-NOISE = (
-    4.0  # smallest effect of a document that is shown, in log-odds: unrelated documents move the demo model by up to 3
-)
 
 
 def pages() -> dict[str, str]:
@@ -34,7 +31,7 @@ def pages() -> dict[str, str]:
     ranking = prm.rank(request["question"], request["candidates"], request["documents"])
     shipped = json.loads((DEMO_MODEL.parent / "formulary_1.json").read_text(encoding="utf-8"))
     others = prm.rank(shipped["question"], shipped["candidates"], shipped["documents"])
-    found = prm.explain(others, documents=shipped["documents"], runner_up=True, sentences=True, noise=NOISE).runner_up
+    found = prm.explain(others, documents=shipped["documents"], runner_up=True, sentences=True).runner_up
     assert found is not None, "all candidates give the same answer"
     return {"ranking": ranking.to_html(request["documents"]), "explanation": found.to_html(), "curve": curve()}
 
