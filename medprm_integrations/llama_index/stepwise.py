@@ -11,7 +11,7 @@ from llama_index.core.llms import LLM
 from llama_index.core.prompts import BasePromptTemplate
 from llama_index.core.schema import NodeWithScore, TextNode
 
-from medprm_integrations.llama_index.nodes import READ, document_texts, noted
+from medprm_integrations.llama_index.nodes import document_texts
 from medprm_integrations.llama_index.policy import LLMPolicy
 from medprm_integrations.llama_index.prompts import prompt_values
 from medprm_integrations.llama_index.responses import total_usage
@@ -88,20 +88,14 @@ def searched(
     )
 
 
-def found_nodes(ranking: Ranking | None, known: int) -> list[NodeWithScore]:
-    """The documents that were retrieved while an answer was searched for, as nodes that say whether they were read.
+def found_nodes(ranking: Ranking | None) -> list[NodeWithScore]:
+    """The documents that were retrieved while an answer was searched for, as nodes.
 
     Args:
         ranking: The ranking of the answer; None, or one of whole samples, has none.
-        known: How many documents there were before.
     """
-    if not isinstance(ranking, SearchRanking):
-        return []
-    read = set(ranking.documents_read)
-    return [
-        NodeWithScore(node=noted(TextNode(text=text), {READ: known + place in read}))
-        for place, text in enumerate(ranking.tree.documents)
-    ]
+    texts = ranking.tree.documents if isinstance(ranking, SearchRanking) else ()
+    return [NodeWithScore(node=TextNode(text=text)) for text in texts]
 
 
 def pieces(

@@ -7,7 +7,7 @@ import math
 from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from inspect import isawaitable
-from typing import Any, cast
+from typing import Any
 
 from pydantic import BaseModel
 
@@ -45,7 +45,7 @@ class Evidence:
         left_out: How many of the documents that were given did not fit.
         read_as: For each document that was given, which of the texts is its own; None: none, since it is blank or did
             not fit. None in place of all this: the texts are the documents.
-        ids: For each document that was given, its id; None if it has none. Empty: none has.
+        ids: For each document that was given, its id; None if it has none. Empty in place of `None` for all.
     """
 
     texts: tuple[str, ...] = field(repr=False)
@@ -67,21 +67,6 @@ class Evidence:
         """
         read_as = range(len(self.texts)) if self.read_as is None else self.read_as
         return [place for place, text in enumerate(read_as) if text in texts]
-
-    def named(self, texts: Collection[int], *, by_id: bool = True) -> list[str | int]:
-        """The ids of the documents that were given whose texts are among these; of one without, its place.
-
-        Args:
-            texts: Places of the texts.
-            by_id: False takes the places of all.
-
-        Example:
-            >>> within_budget([NamedText("a", "label-7"), "b", "a"], len).named([0])
-            ['label-7', 2]
-        """
-        ids = self.ids if by_id and self.ids else [None] * self.given
-        found = (place if ids[place] is None else ids[place] for place in self.places(texts))
-        return list(dict.fromkeys(cast("Iterable[str | int]", found)))
 
     def nothing_fits(self, count_tokens: Callable[[str], int], budget: int = DOCUMENT_TOKEN_BUDGET) -> bool:
         """Whether there are documents and `MedPRM.rank` reads none of them, since already the first is too long.

@@ -2,7 +2,6 @@
 
 import warnings
 from collections.abc import Mapping, Sequence
-from functools import partial
 from typing import Any, Protocol
 
 from medprm_integrations.shared.evidence import Evidence
@@ -64,32 +63,35 @@ async def aexplain_winner(settings: Explaining, ranking: Ranking, note: RankingM
 
 
 def figures(explained: Explanation | None, found: Evidence, keep: Keep) -> dict[str, Any]:
-    """An explanation as figures and the documents' ids, without any other text.
+    """An explanation as figures and the documents' ids, without any other text. Documents are named by their places.
 
     Args:
         explained: The explanation; None if there was no document to read.
         found: The documents.
-        keep: With `figures` and `none`, documents are named by their places, since an id is a text from outside.
+        keep: With `figures` and `none` there are no ids, since an id is a text from outside.
 
     Example:
-        >>> figures(None, Evidence(()), "winner")["tokens"]
-        0
+        >>> figures(None, Evidence((), ids=("label-7",), read_as=(None,)), "winner")["ids"]
+        ['label-7']
     """
+    given = found.given
+    ids = {"ids": list(found.ids or [None] * given)} if keep in ("all", "winner") else {}
     if explained is None:
         return {
-            **{"supporting": [], "contradicting": [], "support": [None] * found.given, "steps": []},
+            **ids,
+            **{"supporting": [], "contradicting": [], "support": [None] * given, "steps": []},
             **{"noise": NOISE, "prompts": 0, "tokens": 0},
         }
-    named = partial(found.named, by_id=keep in ("all", "winner"))
-    read_as = range(found.given) if found.read_as is None else found.read_as
+    places, read_as = found.places, range(given) if found.read_as is None else found.read_as
     steps = range(len(explained.chain.steps))
     against = sorted({place for step in steps for place in explained.contradicting(step)})
     return {
-        "supporting": named(explained.supporting_documents),
-        "contradicting": named(against),
+        **ids,
+        "supporting": places(explained.supporting_documents),
+        "contradicting": places(against),
         "support": [None if text is None else _rounded(explained.support[text]) for text in read_as],
         "steps": [
-            {"supporting": named(explained.supporting(step)), "contradicting": named(explained.contradicting(step))}
+            {"supporting": places(explained.supporting(step)), "contradicting": places(explained.contradicting(step))}
             for step in steps
         ],
         "noise": explained.noise,

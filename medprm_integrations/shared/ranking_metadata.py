@@ -56,11 +56,12 @@ class RankingMetadata(dict[str, Any]):
     Where the answer is not trusted, `doubt` says what was done (`DOUBT`). `best` has the
     winner's `index` alone, which is the first of the `chains`. Without texts, a chain has its `step_rewards`.
 
-    With `explain=True`, `explanation` says which documents carry the winner, by `MedPRM.explain`: the ids of the
+    With `explain=True`, `explanation` says which documents carry the winner, by `MedPRM.explain`: the places of the
     `supporting` documents (those that support one of its steps) and of the `contradicting` ones, together and for each
-    of its `steps`; `support`, for each document by how much it moves the step that it moves most, in log-odds (None: it
-    was not read); `noise`, the smallest effect that counts; and what it cost, `prompts` and `tokens` of the reward
-    model. A document without an id is named by its place, from 0: those of the evidence function come first.
+    of its `steps`; `ids`, the documents' ids by place, None for one without; `support`, for each document by how much
+    it moves the step that it moves most, in log-odds (None: it was not read); `noise`, the smallest effect that counts;
+    and what it cost, `prompts` and `tokens` of the reward model. Places count from 0: documents of the evidence
+    function come first, and those that a search has retrieved last.
     """
 
     def __repr__(self) -> str:

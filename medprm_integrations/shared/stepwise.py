@@ -179,7 +179,7 @@ def _chosen(
     added = ranking.tree.documents
     read_as = evidence.read_as or tuple(range(len(evidence.texts)))
     places = range(len(evidence.texts), len(evidence.texts) + len(added))
-    ids = (*evidence.ids, *[None] * len(added)) if evidence.ids else ()
+    ids = (*evidence.ids, *(getattr(text, "id", None) for text in added))
     evidence = Evidence((*evidence.texts, *added), evidence.left_out, (*read_as, *places), ids)
     if settings.judge is not None:
         ranking = settings.judge.judge(ranking)  # type: ignore[assignment]  # a copy

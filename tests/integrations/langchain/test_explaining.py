@@ -12,12 +12,11 @@ from langchain_core.retrievers import BaseRetriever
 
 from medprm_integrations.langchain import ChatMedPRM, MedPRMBestOfN, MedPRMMiddleware, MedPRMOutputParser, ranking_of
 from medprm_scorer import Floors
-from tests.support.explained import CHAIN, GIVEN, NEVER, QUESTION, check, demo
+from tests.support.explained import BEFORE, CHAIN, GIVEN, LABEL, NEVER, QUESTION, check, check_search, demo, two_doses
 from tests.support.langchain_scripts import ScriptedChat, call
 from tests.support.paths import ROOT
 
 IDS = ["blank", "guide-7", "label-1", None]
-NAMES = ["blank", "guide-7", "label-1", 3]
 
 ways = pytest.mark.parametrize("awaited", [False, True], ids=["sync", "async"])
 
@@ -84,7 +83,7 @@ everywhere = pytest.mark.parametrize(
 @everywhere
 def test_the_documents_that_carry_the_winner_are_named(answer, awaited):
     message = answer(awaited)
-    check(message.response_metadata["medprm"], NAMES)
+    check(message.response_metadata["medprm"], IDS)
     assert ranking_of(message).best.text == CHAIN
 
 
@@ -104,15 +103,15 @@ def test_it_is_off_by_default(answer):
 
 @pytest.mark.parametrize("keep", ["figures", "none"])
 @everywhere
-def test_without_texts_documents_are_named_by_their_places(answer, keep):
+def test_without_texts_there_are_no_ids(answer, keep):
     note = answer(False, keep=keep).response_metadata["medprm"]
-    check(note, [0, 1, 2, 3])
+    check(note, None)
     assert not any(name in repr(dict(note)) for name in ("guide-7", "label-1"))
 
 
 def test_an_answer_that_is_not_given_is_explained_in_figures_alone():
     message = by_best_of_n(False, trust=Floors(min_reward=0.999), on_doubt="abstain")
-    check(message.response_metadata["medprm"], NAMES)
+    check(message.response_metadata["medprm"], IDS)
     assert not any(text in message.response_metadata["medprm"]["explanation"].__repr__() for text in NEVER)
     assert isinstance(message, AIMessage)
 
@@ -125,6 +124,57 @@ def test_a_cache_tells_explained_answers_from_others():
 def test_each_question_of_a_batch_has_its_own():
     best = MedPRMBestOfN(**settings())
     full, empty = best.batch([{"question": QUESTION, "documents": documents()}, {"question": QUESTION}])
-    check(full.response_metadata["medprm"], NAMES)
+    check(full.response_metadata["medprm"], IDS)
     found = empty.response_metadata["medprm"]["explanation"]
-    assert (found["supporting"], found["contradicting"], found["support"], found["tokens"]) == ([], [], [], 0)
+    lists = ("ids", "supporting", "contradicting", "support", "steps")
+    assert found == {**{key: [] for key in lists}, "noise": 1.0, "prompts": 0, "tokens": 0}
+
+
+class FindsLabel(BaseRetriever):
+    def _get_relevant_documents(self, query, *, run_manager):
+        return [Document(LABEL, id="label-1")]
+
+
+@ways
+@pytest.mark.parametrize("streamed", [False, True])
+def test_the_chain_that_a_search_has_chosen_is_explained_with_what_it_has_found(awaited, streamed):
+    """The model is the demo model; of two doses it keeps one, and the metadata are of that chain."""
+    found = []
+    best = MedPRMBestOfN(
+        llm=ScriptedChat(answers=["never"]),
+        prm=demo(),
+        search=two_doses(FindsLabel()),
+        explain=True,
+        on_ranking=found.append,
+    )
+    before = [Document(text, id=id) for text, id in zip(BEFORE, IDS, strict=False)]
+    value = {"question": QUESTION, "documents": before}
+
+    async def pieces():
+        return [piece async for piece in best.astream(value)]
+
+    if not streamed:
+        message = one(best, value, awaited)
+    else:
+        message, *others = reversed(asyncio.run(pieces()) if awaited else list(best.stream(value)))
+        assert all("medprm" not in piece.response_metadata for piece in others)
+    (ranking,) = found
+    assert [branch.fate for branch in ranking.tree.branches].count("dropped") == 1
+    check_search(message.response_metadata["medprm"], ranking.best.text, ["blank", "guide-7", "label-1"])
+
+
+@pytest.mark.parametrize("keep", ["figures", "none"])
+def test_a_search_is_explained_without_ids_where_none_are_kept(keep):
+    found = []
+    best = MedPRMBestOfN(
+        llm=ScriptedChat(answers=["never"]),
+        prm=demo(),
+        search=two_doses(lambda query: [LABEL]),
+        explain=True,
+        keep=keep,
+        on_ranking=found.append,
+    )
+    note = best.invoke({"question": QUESTION, "documents": BEFORE}).response_metadata["medprm"]
+    assert "ids" not in note["explanation"]
+    assert note["explanation"]["support"][0] is None
+    assert len(note["explanation"]["support"]) == 3
