@@ -273,6 +273,7 @@ class RequestEncoder:
         answer: AnswerFunction | None = None,
         *,
         some: bool = False,
+        answers: bool = True,
     ) -> EncodedRequest:
         """All that comes before the engine: what it is to run, and the chains that wait for their rewards.
 
@@ -282,6 +283,7 @@ class RequestEncoder:
             prefix: What `prefix` gave for the question and documents, if it has been asked already.
             answer: Reads the answers, in place of the encoder's own function.
             some: These are only some of the candidates: that all of them fail is no error yet.
+            answers: False reads no answers.
 
         Raises:
             InputError: A blank question, no candidates, a question too long for the model, answers that are not one
@@ -304,11 +306,12 @@ class RequestEncoder:
                 else:
                     error = f"it is too long: {tokens} tokens with the question, of {self.max_tokens} at most"
             text = candidate if isinstance(candidate, str) else "\n".join(candidate)
+            reading = Reading()
             try:
-                reading = self.read(text, request.question, request.options, index, answer, given[index])
+                if answers:
+                    reading = self.read(text, request.question, request.options, index, answer, given[index])
             except InputError as failure:  # of a function of the caller's
                 failures.append(failure)
-                reading = Reading()
             chains.append(
                 ScoredChain(
                     index=index,

@@ -57,7 +57,7 @@ class Session:
             ScoringError: As in `MedPRM.score`.
         """
         request = make_request(self._question, candidates, self._documents)
-        encoded = self._encoder.encode(request, self._prefix, None if answers else _no_answer)
+        encoded = self._encoder.encode(request, self._prefix, answers=answers)
         return encoded.scored(self._rewards(encoded.prompt.chains))
 
     async def ascore(self, candidates: Sequence[Candidate], *, answers: bool = True) -> list[ScoredChain]:
@@ -168,11 +168,6 @@ class Session:
 
     def __repr__(self) -> str:  # shows no text
         return f"Session({self._prefix!r})"
-
-
-def _no_answer(text: str) -> None:
-    """Reads nothing."""
-    del text
 
 
 class LiveRanking:

@@ -3,21 +3,21 @@
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import Any
 
+from langchain_core.language_models import BaseChatModel
 from langchain_core.messages import AIMessage, BaseMessage
 from langchain_core.prompt_values import PromptValue
 from langchain_core.runnables import Runnable, RunnableConfig
-from typing_extensions import Self
+from typing_extensions import Self, override
 
 from medprm_integrations.langchain.convert import messages_in
 from medprm_integrations.langchain.messages import as_message
 from medprm_integrations.langchain.sampler import sampler, sampling_config
 from medprm_integrations.langchain.wrapped_models import bound_arguments, chat_model_in
 from medprm_integrations.shared.prefill import PrefillPolicy, Reply, Request
-from medprm_integrations.shared.settings import DEFAULT_CONCURRENCY
 from medprm_scorer.errors import InputError
 
 
-class ChatModelPolicy(PrefillPolicy):
+class ChatModelPolicy(PrefillPolicy[Runnable[Any, Any]]):
     """Continues chains with a LangChain chat model, by assistant prefill. Safe to use from many threads and tasks.
 
     A model with `extra_body`, such as `ChatOpenAI`, is asked in vLLM's words (`continue_final_message`, without a
@@ -34,28 +34,16 @@ class ChatModelPolicy(PrefillPolicy):
         InputError: It is no chat model, or one with stop sequences of its own.
     """
 
-    def __init__(
-        self,
-        llm: Runnable[Any, Any],
-        *,
-        max_step_tokens: int = 256,
-        concurrency: int = DEFAULT_CONCURRENCY,
-        check: bool = True,
-    ) -> None:
+    @override
+    def take(self, llm: Runnable[Any, Any]) -> tuple[BaseChatModel, Mapping[str, Any]]:
         try:
             model = chat_model_in(llm)
         except ValueError as error:
             raise InputError(str(error)) from None
-        bound = bound_arguments(llm)
-        if "stop" in bound:
-            raise InputError("a search stops the llm after each step: take an llm without stop sequences of its own")
-        super().__init__(type(model).__name__, max_step_tokens, concurrency, check=check)
-        self._llm, self._fields = sampler(llm), set(type(model).model_fields)
-        self._extra = bound.get("extra_body") or getattr(model, "extra_body", None) or {}
-        self._config: RunnableConfig = sampling_config({})
+        self._llm, self._config = sampler(llm), sampling_config({})
         self._arguments: Mapping[str, Any] = {}
-        self.replies: list[AIMessage] = []
-        """What the model gave, for its usage."""
+        bound = bound_arguments(llm)
+        return model, {**bound, "extra_body": bound.get("extra_body") or getattr(model, "extra_body", None)}
 
     def in_run(
         self,
@@ -76,7 +64,7 @@ class ChatModelPolicy(PrefillPolicy):
         if "stop" in arguments:
             raise InputError("a search stops the llm after each step: call it without stop")
         other = self.asking(messages)
-        other._config, other._arguments, other.replies = sampling_config(config), arguments, []
+        other._config, other._arguments = sampling_config(config), arguments
         return other
 
     def ask(self, messages: Any, request: Request) -> Reply:

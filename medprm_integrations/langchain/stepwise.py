@@ -2,7 +2,6 @@
 
 from collections.abc import AsyncGenerator, Callable, Iterator, Mapping, Sequence
 from contextlib import aclosing
-from functools import partial
 from typing import Any
 
 from langchain_core.messages import AIMessage, AIMessageChunk
@@ -13,8 +12,7 @@ from medprm_integrations.langchain.policy import ChatModelPolicy
 from medprm_integrations.langchain.retrieved import Retrieving, document_texts
 from medprm_integrations.shared.best_of_n import Choice
 from medprm_integrations.shared.jobs import Job
-from medprm_integrations.shared.search_settings import SearchingSettings, StepSearch
-from medprm_integrations.shared.settings import DEFAULT_CONCURRENCY
+from medprm_integrations.shared.search_settings import SearchingSettings
 from medprm_integrations.shared.stepwise import Searched, asearching, retrieved_since, searching
 from medprm_scorer.errors import InputError
 from medprm_scorer.text.policy import policy_messages
@@ -30,7 +28,7 @@ def check_search(settings: SearchingSettings, llm: Runnable[Any, Any]) -> None:
     if settings.search is None:
         return
     if settings.search.policy is None:
-        settings.policy_of(partial(_policy, llm))
+        settings.policy_of(ChatModelPolicy, llm)
     retriever = settings.search.retriever
     if retriever is not None and not callable(getattr(retriever, "invoke", retriever)):
         raise InputError(f"the retriever must be a retriever or a function, not {type(retriever).__name__}")
@@ -69,7 +67,7 @@ def searched(
 
     own: Any = None
     if how.policy is None:
-        own = settings.policy_of(partial(_policy, job.source)).in_run(messages, config, arguments)
+        own = settings.policy_of(ChatModelPolicy, job.source).in_run(messages, config, arguments)
     return Searched(
         question=job.question,
         policy=own if how.policy is None else how.policy,
@@ -110,12 +108,6 @@ def _chunks(found: str | Choice[AIMessage]) -> Iterator[AIMessageChunk | Choice[
         chunk_position="last",
     )
     yield found
-
-
-def _policy(llm: Any, how: StepSearch, concurrency: int | None) -> ChatModelPolicy:
-    return ChatModelPolicy(
-        llm, max_step_tokens=how.max_step_tokens, concurrency=concurrency or DEFAULT_CONCURRENCY, check=how.check
-    )
 
 
 def _retrieve(retriever: Any, config: RunnableConfig, *, awaited: bool) -> Callable[[str], Any]:

@@ -163,7 +163,7 @@ def marked_as_read(
         read: Places of the documents that were read.
         note: The metadata of the answer, if it may hold an explanation.
     """
-    were_read = {id(documents[place]) for place in read if place < len(documents)}  # then those found on the way
+    were_read = {id(documents[place]) for place in read if place < len(documents)}  # texts alone have no nodes
     support = support_of(note or {}, documents)
     marks = [{READ: id(node) in were_read} | ({SUPPORT: support.get(id(node))} if support else {}) for node in nodes]
     return [NodeWithScore(node=noted(n.node, mark), score=n.score) for n, mark in zip(nodes, marks, strict=True)]

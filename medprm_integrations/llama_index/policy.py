@@ -1,23 +1,21 @@
 """LlamaIndex language models as policies of a search: the answer is begun for them, and they write on."""
 
-from collections.abc import Callable, Sequence
+from collections.abc import Mapping
 from typing import Any
 
 from llama_index.core.base.llms.types import ChatMessage, ChatResponse, CompletionResponse, MessageRole
 from llama_index.core.llms import LLM
-from typing_extensions import Self
+from typing_extensions import override
 
 from medprm_integrations.llama_index.responses import total_usage
 from medprm_integrations.llama_index.unstreamed_llm import achat_of, acomplete_of, language_model, response_text
 from medprm_integrations.shared.prefill import PrefillPolicy, Reply, Request
-from medprm_integrations.shared.settings import DEFAULT_CONCURRENCY
-from medprm_scorer.errors import InputError
 
 _STOP = {"llama_index.llms.anthropic": "stop_sequences"}
 """What stop sequences are called, where it is not `stop`."""
 
 
-class LLMPolicy(PrefillPolicy):
+class LLMPolicy(PrefillPolicy[LLM]):
     """Continues chains with a LlamaIndex language model. Safe to use from many threads and tasks.
 
     A text model is asked with the prompt and what was begun, in one text. A chat model gets what was begun as a last
@@ -35,39 +33,18 @@ class LLMPolicy(PrefillPolicy):
         InputError: It is no language model, or one with stop sequences of its own.
     """
 
-    def __init__(
-        self,
-        llm: LLM,
-        *,
-        max_step_tokens: int = 256,
-        concurrency: int = DEFAULT_CONCURRENCY,
-        check: bool = True,
-    ) -> None:
+    @override
+    def take(self, llm: LLM) -> tuple[LLM, Mapping[str, Any]]:
         llm = language_model(llm)
-        own = getattr(llm, "additional_kwargs", None) or {}
-        if own.get("stop") or own.get("stop_sequences"):
-            raise InputError("a search stops the llm after each step: take an llm without stop sequences of its own")
-        super().__init__(type(llm).__name__, max_step_tokens, concurrency, check=check)
-        self._extra = own.get("extra_body") or {}
-        if self._extra:  # it would take the place of that of a call
+        own: Mapping[str, Any] = getattr(llm, "additional_kwargs", None) or {}
+        if own.get("extra_body"):  # it would take the place of that of a call
             others = {name: value for name, value in own.items() if name != "extra_body"}
             llm = llm.model_copy(update={"additional_kwargs": others})
-        self._llm, self._fields = llm, set(type(llm).model_fields)
+        self._llm = llm
         modules = [cls.__module__ for cls in type(llm).__mro__]
         self._is_openai = any(name.startswith("llama_index.llms.openai") for name in modules)
         self._stop = next((name for start, name in _STOP.items() for one in modules if one.startswith(start)), "stop")
-        self.replies: list[ChatResponse | CompletionResponse] = []
-        """What the model gave, for its usage."""
-
-    def in_run(self, messages: Callable[[str, Sequence[str]], Any]) -> Self:
-        """The same policy for one question.
-
-        Args:
-            messages: As in `asking`; for a text model it gives the text.
-        """
-        other = self.asking(messages)
-        other.replies = []
-        return other
+        return llm, own
 
     def ask(self, messages: Any, request: Request) -> Reply:
         """One call."""

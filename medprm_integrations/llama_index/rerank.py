@@ -275,8 +275,8 @@ class MedPRMRerank(PromptMixin, BaseNodePostprocessor, SearchingSettings):
         """The best of the sampled chains, and the documents after them."""
         assert choice.ranking is not None  # every response is a candidate
         announce(choice.ranking, choice.note)
-        documents = marked_as_read(asked.others, asked.evidence, choice.ranking.documents_read, choice.note)
-        documents += found_nodes(choice.ranking, len(asked.evidence))
+        found, read = found_nodes(choice.ranking), choice.ranking.documents_read
+        documents = marked_as_read([*asked.others, *found], [*asked.evidence, *found], read, choice.note)
         if choice.said is not None:
             return [_said(choice.said, choice.ranking, choice.note), *documents]
         best = [

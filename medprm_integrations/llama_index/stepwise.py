@@ -11,15 +11,14 @@ from llama_index.core.llms import LLM
 from llama_index.core.prompts import BasePromptTemplate
 from llama_index.core.schema import NodeWithScore, TextNode
 
-from medprm_integrations.llama_index.nodes import READ, document_texts, noted
+from medprm_integrations.llama_index.nodes import document_texts
 from medprm_integrations.llama_index.policy import LLMPolicy
 from medprm_integrations.llama_index.prompts import prompt_values
 from medprm_integrations.llama_index.responses import total_usage
 from medprm_integrations.llama_index.unstreamed_llm import messages_of, text_prompt_of
 from medprm_integrations.shared.best_of_n import Choice
 from medprm_integrations.shared.jobs import Job
-from medprm_integrations.shared.search_settings import SearchingSettings, StepSearch
-from medprm_integrations.shared.settings import DEFAULT_CONCURRENCY
+from medprm_integrations.shared.search_settings import SearchingSettings
 from medprm_integrations.shared.stepwise import Searched, asearching, retrieved_since, searching
 from medprm_scorer.errors import InputError
 from medprm_scorer.results.models import Ranking
@@ -37,7 +36,7 @@ def check_search(settings: SearchingSettings, llm: LLM | None) -> None:
     if settings.search.policy is None:
         if llm is None:
             raise InputError("search needs an llm that writes the steps, or StepSearch(policy=…)")
-        settings.policy_of(partial(_policy, llm))
+        settings.policy_of(LLMPolicy, llm)
     retriever = settings.search.retriever
     if retriever is not None and not isinstance(retriever, BaseRetriever) and not callable(retriever):
         raise InputError(f"the retriever must be a retriever or a function, not {type(retriever).__name__}")
@@ -75,7 +74,7 @@ def searched(
         filled = messages_of if llm.metadata.is_chat_model else text_prompt_of
         return filled(llm, template, values)
 
-    own: Any = None if how.policy is not None else settings.policy_of(partial(_policy, llm)).in_run(messages)
+    own: Any = None if how.policy is not None else settings.policy_of(LLMPolicy, llm).asking(messages)
     return Searched(
         question=job.question,
         policy=own if how.policy is None else how.policy,
@@ -88,20 +87,14 @@ def searched(
     )
 
 
-def found_nodes(ranking: Ranking | None, known: int) -> list[NodeWithScore]:
-    """The documents that were retrieved while an answer was searched for, as nodes that say whether they were read.
+def found_nodes(ranking: Ranking | None) -> list[NodeWithScore]:
+    """The documents that were retrieved while an answer was searched for, as nodes.
 
     Args:
         ranking: The ranking of the answer; None, or one of whole samples, has none.
-        known: How many documents there were before.
     """
-    if not isinstance(ranking, SearchRanking):
-        return []
-    read = set(ranking.documents_read)
-    return [
-        NodeWithScore(node=noted(TextNode(text=text), {READ: known + place in read}))
-        for place, text in enumerate(ranking.tree.documents)
-    ]
+    texts = ranking.tree.documents if isinstance(ranking, SearchRanking) else ()
+    return [NodeWithScore(node=TextNode(text=text)) for text in texts]
 
 
 def pieces(
@@ -131,12 +124,6 @@ async def apieces(
                 ended(found)
             else:
                 yield found
-
-
-def _policy(llm: Any, how: StepSearch, concurrency: int | None) -> LLMPolicy:
-    return LLMPolicy(
-        llm, max_step_tokens=how.max_step_tokens, concurrency=concurrency or DEFAULT_CONCURRENCY, check=how.check
-    )
 
 
 def _retrieved(retriever: Any, query: str, *, is_async: bool) -> Any:

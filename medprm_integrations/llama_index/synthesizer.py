@@ -383,8 +383,8 @@ def _response(answer: Any, choice: Choice[Any] | None = None, asked: _Asked | No
         return cast("RESPONSE_TYPE", kind(answer))
     read = choice.ranking.documents_read if choice.ranking else ()
     metadata = {**{node.node.node_id: node.node.metadata for node in asked.sources}, KEY: choice.note}
-    sources = marked_as_read(asked.sources, asked.evidence, read, choice.note)
-    sources += found_nodes(choice.ranking, len(asked.documents))
+    found = found_nodes(choice.ranking)
+    sources = marked_as_read([*asked.sources, *found], [*asked.evidence, *found], read, choice.note)
     return cast("RESPONSE_TYPE", kind(answer, source_nodes=sources, metadata=metadata))
 
 

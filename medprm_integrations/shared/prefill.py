@@ -15,12 +15,14 @@ from copy import copy
 from dataclasses import dataclass
 from functools import partial
 from inspect import isawaitable
-from typing import Any
+from typing import Any, Generic, TypeVar
 
+from pydantic import BaseModel
 from typing_extensions import Self
 
+from medprm_integrations.shared.settings import DEFAULT_CONCURRENCY
 from medprm_integrations.shared.truncation import is_cut_off
-from medprm_scorer.errors import PolicyError
+from medprm_scorer.errors import InputError, PolicyError
 from medprm_scorer.search import Continuation, GrowingChain
 from medprm_scorer.search.continuing import (
     TRIAL_QUESTION,
@@ -38,6 +40,9 @@ _INSTEAD = "a model whose provider does (vLLM, or one that takes a last message 
 _REFUSED = (400, 404, 422)
 _ENDED = ("end_turn", "eos", "end")
 """What providers say of a model that ended by itself, where they tell that from a stop."""
+
+LLM = TypeVar("LLM")
+"""What a framework calls a language model."""
 
 
 @dataclass(frozen=True, repr=False)
@@ -78,22 +83,39 @@ class _Seen:
     tried = shows_stops = False
 
 
-class PrefillPolicy(ABC):
+class PrefillPolicy(ABC, Generic[LLM]):
     """Continues chains with a framework's language model; before the first one it tries whether the provider does so.
 
-    A subclass says how the model is asked (`ask`, `aask`).
+    A subclass says which model it is (`take`), and how it is asked (`ask`, `aask`).
 
     Args:
-        who: The model, for messages.
-        max_step_tokens: A step that has no end after so many tokens is cut off.
+        llm: The model, with a temperature above 0.
+        max_step_tokens: A step that has no end after so many tokens is cut off, where the model takes `max_tokens`.
         concurrency: Most calls at once.
         check: False leaves out the trial.
+
+    Raises:
+        InputError: It is no language model, or one with stop sequences of its own.
     """
 
-    def __init__(self, who: str, max_step_tokens: int, concurrency: int, *, check: bool) -> None:
-        self._who, self._max_step_tokens, self._concurrency, self._check = who, max_step_tokens, concurrency, check
+    def __init__(
+        self,
+        llm: LLM,
+        *,
+        max_step_tokens: int = 256,
+        concurrency: int = DEFAULT_CONCURRENCY,
+        check: bool = True,
+    ) -> None:
+        model, arguments = self.take(llm)
+        if arguments.get("stop") or arguments.get("stop_sequences"):
+            raise InputError("a search stops the llm after each step: take an llm without stop sequences of its own")
+        self._max_step_tokens, self._concurrency, self._check = max_step_tokens, concurrency, check
+        self._who, self._fields = type(model).__name__, set(type(model).model_fields)
+        self._extra: Mapping[str, Any] = arguments.get("extra_body") or {}
         self._seen = _Seen()
         self._messages: Callable[[str, Sequence[str]], Any] = policy_messages
+        self.replies: list[Any] = []
+        """What the model gave, for its usage."""
 
     def __repr__(self) -> str:
         return f"{type(self).__name__}({self._who})"
@@ -105,8 +127,22 @@ class PrefillPolicy(ABC):
             messages: From the question and its documents to what the model is asked; awaited, if it is to be.
         """
         other = copy(self)
-        other._messages = messages
+        other._messages, other.replies = messages, []
         return other
+
+    @abstractmethod
+    def take(self, llm: LLM) -> tuple[BaseModel, Mapping[str, Any]]:
+        """Keep what is asked.
+
+        Args:
+            llm: As in the class.
+
+        Returns:
+            The language model itself, and the arguments that each of its calls has anyway.
+
+        Raises:
+            InputError: It is no language model.
+        """
 
     @abstractmethod
     def ask(self, messages: Any, request: Request) -> Reply:

@@ -60,7 +60,8 @@ class RankingMetadata(dict[str, Any]):
     `supporting` documents (those that support one of its steps) and of the `contradicting` ones, together and for each
     of its `steps`; `support`, for each document by how much it moves the step that it moves most, in log-odds (None: it
     was not read); `noise`, the smallest effect that counts; and what it cost, `prompts` and `tokens` of the reward
-    model. A document without an id is named by its place, from 0: those of the evidence function come first.
+    model. A document without an id is named by its place, from 0: those of the evidence function come first,
+    those that a search has retrieved last.
     """
 
     def __repr__(self) -> str:

@@ -7,10 +7,10 @@ from typing import Annotated, Any
 from pydantic import BeforeValidator, Field, PrivateAttr, model_validator
 from typing_extensions import Self, override
 
-from medprm_integrations.shared.settings import SamplingSettings
+from medprm_integrations.shared.settings import DEFAULT_CONCURRENCY, SamplingSettings
 from medprm_scorer.errors import InputError
 from medprm_scorer.sampling.rules import check_count
-from medprm_scorer.search import AsyncPolicy, Beam, Dvts, EarlyRejection, Limits, Policy, Retrieval
+from medprm_scorer.search import AsyncPolicy, Beam, Dvts, EarlyRejection, Limits, Policy
 from medprm_scorer.search.options import Settings
 from medprm_scorer.search.policy import check_policy
 
@@ -58,9 +58,8 @@ class StepSearch:
         if not isinstance(method, Beam | Dvts | EarlyRejection):
             kind = type(method).__name__
             raise InputError(f"the method of a search must be a Beam, a Dvts or an EarlyRejection, not {kind}")
-        check_count("max_documents", self.max_documents)
         check_count("max_step_tokens", self.max_step_tokens)
-        Settings(seed=self.seed, limits=self.limits)
+        Settings(seed=self.seed, limits=self.limits, max_documents=self.max_documents)
         if self.policy is not None:
             check_policy(self.policy, awaited=True)
 
@@ -118,17 +117,20 @@ class SearchingSettings(SamplingSettings):
                     f"{name} is for whole samples and does not go with search=: the numbers of a search are those of "
                     "its method, and what it may cost is StepSearch(limits=Limits(…))"
                 )
-        retrieval = None if self.search.retriever is None else Retrieval(str, self.search.max_documents)
-        self.search.method.check(Settings(self.strategy, self.aggregate, retrieval=retrieval))
+        retriever = None if self.search.retriever is None else str  # in place of one of the framework
+        self.search.method.check(Settings(self.strategy, self.aggregate, retriever=retriever))
         return self
 
-    def policy_of(self, make: Callable[[StepSearch, int | None], Any]) -> Any:
+    def policy_of(self, kind: Callable[..., Any], llm: object) -> Any:
         """The policy of the language model, made once: its trial is made once, too.
 
         Args:
-            make: Makes it, from the search's settings and the most calls at once.
+            kind: The framework's class of policies.
+            llm: The language model.
         """
-        assert self.search is not None
+        how = self.search
+        assert how is not None
         if "llm" not in self._policies:
-            self._policies["llm"] = make(self.search, self.max_concurrency)
+            most = self.max_concurrency or DEFAULT_CONCURRENCY
+            self._policies["llm"] = kind(llm, max_step_tokens=how.max_step_tokens, concurrency=most, check=how.check)
         return self._policies["llm"]

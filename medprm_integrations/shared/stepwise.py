@@ -19,7 +19,7 @@ from medprm_integrations.shared.ranking_metadata import ranking_metadata
 from medprm_integrations.shared.search_settings import FIGURES, SearchingSettings
 from medprm_scorer.errors import InputError
 from medprm_scorer.sampling.rules import Sample
-from medprm_scorer.search import AsyncPolicy, Policy, Retrieval, SearchRanking
+from medprm_scorer.search import AsyncPolicy, Policy, SearchRanking
 from medprm_scorer.search.drive import Search
 from medprm_scorer.search.options import Settings
 
@@ -163,7 +163,8 @@ def _begun(settings: SearchingSettings, job: Searched[Value]) -> tuple[Evidence,
         aggregate=settings.aggregate,
         seed=how.seed,
         limits=how.limits,
-        retrieval=None if job.retrieve is None else Retrieval(job.retrieve, how.max_documents),
+        retriever=job.retrieve,
+        max_documents=how.max_documents,
         answer=settings.answer,
         options=settings.options,
         group=settings.group,
@@ -179,7 +180,7 @@ def _chosen(
     added = ranking.tree.documents
     read_as = evidence.read_as or tuple(range(len(evidence.texts)))
     places = range(len(evidence.texts), len(evidence.texts) + len(added))
-    ids = (*evidence.ids, *[None] * len(added)) if evidence.ids else ()
+    ids = (*(evidence.ids or [None] * len(read_as)), *(getattr(text, "id", None) for text in added))
     evidence = Evidence((*evidence.texts, *added), evidence.left_out, (*read_as, *places), ids)
     if settings.judge is not None:
         ranking = settings.judge.judge(ranking)  # type: ignore[assignment]  # a copy

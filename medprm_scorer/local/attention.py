@@ -3,9 +3,9 @@
 Four ways to compute the same:
 
 - `mask`   one call of PyTorch's scaled dot-product attention with a mask over all keys; the plain twin, for any device.
-- `paths`  path by path, without a mask and without work on keys that are not seen. The keys and values of the path to
-           the current tokens lie in a stack that is written by position, so they are contiguous whatever the tree, and
-           those of the prefix are there once. Blocks of queries, with the heads that share keys folded together (GQA),
+- `paths`  path by path, with masks within tiles of neighbouring tokens only. The keys and values of the path to the
+           current tokens lie in a stack that is written by position, so they are contiguous whatever the tree, and
+           those of the prefix are there once. Tiles of queries, with the heads that share keys folded together (GQA),
            meet the whole path in two matrix products around one softmax. On CPUs this uses the bfloat16 units, which
            PyTorch's own attention does not (200 against 90 GFLOP/s on one Zen 5 core).
 - `cascade`  depth by depth of the tree, merged by log-sum-exp; for NVIDIA GPUs. Nothing is compiled. See `cascade`.
@@ -15,7 +15,9 @@ In the shapes below `queries` are the tokens that ask, `tokens` those that the r
 see: first the prefix's (the pieces that the row does not run), then the row's own. `kv_heads * heads_per_kv = heads`.
 """
 
+import bisect
 from collections.abc import Callable, Sequence
+from dataclasses import dataclass
 
 import torch
 from torch import Tensor
@@ -24,9 +26,13 @@ from medprm_scorer.local.cascade import cascade_attention
 from medprm_scorer.local.flex import flex_attention
 from medprm_scorer.local.masked import mask_attention
 from medprm_scorer.local.row import KeysValues, Row
+from medprm_scorer.local.token_tree import Piece
 
 _TILE = 64
 """Tokens whose queries meet their path at once: their scores should stay in a core's cache."""
+
+_JOINED = 128
+"""Tokens of several pieces that are one tile at most: each query then meets, masked, the keys of the other pieces."""
 
 Attend = Callable[[Tensor, KeysValues, Sequence[KeysValues], Row, Tensor | None, float], Tensor]
 """Attention of a row.
@@ -55,43 +61,117 @@ def path_attention(
     """Path by path; see `Attend`."""
     heads, asked, head_dim = queries.shape
     kv_heads = len(row_kv[0])
-    asking = list(range(row.tokens)) if query_positions is None else query_positions.tolist()
-    longest = max(piece.position + piece.length for piece in row.pieces)
+    tiles: list[_Tile | Piece] = row.memory.get("tiles", []) if query_positions is None else []
+    tiles = tiles or _tiles(row, query_positions)
+    if query_positions is None:  # the same in each layer but the last
+        row.memory["tiles"] = tiles
+    longest = max(tile.position + tile.length for tile in tiles)
     path_keys = queries.new_empty(kv_heads, longest, head_dim)  # (kv_heads, positions, head_dim)
     path_values = queries.new_empty(kv_heads, longest, head_dim)  # (kv_heads, positions, head_dim)
     result = queries.new_empty(asked, heads, head_dim)  # (queries, heads, head_dim)
     scratch = _Scratch(queries)
     given = iter(prefix_kv)
-    done = 0  # queries that have their result: the order of the tree is the order of the row
-    for piece in row.pieces:
-        behind = piece.start + piece.length  # place in the row of the first token behind the piece
-        positions = slice(piece.position, piece.position + piece.length)
-        if not piece.in_row:
+    for tile in tiles:
+        positions = slice(tile.position, tile.position + tile.length)
+        if isinstance(tile, Piece):
             path_keys[:, positions], path_values[:, positions] = next(given)  # (kv_heads, piece.length, head_dim)
             continue
-        path_keys[:, positions] = row_kv[0][:, piece.start : behind]  # (kv_heads, piece.length, head_dim)
-        path_values[:, positions] = row_kv[1][:, piece.start : behind]  # (kv_heads, piece.length, head_dim)
-        while done < asked and asking[done] < behind:
-            end = min(done + _TILE, asked)
-            while asking[end - 1] >= behind:
-                end -= 1
-            ends = [place - piece.start + piece.position + 1 for place in asking[done:end]]  # keys that each one sees
-            tile = queries[:, done:end]  # (heads, tile, head_dim)
-            result[done:end] = _tile_attention(tile, path_keys, path_values, ends, scale, scratch).transpose(0, 1)
-            done = end
+        if tile.masked is not None:
+            tokens = slice(tile.start, tile.start + tile.length)
+            path_keys[:, positions] = row_kv[0][:, tokens]  # (kv_heads, tile.length, head_dim)
+            path_values[:, positions] = row_kv[1][:, tokens]  # (kv_heads, tile.length, head_dim)
+            seen = path_keys[:, : positions.stop], path_values[:, : positions.stop]
+            answer = _tile_attention(queries[:, tile.queries], seen, tile.masked, scale, scratch)
+            result[tile.queries] = answer.transpose(0, 1)  # (tile, heads, head_dim)
+        for tokens, behind in tile.path:
+            path_keys[:, behind] = row_kv[0][:, tokens]
+            path_values[:, behind] = row_kv[1][:, tokens]
     return result
 
 
-def _tile_attention(
-    tile: Tensor, path_keys: Tensor, path_values: Tensor, ends: Sequence[int], scale: float, scratch: "_Scratch"
-) -> Tensor:
-    """Attention of a few neighbouring queries of one path.
+@dataclass(frozen=True)
+class _Tile:
+    """Neighbouring tokens of a row that all see the path to the first of them, and of each other what a mask says.
+
+    Args:
+        start: Place in the row of the first token.
+        position: Its position: all see so many keys of the path.
+        length: Number of tokens, up to the last that asks.
+        queries: Which of the queries are theirs.
+        masked: Which of these tokens' keys each query does not see, of shape (queries, length); None if none asks.
+        path: What tokens behind the tile see of it: places in the row, and positions in the path.
+    """
+
+    start: int
+    position: int
+    length: int
+    queries: slice
+    masked: Tensor | None
+    path: Sequence[tuple[slice, slice]]
+
+
+def _tiles(row: Row, query_positions: Tensor | None) -> list[_Tile | Piece]:
+    """The row as tiles, and between them the pieces that it does not run, in the order in which the path grows."""
+    asking = list(range(row.tokens)) if query_positions is None else query_positions.tolist()
+    made: list[_Tile | Piece] = []
+    pieces: list[Piece] = []  # of the tile that is being made
+    start = position = first = 0
+
+    def close(end: int) -> None:
+        nonlocal first
+        if not pieces:
+            return
+        last = bisect.bisect_left(asking, end, first)
+        length, masked = 0, None
+        if last > first:
+            length = asking[last - 1] + 1 - start
+            places = torch.tensor(asking[first:last], device="cpu")[:, None]  # (queries, 1)
+            tokens = torch.arange(start, start + length, device="cpu")  # (length,)
+            ends = torch.tensor([one.end for one in pieces], device="cpu")  # (pieces,)
+            counts = torch.tensor(
+                [min(one.start + one.length, end) - max(one.start, start) for one in pieces], device="cpu"
+            )
+            ends = ends.repeat_interleave(counts)[:length]  # (length,)
+            masked = ((tokens > places) | (places >= ends)).to(row.device)  # (queries, length)
+        path = []
+        for one in pieces:
+            low, high = max(one.start, start), min(one.start + one.length, end)
+            if one.end > end:
+                ahead = one.position - one.start
+                path.append((slice(low, high), slice(low + ahead, high + ahead)))
+        made.append(_Tile(start, position, length, slice(first, last), masked, path))
+        first = last
+        pieces.clear()
+
+    for piece in row.pieces:
+        if not piece.in_row:
+            close(piece.start)
+            made.append(piece)
+            continue
+        place, behind = piece.start, piece.start + piece.length
+        if pieces and (piece.position < position or behind - start > _JOINED):
+            close(place)
+        while place < behind:
+            if not pieces:
+                start, position = place, piece.position + place - piece.start
+            full = asking[first + _TILE] if first + _TILE < len(asking) else row.tokens
+            end = min(behind, full)
+            if end > place:
+                pieces.append(piece)
+                place = end
+            if end == full:
+                close(end)
+    close(row.tokens)
+    return made
+
+
+def _tile_attention(tile: Tensor, seen: KeysValues, masked: Tensor, scale: float, scratch: "_Scratch") -> Tensor:
+    """Attention of a tile.
 
     Args:
         tile: Queries, of shape (heads, tile, head_dim).
-        path_keys: Keys of the path by position, of shape (kv_heads, positions, head_dim).
-        path_values: Values of the path, of the same shape.
-        ends: For each query how many keys it sees, ascending.
+        seen: Keys and values that one of them sees, of shape (kv_heads, seen, head_dim) each.
+        masked: Which of the last of these each query does not see, of shape (tile, some of the keys).
         scale: Factor of the scores.
         scratch: Memory.
 
@@ -99,21 +179,16 @@ def _tile_attention(
         Shape (heads, tile, head_dim).
     """
     heads, size, head_dim = tile.shape
-    kv_heads = len(path_keys)
+    keys, values = seen
+    kv_heads, count, _ = keys.shape
     heads_per_kv = heads // kv_heads
-    seen_by_all, seen = ends[0], ends[-1]
     folded = tile.reshape(kv_heads, heads_per_kv * size, head_dim)  # (kv_heads, heads_per_kv * tile, head_dim)
-    scores, weights = scratch.pair(kv_heads, heads_per_kv * size, seen)  # (kv_heads, heads_per_kv * tile, seen) each
-    keys = path_keys[:, :seen].transpose(1, 2)  # (kv_heads, head_dim, seen)
-    torch.baddbmm(scores, folded, keys, beta=0, alpha=scale, out=scores)  # (kv_heads, heads_per_kv * tile, seen)
-    if seen > seen_by_all:
-        last = torch.tensor(ends, device="cpu")[:, None]  # (tile, 1)
-        masked = torch.arange(seen_by_all, seen, device="cpu") >= last  # (tile, seen - seen_by_all)
-        by_head = scores.view(kv_heads, heads_per_kv, size, seen)  # (kv_heads, heads_per_kv, tile, seen)
-        by_head[..., seen_by_all:].masked_fill_(masked.to(scores.device), -torch.inf)
+    scores, weights = scratch.pair(kv_heads, heads_per_kv * size, count)  # (kv_heads, heads_per_kv * tile, seen) each
+    torch.baddbmm(scores, folded, keys.transpose(1, 2), beta=0, alpha=scale, out=scores)
+    by_head = scores.view(kv_heads, heads_per_kv, size, count)  # (kv_heads, heads_per_kv, tile, seen)
+    by_head[..., count - masked.shape[1] :].masked_fill_(masked, -torch.inf)
     torch.softmax(scores, -1, out=weights)  # (kv_heads, heads_per_kv * tile, seen)
-    answer = torch.bmm(weights, path_values[:, :seen])  # (kv_heads, heads_per_kv * tile, head_dim)
-    return answer.view(heads, size, head_dim)  # (heads, tile, head_dim)
+    return torch.bmm(weights, values).view(heads, size, head_dim)  # (heads, tile, head_dim)
 
 
 ATTENTIONS: dict[str, Attend] = {

@@ -15,7 +15,7 @@ from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from itertools import pairwise
 
-_WORTH_SHARING = 16
+_WORTH_SHARING = 8
 """Least number of tokens that are split off to be shared: every split makes the attention's pieces smaller."""
 
 

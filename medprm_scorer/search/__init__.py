@@ -9,7 +9,6 @@ from medprm_scorer.lazy_imports import lazy
 
 if TYPE_CHECKING:
     from medprm_scorer.search.beams import Beam, Dvts, abeam_search, advts, beam_search, dvts
-    from medprm_scorer.search.evidence import Retrieval
     from medprm_scorer.search.limits import Limits
     from medprm_scorer.search.local_policy import LocalPolicy
     from medprm_scorer.search.options import SearchOptions
@@ -29,7 +28,6 @@ __all__ = [
     "Limits",
     "LocalPolicy",
     "Policy",
-    "Retrieval",
     "SearchOptions",
     "SearchRanking",
     "SearchTree",
@@ -46,7 +44,6 @@ __getattr__, __dir__ = lazy(
     {
         "medprm_scorer.search.beams": "Beam Dvts abeam_search advts beam_search dvts",
         "medprm_scorer.search.options": "SearchOptions",
-        "medprm_scorer.search.evidence": "Retrieval",
         "medprm_scorer.search.limits": "Limits",
         "medprm_scorer.search.local_policy": "LocalPolicy",
         "medprm_scorer.search.policy": "AsyncPolicy Continuation GrowingChain Policy",

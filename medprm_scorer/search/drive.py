@@ -8,7 +8,7 @@ from dataclasses import fields
 from typing import TYPE_CHECKING, Any, Protocol
 
 from medprm_scorer.scorer import MedPRM
-from medprm_scorer.search.evidence import Retrieve, aretrieved, retrieved
+from medprm_scorer.search.evidence import Gathering, Retrieve, aretrieved, retrieved
 from medprm_scorer.search.growth import Asking, Extend, Grow, Growth, Score
 from medprm_scorer.search.options import Settings
 from medprm_scorer.search.policy import AsyncPolicy, Policy, check_policy
@@ -97,8 +97,9 @@ class Search:
         method.check(settings)
         self._policy, self._prm, self._settings = policy, prm, settings
         self._question, self._documents = question, list(documents)
-        retrieval = settings.retrieval
-        gathering = retrieval.begin(documents, prm.count_tokens) if retrieval is not None else None
+        gathering = None
+        if settings.retriever is not None:
+            gathering = Gathering(settings.retriever, settings.max_documents, documents, prm.count_tokens)
         self._growth = Growth(
             method.name,
             settings.limits,
@@ -232,5 +233,4 @@ class Search:
         try:
             return go_on()
         except StopIteration as end:
-            result: SearchRanking = end.value
-            return result.model_copy(update={"tree": self._growth.tree()})  # with the cost of its own ranking
+            return end.value

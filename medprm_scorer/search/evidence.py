@@ -8,7 +8,7 @@ import asyncio
 import inspect
 import re
 from collections.abc import Awaitable, Callable, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from typing import Any
 
 from medprm_scorer.errors import InputError
@@ -19,45 +19,11 @@ LABEL = re.compile(r"\A\W{0,8}step \d{1,4}\W{0,8}", re.IGNORECASE)
 """What a step begins with, which says nothing of it."""
 
 
-@dataclass(frozen=True)
-class Retrieval:
-    """Where a search finds more documents while chains grow. The `repr` shows no text.
-
-    Args:
-        function: Called with the newest step of each chain that is continued, without its label, once for each
-            wording. It gives a list of texts, the most relevant first; async is fine where the search is awaited.
-        max_documents: Most documents that are added to those of the question, at least 1.
-
-    Raises:
-        InputError: The function is none, or the number is out of its range.
-    """
-
-    function: Callable[[str], Any] = field(repr=False)
-    max_documents: int = 8
-
-    def __post_init__(self) -> None:
-        function: object = self.function
-        if not callable(function):
-            kind = type(function).__name__
-            raise InputError(f"a retrieval needs a function from a text to documents, not {kind}")
-        if isinstance(self.max_documents, bool) or not isinstance(self.max_documents, int) or self.max_documents < 1:
-            raise InputError("max_documents must be a whole number of at least 1")
-
-    def begin(self, documents: Sequence[str], count_tokens: Callable[[str], int]) -> "Gathering":
-        """The retrieval of one search.
-
-        Args:
-            documents: The question's own documents.
-            count_tokens: Counts the tokens of a text.
-        """
-        return Gathering(self, documents, count_tokens)
-
-
 @dataclass(frozen=True, repr=False)
 class Retrieve:
-    """Asks the user's function; the answer is what it gave for each query, or the exception that it raised."""
+    """Asks the user's retriever; the answer is what it gave for each query, or the exception that it raised."""
 
-    function: Callable[[str], Any]
+    retriever: Callable[[str], Any]
     queries: Sequence[str]
 
 
@@ -65,13 +31,20 @@ class Gathering:
     """What is retrieved for one search.
 
     Args:
-        retrieval: Where from, and how much.
-        documents: As in `Retrieval.begin`.
-        count_tokens: As there.
+        retriever: Gives a list of texts for a step, the most relevant first.
+        max_documents: Most documents that are added to those of the question.
+        documents: The question's own documents.
+        count_tokens: Counts the tokens of a text.
     """
 
-    def __init__(self, retrieval: Retrieval, documents: Sequence[str], count_tokens: Callable[[str], int]) -> None:
-        self._retrieval, self._count = retrieval, count_tokens
+    def __init__(
+        self,
+        retriever: Callable[[str], Any],
+        max_documents: int,
+        documents: Sequence[str],
+        count_tokens: Callable[[str], int],
+    ) -> None:
+        self._retriever, self._most, self._count = retriever, max_documents, count_tokens
         self._known = {one.strip() for one in documents}
         self._budget = DOCUMENT_TOKEN_BUDGET - sum(count_tokens(one) + 1 for one in documents)
         self._asked: set[str] = set()
@@ -85,18 +58,18 @@ class Gathering:
 
         Nothing is asked for any more when as many documents were added as may be.
         """
-        if len(self.added) >= self._retrieval.max_documents:
+        if len(self.added) >= self._most:
             return None
         queries = [LABEL.sub("", " ".join(one.split())) for one in steps]
         new = [one for one in dict.fromkeys(queries) if one and one not in self._asked]
         self._asked.update(new)
-        return Retrieve(self._retrieval.function, new) if new else None
+        return Retrieve(self._retriever, new) if new else None
 
     def take(self, found: Sequence[object]) -> list[str]:
         """The new documents among those that were found, which are added.
 
         Args:
-            found: What the function gave for each query.
+            found: What the retriever gave for each query.
 
         Raises:
             InputError: It is no list of texts.
@@ -104,13 +77,13 @@ class Gathering:
         new = []
         for some in found:
             if isinstance(some, str) or not isinstance(some, Sequence) or not all(isinstance(one, str) for one in some):
-                raise InputError("the retrieval's function must give a list of texts")
+                raise InputError("the retriever must give a list of texts")
             for one in map(valid_unicode, some):
                 if not one.strip() or one.strip() in self._known:
                     self.repeated += bool(one.strip())
                     continue
                 cost = self._count(one) + 1
-                if len(self.added) >= self._retrieval.max_documents or cost > self._budget:
+                if len(self.added) >= self._most or cost > self._budget:
                     self.left_out += 1
                     continue
                 self._known.add(one.strip())
@@ -121,18 +94,18 @@ class Gathering:
 
 
 def retrieved(ask: Retrieve) -> list[object]:
-    """What the function gives, query by query.
+    """What the retriever gives, query by query.
 
     Raises:
         InputError: It is async.
     """
     found: list[object] = []
     for query in ask.queries:
-        one = ask.function(query)
+        one = ask.retriever(query)
         if isinstance(one, Awaitable):
             if inspect.iscoroutine(one):
                 one.close()
-            raise InputError("the retrieval's function is async: use the search whose name begins with a")
+            raise InputError("the retriever is async: use the search whose name begins with a")
         found.append(one)
     return found
 
@@ -141,7 +114,7 @@ async def aretrieved(ask: Retrieve) -> list[object]:
     """`retrieved`; an async function is awaited for all queries at once, one that is not runs in threads."""
 
     async def one(query: str) -> object:
-        found = await asyncio.to_thread(ask.function, query) if not _is_async(ask.function) else ask.function(query)
+        found = await asyncio.to_thread(ask.retriever, query) if not _is_async(ask.retriever) else ask.retriever(query)
         return await found if isinstance(found, Awaitable) else found
 
     return list(await asyncio.gather(*map(one, ask.queries)))

@@ -167,7 +167,7 @@ class Growth:
         if isinstance(found, InputError):
             raise found
         if isinstance(found, Exception):
-            self.failure, self.stopped = found, f"the retrieval failed with {type(found).__name__}"
+            self.failure, self.stopped = found, f"the retriever failed with {type(found).__name__}"
         elif new := gathering.take(found):
             yield Grow(new)
 
@@ -257,8 +257,9 @@ class Growth:
                 self.end(parent, "cut off", "the policy gave no continuation")
         grown: list[Piece] = []
         seen: dict[tuple[tuple[str, ...], bool], int] = {}
+        split = {text: steps_of(text) for text in dict.fromkeys(one.text for one in some)}
         for place, one in enumerate(some):
-            steps = steps_of(one.text)
+            steps = split[one.text]
             tokens = self._count(one.text) if one.tokens is None else one.tokens
             said = [LABEL.sub("", " ".join(step.split())).casefold() for step in steps]
             piece = Piece(

@@ -6,7 +6,7 @@ from typing import Any, TypedDict
 
 from medprm_scorer.aggregate import Aggregate
 from medprm_scorer.errors import InputError
-from medprm_scorer.search.evidence import Retrieval
+from medprm_scorer.sampling.rules import check_count
 from medprm_scorer.search.limits import Limits
 from medprm_scorer.search.tree import SearchTree
 from medprm_scorer.selection import Strategy, check_settings
@@ -22,7 +22,10 @@ class SearchOptions(TypedDict, total=False):
         aggregate: How step rewards become a chain reward there; `min`.
         seed: A whole number; the same seed gives the same search with a policy that draws from it. 0 if left out.
         limits: What the search may cost: a `Limits`.
-        retrieval: Where more documents come from while chains grow: a `Retrieval`. Not for early rejection.
+        retriever: Where more documents come from while chains grow: called with the newest step of each chain that is
+            continued, without its label, once for each wording. It gives a list of texts, the most relevant first;
+            async is fine where the search is awaited. Not for early rejection.
+        max_documents: Most documents that it adds to those of the question, at least 1; 8 if left out.
         on_step: Called with each step of the answer as soon as it is final: every chain that can still be chosen has
             it. All but the first begin with a line end, and joined they are `ranking.best.text`.
         on_progress: Called with the `SearchTree` after each call of the policy, in the thread of the search.
@@ -37,7 +40,8 @@ class SearchOptions(TypedDict, total=False):
     aggregate: Aggregate
     seed: int
     limits: Limits
-    retrieval: Retrieval | None
+    retriever: Callable[[str], Any] | None
+    max_documents: int
     on_step: Callable[[str], object] | None
     on_progress: Callable[[SearchTree], object] | None
     stop_when: Callable[[], bool] | None
@@ -59,7 +63,8 @@ class Settings:
     aggregate: Aggregate = "min"
     seed: int = 0
     limits: Limits = Limits()  # noqa: RUF009 - it cannot be changed
-    retrieval: Retrieval | None = None
+    retriever: Callable[[str], Any] | None = None
+    max_documents: int = 8
     on_step: Callable[[str], object] | None = None
     on_progress: Callable[[SearchTree], object] | None = None
     stop_when: Callable[[], bool] | None = None
@@ -74,8 +79,12 @@ class Settings:
             raise InputError("the seed must be a whole number")
         if not isinstance(self.limits, Limits):
             raise InputError("limits must be a Limits")
-        if self.retrieval is not None and not isinstance(self.retrieval, Retrieval):
-            raise InputError("retrieval must be a Retrieval, such as Retrieval(my_function)")
+        retriever: object = self.retriever
+        if retriever is not None and not callable(retriever):
+            raise InputError(
+                f"the retriever must be a function from a text to documents, not {type(retriever).__name__}"
+            )
+        check_count("max_documents", self.max_documents)
 
     @property
     def choice(self) -> dict[str, Any]:

@@ -98,9 +98,9 @@ class EarlyRejection:
         """
         check_choice("strategy for early rejection", settings.strategy, ("weighted_vote", "best_of_n"))
         check_choice("aggregate for early rejection", settings.aggregate, FAVOURS_FEW_STEPS)
-        if settings.retrieval is not None:
+        if settings.retriever is not None:
             raise InputError(
-                "early rejection does not go with a retrieval: new documents change the rewards of steps that were "
+                "early rejection does not go with a retriever: new documents change the rewards of steps that were "
                 "scored, so that no bound holds; take a beam"
             )
 

@@ -4,20 +4,21 @@ import random
 import warnings
 from functools import cache, partial
 from importlib.util import find_spec
+from unittest.mock import patch
 
 import pytest
 import torch
-from hypothesis import given, settings
+from hypothesis import assume, given, settings
 from hypothesis import strategies as st
 from torch import Tensor
 from torch._subclasses import FakeTensorMode
 from torch.nn.attention import flex_attention as module
 
-from medprm_scorer.local import cascade, flex
+from medprm_scorer.local import attention, cascade, flex
 from medprm_scorer.local.attention import ATTENTIONS, choose_attention
 from medprm_scorer.local.masked import mask_attention
 from medprm_scorer.local.row import Level, Row
-from medprm_scorer.local.token_tree import TokenTree
+from medprm_scorer.local.token_tree import TokenTree, common_length
 from tests.support.varlen import plain_varlen
 
 REAL_VARLEN = cascade._varlen  # before it is replaced for each test
@@ -118,30 +119,54 @@ def test_each_device_has_its_ways_the_plain_one_last():
     assert choose_attention(torch.device("mps"), half) == ("mask",)
 
 
-@settings(max_examples=60)
-@given(st.data())
-def test_the_levels_of_any_row_of_any_tree_show_each_token_what_it_sees_and_nothing_twice(data):
-    seed = data.draw(st.integers(0, 10**6))
-    rng = random.Random(seed)
+@st.composite
+def rows(draw) -> tuple[Row, int]:
+    """Any row of any tree, a part of which may be known, and how many tokens it has."""
+    rng = random.Random(draw(st.integers(0, 10**6)))
     stems = [tuple(rng.randrange(9) for _ in range(rng.randint(0, 40))) for _ in range(3)]
     groups, known = [], []
-    for number in range(data.draw(st.integers(1, 3))):
+    for number in range(draw(st.integers(1, 3))):
         tails = {
-            rng.choice(stems) + rng.choice(stems) + tuple(rng.randrange(9) for _ in range(rng.randint(0, 30)))
+            rng.choice(stems) + rng.choice(stems) + tuple(rng.randrange(9) for _ in range(rng.randint(1, 30)))
             for _ in range(rng.randint(1, 6))
         }
         prefix = (number, *(rng.randrange(9) for _ in range(rng.randint(0, 30))))
         groups.append((prefix, sorted(tails)))
-        known.append([rng.choice([0, len(prefix)])] * len(tails))
+        first = groups[-1][1][0][: draw(st.sampled_from([0, 25]))]  # known of one sequence, and so of those alike
+        some = draw(st.booleans())
+        known.append([len(prefix) + common_length(one, first) if some else 0 for one in groups[-1][1]])
     whole = TokenTree(groups, known)
-    if not whole.size:
-        return
-    begin = data.draw(st.integers(0, whole.size - 1))
-    stop = data.draw(st.integers(begin + 1, whole.size))
-    pieces = whole.row(begin, stop)
-    row = Row(pieces, stop - begin, torch.device("cpu"))
-    asking = torch.arange(stop - begin)
-    seen = torch.zeros(stop - begin, len(row.seen[0]), dtype=torch.int)
+    assume(whole.size)
+    begin = draw(st.integers(0, whole.size - 1))
+    stop = draw(st.integers(begin + 1, whole.size))
+    return Row(whole.row(begin, stop), stop - begin, torch.device("cpu")), stop - begin
+
+
+@settings(max_examples=100)
+@given(rows(), st.sampled_from([1, 3, 64]), st.sampled_from([1, 40, 128]), st.integers(0, 1000))
+def test_tiles_that_join_pieces_show_each_token_what_it_sees(drawn, tile, joined, seed):
+    row, tokens = drawn
+    torch.manual_seed(seed)
+    queries = torch.randn(HEADS, tokens, SIZE)
+
+    def pair(count):
+        return torch.randn(KEY_HEADS, count, SIZE), torch.randn(KEY_HEADS, count, SIZE)
+
+    own, before = pair(tokens), [pair(piece.length) for piece in row.pieces if not piece.in_row]
+    some = torch.tensor(sorted(random.Random(seed).sample(range(tokens), min(tokens, 7))))
+    with patch.multiple(attention, _TILE=tile, _JOINED=joined):
+        for asking in (None, some, None):  # the second None takes what the first has made
+            asked = queries if asking is None else queries[:, asking]
+            got = attention.path_attention(asked, own, before, row, asking, SCALE)
+            assert torch.allclose(got, mask_attention(asked, own, before, row, asking, SCALE), atol=2e-6)
+
+
+@settings(max_examples=60)
+@given(rows())
+def test_the_levels_of_any_row_of_any_tree_show_each_token_what_it_sees_and_nothing_twice(drawn):
+    row, tokens = drawn
+    asking = torch.arange(tokens)
+    seen = torch.zeros(tokens, len(row.seen[0]), dtype=torch.int)
     for depth, level in enumerate(row.levels):
         queries = asking[level.queries] if isinstance(level.queries, slice) else level.queries.long()
         keys = torch.arange(seen.shape[1])

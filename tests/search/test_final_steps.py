@@ -7,7 +7,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from medprm_scorer import MedPRM
-from medprm_scorer.search import Beam, Continuation, Dvts, EarlyRejection, Limits, Retrieval
+from medprm_scorer.search import Beam, Continuation, Dvts, EarlyRejection, Limits
 from medprm_scorer.search.drive import Search
 from medprm_scorer.search.options import Settings
 from tests.support.stub_search import DOCUMENTS, QUESTION, DrawnPolicy, stub_prm
@@ -53,12 +53,10 @@ class Troubled(DrawnPolicy):
     st.booleans(),
 )
 def test_what_is_told_joined_is_the_answer(demo_prm, seed, method, trouble, dies, calls, strategy, grows):
-    retrieval = (
-        Retrieval(lambda query: [f"About {query}"]) if grows and not isinstance(method, EarlyRejection) else None
-    )
+    retriever = (lambda query: [f"About {query}"]) if grows and not isinstance(method, EarlyRejection) else None
     told: list[str] = []
     options = Settings(
-        strategy=strategy, seed=seed, limits=Limits(max_calls=calls), retrieval=retrieval, on_step=told.append
+        strategy=strategy, seed=seed, limits=Limits(max_calls=calls), retriever=retriever, on_step=told.append
     )
     prm = stub_prm(demo_prm, seed)
     search = Search(Troubled(trouble, dies), prm, QUESTION, DOCUMENTS, method, options)

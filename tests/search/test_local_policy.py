@@ -130,7 +130,7 @@ def test_early_rejection_on_formulary_chains_chooses_what_all_whole_chains_choos
 
 
 def test_a_search_of_4_by_4_runs_new_steps_only(policy, demo: MedPRM):
-    """What was scored before is not run again; the engine shares what new steps begin with alike from 16 tokens on."""
+    """What was scored before is not run again; the engine shares what new steps begin with alike from 8 tokens on."""
     found = beam_search(policy, demo, QUESTION, DOCUMENTS, width=4, expansions=4)
     tree = found.tree
     paths: dict[int, list[str]] = {}

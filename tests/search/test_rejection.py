@@ -7,7 +7,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from medprm_scorer import InputError, MedPRM
-from medprm_scorer.search import Limits, Retrieval, early_rejection
+from medprm_scorer.search import Limits, early_rejection
 from medprm_scorer.search.rejection import is_settled
 from medprm_scorer.selection import Scored, select
 from tests.support.example_rankings import example_ranking
@@ -187,8 +187,8 @@ def test_what_has_no_bound_is_refused(demo):
         {"together": 0},
         {"slack": -1},
         {"order": "worst_first"},
-        {"retrieval": Retrieval(list)},
-        {"retrieval": list},
+        {"retriever": list},
+        {"retriever": 3},
         {"slack": float("nan")},
         {"seed": "x"},
         {"limits": {"max_tokens": 3}},

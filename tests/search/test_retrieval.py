@@ -6,7 +6,7 @@ import pytest
 
 from examples.formulary.experiment import held_out
 from medprm_scorer import InputError, MedPRM
-from medprm_scorer.search import Limits, Retrieval, abeam_search, beam_search, dvts
+from medprm_scorer.search import Limits, abeam_search, beam_search, dvts
 from tests.support.stub_search import DOCUMENTS, QUESTION, DrawnPolicy, stub_prm
 
 
@@ -34,7 +34,8 @@ def test_new_documents_join_the_evidence_of_both_models_at_its_end(demo, search)
         QUESTION,
         DOCUMENTS,
         seed=1,
-        retrieval=Retrieval(lambda query: queries.append(query) or about(query), max_documents=3),
+        retriever=lambda query: queries.append(query) or about(query),
+        max_documents=3,
     )
     tree = found.tree
     assert tree.documents == [f"About {query}" for query in queries][:3]
@@ -55,9 +56,7 @@ def test_new_documents_join_the_evidence_of_both_models_at_its_end(demo, search)
 
 def test_documents_beyond_the_budget_are_left_out_and_counted(demo):
     long = "word " * 4000
-    found = beam_search(
-        DrawnPolicy(), stub_prm(demo), QUESTION, DOCUMENTS, retrieval=Retrieval(lambda query: [long, "short"])
-    )
+    found = beam_search(DrawnPolicy(), stub_prm(demo), QUESTION, DOCUMENTS, retriever=lambda query: [long, "short"])
     assert found.tree.documents == ["short"]
     assert found.tree.documents_left_out > 0
     assert found.documents_used == 3
@@ -68,18 +67,16 @@ def test_an_async_function_is_awaited_and_refused_elsewhere(demo):
         await asyncio.sleep(0)
         return about(query)
 
-    waited = beam_search(DrawnPolicy(), stub_prm(demo), QUESTION, DOCUMENTS, retrieval=Retrieval(about))
+    waited = beam_search(DrawnPolicy(), stub_prm(demo), QUESTION, DOCUMENTS, retriever=about)
     for function in (later, about):
-        awaited = asyncio.run(
-            abeam_search(DrawnPolicy(), stub_prm(demo), QUESTION, DOCUMENTS, retrieval=Retrieval(function))
-        )
+        awaited = asyncio.run(abeam_search(DrawnPolicy(), stub_prm(demo), QUESTION, DOCUMENTS, retriever=function))
         assert awaited.tree.documents == waited.tree.documents
         assert awaited.best.text == waited.best.text
     with pytest.raises(InputError, match="async"):
-        beam_search(DrawnPolicy(), stub_prm(demo), QUESTION, DOCUMENTS, retrieval=Retrieval(later))
+        beam_search(DrawnPolicy(), stub_prm(demo), QUESTION, DOCUMENTS, retriever=later)
 
 
-def test_a_retrieval_that_fails_is_told(demo):
+def test_a_retriever_that_fails_is_told(demo):
     def fails(query):
         raise ConnectionResetError("gone: Miller, 47")
 
@@ -92,25 +89,23 @@ def test_a_retrieval_that_fails_is_told(demo):
                 calls.append(query)
                 return fails(query) if len(calls) > most else []
 
-            options = {"retrieval": Retrieval(later), "seed": seed, "width": 2, "expansions": 1}
+            options = {"retriever": later, "seed": seed, "width": 2, "expansions": 1}
             try:
                 found = beam_search(DrawnPolicy(), stub_prm(demo), QUESTION, DOCUMENTS, **options)
             except ConnectionResetError:
                 outcomes.add("raised")
                 continue
             if found.tree.stopped:
-                assert found.tree.stopped == "the retrieval failed with ConnectionResetError"
+                assert found.tree.stopped == "the retriever failed with ConnectionResetError"
                 assert "Miller" not in found.model_dump_json()
                 outcomes.add("told")
     assert outcomes == {"told", "raised"}
     for wrong in ("text", [3], 3, None, {"a": "b"}):
         with pytest.raises(InputError, match="list of texts"):
-            beam_search(
-                DrawnPolicy(), stub_prm(demo), QUESTION, DOCUMENTS, retrieval=Retrieval(lambda q, wrong=wrong: wrong)
-            )
-    for wrong in ((3,), (about, 0), (about, True)):
-        with pytest.raises(InputError):
-            Retrieval(*wrong)
+            beam_search(DrawnPolicy(), stub_prm(demo), QUESTION, DOCUMENTS, retriever=lambda q, wrong=wrong: wrong)
+    for wrong in ({"retriever": 3}, {"max_documents": 0}, {"max_documents": True}):
+        with pytest.raises(InputError, match="must be a"):
+            beam_search(DrawnPolicy(), stub_prm(demo), QUESTION, DOCUMENTS, **wrong)
 
 
 def test_the_documents_before_are_not_run_again(demo: MedPRM):
@@ -120,7 +115,7 @@ def test_the_documents_before_are_not_run_again(demo: MedPRM):
     given = [*question.documents] * 8
     options = {"width": 2, "expansions": 2, "seed": 4, "limits": Limits(max_steps=4)}
     plain = beam_search(DrawnPolicy(), demo, question.text, given, **options)
-    found = beam_search(DrawnPolicy(), demo, question.text, given, retrieval=Retrieval(lambda query: [new]), **options)
+    found = beam_search(DrawnPolicy(), demo, question.text, given, retriever=lambda query: [new], **options)
     tree = found.tree
     documents = sum(demo.count_tokens(one) for one in given)
     asked = demo.count_tokens(question.text)

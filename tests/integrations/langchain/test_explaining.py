@@ -12,7 +12,8 @@ from langchain_core.retrievers import BaseRetriever
 
 from medprm_integrations.langchain import ChatMedPRM, MedPRMBestOfN, MedPRMMiddleware, MedPRMOutputParser, ranking_of
 from medprm_scorer import Floors
-from tests.support.explained import CHAIN, GIVEN, NEVER, QUESTION, check, demo
+from medprm_scorer.results.explanation import NOISE
+from tests.support.explained import BEFORE, CHAIN, GIVEN, LABEL, NEVER, QUESTION, check, check_search, demo, two_doses
 from tests.support.langchain_scripts import ScriptedChat, call
 from tests.support.paths import ROOT
 
@@ -127,4 +128,55 @@ def test_each_question_of_a_batch_has_its_own():
     full, empty = best.batch([{"question": QUESTION, "documents": documents()}, {"question": QUESTION}])
     check(full.response_metadata["medprm"], NAMES)
     found = empty.response_metadata["medprm"]["explanation"]
-    assert (found["supporting"], found["contradicting"], found["support"], found["tokens"]) == ([], [], [], 0)
+    lists = ("supporting", "contradicting", "support", "steps")
+    assert found == {**{key: [] for key in lists}, "noise": NOISE, "prompts": 0, "tokens": 0}
+
+
+class FindsLabel(BaseRetriever):
+    def _get_relevant_documents(self, query, *, run_manager):
+        return [Document(LABEL, id="label-1")]
+
+
+@ways
+@pytest.mark.parametrize("streamed", [False, True])
+def test_the_chain_that_a_search_has_chosen_is_explained_with_what_it_has_found(awaited, streamed):
+    """The model is the demo model; of two doses it keeps one, and the metadata are of that chain."""
+    found = []
+    best = MedPRMBestOfN(
+        llm=ScriptedChat(answers=["never"]),
+        prm=demo(),
+        search=two_doses(FindsLabel()),
+        explain=True,
+        on_ranking=found.append,
+    )
+    before = [Document(text, id=id) for text, id in zip(BEFORE, IDS, strict=False)]
+    value = {"question": QUESTION, "documents": before}
+
+    async def pieces():
+        return [piece async for piece in best.astream(value)]
+
+    if not streamed:
+        message = one(best, value, awaited)
+    else:
+        message, *others = reversed(asyncio.run(pieces()) if awaited else list(best.stream(value)))
+        assert all("medprm" not in piece.response_metadata for piece in others)
+    (ranking,) = found
+    assert [branch.fate for branch in ranking.tree.branches].count("dropped") == 1
+    check_search(message.response_metadata["medprm"], ranking.best.text, ["blank", "guide-7", "label-1"])
+
+
+@pytest.mark.parametrize("keep", ["figures", "none"])
+def test_a_search_is_explained_without_ids_where_none_are_kept(keep):
+    found = []
+    best = MedPRMBestOfN(
+        llm=ScriptedChat(answers=["never"]),
+        prm=demo(),
+        search=two_doses(lambda query: [LABEL]),
+        explain=True,
+        keep=keep,
+        on_ranking=found.append,
+    )
+    note = best.invoke({"question": QUESTION, "documents": BEFORE}).response_metadata["medprm"]
+    assert all(type(name) is int for name in note["explanation"]["supporting"])
+    assert note["explanation"]["support"][0] is None
+    assert len(note["explanation"]["support"]) == 3
