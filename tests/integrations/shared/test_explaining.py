@@ -14,7 +14,6 @@ from medprm_integrations.shared.ranking_metadata import RankingMetadata
 from medprm_integrations.shared.settings import SamplingSettings
 from medprm_integrations.shared.user_warnings import ExplanationFailedWarning
 from medprm_scorer import ScoringError
-from medprm_scorer.results.explanation import NOISE
 from tests.support.example_explanations import DOCUMENTS, STEPS, example_explanation
 from tests.support.explained import CHAIN, QUESTION, READ, demo
 from tests.support.reading import SECRET
@@ -54,7 +53,7 @@ def test_documents_are_named_as_they_were_given(keep):
     assert found["contradicting"] == [2]
     assert found["support"] == [None, None, -3.7, 1.9, 4.1, 4.1]
     assert found["steps"][1] == {"supporting": ["b"] if named else [3], "contradicting": [2]}
-    assert (found["noise"], found["prompts"], found["tokens"]) == (NOISE, 8, 4000)
+    assert (found["noise"], found["prompts"], found["tokens"]) == (1.0, 8, 4000)
     assert json.loads(json.dumps(found)) == found
     assert not any(text in repr(found) for text in (*DOCUMENTS, *STEPS))
 
