@@ -20,7 +20,7 @@ from collections import Counter
 from pathlib import Path
 from typing import Any
 
-from benchmarks.kill_score import requests
+from benchmarks.kills import requests
 from medprm_scorer import MedPRM
 from medprm_scorer.results.models import Ranking
 
