@@ -2,11 +2,12 @@
 
     python -m benchmarks.kills score|evaluate|calibrate|search [--records N] [--kills 50] [--seed 0] [--model M]
 
-Each run is the command itself, in a process of its own, killed by SIGKILL: one in four before it has written anything,
-the others after a random number of changes of its files. After each kill a file that is written as a whole is missing
-or complete, and the lines of `score` are the first ones of an undisturbed run. The last run is left alone: the files
-must then be the same to the last byte, but for `seconds`, and nothing may lie beside them. `search` keeps nothing, so
-it begins anew each time. Without `--model` the demo model inside the package scores.
+Each run is the command itself, in a fork of this process, which has imported what takes long. It is killed by SIGKILL:
+one run in four before it has written anything, the others after a random number of changes of its files. After each
+kill a file that is written as a whole is missing or complete, and the lines of `score` are the first ones of an
+undisturbed run. The last run is left alone: the files must then be the same to the last byte, but for `seconds`, and
+nothing may lie beside them. `search` keeps nothing, so it begins anew each time. Without `--model` the demo model
+inside the package scores.
 """
 
 import argparse
@@ -14,13 +15,17 @@ import json
 import os
 import random
 import re
-import subprocess
+import signal
 import sys
 import tempfile
 import time
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
+
+from transformers import AutoTokenizer, LlamaForCausalLM  # noqa: F401 - so that no run has to import them
+
+from medprm_scorer import MedPRM, cli  # noqa: F401
 
 _ROOT = Path(__file__).resolve().parents[1]
 _JOURNAL = "journal.sqlite3"
@@ -34,7 +39,6 @@ _OPTIONS = {
 """What follows the name of the file that is read; files are in the folder that the command runs in."""
 _RECORDS = {"score": 2000, "evaluate": 400, "calibrate": 400, "search": 1}
 _SECONDS = re.compile(rb'"seconds": [0-9.e+-]+')
-_QUIET: Any = {"stdout": subprocess.DEVNULL, "stderr": subprocess.DEVNULL}
 
 
 def requests(count: int, seed: int) -> Iterator[dict[str, Any]]:
@@ -59,14 +63,23 @@ class Run:
     Args:
         command: The command.
         folder: Where its files are.
+
+    Attributes:
+        status: Its status once it has ended; None before, and below 0 if it was killed.
     """
 
     def __init__(self, command: list[str], folder: Path) -> None:
         self._folder = folder
         self._seen = self._files()
         self._begun = time.perf_counter()
-        environment = os.environ | {"PYTHONPATH": str(_ROOT)}
-        self._process = subprocess.Popen(command, cwd=folder, env=environment, **_QUIET)
+        self.status: int | None = None
+        self._process = os.fork()
+        if not self._process:
+            os.chdir(folder)
+            nowhere = os.open(os.devnull, os.O_WRONLY)
+            os.dup2(nowhere, 1)
+            os.dup2(nowhere, 2)
+            os._exit(cli.main(command))
 
     def wait(self, changes: float = float("inf"), seconds: float = float("inf")) -> tuple[int, float]:
         """Wait until its files have changed so often, so much time has passed, or it has ended.
@@ -75,23 +88,26 @@ class Run:
             How often they have changed, and the seconds until they first did.
         """
         count, first = 0, 0.0
-        while count < changes and self._process.poll() is None and time.perf_counter() < self._begun + seconds:
+        while count < changes and self._is_running() and time.perf_counter() < self._begun + seconds:
             now = self._files()
             if now != self._seen:
                 self._seen, count = now, count + 1
                 first = first or time.perf_counter() - self._begun
-            time.sleep(0.0005)
+            time.sleep(0.002)
         return count, first
 
     def kill(self) -> bool:
         """Kill it; False if it had ended."""
-        self._process.kill()
-        return self._process.wait() < 0
+        if self._is_running():
+            os.kill(self._process, signal.SIGKILL)
+            self._is_running(wait=True)
+        return self.status is not None and self.status < 0
 
-    @property
-    def status(self) -> int:
-        """Its status, when it has ended."""
-        return self._process.wait()
+    def _is_running(self, *, wait: bool = False) -> bool:
+        if self.status is None:
+            process, status = os.waitpid(self._process, 0 if wait else os.WNOHANG)
+            self.status = os.waitstatus_to_exitcode(status) if process else None
+        return self.status is None
 
     def _files(self) -> set[tuple[str, int, int]]:
         found = set()
@@ -134,7 +150,7 @@ def main() -> int:
         answers = [{} if name == "score" else {"correct_answer": "ABCD"[place % 4]} for place in range(count)]
         records = [one | answer for one, answer in zip(made, answers, strict=False)]
         file.write_text("".join(json.dumps(record) + "\n" for record in records), encoding="utf-8")
-        command = [sys.executable, "-m", "medprm_scorer", name, str(file), *_OPTIONS[name]]
+        command = [name, str(file), *_OPTIONS[name]]
         command += ["--model", options.model, "--deterministic"]  # else rewards depend on what is packed, by rounding
         for folder in (clean, killed):
             folder.mkdir()
