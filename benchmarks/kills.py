@@ -75,11 +75,14 @@ class Run:
         self.status: int | None = None
         self._process = os.fork()
         if not self._process:
-            os.chdir(folder)
-            nowhere = os.open(os.devnull, os.O_WRONLY)
-            os.dup2(nowhere, 1)
-            os.dup2(nowhere, 2)
-            os._exit(cli.main(command))
+            status = 70
+            try:
+                os.chdir(folder)
+                for stream in (1, 2):
+                    os.dup2(os.open(os.devnull, os.O_WRONLY), stream)
+                status = cli.main(command)
+            finally:
+                os._exit(status)
 
     def wait(self, changes: float = float("inf"), seconds: float = float("inf")) -> tuple[int, float]:
         """Wait until its files have changed so often, so much time has passed, or it has ended.
