@@ -44,7 +44,7 @@ class _Lines(io.TextIOBase):
 
 
 def _progress(path: str | Path, what: str, shown: bool | None, bar_format: str | None = None, **more: Any) -> Any:
-    if shown is None and not (sys.stderr is not None and sys.stderr.isatty()):
+    if shown is None and not getattr(sys.stderr, "isatty", bool)():  # there may be no stderr
         bar_format = "{desc}{postfix}, {percentage:.0f}% of the file [{elapsed}<{remaining}]"
         # neither a first line nor a last one if it is done before; `miniters`: look at the clock each time
         more |= {"file": _Lines(), "mininterval": _LINE_SECONDS, "delay": _LINE_SECONDS, "miniters": 1, "position": 0}
