@@ -1,6 +1,6 @@
-"""Kill a command at random moments, again and again, and see that what it writes is that of an undisturbed run.
+"""Kill commands at random moments, again and again, and see that what they write is that of an undisturbed run.
 
-    python -m benchmarks.kills score|evaluate|calibrate|search [--records N] [--kills 50] [--seed 0] [--model M]
+    python -m benchmarks.kills score evaluate calibrate search [--records N] [--kills 50] [--seed 0] [--model M]
 
 Each run is the command itself, in a fork of this process, which has imported what takes long. It is killed by SIGKILL:
 one run in four before it has written anything, the others after a random number of changes of its files. After each
@@ -137,56 +137,74 @@ def half_written(name: str, clean: dict[str, bytes], killed: dict[str, bytes]) -
     return [file for file in clean if killed.get(file, clean[file]) != clean[file]]
 
 
-def main() -> int:
-    """Read the arguments, do the runs, print what came of them; 0 if all was as it should be."""
-    parser = argparse.ArgumentParser(description="Kill a command at random moments and compare what it writes.")
-    parser.add_argument("name", choices=_OPTIONS)
-    parser.add_argument("--records", type=int)
-    parser.add_argument("--kills", type=int, default=50)
-    parser.add_argument("--seed", type=int, default=0)
-    parser.add_argument("--model", default="demo", help="hub id or folder; demo: the one inside the package")
-    options = parser.parse_args()
-    name, count, draw = options.name, options.records or _RECORDS[options.name], random.Random(options.seed)
+def compare(name: str, count: int, kills: int, seed: int, model: str) -> bool:
+    """Kill a command so often, print what came of it, and say whether all was as it should be.
+
+    Args:
+        name: The command.
+        count: How many questions it works on.
+        kills: How often it is killed.
+        seed: Of the questions and the moments.
+        model: As `--model`.
+    """
+    draw = random.Random(seed)
     with tempfile.TemporaryDirectory() as temporary:
         file, clean, killed = (Path(temporary, part) for part in ("requests.jsonl", "undisturbed", "killed"))
-        made = [one for one in requests(2 * count, options.seed) if name == "score" or one["candidates"] != [" "]]
+        made = [one for one in requests(2 * count, seed) if name == "score" or one["candidates"] != [" "]]
         answers = [{} if name == "score" else {"correct_answer": "ABCD"[place % 4]} for place in range(count)]
         records = [one | answer for one, answer in zip(made, answers, strict=False)]
         file.write_text("".join(json.dumps(record) + "\n" for record in records), encoding="utf-8")
         command = [name, str(file), *_OPTIONS[name]]
-        command += ["--model", options.model, "--deterministic"]  # else rewards depend on what is packed, by rounding
+        command += ["--model", model, "--deterministic"]  # else rewards depend on what is packed, by rounding
         for folder in (clean, killed):
             folder.mkdir()
         begun = time.perf_counter()
         whole = Run(command, clean)
         changes, start = whole.wait()
         right = outputs(clean)
-        print(f"undisturbed: {start:.1f} s until files change, then {changes} changes, status {whole.status}")
-        most = changes if name == "search" else 1.5 * changes / options.kills  # so that the kills are spread over it
-        kills, ended, wrong = 0, 0, []
-        while kills < options.kills and ended < options.kills:
+        print(
+            f"{name}, undisturbed: {start:.1f} s until files change, {changes} changes, status {whole.status}",
+            flush=True,
+        )
+        most = changes if name == "search" else 1.5 * changes / kills  # so that the kills are spread over it
+        done, ended, wrong = 0, 0, []
+        while done < kills and ended < kills:
             run = Run(command, killed)
             early = draw.random() < 0.25
             run.wait(1 if early else draw.uniform(0, most), draw.uniform(0, start) if early else float("inf"))
             if run.kill():
-                kills += 1
+                done += 1
             elif name != "search":
                 break
             else:
                 ended += 1
             wrong += half_written(name, right, outputs(killed))
         sizes = {path.name: path.stat().st_size for path in sorted(killed.iterdir())}
-        print(f"{kills} kills ({ended} runs ended before theirs), after which there were, in bytes: {sizes}")
+        print(f"{done} kills ({ended} runs ended before theirs), after which there were, in bytes: {sizes}")
         print(f"files that a kill left half written: {wrong or 'none'}")
         last = Run(command, killed)
         last.wait()
         same = outputs(killed) == right
         print(f"last run: status {last.status}; files are {'the same' if same else 'NOT the same'}: ", end="")
-        print(f"{', '.join(f'{key} {len(value):,} bytes' for key, value in outputs(killed).items())}")
+        print(", ".join(f"{key} {len(value):,} bytes" for key, value in outputs(killed).items()))
         left = sorted(path.name for path in killed.iterdir() if path.name not in {*right, _JOURNAL})
-        print(f"left beside them: {left or 'nothing'}; {time.perf_counter() - begun:.0f} s in all")
-    well = same and not wrong and not left and last.status == whole.status
-    return 0 if well and kills == options.kills else 1
+        print(f"left beside them: {left or 'nothing'}; {time.perf_counter() - begun:.0f} s in all", flush=True)
+    return done == kills and same and not wrong and not left and last.status == whole.status
+
+
+def main() -> int:
+    """Read the arguments and do the runs; 0 if all was as it should be."""
+    parser = argparse.ArgumentParser(description="Kill commands at random moments and compare what they write.")
+    parser.add_argument("names", nargs="+", choices=_OPTIONS)
+    parser.add_argument("--records", type=int)
+    parser.add_argument("--kills", type=int, default=50)
+    parser.add_argument("--seed", type=int, default=0)
+    parser.add_argument("--model", default="demo", help="hub id or folder; demo: the one inside the package")
+    given = parser.parse_args()
+    well = [
+        compare(name, given.records or _RECORDS[name], given.kills, given.seed, given.model) for name in given.names
+    ]
+    return 0 if all(well) else 1
 
 
 if __name__ == "__main__":
