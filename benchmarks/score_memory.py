@@ -15,7 +15,7 @@ import tempfile
 import time
 from pathlib import Path
 
-from benchmarks.kill_score import requests
+from benchmarks.kills import requests
 
 
 def main() -> int:

@@ -3,9 +3,10 @@
     python -m benchmarks.soak [--minutes 20] [--callers 32] [--url http://127.0.0.1:8000] [--model M]
 
 Half of the callers are threads that call `rank`, half are tasks that call `arank`, of which some are cancelled on the
-way. Each draws one of many requests, and asks the model in this process or, with `--url`, the vLLM server, one as often
-as the other. Every reward is held to that of the same request when it was asked alone, before. Without `--model` the
-demo model inside the package scores; the server must have the same model.
+way. One of the threads is the main one, where some calls are interrupted as by Ctrl-C. Each draws one of many requests,
+and asks the model in this process or, with `--url`, the vLLM server, one as often as the other. Every reward is held to
+that of the same request when it was asked alone, before. Without `--model` the demo model inside the package scores;
+the server must have the same model.
 """
 
 import argparse
@@ -13,14 +14,16 @@ import asyncio
 import gc
 import os
 import random
+import signal
 import sys
 import threading
 import time
 from collections import Counter
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-from benchmarks.kill_score import requests
+from benchmarks.kills import requests
 from medprm_scorer import MedPRM
 from medprm_scorer.results.models import Ranking
 
@@ -57,6 +60,38 @@ class Soak:
                 self._check(name, place, self._rank(name, self._asked[place]))
             except Exception as error:  # noqa: BLE001 - a caller that dies would hide what it saw
                 self.faults.append(f"{name} request {place}: {type(error).__name__}: {error}")
+
+    def interrupted(self, seed: int, each: Callable[[], None]) -> None:
+        """One caller in the main thread; every other call is interrupted wherever it is, unless it is quick.
+
+        Args:
+            seed: Of what is drawn.
+            each: Called after each call.
+        """
+        draw, armed = random.Random(seed), False
+
+        def strike(*_: object) -> None:
+            nonlocal armed
+            if armed:
+                armed = False
+                raise KeyboardInterrupt
+
+        before = signal.signal(signal.SIGALRM, strike)
+        while not self._over():
+            name, place = self._drawn(draw)
+            signal.setitimer(signal.ITIMER_REAL, draw.uniform(0.001, 0.5) if draw.random() < 0.5 else 0)
+            try:
+                armed = True
+                ranking = self._rank(name, self._asked[place])
+                armed = False
+                self._check(name, place, ranking)
+            except KeyboardInterrupt:
+                self._count("interrupted")
+            except Exception as error:  # noqa: BLE001
+                self.faults.append(f"{name} request {place}: {type(error).__name__}: {error}")
+            each()
+        signal.setitimer(signal.ITIMER_REAL, 0)
+        signal.signal(signal.SIGALRM, before)
 
     async def task(self, seed: int) -> None:
         """One caller that is a task; every tenth call is given up after a moment."""
@@ -127,18 +162,23 @@ def main() -> int:
     seconds = options.minutes * 60
     soak = Soak(scorers, asked, seconds)
     half = options.callers // 2
-    callers = [threading.Thread(target=soak.thread, args=(seed,)) for seed in range(half)]
+    callers = [threading.Thread(target=soak.thread, args=(seed,)) for seed in range(1, half)]
     callers.append(threading.Thread(target=lambda: asyncio.run(soak.tasks(range(half, options.callers)))))
     for caller in callers:
         caller.start()
     before = resident()
     sizes: list[float] = []
-    step = max(seconds / 40, 0.5)
-    while any(caller.is_alive() for caller in callers):
-        callers[-1].join(step)
+    step, begun = max(seconds / 40, 0.5), time.monotonic()
+
+    def note() -> None:
+        if time.monotonic() < begun + step * (len(sizes) + 1):
+            return
         gc.collect()
         sizes.append(resident())
         print(f"{time.strftime('%H:%M:%S')} {dict(soak.counts)} {sizes[-1]:,.0f} MiB", flush=True)
+
+    soak.interrupted(0, note)
+    sizes.append(resident())
     for caller in callers:
         caller.join()
     gc.collect()

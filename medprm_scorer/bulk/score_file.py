@@ -77,7 +77,7 @@ def score_file(
         batch: Most requests in one call of the engine, at least 1.
         in_flight: Most calls at a time, at least 1: more than one lets texts be tokenized while the model runs, and
             keeps a server busy.
-        progress: Whether to show a progress bar on stderr; None: if it is a terminal.
+        progress: Whether to show a bar on stderr; None: a bar on a terminal, else a line now and then.
 
     Returns:
         How many records there are, and how many of them have an error.

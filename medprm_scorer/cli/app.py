@@ -23,7 +23,7 @@ from medprm_scorer.cli.help import WholeNames
 from medprm_scorer.cli.options import Aggregate, ModelOptions, Strategy, takes_model
 from medprm_scorer.cli.score import score
 from medprm_scorer.cli.search import search
-from medprm_scorer.cli.terminal import be_quiet, check_out, console, is_ascii_only, say, write_json
+from medprm_scorer.cli.terminal import be_quiet, check_out, console, is_ascii_only, say, write_json, write_page
 from medprm_scorer.cli.vllm_command import vllm_command
 from medprm_scorer.errors import InputError, MedPRMError
 from medprm_scorer.selection import check_settings
@@ -160,10 +160,7 @@ def rank(
         screen = console()
         screen.print(to_rich(ranking, ascii_only=is_ascii_only(screen)))
     if html is not None:
-        from medprm_scorer.files.whole_file import whole_file
-
-        with whole_file(html) as page:
-            page.write(ranking.to_html(asked.documents).encode("utf-8", errors="replace"))
+        write_page(html, ranking.to_html(asked.documents))
 
 
 def _trust(file: Path) -> "Trust":

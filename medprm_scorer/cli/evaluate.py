@@ -7,7 +7,7 @@ import typer
 
 from medprm_scorer.aggregate import AGGREGATES
 from medprm_scorer.cli.options import ModelOptions, takes_model
-from medprm_scorer.cli.terminal import be_quiet, check_in, check_out, console, is_ascii_only, write_json
+from medprm_scorer.cli.terminal import be_quiet, check_in, check_out, console, is_ascii_only, write_json, write_page
 from medprm_scorer.errors import InputError
 from medprm_scorer.sampling.stopping import Rule, parse_rule
 
@@ -223,7 +223,7 @@ def evaluate(
     if html is not None:
         from medprm_scorer.evaluation.page import to_html
 
-        _write_page(html, to_html(found))
+        write_page(html, to_html(found))
     if plot is not None:
         from medprm_scorer.evaluation.plots import save_scaling_plot
 
@@ -241,14 +241,7 @@ def _show(kind: str, found: "BaseModel", report: "Callable[[bool], Report]", jso
     if html is not None:
         from medprm_scorer.evaluation.page import report_to_html
 
-        _write_page(html, report_to_html(kind, report(False)))
-
-
-def _write_page(path: Path, text: str) -> None:
-    from medprm_scorer.files.whole_file import whole_file
-
-    with whole_file(path) as page:
-        page.write(text.encode("utf-8", errors="replace"))
+        write_page(html, report_to_html(kind, report(False)))
 
 
 def _refuse(mode: str, given: dict[str, object]) -> None:

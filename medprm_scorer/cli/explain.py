@@ -6,7 +6,7 @@ from typing import Annotated
 import typer
 
 from medprm_scorer.cli.options import Aggregate, ModelOptions, Strategy, takes_model
-from medprm_scorer.cli.terminal import check_out, console, is_ascii_only, write_json
+from medprm_scorer.cli.terminal import check_out, console, is_ascii_only, write_json, write_page
 from medprm_scorer.errors import MedPRMError
 from medprm_scorer.selection import check_settings
 
@@ -54,4 +54,4 @@ def explain(
         screen = console()
         screen.print(to_rich(found, ascii_only=is_ascii_only(screen)))
     if html is not None:
-        html.write_text(found.to_html(), encoding="utf-8", errors="replace")
+        write_page(html, found.to_html())

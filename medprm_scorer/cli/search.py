@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from medprm_scorer.cli.options import Aggregate, ModelOptions, Strategy, takes_model
-from medprm_scorer.cli.terminal import check_out, console, is_ascii_only, write_json
+from medprm_scorer.cli.terminal import check_out, console, is_ascii_only, write_json, write_page
 from medprm_scorer.errors import InputError, check_choice
 from medprm_scorer.selection import check_settings
 
@@ -79,7 +79,7 @@ def search(
         screen.print()
         screen.print(tree_to_rich(ranking.tree, ascii_only=is_ascii_only(screen)))
     if html is not None:
-        html.write_text(ranking.to_html(asked.documents), encoding="utf-8", errors="replace")
+        write_page(html, ranking.to_html(asked.documents))
 
 
 def _policy(name: str, model: str | None, tokenizer: str | None, temperature: float) -> "LocalPolicy | ServerPolicy":

@@ -66,6 +66,18 @@ def check_out(option: str, out: Path | None, *others: Path) -> None:
             raise InputError(f"{option} would overwrite {out}, which is no page of medprm: name another file")
 
 
+def write_page(path: Path, text: str) -> None:
+    """Write a page as a whole or not at all; a new one can be read by its owner only.
+
+    Raises:
+        OutputError: It cannot be written.
+    """
+    from medprm_scorer.files.whole_file import whole_file
+
+    with whole_file(path) as page:
+        page.write(text.encode("utf-8", errors="replace"))
+
+
 def write_json(text: str) -> None:
     """Print JSON in UTF-8, whatever the locale, with nothing in it that could steer a terminal."""
     sys.stdout.buffer.write(_escape_controls(text).encode() + b"\n")

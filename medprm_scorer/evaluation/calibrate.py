@@ -12,7 +12,7 @@ from medprm_scorer.aggregate import Aggregate, aggregate_rewards
 from medprm_scorer.errors import InputError
 from medprm_scorer.evaluation.choices import answer_keys
 from medprm_scorer.evaluation.labelled_records import LabelledQuestion, StepRewards
-from medprm_scorer.evaluation.questions import Questions, Selection
+from medprm_scorer.evaluation.questions import Questions, Repeats, Selection
 from medprm_scorer.evaluation.reward_sources import RewardSource, refuse_stored, reward_source
 from medprm_scorer.preparation import choose
 from medprm_scorer.results.models import Ranking, ScoredChain, ScoredStep
@@ -56,7 +56,7 @@ def calibrate(
         journal: File that keeps computed rewards, as in `evaluate`.
         answer: Reads the answer from a chain's text where the file records none.
         seed: Of the division into two parts.
-        progress: Whether to show a progress bar on stderr; None: if it is a terminal.
+        progress: Whether to show a bar on stderr; None: a bar on a terminal, else a line now and then.
 
     Returns:
         The calibration; `.trust.save("trust.json")` keeps what rankings need.
@@ -116,9 +116,6 @@ class JudgedRankings:
         strategy: As in `MedPRM.rank`.
         aggregate: As in `MedPRM.rank`.
         stop: As in `calibrate`.
-
-    Attributes:
-        repeated: How many questions were left out so far.
     """
 
     def __init__(
@@ -131,8 +128,12 @@ class JudgedRankings:
     ) -> None:
         self._questions, self._source = questions, source
         self._choice = (strategy, aggregate, stop)
-        self._seen: set[bytes] = set()
-        self.repeated = 0
+        self._repeats = Repeats()
+
+    @property
+    def repeated(self) -> int:
+        """How many questions were left out so far."""
+        return self._repeats.count
 
     def __iter__(self) -> Iterator[tuple[Ranking, bool]]:
         """The rankings, in the order of the questions.
@@ -145,10 +146,8 @@ class JudgedRankings:
             labelled = question.labelled
             if labelled is None or labelled.right is None:
                 continue
-            if labelled.digest in self._seen:
-                self.repeated += 1
+            if self._repeats.add(question.place, labelled):
                 continue
-            self._seen.add(labelled.digest)
             used = _documents_used(question.record, labelled)
             yield judged_ranking(
                 labelled,

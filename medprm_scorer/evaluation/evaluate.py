@@ -19,7 +19,7 @@ from medprm_scorer.evaluation.exports import Export, Outcome, per_question_file,
 from medprm_scorer.evaluation.labelled_records import LabelledQuestion, StepRewards
 from medprm_scorer.evaluation.paper import AuthorsTally, paper_table
 from medprm_scorer.evaluation.provenance import made_with, trace
-from medprm_scorer.evaluation.questions import Question, Questions, Selection
+from medprm_scorer.evaluation.questions import Question, Questions, Repeats, Selection
 from medprm_scorer.evaluation.results import Disagreement, Evaluation
 from medprm_scorer.evaluation.reward_sources import (
     RewardSource,
@@ -128,7 +128,7 @@ def evaluate(
         per_question: File for one row per question, `.jsonl` or `.parquet`; see `exports.Outcome.row`.
         scored: File for the questions with their rewards, in the layout of the released test set.
         answer: Reads the answer from a chain's text where the file records none; None takes the package's own rules.
-        progress: Whether to show a progress bar on stderr; None: if it is a terminal.
+        progress: Whether to show a bar on stderr; None: a bar on a terminal, else a line now and then.
 
     Returns:
         The figures by data source and in all.
@@ -196,10 +196,10 @@ class _Run:
         self._tallies: dict[str, Tally] = {}
         self._authors: dict[str, AuthorsTally] = {}
         self._disagreements: list[Disagreement] = []
-        self._seen: set[bytes] = set()
+        self._repeats = Repeats()
         most = max(plan.sizes) if plan.sizes is not None else None
         self._stopping = StoppingTally(plan.stopping, plan.orders, most, plan.how.seed) if plan.stopping else None
-        self._disagreed = self._repeated = self._failed = self._options_appended = 0
+        self._disagreed = self._failed = self._options_appended = 0
 
     def take(self, question: Question) -> Outcome | None:
         """Add one question's figures; None if there is nothing to be known of it."""
@@ -216,8 +216,7 @@ class _Run:
             self._count_as_authors(tally, labelled, stored)
             return self._outcome(question, labelled, stored)
         rewards = self.source.of(question.place, labelled, plan.aggregates) if plan.rewards else None
-        self._repeated += labelled.digest in self._seen
-        self._seen.add(labelled.digest)
+        self._repeats.add(question.place, labelled)
         self._count_as_authors(tally, labelled, rewards)
         _take(tally, question.place, labelled, labelled.right, rewards, plan)
         first = plan.aggregates[0]
@@ -268,7 +267,8 @@ class _Run:
             seed=plan.how.seed,
             disagreements=self._disagreements,
             disagreed=self._disagreed,
-            repeated=self._repeated,
+            repeated=self._repeats.count,
+            repeated_places=self._repeats.places,
             paper=paper_table(self._authors, plan.rewards) if plan.paper else None,
             options_appended=self._options_appended,
             failed=self._failed,

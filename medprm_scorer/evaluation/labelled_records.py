@@ -44,6 +44,7 @@ _LEADING_LETTER = re.compile(r"\(?([a-z])[).:]")
 _OPTION = re.compile(r"^[ \t]{0,8}\(([A-Z])\) ?(\S[^\n]{0,500})$", re.MULTILINE)
 _RUN = ("name", "model", "system", "steps", "dtype", "deterministic", "documents")
 _LONGEST_SETTING = 4096  # characters: longer ones are not this package's
+PROCESSBENCH = "ProcessBench's label k becomes step_labels: k times 1, then 0, then nulls; its label -1 becomes all 1"
 _UNKNOWN = "None"
 """The `score` of a solution that nobody judged: a string."""
 
@@ -111,7 +112,8 @@ def parse_labelled(
 
     Raises:
         InputError: `parse_request` refuses the record, a key that is read here has a wrong type or value, a reward is
-            not a number in [0, 1], or `answer` failed. One line that names the key or the candidate's index.
+            not a number in [0, 1], rewards are not one for each step of a list of steps, or `answer` failed. One line
+            that names the key or the candidate's index.
 
     Example:
         >>> record = {"question": "Which?", "candidates": ["The answer is (A)", "The answer is (B)"]}
@@ -142,7 +144,7 @@ def parse_labelled(
         answers = [_read_answer(answer, request, index) for index in range(count)]
         raw: list[Any] = list(answers)
         right = _compared(answers, gold, request.question)
-        rewards = _own_rewards(record, count)
+        rewards = _own_rewards(record, request)
     else:
         solutions = record["solutions"]
         answers, raw = [], []
@@ -247,7 +249,8 @@ def _refuse_near_misses(record: Mapping[str, Any]) -> None:
     for meant, names in _MEANT.items():
         for name in names:
             if name in record and meant not in record:
-                raise InputError(f"{name}: unknown key beside candidates; is {meant} meant?")
+                hint = f" {PROCESSBENCH}" if name == "label" and json_kind(record[name]) == "a number" else ""
+                raise InputError(f"{name}: unknown key beside candidates; is {meant} meant?{hint}")
 
 
 def _source(record: Mapping[str, Any]) -> str:
@@ -325,15 +328,22 @@ def _scores(solutions: Sequence[Mapping[str, Any]]) -> list[bool | None]:
     return right
 
 
-def _own_rewards(record: Mapping[str, Any], count: int) -> StepRewards | None:
-    stored = record.get("step_rewards")
+def _own_rewards(record: Mapping[str, Any], request: RankRequest) -> StepRewards | None:
+    count, stored = len(request.candidates), record.get("step_rewards")
     if stored is None:
         return None
     if not isinstance(stored, list | tuple):
         raise InputError(f"step_rewards: expected a list, found {json_kind(stored)}")
     if len(stored) != count:
         raise InputError(f"step_rewards: expected one entry per candidate, which are {count}, found {len(stored)}")
-    return tuple(_rewards(value, f"step_rewards[{index}]") for index, value in enumerate(stored))
+    found = tuple(_rewards(value, f"step_rewards[{index}]") for index, value in enumerate(stored))
+    for index, (steps, rewards) in enumerate(zip(request.candidates, found, strict=True)):
+        if rewards is not None and not isinstance(steps, str) and len(steps) != len(rewards):
+            raise InputError(
+                f"step_rewards[{index}]: candidate {index} has {len(steps)} steps, and rewards for {len(rewards)}; "
+                "give one for each, or have the file scored again"
+            )
+    return found
 
 
 def _stored_rewards(solutions: Sequence[Mapping[str, Any]]) -> tuple[StepRewards | None, bool]:

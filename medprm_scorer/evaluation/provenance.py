@@ -105,6 +105,19 @@ def document_lines(found: WithRewards) -> list[str]:
     return lines
 
 
+def repeated_line(count: int, places: Sequence[tuple[int, int]], what: str) -> str:
+    """That questions stand in the file more than once, and where.
+
+    Args:
+        count: How many.
+        places: Of the first few, the record and the one before; empty if that is not known.
+        what: What counts each as a new question.
+    """
+    named = ", ".join(f"record {place} is the question of record {first} again" for place, first in places)
+    named = f" ({named}{', …' if count > len(places) else ''})" if named else ""
+    return f"{counted(count, 'question')} repeated{named}: {what} count each as a new question."
+
+
 def rewards_line(found: WithRewards) -> str:
     """What computed the rewards, or that they were in the file."""
     if not found.scored_here:

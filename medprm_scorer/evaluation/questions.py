@@ -73,6 +73,34 @@ class Question:
     labelled: LabelledQuestion | None
 
 
+class Repeats:
+    """Questions whose text came before in the file.
+
+    Attributes:
+        count: How many.
+        places: Of the first few, their place in the file and that of the question that came before.
+    """
+
+    def __init__(self) -> None:
+        self._seen: dict[bytes, int] = {}
+        self.count = 0
+        self.places: list[tuple[int, int]] = []
+
+    def add(self, place: int, question: LabelledQuestion) -> bool:
+        """Note a question.
+
+        Returns:
+            Whether its text came before.
+        """
+        first = self._seen.setdefault(question.digest, place)
+        if first == place:
+            return False
+        self.count += 1
+        if len(self.places) < _PROBLEMS_NAMED:
+            self.places.append((place, first))
+        return True
+
+
 @dataclass
 class Checked:
     """What one pass over the file found.
@@ -95,7 +123,7 @@ class Questions:
         path: The file.
         selection: Which of them, and with what.
         answer: Reads an answer from a text where none is recorded; None takes the package's own rules.
-        progress: Whether to show a progress bar on stderr; None: if it is a terminal.
+        progress: Whether to show a bar on stderr; None: a bar on a terminal, else a line now and then.
     """
 
     def __init__(

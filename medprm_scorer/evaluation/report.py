@@ -4,7 +4,7 @@ import math
 
 from rich.console import RenderableType
 
-from medprm_scorer.evaluation.provenance import document_lines, provenance_lines, rewards_line
+from medprm_scorer.evaluation.provenance import document_lines, provenance_lines, repeated_line, rewards_line
 from medprm_scorer.evaluation.report_tables import LABELS, find_cell, sheets
 from medprm_scorer.evaluation.results import Evaluation
 from medprm_scorer.evaluation.sheets import FEW, Report, Sheet, Signs, counted
@@ -68,9 +68,7 @@ def summary(evaluation: Evaluation) -> list[str]:
             "(open-ended, or without a correct answer)."
         )
     if evaluation.repeated:
-        lines.append(
-            f"{counted(evaluation.repeated, 'question')} repeated: intervals and tests count each as a new question."
-        )
+        lines.append(repeated_line(evaluation.repeated, evaluation.repeated_places, "intervals and tests"))
     if total.unanswered:
         gives = "gives no answer and never votes" if total.unanswered == 1 else "give no answer and never vote"
         lines.append(f"{counted(total.unanswered, 'candidate')} {gives}.")

@@ -327,6 +327,7 @@ class Evaluation(WithRewards):
         disagreements: The first questions where reward and majority disagree.
         disagreed: Number of all such questions.
         repeated: Judged questions whose text stood in the file before.
+        repeated_places: Of the first few of them, the record's place in the file and that of the one before.
         paper: The paper's table, if it was asked for.
         options_appended: Questions whose options stood beside them and were appended.
         failed: Lines of `medprm score` with an error instead of a request, which are left out.
@@ -345,6 +346,7 @@ class Evaluation(WithRewards):
     disagreements: list[Disagreement]
     disagreed: int
     repeated: int
+    repeated_places: list[tuple[int, int]] = Field(default_factory=list)
     paper: Paper | None = None
     options_appended: int = 0
     failed: int = 0

@@ -1,5 +1,10 @@
-"""Progress of work that goes through a file: how much of it is done, how fast, and how long the rest takes."""
+"""Progress of work that goes through a file: how much of it is done, how fast, and how long the rest takes.
 
+On a terminal that is a bar. Where stderr is a file or a pipe, it is a line every half minute: none for short work.
+"""
+
+import io
+import sys
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -8,14 +13,16 @@ from tqdm import tqdm
 
 from medprm_scorer.files.records import file_size
 
+_LINE_SECONDS = 30.0
+
 
 def file_bar(path: str | Path, what: str, shown: bool | None, done: int = 0) -> Any:
-    """A bar on stderr, in bytes of the file, since nobody knows yet how many records it has.
+    """Progress on stderr, in bytes of the file, since nobody knows yet how many records it has.
 
     Args:
         path: The file that the work goes through.
         what: The work, in one word.
-        shown: Whether to show the bar; None: if stderr is a terminal.
+        shown: Whether to show a bar; None: a bar on a terminal, else lines.
         done: Bytes that an earlier run has done: they do not count for the rate.
 
     Returns:
@@ -24,17 +31,33 @@ def file_bar(path: str | Path, what: str, shown: bool | None, done: int = 0) -> 
     Raises:
         InputError: The file cannot be read.
     """
-    disable = None if shown is None else not shown  # None: tqdm shows itself on a terminal only
-    return tqdm(total=file_size(path), initial=done, unit="B", unit_scale=True, desc=what, disable=disable)
+    return _progress(path, what, shown, initial=done, unit="B", unit_scale=True)
+
+
+class _Lines(io.TextIOBase):
+    """Takes what a bar writes over itself, and writes each state of it on a line of its own."""
+
+    def write(self, text: str) -> int:
+        if sys.stderr is not None and text.strip():
+            sys.stderr.write(f"medprm: {text.strip()}\n")
+        return len(text)
+
+
+def _progress(path: str | Path, what: str, shown: bool | None, bar_format: str | None = None, **more: Any) -> Any:
+    if shown is None and not getattr(sys.stderr, "isatty", bool)():  # there may be no stderr
+        bar_format = "{desc}{postfix}, {percentage:.0f}% of the file [{elapsed}<{remaining}]"
+        # neither a first line nor a last one if it is done before; `miniters`: look at the clock each time
+        more |= {"file": _Lines(), "mininterval": _LINE_SECONDS, "delay": _LINE_SECONDS, "miniters": 1, "position": 0}
+    return tqdm(total=file_size(path), desc=what, disable=shown is False, bar_format=bar_format, **more)
 
 
 class QuestionProgress:
-    """A bar that counts questions and shows the accuracy so far; how far it is comes from the bytes of the file.
+    """Counts questions and shows the accuracy so far; how far it is comes from the bytes of the file.
 
     Args:
         path: The file that the work goes through.
         what: The work, in one word.
-        shown: Whether to show the bar; None: if stderr is a terminal.
+        shown: As for `file_bar`.
 
     Raises:
         InputError: The file cannot be read.
@@ -54,9 +77,8 @@ class QuestionProgress:
     _FORMAT = "{percentage:3.0f}%|{bar:12}| {desc} [{elapsed}<{remaining}]"
 
     def __init__(self, path: str | Path, what: str, shown: bool | None) -> None:
-        disable = None if shown is None else not shown
         self._what = what
-        self._bar = tqdm(total=file_size(path), desc=what, disable=disable, bar_format=self._FORMAT)
+        self._bar = _progress(path, what, shown, self._FORMAT)
         self._questions = self._judged = 0
         self._right: dict[str, float] = {}
 

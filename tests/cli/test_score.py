@@ -165,7 +165,7 @@ for line in sys.stdin:  # one process for each run, with the tokenizer loaded on
 
 @pytest.mark.skipif(not hasattr(os, "fork"), reason="needs fork, to start many processes in little time")
 def test_killed_thirty_times_the_output_is_the_same(file, out, demo):
-    """SIGKILL at random moments. `benchmarks.kill_score` does it with 2,000 records and the real command."""
+    """SIGKILL at random moments. `benchmarks.kills` does it with 2,000 records and the real command."""
     clean = out.with_name("clean.jsonl")
     score_file(file, clean, cheap_prm(demo, CheapEngine()))
     rng = random.Random(3)

@@ -22,6 +22,7 @@ from medprm_scorer import MedPRM, cli
 from medprm_scorer.aggregate import AGGREGATES
 from medprm_scorer.errors import InputError, ScoringError
 from medprm_scorer.evaluation.evaluate import Plan, evaluate
+from medprm_scorer.evaluation.report import to_text
 from medprm_scorer.evaluation.results import Evaluation
 from medprm_scorer.evaluation.table import Resampling
 from medprm_scorer.local.loading import DEMO_MODEL, load
@@ -352,7 +353,25 @@ def test_questions_that_count_as_wrong_or_stand_twice_are_said(tmp_path, capsys)
     assert found.total.cell(1, "weighted_vote", "min").accuracy.value == pytest.approx(1 / 3)
     _, out, _ = run_cli(capsys, file)
     assert "1 question without any scored candidate: choices by rewards count as wrong there" in out
-    assert "1 question repeated" in out
+    assert found.repeated_places == [(2, 1)]
+    assert "1 question repeated (record 2 is the question of record 1 again)" in out
+
+
+def test_of_many_repeated_questions_the_first_are_named(tmp_path):
+    record = {"question": "One?", "candidates": ["The answer is (A)"], "correct_answer": "A", "step_rewards": [[0.5]]}
+    file = tmp_path / "samples.jsonl"
+    file.write_text("\n".join(map(json.dumps, [record] * 20)))
+    found = evaluate(file)
+    assert (found.repeated, found.repeated_places) == (19, [(place, 0) for place in range(1, 6)])
+    assert "record 5 is the question of record 0 again, …): intervals" in " ".join(to_text(found).split())
+
+
+def test_more_samples_asked_for_than_there_are_is_said(tmp_path, capsys):
+    record = {"candidates": ["The answer is (A)"] * 2, "correct_answer": "A", "step_rewards": [[0.5], [0.4]]}
+    file = tmp_path / "samples.jsonl"
+    file.write_text("\n".join(json.dumps(record | {"question": f"{number}?"}) for number in range(6)))
+    _, out, _ = run_cli(capsys, file, "--n", "2,3,64")
+    assert "6 questions have fewer than 3 candidates, 6 fewer than 64; such a question takes part" in out
 
 
 def test_documents_that_were_not_read_are_said(tmp_path, demo, capsys):

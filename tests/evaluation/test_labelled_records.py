@@ -215,8 +215,8 @@ def test_own_record():
         request=parse_request(OWN),
         given=5,
     )
-    stored = parse_labelled(OWN | {"step_rewards": [[0.5, 0.25], [1], None, [], [0]]})
-    assert stored.rewards == ((0.5, 0.25), (1.0,), None, None, (0.0,))
+    stored = parse_labelled(OWN | {"step_rewards": [[0.5, 0.25], [1, 0], None, [0], []]})
+    assert stored.rewards == ((0.5, 0.25), (1.0, 0.0), None, (0.0,), None)
     assert parse_labelled(OWN | {"step_rewards": None}).rewards is None
 
 
@@ -277,6 +277,9 @@ def test_free_text_and_numbers_are_compared_as_normalized_text():
         ({"step_rewards": {"0": SECRET}}, "step_rewards"),
         ({"step_rewards": [[0.5], 0.5, [], [], []]}, "step_rewards[1]"),
         ({"step_rewards": [[0.5], [0.5, 2], [], [], []]}, "step_rewards[1][1]"),
+        ({"step_rewards": [[0.5], [0.5], [], [], []]}, "step_rewards[1]"),  # of two steps, given as a list
+        ({"step_rewards": [[0.5], [0.5, 0.5, 0.5], [], [], []]}, "step_rewards[1]"),
+        ({"step_rewards": [[0.5], [0.5, 0.5], [], [], [0.5]]}, "step_rewards[4]"),
         ({"correct_answer": ["A"]}, "correct_answer"),
         ({"correct_answer": True}, "correct_answer"),
         ({"data_source": 3}, "data_source"),
@@ -325,8 +328,8 @@ def test_an_option_that_is_a_letter_is_not_taken_for_its_text():
 def test_only_the_first_candidates():
     found = parse_labelled(RELEASED, most=2)
     assert (found.answers, found.right, found.rewards) == (("A", "B"), (True, False), ((0.5, 1.0, 0.0), None))
-    own = parse_labelled(OWN | {"step_rewards": [[0.5], [1], None, [], [0]]}, most=2)
-    assert (own.answers, own.rewards) == (("A", "B"), ((0.5,), (1.0,)))
+    own = parse_labelled(OWN | {"step_rewards": [[0.5], [1, 0], None, [], []]}, most=2)
+    assert (own.answers, own.rewards) == (("A", "B"), ((0.5,), (1.0, 0.0)))
     assert "candidates" in refusal(OWN | {"candidates": "AB"}, None, 1)
 
 

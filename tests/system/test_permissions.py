@@ -6,6 +6,7 @@ import sys
 
 import pytest
 
+from examples.formulary.sample import POLICY
 from medprm_scorer import cli
 from medprm_scorer.evaluation.journal import Journal
 from medprm_scorer.local.loading import DEMO_MODEL
@@ -36,10 +37,23 @@ def test_what_commands_write_is_the_owners_only(tmp_path, open_umask, capsys):
     outputs = ["--html", "e.html", "--plot", "e.svg", "--scored", "s.json", "--per-question", "q.jsonl"]
     outputs = [part if part.startswith("--") else str(folder / part) for part in [*outputs, "--journal", "j.sqlite3"]]
     assert cli.main(["rank", str(one), *model, "--html", str(folder / "rank.html")]) == 0
+    assert cli.main(["explain", str(one), *model, "--html", str(folder / "explain.html")]) == 0
+    policy = ["--policy", str(POLICY), "--width", "1", "--expansions", "1", "--max-tokens", "8"]
+    assert cli.main(["search", str(one), *model, *policy, "--html", str(folder / "search.html")]) == 0
     assert cli.main(["score", str(many), str(folder / "score.jsonl"), *model]) == 0
     assert cli.main(["evaluate", str(many), *model, "--resamples", "10", *outputs]) == 0
     capsys.readouterr()
-    names = ("rank.html", "score.jsonl", "e.html", "e.svg", "s.json", "q.jsonl", "j.sqlite3")
+    names = (
+        "rank.html",
+        "explain.html",
+        "search.html",
+        "score.jsonl",
+        "e.html",
+        "e.svg",
+        "s.json",
+        "q.jsonl",
+        "j.sqlite3",
+    )
     assert made(folder) == dict.fromkeys(names, "0o600")
     assert {path.name for path in inputs.iterdir()} == {"one.json", "many.jsonl"}
 

@@ -63,7 +63,7 @@ def compare(
         model: What the scorer is called in the result.
         revision: Which revision of it was asked for, for the result.
         journal: File that keeps computed rewards, so that a run can be resumed; None: keep none.
-        progress: Whether to show a progress bar on stderr; None: if it is a terminal.
+        progress: Whether to show a bar on stderr; None: a bar on a terminal, else a line now and then.
 
     Returns:
         The differences, of all questions that are in both files and by data source.

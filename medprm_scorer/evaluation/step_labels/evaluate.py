@@ -7,8 +7,9 @@ from pathlib import Path
 from medprm_scorer.errors import InputError
 from medprm_scorer.evaluation.labelled_records import LabelledQuestion, StepRewards
 from medprm_scorer.evaluation.provenance import trace
-from medprm_scorer.evaluation.questions import Question, Questions, Selection
+from medprm_scorer.evaluation.questions import Question, Questions, Repeats, Selection
 from medprm_scorer.evaluation.reward_sources import RewardSource, refuse_stored, reward_source
+from medprm_scorer.evaluation.sheets import counted
 from medprm_scorer.evaluation.step_labels.figures import ChainTable, StepTable, step_figures
 from medprm_scorer.evaluation.step_labels.labels import LabelFile, Labels, LabelSource, OwnLabels
 from medprm_scorer.evaluation.step_labels.results import StepEvaluation
@@ -19,6 +20,7 @@ from medprm_scorer.text.steps import split_steps
 from medprm_scorer.text.tagged import tagged_pieces
 from medprm_scorer.trust.calibration import reliability
 
+_ONLY_MIN = "it holds PRM_min_score alone: labels need a reward for each step; have the file scored again (--rescore)"
 _NUMBERS = 10  # steps of this number and later ones are one row
 
 
@@ -53,7 +55,7 @@ def evaluate_steps(
         model: What the scorer is called in the result.
         revision: Which revision of it was asked for, for the result.
         journal: File that keeps computed rewards, so that a run can be resumed; None: keep none.
-        progress: Whether to show a progress bar on stderr; None: if it is a terminal.
+        progress: Whether to show a bar on stderr; None: a bar on a terminal, else a line now and then.
 
     Returns:
         The figures of all steps, by data source and by number of the step.
@@ -81,24 +83,20 @@ def evaluate_steps(
         raise InputError("scoring again, and other documents, need a model: name one")
     known: LabelSource = OwnLabels() if labels is None else LabelFile(labels)
     questions = Questions(path, selection, progress=progress)
-    run = _Run(threshold, groups)
+    run = _Run(path, known, threshold, groups)
     with reward_source(prm, journal) as source:
         if prm is not None:
             source.open()
             checked = questions.check(_Check(known, str(source.settings["steps"])))
             refuse_stored(path, checked, rescore)
         for question in questions:
-            try:
-                given = None if question.labelled is None else known.of(question)
-            except InputError as error:
-                raise InputError(f"{path}: record {question.place}: {error}") from None
-            run.take(question, given, source)
+            run.take(question, source)
         if not run.chains.truth:
             where = f"{path}: no question" if labels is None else f"no question of {path} that {labels}"
             raise InputError(
                 f"{where} has {'' if labels is None else 'labels for has '}a candidate with step labels and rewards"
             )
-        found = run.result(how, known.unused, trace(path, source, selection, model=model, revision=revision))
+        found = run.result(how, trace(path, source, selection, model=model, revision=revision))
     if labels is None:
         return found
     return found.model_copy(update={"labels_file": Path(labels).name, "labels_sha256": file_digest(labels)})
@@ -118,7 +116,8 @@ class _Check:
         for index, given in enumerate(labels):
             steps = 0 if given is None else self._steps(labelled, index)
             if given is not None and steps:
-                _check_length(index, len(given), steps, f"steps (by the rule {self._rule})")
+                what = f"steps (by the rule {self._rule})"
+                _check_length(index, len(given), self._labels.where(question), steps, what)
         return True
 
     def _steps(self, question: LabelledQuestion, index: int) -> int:
@@ -136,37 +135,43 @@ class _Check:
 class _Run:
     """One pass over the questions: their numbers are kept, their texts let go."""
 
-    def __init__(self, threshold: float, groups: Sequence[tuple[str, str]]) -> None:
-        self.threshold, self._groups = threshold, groups
+    def __init__(
+        self, path: str | Path, labels: LabelSource, threshold: float, groups: Sequence[tuple[str, str]]
+    ) -> None:
+        self._path, self._labels, self.threshold, self._groups = path, labels, threshold, groups
         self.steps, self.chains = StepTable(), ChainTable(threshold)
         self._by_source: dict[str, tuple[StepTable, ChainTable]] = {}
-        self._seen: set[bytes] = set()
-        self._unknown = self._unlabelled = self._unlabelled_chains = self._unscored = self._repeated = self._failed = 0
+        self._repeats = Repeats()
+        self._unknown = self._unlabelled = self._unlabelled_chains = self._unscored = self._failed = 0
 
-    def take(self, question: Question, labels: Labels | None, source: RewardSource) -> None:
-        """Add one question's steps."""
+    def take(self, question: Question, source: RewardSource) -> None:
+        """Add one question's steps.
+
+        Raises:
+            InputError: Its labels or its rewards cannot be used; it names the record.
+        """
         labelled = question.labelled
         if labelled is None:
             self._failed += 1
             return
-        if labels is None or not any(labels):
-            self._unlabelled += 1
-            return
-        if labelled.only_min and not source.computes:
-            raise InputError(
-                f"record {question.place}: it holds PRM_min_score alone: labels need a reward for each step; have the "
-                "file scored again (--rescore)"
-            )
-        rewards = source.of(question.place, labelled, ())
-        self._repeated += labelled.digest in self._seen
-        self._seen.add(labelled.digest)
         try:
-            self._add(question.place, labelled, labels, rewards)
+            labels = self._labels.of(question)
+            if labels is None or not any(labels):
+                self._unlabelled += 1
+                return
+            if labelled.only_min and not source.computes:
+                raise InputError(_ONLY_MIN)
         except InputError as error:
-            raise InputError(f"record {question.place}, {error}") from None
+            raise InputError(f"{self._path}: record {question.place}: {error}") from None
+        rewards = source.of(question.place, labelled, ())
+        self._repeats.add(question.place, labelled)
+        try:
+            self._add(question, labelled, labels, rewards)
+        except InputError as error:
+            raise InputError(f"{self._path}: record {question.place}, {error}") from None
 
-    def _add(self, place: int, question: LabelledQuestion, labels: Labels, rewards: StepRewards) -> None:
-        name = group_of(question.source, self._groups)
+    def _add(self, question: Question, labelled: LabelledQuestion, labels: Labels, rewards: StepRewards) -> None:
+        name, place = group_of(labelled.source, self._groups), question.place
         steps, chains = self._by_source.setdefault(name, (StepTable(), ChainTable(self.threshold)))
         for index, (given, found) in enumerate(zip(labels, rewards, strict=True)):
             if given is None:
@@ -174,14 +179,14 @@ class _Run:
             elif found is None:
                 self._unscored += 1
             else:
-                _check_length(index, len(given), len(found), "step rewards")
+                _check_length(index, len(given), self._labels.where(question), len(found), "step rewards")
                 self._unknown += given.count(None)
                 for step_table in (self.steps, steps):
                     step_table.add(place, found, given)
                 for chain_table in (self.chains, chains):
                     chain_table.add(place, found, given)
 
-    def result(self, how: Resampling, unused: int, rewards: dict[str, object]) -> StepEvaluation:
+    def result(self, how: Resampling, rewards: dict[str, object]) -> StepEvaluation:
         """All figures."""
         last = min(max(self.steps.numbers, default=0), _NUMBERS - 1)
         is_open = max(self.steps.numbers, default=0) > last
@@ -206,8 +211,9 @@ class _Run:
             unlabelled_questions=self._unlabelled,
             unlabelled_chains=self._unlabelled_chains,
             unscored=self._unscored,
-            unused_labels=unused,
-            repeated=self._repeated,
+            unused_labels=self._labels.unused,
+            repeated=self._repeats.count,
+            repeated_places=self._repeats.places,
             failed=self._failed,
             resamples=how.resamples,
             seed=how.seed,
@@ -215,6 +221,6 @@ class _Run:
         )
 
 
-def _check_length(index: int, labels: int, steps: int, what: str) -> None:
+def _check_length(index: int, labels: int, where: str, steps: int, what: str) -> None:
     if labels != steps:
-        raise InputError(f"candidate {index}: {labels} labels for {steps} {what}; give one for each")
+        raise InputError(f"candidate {index}: {counted(labels, 'label')}{where} for {steps} {what}; give one for each")

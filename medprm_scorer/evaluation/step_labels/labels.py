@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import Any, Protocol
 
 from medprm_scorer.errors import InputError
-from medprm_scorer.evaluation.labelled_records import LabelledQuestion, plain_record
+from medprm_scorer.evaluation.labelled_records import PROCESSBENCH, LabelledQuestion, plain_record
 from medprm_scorer.evaluation.questions import Question
 from medprm_scorer.files.records import read_records
 from medprm_scorer.results.models import RankRequest
@@ -74,6 +74,10 @@ class LabelSource(Protocol):
         """
         ...
 
+    def where(self, question: Question) -> str:
+        """Where the labels of a question are, as the end of a message; "" if they are in its own record."""
+        ...
+
 
 class OwnLabels:
     """Labels that stand in the records of the questions."""
@@ -85,6 +89,11 @@ class OwnLabels:
         value = question.record.get(_KEY)
         labelled = question.labelled
         return None if value is None or labelled is None else _for_question(parse_labels(value), labelled)
+
+    def where(self, question: Question) -> str:
+        """Nothing: they are in its own record."""
+        del question
+        return ""
 
 
 @dataclass(frozen=True)
@@ -109,14 +118,16 @@ class LabelFile:
         self._path = path
         self._entries: dict[str, _Entry] = {}
         self._asked: dict[str, int] = {}
+        foreign = False
         for record in read_records(path):
+            foreign = foreign or (record.value.get(_KEY) is None and "label" in record.value)
             if record.value.get(_KEY) is not None:
                 try:
                     self._add(record.place, record.value)
                 except InputError as error:
                     raise InputError(f"{path}: record {record.place}: {error}") from None
         if not self._entries:
-            raise InputError(f"{path}: no record has {_KEY}")
+            raise InputError(f"{path}: no record has {_KEY}{f'; {PROCESSBENCH}' if foreign else ''}")
 
     @property
     def unused(self) -> int:
@@ -140,11 +151,17 @@ class LabelFile:
         options_appended = labelled.request.options_appended  # which a record of labels may be without
         if entry.question not in (None, labelled.digest) and not options_appended:
             raise InputError(f"record {entry.place} of {self._path} has the same id, and another question")
-        labels = _for_question(entry.labels, labelled)
+        labels = _for_question(entry.labels, labelled, self.where(question))
         texts = _digests(labelled.request)
         if entry.candidates is not None and entry.candidates[: len(texts)] != texts:
             raise InputError(f"record {entry.place} of {self._path} has the same id, and other candidates")
         return labels
+
+    def where(self, question: Question) -> str:
+        """The record that the labels of a question are in."""
+        labelled = question.labelled
+        entry = None if labelled is None else self._entries.get(str(labelled.id))
+        return "" if entry is None else f" in record {entry.place} of {self._path}"
 
     def _add(self, place: int, record: Mapping[str, Any]) -> None:
         name = request_id(record)
@@ -165,10 +182,10 @@ class LabelFile:
         self._entries[str(name)] = _Entry(place, labels, question, candidates)
 
 
-def _for_question(labels: Labels, question: LabelledQuestion) -> Labels:
+def _for_question(labels: Labels, question: LabelledQuestion, where: str = "") -> Labels:
     """The labels of the candidates that take part; as many as there are candidates."""
     if len(labels) != question.given:
-        raise InputError(f"{_KEY}: {len(labels)} entries for {question.given} candidates; give one for each")
+        raise InputError(f"{_KEY}{where}: {len(labels)} entries for {question.given} candidates; give one for each")
     return labels[: len(question.request.candidates)]
 
 

@@ -1,6 +1,6 @@
 """How a `StepEvaluation` looks: the same report for the terminal and the page."""
 
-from medprm_scorer.evaluation.provenance import document_lines, provenance_lines, rewards_line
+from medprm_scorer.evaluation.provenance import document_lines, provenance_lines, repeated_line, rewards_line
 from medprm_scorer.evaluation.report_tables import source_name
 from medprm_scorer.evaluation.sheets import FEW, Report, Sheet, Signs, counted
 from medprm_scorer.evaluation.step_labels.results import BestThreshold, StepEvaluation, StepFigures
@@ -64,7 +64,7 @@ def _summary(found: StepEvaluation) -> list[str]:
     if found.unused_labels:
         lines.append(f"{counted(found.unused_labels, 'record')} of labels belong to no question that was read.")
     if found.repeated:
-        lines.append(f"{counted(found.repeated, 'question')} repeated: intervals count each as a new question.")
+        lines.append(repeated_line(found.repeated, found.repeated_places, "intervals"))
     if found.failed:
         lines.append(f"{counted(found.failed, 'line')} left out: an error of medprm score instead of a request.")
     lines += [*document_lines(found), rewards_line(found)]

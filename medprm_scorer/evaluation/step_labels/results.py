@@ -87,6 +87,7 @@ class StepEvaluation(WithRewards):
         unscored: Candidates with labels that could not be scored.
         unused_labels: Records of the file of labels whose id no question had.
         repeated: Labelled questions whose text stood in the file before.
+        repeated_places: Of the first few of them, the record's place in the file and that of the one before.
         failed: Lines of `medprm score` with an error instead of a request, which are left out.
         resamples: Bootstrap resamples.
         seed: Of the bootstrap.
@@ -107,6 +108,7 @@ class StepEvaluation(WithRewards):
     unscored: int
     unused_labels: int
     repeated: int
+    repeated_places: list[tuple[int, int]] = Field(default_factory=list)
     failed: int
     resamples: int
     seed: int

@@ -82,6 +82,7 @@ def test_what_is_a_label():
         ({"step_labels": [[1, 1], [1, 0, 1]]}, "record 1, candidate 1: 3 labels for 2 step rewards"),
         ({"step_labels": [[1, 1], [1, math.nan]]}, "record 1: candidate 1, step 1"),
         ({"step_rewards": ...}, "record 1: the file holds no rewards for it"),
+        ({"step_rewards": [[0.9], [0.7, 0.2]]}, "record 1: .*candidate 0 has 2 steps, and rewards for 1"),
     ],
 )
 def test_records_are_refused_with_their_number_and_no_text(file, changes, message):
@@ -104,6 +105,33 @@ def test_without_any_label_there_is_nothing_to_say(file, label_file):
         evaluate_steps(file(record()), label_file({"id": 0}), how=HOW)
     with pytest.raises(InputError, match="has labels for"):
         evaluate_steps(file(record()), label_file({"id": 9, "step_labels": [[1, 1], None]}), how=HOW)
+
+
+def test_labels_of_another_number_name_both_records(file, label_file, demo):
+    questions, own = [record(number, step_labels=...) for number in range(3)], "questions.jsonl: record 2"
+    short = label_file({"id": 2, "step_labels": [[1], [1, 0]]})
+    with pytest.raises(InputError, match=rf"{own}, candidate 0: 1 label in record 0 of \S+labels.jsonl for 2 step rew"):
+        evaluate_steps(file(*questions), short, how=HOW)
+    plain = [{key: value for key, value in one.items() if key != "step_rewards"} for one in questions]
+    with pytest.raises(InputError, match=rf"{own}: candidate 0: 1 label in record 0 of \S+labels.jsonl for 2 steps"):
+        evaluate_steps(file(*plain), short, demo, how=HOW)
+    few = label_file({"id": 2, "step_labels": [[1, 1]]})
+    with pytest.raises(InputError, match=rf"{own}: step_labels in record 0 of \S+labels.jsonl: 1 entries for 2 cand"):
+        evaluate_steps(file(*questions), few, how=HOW)
+
+
+def test_labels_of_processbench_are_told_how_to_become_ours(file, label_file):
+    with pytest.raises(InputError, match="no record has step_labels; ProcessBench's label k becomes step_labels: k t"):
+        evaluate_steps(file(record()), label_file({"id": 0, "label": -1}), how=HOW)
+    with pytest.raises(InputError, match=r"label: unknown key beside candidates; .* ProcessBench's label k becomes"):
+        evaluate_steps(file(record(label=1, step_labels=...)), how=HOW)
+
+
+def test_a_repeated_question_is_named(file):
+    found = evaluate_steps(file(record(), record(1), record()), how=HOW)
+    assert (found.repeated, found.repeated_places) == (1, [(2, 0)])
+    text = " ".join(report(found).to_text().split())
+    assert "1 question repeated (record 2 is the question of record 0 again): intervals count each as a new" in text
 
 
 def test_labels_by_id_are_those_of_the_record(file, label_file):
