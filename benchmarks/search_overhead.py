@@ -81,8 +81,8 @@ def main() -> None:
         _, question = held_out(number)
         compare(prm, loaded, question, time.perf_counter, **numbers)  # to warm up
         rows += [compare(prm, loaded, question, CLOCKS[options.clock], **numbers) for _ in range(options.rounds)]
-    whole, alone = (statistics.median(row[place] for row in rows) for place in (0, 1))
-    added = sorted(100 * (row[0] / row[1] - 1) for row in rows)
+    whole, alone = statistics.median(one for one, _, _ in rows), statistics.median(one for _, one, _ in rows)
+    added = sorted(100 * (one / other - 1) for one, other, _ in rows)
     low, high = added[len(added) // 4], added[3 * len(added) // 4]
     written, read = (
         statistics.mean(getattr(tree, kind) for _, _, tree in rows) for kind in ("generated_tokens", "reward_tokens")
