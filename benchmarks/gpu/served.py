@@ -57,6 +57,7 @@ def _ours(
 ) -> tuple[list[list[list[float]]], float, list[RankRequest]]:
     """Our rewards by question, chain and step, the median seconds, and the questions; the folder gets the model."""
     model = make_model(shape, settings.on, getattr(torch, settings.dtype))
+    model.config.architectures = [type(model).__name__]  # which saving the model alone would write
     (model if weights else model.config).save_pretrained(folder)
     AutoTokenizer.from_pretrained(DEMO_MODEL, use_fast=True, local_files_only=True).save_pretrained(folder)
     prm = make_scorer(model)
