@@ -76,7 +76,7 @@ comma := ,
 # what has no part in the versions below is left out: the frameworks, files beside the package, whole processes
 CORE_TESTS := tests/text tests/results tests/files tests/bulk tests/evaluation tests/local tests/vllm tests/test_*.py --ignore tests/local/test_quantization.py
 test-core-matrix:
-	PYTHON=$(PYTHON) .ci/matrix core-low "torch|sympy|transformers|tokenizers|huggingface|hf-xet|pydantic|numpy|fsspec|typer" \
+	PYTHON=$(PYTHON) .ci/matrix core-low "torch|triton|sympy|transformers|tokenizers|huggingface|hf-xet|pydantic|numpy|fsspec|typer" \
 	    "$(call lowest,torch) $(call lowest,transformers) $(call lowest,pydantic)" -m "not slow" $(CORE_TESTS)
 
 test-llama-index-matrix:

@@ -18,7 +18,7 @@ from typing import Any
 
 import torch
 
-from benchmarks.gpu import agreement, speed
+from benchmarks.gpu import agreement, served, speed
 from benchmarks.gpu.settings import Settings
 from benchmarks.gpu.table import to_markdown
 from medprm_scorer.cli.terminal import be_quiet
@@ -57,6 +57,7 @@ PARTS: dict[str, tuple[Callable[[Settings], dict[str, Any]], int]] = {
     "packed": (speed.packed, 120),
     "quantized": (speed.quantized, 120),
     "tests": (tests, 90),
+    "vllm": (served.vllm, 360),
 }
 """Each part and its limit in seconds, the most wanted ones first."""
 

@@ -31,6 +31,7 @@ from medprm_scorer.local.reward_head import RewardHead
 from medprm_scorer.local.row import KeysValues, Row
 from medprm_scorer.local.separate import score_separately
 from medprm_scorer.local.session import EngineSession
+from medprm_scorer.local.supported import check_supported
 from medprm_scorer.local.token_tree import TokenTree, indices_to_run
 
 __all__ = ["PlainEngine", "TransformersEngine"]
@@ -84,8 +85,7 @@ class TransformersEngine:
             raise InputError("max_batch_tokens must be a whole number of at least 1")
         if attention is not None:
             check_choice("attention", attention, ATTENTIONS)
-        _check_attention(model.config)
-        _check_devices(model)
+        check_supported(model)
         self._model, self._label_ids = model, (positive_id, negative_id)
         self._forward = ForwardPass(model)
         self._head = RewardHead(model, positive_id, negative_id)
@@ -329,23 +329,3 @@ def _gap(ours: Sequence[Sequence[float]], twin: Sequence[Sequence[float]]) -> fl
     """The largest difference. Where the plain way has NaN itself anything passes: each call refuses it as a reward."""
     pairs = [(a, b) for one, two in zip(ours, twin, strict=True) for a, b in zip(one, two, strict=True)]
     return max(math.inf if math.isnan(a) else abs(a - b) for a, b in [*pairs, (0.0, 0.0)] if not math.isnan(b))
-
-
-def _check_devices(model: Any) -> None:
-    """Refuse a model whose layers lie on several devices, or in part on none (`device_map="auto"`)."""
-    devices = sorted({str(weight.device) for weight in model.parameters()})
-    if len(devices) > 1:
-        raise ModelError(
-            f"the model's weights lie on several devices ({', '.join(devices)}), which is not supported: load it onto "
-            "one, without device_map, with quantization if it is too large"
-        )
-
-
-def _check_attention(config: Any) -> None:
-    """Refuse models whose attention or positions depend on more than a token's path and position."""
-    kinds: Sequence[str] = getattr(config, "layer_types", None) or ()
-    if getattr(config, "sliding_window", None) or any(kind != "full_attention" for kind in kinds):
-        raise ModelError("the model does not use full attention in every layer, which the shared prefix needs")
-    rope = getattr(config, "rope_parameters", None) or {}
-    if rope.get("rope_type", "default") not in ("default", "linear", "llama3", "yarn"):
-        raise ModelError(f"the model's positions ({rope['rope_type']}) change with the length of the text")

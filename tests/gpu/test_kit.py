@@ -2,19 +2,28 @@
 
 import json
 import subprocess
+from contextlib import contextmanager
+from pathlib import Path
 
 import pytest
 import torch
 
 from benchmarks.gpu import __main__ as kit
+from benchmarks.gpu import agreement, served
 from benchmarks.gpu.settings import Settings
+from medprm_scorer import MedPRM
+from medprm_scorer.cli.benchmark.workload import make_model, make_scorer
+from medprm_scorer.local.attention import ATTENTIONS
+from medprm_scorer.local.masked import mask_attention
+from medprm_scorer.local.row import Row
 
 
 def run(file, *options):
     return kit.main(["--device", "cpu", "--tiny", "--in-process", "--json", str(file), *options])
 
 
-def test_every_part_runs_and_nothing_is_wrong(tmp_path, capsys):
+def test_every_part_runs_and_nothing_is_wrong(tmp_path, capsys, monkeypatch):
+    monkeypatch.setattr(served, "vllm_python", lambda: None)  # it has tests of its own
     file = tmp_path / "gpu.json"
     assert run(file) == 0
     found = json.loads(file.read_text())["parts"]
@@ -24,11 +33,56 @@ def test_every_part_runs_and_nothing_is_wrong(tmp_path, capsys):
     assert found["agreement"]["wrong"] == []
     assert found["compilations"]["paths"]["later"] == 0
     assert [line["candidates"] for line in found["one_question"]["one_question"]] == [1, 2]
-    assert found["quantized"]["int8"]["gap"] < 0.1
+    assert all(found["quantized"][name]["gap"] < 0.2 for name in ("int8", "fp8"))
+    assert found["vllm"]["skipped"].startswith("no vLLM")
     assert set(found["ways"]) == {"paths", "mask", "seconds"}
     table = capsys.readouterr().out
     assert all(f"| {name} |" in table for name in kit.PARTS)
     assert "could not run" not in table
+
+
+def test_an_attention_that_sees_a_little_too_much_is_noticed_in_16_bits(monkeypatch):
+    def sees_more(queries, own, before, row, asking, scale):
+        visible = Row.visible
+        with monkeypatch.context() as patch:
+            patch.setattr(Row, "visible", lambda row, places: visible(row, (places + 3).clamp(max=row.tokens - 1)))
+            return mask_attention(queries, own, before, row, asking, scale)
+
+    monkeypatch.setitem(ATTENTIONS, "paths", sees_more)
+    found = agreement.agreement(Settings("cpu", True))
+    assert found["wrong"] == ["float32 paths", "bfloat16 paths"]
+
+
+@pytest.mark.parametrize("seed", [0, 1])
+def test_rewards_of_vllm_are_compared_with_those_of_the_same_weights(seed, monkeypatch):
+    """All but the server: the weights that it would load are read from where it would load them."""
+
+    @contextmanager
+    def serve(_settings, folder, *options):
+        yield str(folder)
+
+    def ask(url, tokenizer):
+        assert url == tokenizer
+        if list(Path(url).glob("*.safetensors")) and not seed:
+            return MedPRM.from_pretrained(url, device="cpu", dtype="bfloat16")
+        return make_scorer(make_model("tiny", torch.device("cpu"), torch.bfloat16, seed))
+
+    monkeypatch.setitem(served.LARGEST, "bfloat16", 1e-4)  # rewards of so small a model are all near 0.5
+    monkeypatch.setattr(served, "vllm_python", lambda: "python")
+    monkeypatch.setattr(served, "_server", serve)
+    monkeypatch.setattr(MedPRM, "from_vllm", ask)
+    found = served.vllm(Settings("cpu", True))
+    assert (found["gap"] == 0) == (not seed)
+    assert found["wrong"] == (["rewards against vLLM's"] if seed else [])
+    assert min(found["ours seconds"], found["vLLM seconds"]) > 0
+
+
+@pytest.mark.vllm
+@pytest.mark.timeout(2400)
+def test_the_part_runs_with_a_real_vllm():
+    found = served.vllm(Settings("cpu", True))
+    assert found["wrong"] == []
+    assert found["gap"] < 0.05
 
 
 @pytest.fixture

@@ -19,40 +19,10 @@ from medprm_scorer.local.attention import ATTENTIONS, choose_attention
 from medprm_scorer.local.masked import mask_attention
 from medprm_scorer.local.row import Level, Row
 from medprm_scorer.local.token_tree import TokenTree, common_length
+from tests.support.rows import HEADS, KEY_HEADS, ROWS, SCALE, SIZE, TREE, make
 from tests.support.varlen import plain_varlen
 
 REAL_VARLEN = cascade._varlen  # before it is replaced for each test
-HEADS, KEY_HEADS, SIZE, SCALE = 8, 2, 16, 0.3
-
-
-def tree() -> TokenTree:
-    rng = random.Random(0)
-
-    def ids(count):
-        return tuple(rng.randrange(100) for _ in range(count))
-
-    groups = []
-    for length in (1, 300, 131):
-        stem, second = ids(40), ids(30)
-        tails = [stem + ids(20), stem + second, stem + second + ids(5), stem + second + ids(90), ids(200), ids(3)]
-        groups.append((ids(length), tails))
-    return TokenTree(groups)
-
-
-TREE = tree()
-ROWS = [(0, TREE.size), (0, 100), (0, 1), (100, 400), (399, 401), (400, TREE.size), (TREE.size - 1, TREE.size)]
-
-
-def make(begin, stop, dtype=torch.float32):
-    torch.manual_seed(begin)
-    pieces = TREE.row(begin, stop)
-    queries = torch.randn(HEADS, stop - begin, SIZE, dtype=dtype)
-
-    def pair(tokens):
-        return tuple(torch.randn(KEY_HEADS, tokens, SIZE, dtype=dtype) for _ in range(2))
-
-    before = [pair(piece.length) for piece in pieces if not piece.in_row]
-    return queries, pair(stop - begin), before, Row(pieces, stop - begin, torch.device("cpu"))
 
 
 def loop(queries, own, before, row, asking):
@@ -218,14 +188,13 @@ def test_the_real_kernel_takes_what_it_is_given(causal):
     assert sorted(total.shape) == sorted((HEADS, 9))
 
 
-@pytest.fixture
-def graphs(monkeypatch):
-    """`flex_attention` compiled as on a GPU, by a compiler that counts its graphs and runs them as they are."""
+def counted(monkeypatch, run):
+    """`flex_attention` compiled as on a GPU, by a compiler that counts its graphs, and takes `run` for their code."""
     made = []
 
     def count(graph, inputs):
         made.append(len(inputs))
-        return graph.forward
+        return run(graph)
 
     def compiled(device):
         return torch.compile(module.flex_attention, backend=count, dynamic=True, fullgraph=True)
@@ -233,17 +202,31 @@ def graphs(monkeypatch):
     torch.compiler.reset()
     monkeypatch.setattr(flex, "_compiled", cache(compiled))
     flex._warm_up.cache_clear()
+    flex._warm_up(flex._compiled("cuda"), torch.device("cpu"), torch.float32, HEADS, KEY_HEADS, SIZE, SCALE)
+    assert len(made) == 1
     yield made
     flex._warm_up.cache_clear()
     torch.compiler.reset()
+
+
+@pytest.fixture
+def graphs(monkeypatch):
+    """Graphs that are run as they are."""
+    yield from counted(monkeypatch, lambda graph: graph.forward)
+
+
+@pytest.fixture
+def uncomputed(monkeypatch):
+    """Graphs that give back their queries."""
+    yield from counted(
+        monkeypatch, lambda _: lambda *given: (next(one for one in given if getattr(one, "ndim", 0) == 4),)
+    )
 
 
 @pytest.mark.skipif(not hasattr(torch.compiler, "set_stance"), reason="needs a newer PyTorch")
 def test_after_the_first_row_nothing_is_compiled_whatever_the_shapes(graphs):
     """Very short rows, one key, as many queries as keys, one block exactly, few queries at tags."""
     rng = random.Random(0)
-    flex._warm_up(flex._compiled("cuda"), torch.device("cpu"), torch.float32, HEADS, KEY_HEADS, SIZE, SCALE)
-    assert len(graphs) == 1
     rows = [*ROWS, (0, 128), (0, 129), (0, 256), (128, 256), (300, 428), (TREE.size - 300, TREE.size)]
     for begin, stop in rows:
         queries, own, before, row = make(begin, stop)
@@ -253,3 +236,27 @@ def test_after_the_first_row_nothing_is_compiled_whatever_the_shapes(graphs):
             got = flex.flex_attention(asked, own, before, row, asking, SCALE)
             assert torch.allclose(got, mask_attention(asked, own, before, row, asking, SCALE), atol=2e-6)
     assert len(graphs) == 1
+
+
+@pytest.mark.skipif(not hasattr(torch.compiler, "set_stance"), reason="needs a newer PyTorch")
+def test_500_requests_of_random_shapes_need_no_other_graph_than_the_first(uncomputed):
+    rng = random.Random(0)
+    shapes = set()
+    for number in range(500):
+        groups = []
+        for group in range(rng.randint(1, 3)):
+            prefix, stem = (number, group, *range(rng.choice([0, 48, 126, 3000]))), range(rng.choice([0, 1, 30, 400]))
+            groups.append((prefix, [(*stem, -1, *range(one)) for one in rng.choice([(0,), (5, 1), range(16)])]))
+        whole = TokenTree(groups)
+        length = min(rng.choice([1, 2, 127, 128, 129, 1000, 9999]), whole.size)
+        begin = rng.randint(0, whole.size - length)
+        pieces = whole.row(begin, begin + length)
+        row = Row(pieces, length, torch.device("cpu"))
+        before = [torch.zeros(KEY_HEADS, piece.length, SIZE) for piece in pieces if not piece.in_row]
+        own, asked = torch.zeros(KEY_HEADS, length, SIZE), min(rng.choice([1, 6, 128, 9999]), length)
+        asking = torch.arange(asked) if asked < length or rng.random() < 0.3 else None
+        given = (own, own), [(one, one) for one in before], row, asking, SCALE
+        assert flex.flex_attention(torch.zeros(HEADS, asked, SIZE), *given).shape == (asked, HEADS, SIZE)
+        shapes.add((asked, length, len(row.seen[0])))
+    assert len(shapes) > 200
+    assert len(uncomputed) == 1

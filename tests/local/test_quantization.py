@@ -2,11 +2,16 @@
 
 import pytest
 import torch
-from transformers import BitsAndBytesConfig
+from torchao.quantization import Float8WeightOnlyConfig
+from transformers import AutoTokenizer, BitsAndBytesConfig, TorchAoConfig
 
-from medprm_scorer import InputError, MedPRM, ModelError
+from medprm_scorer import InputError, MedPRM, ModelError, ScoringError
 from medprm_scorer.local import loading
+from medprm_scorer.local.engine import TransformersEngine
 from medprm_scorer.local.loading import DEMO_MODEL, QUANTIZATIONS, _parts, load
+from tests.local.test_engine import MINUS, PLUS, prompt
+from tests.local.test_engine import chain as make_chain
+from tests.support.llama3 import random_llama
 from tests.vllm.test_server import formulary
 
 LARGEST = {"int8": 0.05, "int4": 0.35}
@@ -50,6 +55,47 @@ def test_rewards_do_not_depend_on_the_other_candidates(quantized):
 
 def test_other_weights_are_another_model_to_a_journal(quantized, demo):
     assert quantized[1].settings != demo.settings
+
+
+@pytest.fixture(scope="module")
+def fp8():
+    """Weights in 8-bit floating point, by a configuration of transformers."""
+    return TorchAoConfig(Float8WeightOnlyConfig(set_inductor_config=False))
+
+
+def test_fp8_weights_are_the_nearest_numbers_and_rewards_near_those_of_16_bits(fp8, tmp_path):
+    """e4m3 has 3 bits behind the first one, is 448 at most and 2**-9 at least (arXiv 2209.05433)."""
+    random_llama(seed=1, vocab_size=50, dtype=torch.bfloat16).save_pretrained(tmp_path)
+    AutoTokenizer.from_pretrained(DEMO_MODEL, local_files_only=True).save_pretrained(tmp_path)
+    small, exact = (load(tmp_path, "cpu", "bfloat16", quantization=one)[0] for one in (fp8, None))
+    for of_small, of_exact in zip(small.model.layers.modules(), exact.model.layers.modules(), strict=True):
+        if isinstance(of_exact, torch.nn.Linear):
+            weight = of_exact.weight.float()
+            scale = weight.abs().amax(1, keepdim=True) / 448  # (rows, 1)
+            step = (weight / scale).abs().clamp(min=2**-6).log2().floor().exp2() / 8  # (rows, columns), in scales
+            twin = (weight / scale).to(torch.float8_e4m3fn).float() * scale
+            for rounded in (twin, of_small.weight.dequantize().float()):  # to half a step, and bfloat16's rounding
+                assert ((rounded - weight).abs() <= 0.501 * step * scale + 2**-7 * weight.abs()).all()
+    asked = [prompt(*(make_chain(seed, 40, 3) for seed in range(1, 6)), prefix=100)]
+    ours, plain = (TransformersEngine(one, PLUS, MINUS).score(asked)[0] for one in (small, exact))
+    gaps = [abs(a - b) for one, two in zip(ours, plain, strict=True) for a, b in zip(one, two, strict=True)]
+    assert 0 < max(gaps) < 0.2
+
+
+def test_fp8_is_not_offered_by_name_since_it_makes_nan_of_a_row_of_zeros_and_the_model_is_then_refused(fp8):
+    """Such rows are there: the demo model has them. If this fails, torchao has changed, and it may be offered."""
+    with pytest.raises((ModelError, ScoringError), match="NaN"):
+        MedPRM.from_pretrained(quantization=fp8).score("Which?", ["Step 1: this. The answer is (A)."], ["A text."])
+    with pytest.raises(InputError, match="choose int8 or int4"):
+        MedPRM.from_pretrained(quantization="fp8")
+
+
+def test_quantized_weights_leave_the_compiler_of_the_process_alone():
+    from torch._inductor import config
+
+    before = config.coordinate_descent_tuning
+    MedPRM.from_pretrained(quantization="int8")
+    assert config.coordinate_descent_tuning == before is False
 
 
 def test_a_configuration_of_transformers_is_taken():

@@ -6,10 +6,10 @@ import urllib.request
 
 import pytest
 
+from benchmarks.vllm_server import vllm_server
 from examples.formulary.experiment import held_out
 from examples.formulary.sample import POLICY
 from medprm_scorer.search import ServerPolicy, beam_search
-from tests.support.vllm_server import vllm_server
 
 pytestmark = [pytest.mark.vllm, pytest.mark.timeout(1500)]
 

@@ -158,17 +158,25 @@ class SimulatedCuda(TorchDispatchMode):
 @contextmanager
 def simulated_cuda() -> Iterator[SimulatedCuda]:
     """The device, while the `with` lasts."""
-    registry = (ctypes.c_void_p * 32).in_dll(_core(), _REGISTRY)
-    before, registry[_CUDA] = registry[_CUDA], registry[_CPU] if registry[_CUDA] is None else registry[_CUDA]
     lifts, start = torch._C._only_lift_cpu_tensors(), torch.cuda._lazy_init
     torch.cuda._lazy_init = lambda: None
     torch._C._set_only_lift_cpu_tensors(True)  # so that torch.tensor(…, device="cuda") goes through the mode
     try:
-        with SimulatedCuda() as device:
+        with cpu_guard(), SimulatedCuda() as device:
             yield device
     finally:
         torch._C._set_only_lift_cpu_tensors(lifts)
         torch.cuda._lazy_init = start
+
+
+@contextmanager
+def cpu_guard() -> Iterator[None]:
+    """Let the CPU's device guard serve CUDA, too, where PyTorch was built without any; only tensors without memory."""
+    registry = (ctypes.c_void_p * 32).in_dll(_core(), _REGISTRY)
+    before, registry[_CUDA] = registry[_CUDA], registry[_CPU] if registry[_CUDA] is None else registry[_CUDA]
+    try:
+        yield
+    finally:
         registry[_CUDA] = before
 
 

@@ -10,11 +10,11 @@ from statistics import median
 import pytest
 import torch
 
+from benchmarks.vllm_server import vllm_server
 from medprm_scorer import MedPRM
 from medprm_scorer.local.loading import DEMO_MODEL
 from medprm_scorer.results.request_parsing import read_request
 from tests.support.llama3 import TAG_ID, random_llama, real_tokenizer
-from tests.support.vllm_server import vllm_server
 from tests.test_exactness import requests
 
 pytestmark = [pytest.mark.vllm, pytest.mark.timeout(1500)]
