@@ -25,7 +25,8 @@ from typing import Any
 
 from transformers import AutoTokenizer, LlamaForCausalLM  # noqa: F401 - so that no run has to import them
 
-from medprm_scorer import MedPRM, cli  # noqa: F401
+from medprm_scorer import MedPRM  # noqa: F401
+from medprm_scorer.cli.app import main as run_command
 
 _ROOT = Path(__file__).resolve().parents[1]
 _JOURNAL = "journal.sqlite3"
@@ -80,7 +81,7 @@ class Run:
                 os.chdir(folder)
                 for stream in (1, 2):
                     os.dup2(os.open(os.devnull, os.O_WRONLY), stream)
-                status = cli.main(command)
+                status = run_command(command)
             finally:
                 os._exit(status)
 
