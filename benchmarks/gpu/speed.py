@@ -68,7 +68,7 @@ def quantized(settings: Settings) -> dict[str, Any]:
         for name, wanted in [*((one, one) for one in QUANTIZATIONS), ("fp8", _fp8())]:
             try:
                 small = MedPRM.from_pretrained(
-                    folder, device=settings.device, dtype=settings.dtype, quantization=wanted
+                    folder, device=settings.device, dtype=settings.dtype, quantization=wanted  # type: ignore[arg-type]
                 )  # fmt: skip
                 rewards = small.score(request.question, request.candidates, request.documents)
                 gaps = [

@@ -67,7 +67,7 @@ def test_rewards_of_vllm_are_compared_with_those_of_the_same_weights(seed, monke
             return MedPRM.from_pretrained(url, device="cpu", dtype="bfloat16")
         return make_scorer(make_model("tiny", torch.device("cpu"), torch.bfloat16, seed))
 
-    monkeypatch.setitem(served.LARGEST, "bfloat16", 1e-4)  # rewards of so small a model are all near 0.5
+    monkeypatch.setitem(agreement.LARGEST, "bfloat16", 1e-4)  # rewards of so small a model are all near 0.5
     monkeypatch.setattr(served, "vllm_python", lambda: "python")
     monkeypatch.setattr(served, "_server", serve)
     monkeypatch.setattr(MedPRM, "from_vllm", ask)
