@@ -39,7 +39,8 @@ _OPTIONS = {
 }
 """What follows the name of the file that is read; files are in the folder that the command runs in."""
 _RECORDS = {"score": 2000, "evaluate": 400, "calibrate": 400, "search": 1}
-_SECONDS = re.compile(rb'"seconds": [0-9.e+-]+')
+"""Most questions that a command works on: the default."""
+_SECONDS = re.compile(rb'"seconds": [0-9.e+-]+|\b\d+\.\d\d s\b')  # in results, and on pages
 
 
 def requests(count: int, seed: int) -> Iterator[dict[str, Any]]:
@@ -127,7 +128,7 @@ class Run:
 def outputs(folder: Path) -> dict[str, bytes]:
     """The files in a folder without the journal's, but for the seconds in them."""
     paths = [path for path in folder.iterdir() if not path.name.startswith(_JOURNAL)]
-    return {path.name: _SECONDS.sub(b'"seconds": 0', path.read_bytes()) for path in paths}
+    return {path.name: _SECONDS.sub(b"", path.read_bytes()) for path in paths}
 
 
 def half_written(name: str, clean: dict[str, bytes], killed: dict[str, bytes]) -> list[str]:
@@ -190,7 +191,7 @@ def compare(name: str, count: int, kills: int, seed: int, model: str) -> bool:
         print(", ".join(f"{key} {len(value):,} bytes" for key, value in outputs(killed).items()))
         left = sorted(path.name for path in killed.iterdir() if path.name not in {*right, _JOURNAL})
         print(f"left beside them: {left or 'nothing'}; {time.perf_counter() - begun:.0f} s in all", flush=True)
-    return done == kills and same and not wrong and not left and last.status == whole.status
+    return bool(right) and done == kills and same and not wrong and not left and last.status == whole.status
 
 
 def main() -> int:
@@ -203,7 +204,8 @@ def main() -> int:
     parser.add_argument("--model", default="demo", help="hub id or folder; demo: the one inside the package")
     given = parser.parse_args()
     well = [
-        compare(name, given.records or _RECORDS[name], given.kills, given.seed, given.model) for name in given.names
+        compare(name, min(given.records or _RECORDS[name], _RECORDS[name]), given.kills, given.seed, given.model)
+        for name in given.names
     ]
     return 0 if all(well) else 1
 
