@@ -100,8 +100,8 @@ def evidence_table() -> str:
         ),
         (
             "faults",
-            "220 runs through a proxy that damages connections and answers: each result is right, or a clear error",
-            "pytest tests/vllm/test_faults.py",
+            "500 runs through a proxy that damages connections and answers: each result is right, or a clear error",
+            "pytest tests/vllm/test_faults.py -k many_seeded_runs",
             "[Results](docs/results.md#figures)",
         ),
     ]
