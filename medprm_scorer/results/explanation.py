@@ -14,7 +14,7 @@ from medprm_scorer.results.models import Result, ScoredChain, Text
 NOISE = 2.0
 """Smallest effect that counts, in log-odds: odds that are 7.4 times as high. Leaving out a document that a step has
 nothing to do with changes the places and numbers of the others, and moved the demo model's log-odds by less than this
-in 11 of 12 cases (`python -m benchmarks.attribution`; chosen on 100 other questions)."""
+in 9 of 10 cases (`python -m benchmarks.attribution`; chosen on 100 other questions)."""
 
 Verdict = Literal["supports", "contradicts", "nothing"]
 """What a document does to a step."""
