@@ -27,8 +27,9 @@ _ON_A_GPU = ("--gpu-memory-utilization", "0.8")
 def vllm(settings: Settings) -> dict[str, Any]:
     """Rewards of two layers of the whole width, and seconds a question of the whole shape, ours and vLLM's.
 
-    Every question is new, so that no cache of earlier ones helps. For the seconds vLLM makes up weights of its own,
-    which saves writing ours to the disk; it runs without CUDA graphs, which prompts of this length do not need.
+    Every question is new, so that no cache of earlier ones helps. vLLM loads our weights from the disk: with those that
+    it makes up itself, all rewards are equal, and such a server is refused. It runs without CUDA graphs, which prompts
+    of this length do not need.
     """
     if vllm_python() is None:
         return {"skipped": "no vLLM: name the Python that has it in MEDPRM_VLLM_PYTHON"}
@@ -45,20 +46,19 @@ def vllm(settings: Settings) -> dict[str, Any]:
     if not found["gap"] <= LARGEST[settings.dtype]:
         found["wrong"].append("rewards against vLLM's")
     with tempfile.TemporaryDirectory() as folder:
-        _, found["ours seconds"], requests = _ours(settings, settings.shape, settings.rounds + 1, Path(folder), False)
-        with _server(settings, Path(folder), "--load-format", "dummy") as url:
+        _, found["ours seconds"], requests = _ours(settings, settings.shape, settings.rounds + 1, Path(folder))
+        with _server(settings, Path(folder)) as url:
             theirs = MedPRM.from_vllm(url, tokenizer=folder)
             found["vLLM seconds"] = _timed(theirs, requests)[1]
     return found
 
 
 def _ours(
-    settings: Settings, shape: str, questions: int, folder: Path, weights: bool = True
+    settings: Settings, shape: str, questions: int, folder: Path
 ) -> tuple[list[list[list[float]]], float, list[RankRequest]]:
     """Our rewards by question, chain and step, the median seconds, and the questions; the folder gets the model."""
     model = make_model(shape, settings.on, getattr(torch, settings.dtype))
-    model.config.architectures = [type(model).__name__]  # which saving the model alone would write
-    (model if weights else model.config).save_pretrained(folder)
+    model.save_pretrained(folder)
     AutoTokenizer.from_pretrained(DEMO_MODEL, use_fast=True, local_files_only=True).save_pretrained(folder)
     prm = make_scorer(model)
     maker = Requests(prm, 0, settings.document_tokens)
@@ -86,9 +86,9 @@ def _rewards(prm: MedPRM, request: RankRequest) -> list[list[float]]:
     return [list(chain.step_rewards) for chain in scored]
 
 
-def _server(settings: Settings, folder: Path, *options: str) -> AbstractContextManager[str]:
+def _server(settings: Settings, folder: Path) -> AbstractContextManager[str]:
     return vllm_server(
         folder, "generative_scoring", 0, settings.dtype, folder / "log",
-        options=(*options, *(_ON_A_GPU if settings.on.type == "cuda" else ())),
+        options=_ON_A_GPU if settings.on.type == "cuda" else (),
         start_seconds=_START_SECONDS if settings.on.type == "cuda" else 900,
     )  # fmt: skip
