@@ -1,4 +1,4 @@
-"""The whole engine on a CUDA device that is only pretended: no mix-up of devices, no waiting inside a pass."""
+"""The whole engine on a CUDA device that is simulated: no mix-up of devices, no waiting inside a pass."""
 
 import pytest
 import torch
