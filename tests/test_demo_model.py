@@ -20,7 +20,7 @@ def test_it_is_small_and_safe():
 
 def test_its_card_says_what_it_is_not():
     assert "It knows no medicine" in CARD
-    assert len(re.findall(r"500 questions, 16 candidates each", CARD)) == 2
+    assert len(re.findall(r"pairs of names, 500 questions, 16 candidates each", CARD)) == 2
 
 
 @pytest.fixture(scope="module", params=[pytest.param(names, marks=pytest.mark.slow) for names in ("seen", "reserved")])

@@ -14,8 +14,8 @@ from tests.local.test_engine import chain as make_chain
 from tests.support.llama3 import random_llama
 from tests.vllm.test_server import formulary
 
-LARGEST = {"int8": 0.05, "int4": 0.35}
-"""How far a reward of the demo model may be from float32's."""
+LARGEST = {"int8": 0.05, "int4": 0.15}
+"""How far rewards of the demo model may be from float32's, but for one in a hundred."""
 
 
 @pytest.fixture(scope="module", params=QUANTIZATIONS)
@@ -37,12 +37,15 @@ def test_linear_layers_are_smaller_and_the_head_is_as_it_was(quantized):
 
 def test_rewards_are_near_those_of_float32_and_the_same_chains_win(quantized, demo):
     name, prm = quantized
+    gaps: list[float] = []
     for question, documents, chains in formulary():
         ours, exact = (one.rank(question, chains, documents) for one in (prm, demo))
         assert ours.answer == exact.answer
         by_index = {chain.index: chain.step_rewards for chain in exact.chains}
         for chain in ours.chains:
-            assert chain.step_rewards == pytest.approx(by_index[chain.index], abs=LARGEST[name])
+            gaps += [abs(a - b) for a, b in zip(chain.step_rewards, by_index[chain.index], strict=True)]
+    assert len(gaps) > 200
+    assert sum(gap > LARGEST[name] for gap in gaps) <= len(gaps) / 100
 
 
 def test_rewards_do_not_depend_on_the_other_candidates(quantized):

@@ -168,7 +168,7 @@ def test_what_is_counted_is_what_the_local_engine_runs(prm):
 
 def test_an_explanation_of_five_documents_takes_less_than_64_candidates(prm):
     record = json.loads((DEMO_MODEL.parent / "formulary_1.json").read_text())
-    question, documents = record["question"], record["documents"]
+    question, documents = record["question"], record["documents"][:5]
     engine = cheap_prm(prm, CheapEngine())
     chains = [f"{text} So dose number {n}." for n in range(8) for text in record["candidates"]]  # 64, all different
     ranking = engine.rank(question, chains, documents)
