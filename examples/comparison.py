@@ -41,6 +41,11 @@ def majority(ranking: Ranking) -> str | None:
     return max(votes, key=lambda answer: votes[answer]) if votes else None
 
 
+def voted_and_selected(ranking: Ranking, calls: int, votes: str, selects: str) -> Answers:
+    """The answers of two ways that share their samples: a majority vote of them, and the one that rewards choose."""
+    return {votes: (majority(ranking), calls), selects: (ranking.answer, calls)}
+
+
 def counted(run: Callable[[], _Result], calls: Callable[[], int]) -> tuple[_Result, int]:
     """What a way of answering gives, and how many requests came to the server meanwhile."""
     before = calls()

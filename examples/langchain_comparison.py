@@ -53,17 +53,11 @@ def main() -> None:
             answers = {one: (prm.read_answer(single.text), for_one)}
             for n, agent in selecting.items():
                 chosen, count = run(agent)
-                answers |= {
-                    votes[n]: (comparison.majority(ranking_of(chosen)), count),
-                    selects[n]: (ranking_of(chosen).answer, count),
-                }
+                answers |= comparison.voted_and_selected(ranking_of(chosen), count, votes[n], selects[n])
             stopped, for_some = run(stopping)
             ranking, for_chain = comparison.counted(lambda: chain.invoke(case.text), calls)
-            return answers | {
-                stops: (ranking_of(stopped).answer, for_some),
-                chain_votes: (comparison.majority(ranking), for_chain),
-                chain_selects: (ranking.answer, for_chain),
-            }
+            answers |= comparison.voted_and_selected(ranking, for_chain, chain_votes, chain_selects)
+            return answers | {stops: (ranking_of(stopped).answer, for_some)}
 
         comparison.main("langchain_comparison", ask, hospital, pairs, options)
 

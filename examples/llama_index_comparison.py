@@ -57,10 +57,7 @@ def main() -> None:
             answers = {one: (prm.read_answer(str(single)), for_one)}
             for n, way in selecting.items():
                 chosen, count = run(way)
-                answers |= {
-                    votes[n]: (comparison.majority(ranking_of(chosen)), count),
-                    selects[n]: (ranking_of(chosen).answer, count),
-                }
+                answers |= comparison.voted_and_selected(ranking_of(chosen), count, votes[n], selects[n])
             stopped, for_some = run(stopping)
             reranked, for_rerank = run(postprocessing)
             return answers | {

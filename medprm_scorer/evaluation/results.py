@@ -326,7 +326,7 @@ class Evaluation(WithRewards):
         seed: Seed of subsets, bootstrap and test.
         disagreements: The first questions where reward and majority disagree.
         disagreed: Number of all such questions.
-        repeated: Judged questions whose text stood in the file before.
+        repeated: Judged questions whose text an earlier record of the file has.
         repeated_places: Of the first few of them, the record's place in the file and that of the one before.
         paper: The paper's table, if it was asked for.
         options_appended: Questions whose options stood beside them and were appended.

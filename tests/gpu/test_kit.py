@@ -3,7 +3,6 @@
 import json
 import subprocess
 from contextlib import contextmanager
-from pathlib import Path
 
 import pytest
 import torch
@@ -58,12 +57,12 @@ def test_rewards_of_vllm_are_compared_with_those_of_the_same_weights(seed, monke
     """All but the server: the weights that it would load are read from where it would load them."""
 
     @contextmanager
-    def serve(_settings, folder, *options):
+    def serve(_settings, folder):
         yield str(folder)
 
     def ask(url, tokenizer):
         assert url == tokenizer
-        if list(Path(url).glob("*.safetensors")) and not seed:
+        if not seed:
             return MedPRM.from_pretrained(url, device="cpu", dtype="bfloat16")
         return make_scorer(make_model("tiny", torch.device("cpu"), torch.bfloat16, seed))
 

@@ -80,7 +80,7 @@ class LabelSource(Protocol):
 
 
 class OwnLabels:
-    """Labels that stand in the records of the questions."""
+    """Labels in the records of the questions."""
 
     unused = 0
 

@@ -86,7 +86,7 @@ class StepEvaluation(WithRewards):
         unlabelled_chains: Candidates without labels, beside others that have some.
         unscored: Candidates with labels that could not be scored.
         unused_labels: Records of the file of labels whose id no question had.
-        repeated: Labelled questions whose text stood in the file before.
+        repeated: Labelled questions whose text an earlier record of the file has.
         repeated_places: Of the first few of them, the record's place in the file and that of the one before.
         failed: Lines of `medprm score` with an error instead of a request, which are left out.
         resamples: Bootstrap resamples.
