@@ -1,6 +1,6 @@
 """Attention of one row of a prefix tree: every token sees its own path, and nothing else.
 
-Four ways to compute the same:
+Five ways to compute the same:
 
 - `mask`   one call of PyTorch's scaled dot-product attention with a mask over all keys; the plain twin, for any device.
 - `paths`  path by path, with masks within tiles of neighbouring tokens only. The keys and values of the path to the
@@ -8,6 +8,7 @@ Four ways to compute the same:
            those of the prefix are there once. Tiles of queries, with the heads that share keys folded together (GQA),
            meet the whole path in two matrix products around one softmax. On CPUs this uses the bfloat16 units, which
            PyTorch's own attention does not (200 against 90 GFLOP/s on one Zen 5 core).
+- `fused`  depth by depth of the tree, through the kernel that PyTorch has for CPUs; for float32 there. See `fused`.
 - `cascade`  depth by depth of the tree, merged by log-sum-exp; for NVIDIA GPUs. Nothing is compiled. See `cascade`.
 - `flex`   PyTorch's `flex_attention`, compiled once, with a block mask; for GPUs where `cascade` cannot be had.
 
@@ -24,6 +25,7 @@ from torch import Tensor
 
 from medprm_scorer.local.cascade import cascade_attention
 from medprm_scorer.local.flex import flex_attention
+from medprm_scorer.local.fused import fused_kernel
 from medprm_scorer.local.masked import mask_attention
 from medprm_scorer.local.row import KeysValues, Row
 from medprm_scorer.local.token_tree import Piece
@@ -87,6 +89,20 @@ def path_attention(
             path_keys[:, behind] = row_kv[0][:, tokens]
             path_values[:, behind] = row_kv[1][:, tokens]
     return result
+
+
+def fused_attention(
+    queries: Tensor,
+    row_kv: KeysValues,
+    prefix_kv: Sequence[KeysValues],
+    row: Row,
+    query_positions: Tensor | None,
+    scale: float,
+) -> Tensor:
+    """Depth by depth through the CPU's fused kernel, but for the few queries at tags; see `Attend`."""
+    if query_positions is not None:
+        return path_attention(queries, row_kv, prefix_kv, row, query_positions, scale)
+    return cascade_attention(queries, row_kv, prefix_kv, row, None, scale, fused_kernel)
 
 
 @dataclass(frozen=True)
@@ -194,6 +210,7 @@ def _tile_attention(tile: Tensor, seen: KeysValues, masked: Tensor, scale: float
 ATTENTIONS: dict[str, Attend] = {
     "mask": mask_attention,
     "paths": path_attention,
+    "fused": fused_attention,
     "cascade": cascade_attention,
     "flex": flex_attention,
 }
@@ -203,7 +220,9 @@ def choose_attention(device: torch.device, dtype: torch.dtype) -> tuple[str, ...
     """The ways that suit a kind of device, the best first; the next one is for where one fails."""
     if device.type == "cuda":
         return ("flex", "mask") if dtype == torch.float32 else ("cascade", "flex", "mask")
-    return ("paths", "mask") if device.type == "cpu" else ("mask",)
+    if device.type == "cpu":
+        return ("fused", "paths", "mask") if dtype == torch.float32 else ("paths", "mask")
+    return ("mask",)
 
 
 class _Scratch:

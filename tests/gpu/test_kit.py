@@ -28,7 +28,7 @@ def test_every_part_runs_and_nothing_is_wrong(tmp_path, capsys, monkeypatch):
     found = json.loads(file.read_text())["parts"]
     assert list(found) == list(kit.PARTS)
     assert not [part["error"] for part in found.values() if "error" in part]
-    assert found["agreement"]["float32 paths"] < 1e-5
+    assert all(found["agreement"][f"float32 {way}"] < 1e-5 for way in ("fused", "paths"))
     assert found["agreement"]["wrong"] == []
     assert found["compilations"]["paths"]["later"] == 0
     assert [line["candidates"] for line in found["one_question"]["one_question"]] == [1, 2]

@@ -66,7 +66,7 @@ def test_each_way_equals_a_loop_over_tokens(name, begin, stop):
         assert torch.allclose(got if asking is not None else got[some], expected, atol=2e-6)
 
 
-@pytest.mark.parametrize("name", ["paths", "cascade", "flex"])
+@pytest.mark.parametrize("name", ["paths", "fused", "cascade", "flex"])
 def test_bfloat16_is_as_near_to_float32_as_the_plain_way(name):
     queries, own, before, row = make(100, 400)
     exact = mask_attention(queries, own, before, row, None, SCALE)
@@ -83,7 +83,8 @@ def test_bfloat16_is_as_near_to_float32_as_the_plain_way(name):
 
 def test_each_device_has_its_ways_the_plain_one_last():
     half, whole = torch.bfloat16, torch.float32
-    assert choose_attention(torch.device("cpu"), whole) == ("paths", "mask")
+    assert choose_attention(torch.device("cpu"), half) == ("paths", "mask")
+    assert choose_attention(torch.device("cpu"), whole) == ("fused", "paths", "mask")
     assert choose_attention(torch.device("cuda"), half) == ("cascade", "flex", "mask")
     assert choose_attention(torch.device("cuda"), whole) == ("flex", "mask")  # the kernel has no float32
     assert choose_attention(torch.device("mps"), half) == ("mask",)
@@ -114,7 +115,7 @@ def rows(draw) -> tuple[Row, int]:
 
 @settings(max_examples=100)
 @given(rows(), st.sampled_from([1, 3, 64]), st.sampled_from([1, 40, 128]), st.integers(0, 1000))
-def test_tiles_that_join_pieces_show_each_token_what_it_sees(drawn, tile, joined, seed):
+def test_tiles_and_stretches_show_each_token_of_any_row_what_it_sees(drawn, tile, joined, seed):
     row, tokens = drawn
     torch.manual_seed(seed)
     queries = torch.randn(HEADS, tokens, SIZE)
@@ -127,8 +128,9 @@ def test_tiles_that_join_pieces_show_each_token_what_it_sees(drawn, tile, joined
     with patch.multiple(attention, _TILE=tile, _JOINED=joined):
         for asking in (None, some, None):  # the second None takes what the first has made
             asked = queries if asking is None else queries[:, asking]
-            got = attention.path_attention(asked, own, before, row, asking, SCALE)
-            assert torch.allclose(got, mask_attention(asked, own, before, row, asking, SCALE), atol=2e-6)
+            expected = mask_attention(asked, own, before, row, asking, SCALE)
+            for way in (attention.path_attention, attention.fused_attention):
+                assert torch.allclose(way(asked, own, before, row, asking, SCALE), expected, atol=2e-6)
 
 
 @settings(max_examples=60)

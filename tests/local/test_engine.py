@@ -132,7 +132,7 @@ def test_models_like_llama_are_run_too(kind):
     engine = TransformersEngine(other, PLUS, MINUS, 64)
     prompts = [prompt(*(chain(seed, 40, 3) for seed in range(1, 5)), prefix=100)]
     engine.check_against_plain(prompts[0])
-    assert (engine.attention, engine._forward.last_layer_at_tags_only) == ("paths", True)
+    assert (engine.attention, engine._forward.last_layer_at_tags_only) == ("fused", True)
     assert_same(engine.score(prompts), PlainEngine(other, PLUS, MINUS).score(prompts))
 
 
@@ -299,7 +299,7 @@ def test_the_work_is_that_of_the_unique_tokens():
     """The guard of the speed, which cannot flake: tokens and FLOPs are counted, not seconds."""
     llama = model(max_position_embeddings=4096, num_hidden_layers=4)
     prompts = [prompt(*(chain(seed, 60, 6) for seed in range(16)), prefix=600)]
-    engine = TransformersEngine(llama, PLUS, MINUS, 400)
+    engine = TransformersEngine(llama, PLUS, MINUS, 400, "paths")  # of whose kernels all are counted
     with FlopCounterMode(display=False) as ours, count_tokens(llama) as run:
         engine.score(prompts)
     engine._forward.last_layer_at_tags_only = False
@@ -413,7 +413,7 @@ def test_a_model_that_cannot_share_a_prefix_is_refused(monkeypatch):
         monkeypatch.setitem(ATTENTIONS, name, mask_attention)
     with pytest.raises(ModelError, match="other rewards"):
         engine.check_against_plain(one)
-    assert (engine.attention, engine._forward.last_layer_at_tags_only) == ("paths", True)
+    assert (engine.attention, engine._forward.last_layer_at_tags_only) == ("fused", True)
 
 
 def test_a_last_layer_that_wants_every_token_is_run_whole():
@@ -429,7 +429,7 @@ def test_a_last_layer_that_wants_every_token_is_run_whole():
     llama.model.layers[-1].mlp.forward = wants_every_token
     engine = TransformersEngine(llama, PLUS, MINUS)
     engine.check_against_plain(one)
-    assert (engine.attention, engine._forward.last_layer_at_tags_only) == ("paths", False)
+    assert (engine.attention, engine._forward.last_layer_at_tags_only) == ("fused", False)
     assert_same(engine.score([one]), PlainEngine(llama, PLUS, MINUS).score([one]))
 
 

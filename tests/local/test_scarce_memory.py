@@ -31,7 +31,7 @@ def peak(attention):
 
 
 @pytest.mark.parametrize("share", [0.9, 0.6, 0.4])
-@pytest.mark.parametrize("attention", ["paths", "mask", "cascade"])
+@pytest.mark.parametrize("attention", ["paths", "fused", "mask", "cascade"])
 def test_with_less_memory_the_rewards_stay(share, attention):
     engine, plain = make(attention)
     with ScarceMemory(share * peak(attention)) as memory:
