@@ -1,7 +1,8 @@
 """Train the small policy model: `python -m examples.formulary.train_policy --out FOLDER`.
 
 An ordinary causal language model that solves formulary questions in the form the paper asks of a policy, right often,
-and wrong in its habits (`habits.py`). It starts from the demo reward model, which already reads the documents.
+and wrong in its habits (`habits.py`). It starts from the demo reward model, which already reads the documents. A short second
+stage shows it more of the kind of question that it learns slowest.
 """
 
 import random
@@ -22,6 +23,8 @@ from medprm_scorer.local.loading import DEMO_MODEL
 QUESTIONS, CHAINS = 16, 2  # a habit is learnt over many questions
 PREFIX_LENGTH, CHAIN_LENGTH = 520, 104
 READING = 0.1  # weight of the language-model loss on prompts
+SLOWEST = "old label"  # the kind of question that it learns last: two dates stand far from the numbers that they decide
+SECOND_STEPS, SECOND_RATE, SECOND_SHARE = 200, 3e-4, 0.5  # the second stage, and its share of that kind
 
 CHAT_TEMPLATE = """\
 {{- '<|begin_of_text|>' }}
@@ -72,9 +75,11 @@ def policy_tokenizer() -> PreTrainedTokenizerBase:
 
 def start_model(tokenizer: PreTrainedTokenizerBase, folder: Path, seed: int) -> LlamaForCausalLM:
     """The weights of a trained model; words that it does not know keep the initial weights of `build_model`."""
-    model = build_model(tokenizer, seed)
     trained = AutoModelForCausalLM.from_pretrained(folder, dtype=torch.float32)
     known = AutoTokenizer.from_pretrained(folder).get_vocab()
+    if known == tokenizer.get_vocab():  # a policy already
+        return trained
+    model = build_model(tokenizer, seed)
     weights = trained.state_dict()
     shared = {place: known[token] for token, place in tokenizer.get_vocab().items() if token in known}
     there, here = torch.tensor(list(shared)), torch.tensor(list(shared.values()))
@@ -97,10 +102,10 @@ def encode_prompt(tokenizer: PreTrainedTokenizerBase, messages: list[Message], t
 class Batch(Rows):
     """Rows whose chains are all spoken, up to the end-of-turn token; each begins with its prompt's last token."""
 
-    def __init__(self, tokenizer: PreTrainedTokenizerBase, rng: random.Random) -> None:
+    def __init__(self, tokenizer: PreTrainedTokenizerBase, rng: random.Random, slowest: float = 0.0) -> None:
         super().__init__(QUESTIONS, CHAINS, PREFIX_LENGTH, CHAIN_LENGTH, tokenizer.pad_token_id)
         for row in range(QUESTIONS):
-            turn = draw_turn(rng, CHAINS)
+            turn = draw_turn(rng, CHAINS, SLOWEST if rng.random() < slowest else None)
             *prompt, last = encode_prompt(tokenizer, turn.messages, turn.tools)
             self.put_prefix(row, prompt)
             for place, answer in enumerate(turn.answers, row * CHAINS):
@@ -109,14 +114,21 @@ class Batch(Rows):
                 self.next_token[place, : len(spoken) + 1] = torch.tensor([*spoken, tokenizer.eos_token_id])
 
 
-def train(out: Path, steps: int, seed: int, start: Path = DEMO_MODEL, learning_rate: float = 1e-3) -> None:
-    """Train the policy model for so many steps; see `loop.run`."""
+def train(
+    out: Path,
+    steps: int,
+    seed: int,
+    start: Path = DEMO_MODEL,
+    learning_rate: float = 1e-3,
+    slowest: float = 0.0,
+) -> None:
+    """One stage: train the policy model for so many steps, with a share of the slowest kind; see `loop.run`."""
     tokenizer = policy_tokenizer()
     model = start_model(tokenizer, start, seed)
     model.generation_config.update(do_sample=True, temperature=1.0, pad_token_id=tokenizer.pad_token_id)
 
     def losses(step: int) -> loop.Losses:
-        batch = Batch(tokenizer, random.Random(f"policy-{seed}-{step}"))
+        batch = Batch(tokenizer, random.Random(f"policy-{seed}-{step}"), slowest)
         prefix, chain = hidden_states(model, batch)
         head = model.lm_head.weight
         spoken, read = next_token_loss(chain, batch.next_token, head), reading_loss(prefix, batch, head)
@@ -129,4 +141,6 @@ if __name__ == "__main__":
     parser = loop.make_parser(__doc__, out="runs/policy", steps=800, rate=1e-3)
     parser.add_argument("--start", type=Path, default=DEMO_MODEL, help="folder of the model to go on from")
     arguments = parser.parse_args()
-    train(arguments.out, arguments.steps, arguments.seed, arguments.start, arguments.rate)
+    first = arguments.out / "first"
+    train(first, arguments.steps, arguments.seed, arguments.start, arguments.rate)
+    train(arguments.out, SECOND_STEPS, arguments.seed + 1, first / "model", SECOND_RATE, SECOND_SHARE)

@@ -74,22 +74,22 @@ def found_text(documents: Sequence[str]) -> str:
     return document_block(documents).strip()
 
 
-def draw_turn(rng: random.Random, count: int) -> Turn:
-    """One conversation about a new question, with so many answers, by the policy's habits."""
-    question = make_question(rng)
-    (kind,) = rng.choices(list(_SHARES), list(_SHARES.values()))
+def draw_turn(rng: random.Random, count: int, kind: str | None = None) -> Turn:
+    """One conversation about a new question, of this kind if one is named, with so many answers, by the policy's habits."""
+    question = make_question(rng, kind=kind)
+    (asks,) = rng.choices(list(_SHARES), list(_SHARES.values()))
     documents = [*question.documents, *more_documents(question, rng, rng.randint(0, _MORE))]
     rng.shuffle(documents)
     system, user = policy_messages(question.text, documents)
     before = [] if rng.random() < _PLAIN else [system]
     chains = [make_chain(question, rng, habit(question)).text for _ in range(count)]
-    if kind == "retrieved":
+    if asks == "retrieved":
         return Turn([*before, user], chains)
-    if kind == "checked":
+    if asks == "checked":
         content = f"{chains[0]}\n\n{user['content']}"
         return Turn([*before, {"role": "user", "content": content}], [chains[0]] * count)
     asked = [*before, {"role": "user", "content": question.text}]
-    if kind == "call":
+    if asks == "call":
         return Turn(asked, [call_text(question)] * count, tools=True)
     found = {"role": "tool", "tool_call_id": "1", "content": found_text(documents)}
     return Turn([*asked, call_message(question), found], chains, tools=True)
