@@ -109,7 +109,7 @@ test-gpu: $(DEV)
 fuzz: $(DEV)
 	$(BIN)/python -m pytest -m hypothesis --hypothesis-profile fuzz
 	@$(PIP) atheris
-	@for target in text report tokens tree files server; do \
+	@for target in text report tokens tree files server calibration explanation search; do \
 	    echo "Fuzzing $$target for $(FUZZ_SECONDS) s" && $(BIN)/python -m tests.fuzz $$target $(FUZZ_SECONDS) || exit 1; done
 
 soak: $(DEV)

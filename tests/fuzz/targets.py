@@ -2,6 +2,7 @@
 
 Each stands for one layer: `text` (steps and answers), `report` (what people see), `tokens` (prompts as ids), `tree`
 (shared beginnings), `files` (requests, data sets, journals and results on the disk) and `server` (what a server says).
+`calibration`, `explanation` and `search` are in `decisions`.
 Only `MedPRMError` may come out of them for a bad input; everything else is a finding.
 """
 
@@ -33,6 +34,7 @@ from medprm_scorer.text.steps import SPLIT_RULES, split_steps
 from medprm_scorer.text.tagged import tagged_pieces
 from medprm_scorer.vllm.endpoints import ENDPOINTS, Labels
 from tests.fuzz.cut import Cut
+from tests.fuzz.decisions import calibration, explanation, search
 from tests.support.example_rankings import make_ranking
 from tests.support.pages import Page
 
@@ -195,7 +197,7 @@ def server(data: bytes) -> None:
 
 
 TARGETS: dict[str, Callable[[bytes], None]] = {
-    target.__name__: target for target in (text, report, tokens, tree, files, server)
+    target.__name__: target for target in (text, report, tokens, tree, files, server, calibration, explanation, search)
 }
 
 _ALLOWED = {"html", "head", "meta", "title", "style", "body", "div", "h1", "h2", "p", "bdi", "details", "summary"}
