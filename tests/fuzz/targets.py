@@ -18,7 +18,6 @@ from pathlib import Path
 from medprm_scorer.bulk.request_lines import decode_line, read_request_lines
 from medprm_scorer.bulk.result_file import ResultFile, result_line
 from medprm_scorer.encoding import EncodedChain, PromptEncoder
-from medprm_scorer.errors import MedPRMError
 from medprm_scorer.evaluation.journal import Journal
 from medprm_scorer.evaluation.labelled_records import is_error_only, parse_labelled
 from medprm_scorer.files.records import read_records
@@ -35,6 +34,7 @@ from medprm_scorer.text.tagged import tagged_pieces
 from medprm_scorer.vllm.endpoints import ENDPOINTS, Labels
 from tests.fuzz.cut import Cut
 from tests.fuzz.decisions import calibration, explanation, search
+from tests.fuzz.tried import tried
 from tests.support.example_rankings import make_ranking
 from tests.support.pages import Page
 
@@ -144,18 +144,18 @@ def files(data: bytes) -> None:
         path = Path(folder, "file")
         path.write_bytes(content)
         if kind == 0:
-            _tried(lambda: read_request(str(path)))
-            lines = _tried(lambda: list(read_request_lines(path))) or []
+            tried(lambda: read_request(str(path)))
+            lines = tried(lambda: list(read_request_lines(path))) or []
             for line in lines:
-                value = _tried(lambda: decode_line(line.text))  # noqa: B023 - called at once
-                _tried(lambda: parse_request(value))  # noqa: B023
+                value = tried(lambda: decode_line(line.text))  # noqa: B023 - called at once
+                tried(lambda: parse_request(value))  # noqa: B023
         elif kind == 1:
-            for record in _tried(lambda: list(read_records(path))) or []:
+            for record in tried(lambda: list(read_records(path))) or []:
                 assert isinstance(record.value, dict)
                 if not is_error_only(record.value):
-                    _tried(lambda: parse_labelled(record.value))  # noqa: B023
+                    tried(lambda: parse_labelled(record.value))  # noqa: B023
         elif kind == 2:
-            journal = _tried(lambda: Journal(path, {"model": "m"}))
+            journal = tried(lambda: Journal(path, {"model": "m"}))
             if journal is not None:
                 with journal:
                     journal.add("key", [0.5])
@@ -167,7 +167,7 @@ def files(data: bytes) -> None:
             path.write_bytes(line * cut.number(3) + content)
             before = path.read_bytes()
             with ResultFile(path) as results:
-                if _tried(lambda: sum(1 for _ in iter(results.next, None))) is None:
+                if tried(lambda: sum(1 for _ in iter(results.next, None))) is None:
                     assert path.read_bytes() == before  # what is not ours is left as it was
                     return
                 results.keep()
@@ -190,7 +190,7 @@ def server(data: bytes) -> None:
         return
     if not isinstance(answer, dict):
         return
-    rewards = _tried(lambda: endpoint.rewards(answer, Labels(489, 482), items))
+    rewards = tried(lambda: endpoint.rewards(answer, Labels(489, 482), items))
     if rewards is not None:
         assert sum(map(len, rewards)) == len(chain.tags)
         assert all(0 <= reward <= 1 for one in rewards for reward in one)
@@ -213,16 +213,6 @@ def _words(chain: str) -> str:
 def _letters(chain: str) -> str:
     """A text without its whitespace and its marks of headings."""
     return "".join(chain.replace("#", "").split())
-
-
-def _tried(work: Callable[[], object]):
-    """What the work gives; None if it refuses its input as it should."""
-    try:
-        return work()
-    except MedPRMError as error:
-        if "\n" in str(error):
-            raise AssertionError("an error of more than one line") from error
-        return None
 
 
 @cache
