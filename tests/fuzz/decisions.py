@@ -1,4 +1,4 @@
-"""Fuzzed too: what is decided on rewards: files of calibrations, explanations, searches whose policy writes anything."""
+"""Fuzzed too, what rewards decide: files of calibrations, explanations, searches whose policy writes anything."""
 
 import tempfile
 from functools import cache
