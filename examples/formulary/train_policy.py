@@ -1,11 +1,12 @@
 """Train the small policy model: `python -m examples.formulary.train_policy --out FOLDER`.
 
 An ordinary causal language model that solves formulary questions in the form the paper asks of a policy, right often,
-and wrong in its habits (`habits.py`). It starts from the demo reward model, which already reads the documents. A short second
-stage shows it more of the kind of question that it learns slowest.
+and wrong in its habits (`habits.py`). It starts from the demo reward model, which already reads the documents. A short
+second stage shows it more of the kinds of questions that it learns slowly.
 """
 
 import random
+from collections.abc import Mapping
 from pathlib import Path
 
 import torch
@@ -23,8 +24,10 @@ from medprm_scorer.local.loading import DEMO_MODEL
 QUESTIONS, CHAINS = 16, 2  # a habit is learnt over many questions
 PREFIX_LENGTH, CHAIN_LENGTH = 520, 104
 READING = 0.1  # weight of the language-model loss on prompts
-SLOWEST = "old label"  # the kind of question that it learns last: two dates stand far from the numbers that they decide
-SECOND_STEPS, SECOND_RATE, SECOND_SHARE = 200, 3e-4, 0.5  # the second stage, and its share of that kind
+SLOW = {"old label": 0.35, "notice": 0.2}
+"""Kinds of questions that it learns last, with their shares of the second stage, beside those that are drawn anyway:
+dates, or a third document, decide there between numbers and names that stand far from them."""
+SECOND_STEPS, SECOND_RATE = 250, 3e-4
 
 CHAT_TEMPLATE = """\
 {{- '<|begin_of_text|>' }}
@@ -102,10 +105,10 @@ def encode_prompt(tokenizer: PreTrainedTokenizerBase, messages: list[Message], t
 class Batch(Rows):
     """Rows whose chains are all spoken, up to the end-of-turn token; each begins with its prompt's last token."""
 
-    def __init__(self, tokenizer: PreTrainedTokenizerBase, rng: random.Random, slowest: float = 0.0) -> None:
+    def __init__(self, tokenizer: PreTrainedTokenizerBase, rng: random.Random, slow: Mapping[str, float]) -> None:
         super().__init__(QUESTIONS, CHAINS, PREFIX_LENGTH, CHAIN_LENGTH, tokenizer.pad_token_id)
         for row in range(QUESTIONS):
-            turn = draw_turn(rng, CHAINS, SLOWEST if rng.random() < slowest else None)
+            turn = draw_turn(rng, CHAINS, *rng.choices([*slow, None], [*slow.values(), 1 - sum(slow.values())]))
             *prompt, last = encode_prompt(tokenizer, turn.messages, turn.tools)
             self.put_prefix(row, prompt)
             for place, answer in enumerate(turn.answers, row * CHAINS):
@@ -120,15 +123,15 @@ def train(
     seed: int,
     start: Path = DEMO_MODEL,
     learning_rate: float = 1e-3,
-    slowest: float = 0.0,
+    slow: Mapping[str, float] = {},
 ) -> None:
-    """One stage: train the policy model for so many steps, with a share of the slowest kind; see `loop.run`."""
+    """One stage: train the policy model for so many steps, with more of the slow kinds; see `loop.run`."""
     tokenizer = policy_tokenizer()
     model = start_model(tokenizer, start, seed)
     model.generation_config.update(do_sample=True, temperature=1.0, pad_token_id=tokenizer.pad_token_id)
 
     def losses(step: int) -> loop.Losses:
-        batch = Batch(tokenizer, random.Random(f"policy-{seed}-{step}"), slowest)
+        batch = Batch(tokenizer, random.Random(f"policy-{seed}-{step}"), slow)
         prefix, chain = hidden_states(model, batch)
         head = model.lm_head.weight
         spoken, read = next_token_loss(chain, batch.next_token, head), reading_loss(prefix, batch, head)
@@ -143,4 +146,4 @@ if __name__ == "__main__":
     arguments = parser.parse_args()
     first = arguments.out / "first"
     train(first, arguments.steps, arguments.seed, arguments.start, arguments.rate)
-    train(arguments.out, SECOND_STEPS, arguments.seed + 1, first / "model", SECOND_RATE, SECOND_SHARE)
+    train(arguments.out, SECOND_STEPS, arguments.seed + 1, first / "model", SECOND_RATE, SLOW)

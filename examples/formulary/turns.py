@@ -75,7 +75,7 @@ def found_text(documents: Sequence[str]) -> str:
 
 
 def draw_turn(rng: random.Random, count: int, kind: str | None = None) -> Turn:
-    """One conversation about a new question, of this kind if one is named, with so many answers, by the policy's habits."""
+    """One conversation about a new question, of this kind if given, with so many answers, by the policy's habits."""
     question = make_question(rng, kind=kind)
     (asks,) = rng.choices(list(_SHARES), list(_SHARES.values()))
     documents = [*question.documents, *more_documents(question, rng, rng.randint(0, _MORE))]
