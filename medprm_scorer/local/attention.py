@@ -99,8 +99,9 @@ def fused_attention(
     query_positions: Tensor | None,
     scale: float,
 ) -> Tensor:
-    """Depth by depth through the CPU's fused kernel, but for the few queries at tags; see `Attend`."""
-    if query_positions is not None:
+    """Depth by depth through the CPU's fused kernel, but path by path at tags and for short pieces; see `Attend`."""
+    pieces = sum(piece.in_row for piece in row.pieces)
+    if query_positions is not None or row.tokens < _TILE * pieces:
         return path_attention(queries, row_kv, prefix_kv, row, query_positions, scale)
     return cascade_attention(queries, row_kv, prefix_kv, row, None, scale, fused_kernel)
 

@@ -3,7 +3,8 @@
 As `cascade` does on GPUs, with a kernel for one stretch of queries and keys at a time. The query heads that share keys
 are a dimension along which the keys do not move, so that nothing is copied. In float32 the kernel does about 1.7 times
 as many products a second as the two matrix products and the softmax of `paths`; in bfloat16 it does not use the
-processor's matrix units, and `paths` is faster. The few queries at tags of the last layer go path by path.
+processor's matrix units, and `paths` is faster. So it is for many short pieces, such as steps that chains share, and for
+the few queries at tags of the last layer: those go path by path.
 """
 
 from collections.abc import Sequence
@@ -21,7 +22,9 @@ def fused_kernel(
     asked, heads, head_dim = queries.shape
     kv_heads = keys.shape[1]
     shared = heads // kv_heads
-    by_head = queries.view(asked, kv_heads, shared, head_dim).permute(1, 2, 0, 3)  # (kv_heads, shared, queries, head_dim)
+    by_head = queries.view(asked, kv_heads, shared, head_dim).permute(
+        1, 2, 0, 3
+    )  # (kv_heads, shared, queries, head_dim)
     keys, values = (  # (kv_heads, shared, keys, head_dim) each
         side.transpose(0, 1)[:, None].expand(-1, shared, -1, -1) for side in (keys, values)
     )
