@@ -3,11 +3,11 @@
 As `cascade` does on GPUs, with a kernel for one stretch of queries and keys at a time. The query heads that share keys
 are a dimension along which the keys do not move, so that nothing is copied. In float32 the kernel does about 1.7 times
 as many products a second as the two matrix products and the softmax of `paths`; in bfloat16 it does not use the
-processor's matrix units, and `paths` is faster. So it is for many short pieces, such as steps that chains share, and for
-the few queries at tags of the last layer: those go path by path.
+processor's matrix units, and `paths` is faster. So it is for many short pieces, such as steps that chains share, and
+for the few queries at tags of the last layer: those go path by path.
 """
 
-from collections.abc import Sequence
+from itertools import pairwise
 
 import torch
 from torch import Tensor
@@ -40,5 +40,4 @@ def fused_kernel(
 
 
 def _stretches(ends: Tensor) -> list[slice]:
-    places: Sequence[int] = ends.tolist()
-    return [slice(start, end) for start, end in zip(places, places[1:], strict=False)]
+    return [slice(start, end) for start, end in pairwise(ends.tolist())]
