@@ -30,6 +30,7 @@ _MOST_TRIES = 3  # of what may fail for ever
 _LONGEST_PAUSE = 15.0  # seconds
 _LONGEST_MESSAGE = 300  # characters of a server's message
 _LARGEST_ANSWER = 16 * 2**20  # bytes; 512 results take less than a hundredth of that
+_BAD_URL = "the server's URL must look like http://127.0.0.1:8000"
 _IDS = re.compile(r"\[?(?:-?\d+,\s*){3,}-?\d+\]?")
 
 
@@ -97,11 +98,15 @@ class Client:
 
     def __init__(self, url: str, api_key: str | None, verify: bool | ssl.SSLContext, config: ClientConfig) -> None:
         self.url, self._config = _checked(url), config
-        if api_key is not None and not re.fullmatch(r"[\x21-\x7e]+", api_key):
+        if api_key is not None and not (isinstance(api_key, str) and re.fullmatch(r"[\x21-\x7e]+", api_key)):
             raise InputError("the API key must be ASCII without spaces")
         if not isinstance(verify, bool | ssl.SSLContext):
             raise InputError("verify must be True, False or an ssl.SSLContext")
         self._httpx = _httpx()
+        try:
+            _ = self._httpx.URL(self.url).host
+        except (self._httpx.InvalidURL, ValueError):  # too long, or no host's name
+            raise InputError(_BAD_URL) from None
         self._headers = {"Accept-Encoding": "identity", **({"Authorization": f"Bearer {api_key}"} if api_key else {})}
         self._verify = verify
         self._http: httpx.AsyncClient | None = None
@@ -133,21 +138,28 @@ class Client:
             await http.aclose()
 
     def _open(self) -> "tuple[httpx.AsyncClient, asyncio.Semaphore]":
-        """The connections, made on the loop that uses them; another loop, as after a fork, gets new ones."""
+        """The connections, made on the loop that uses them; another loop, as after a fork, gets new ones.
+
+        Raises:
+            InputError: The environment names a proxy or certificates that cannot be used.
+        """
         loop = asyncio.get_running_loop()
         if self._http is None or self._slots is None or self._home is not loop:
             limits = self._httpx.Limits(
                 max_connections=self._config.concurrency, max_keepalive_connections=self._config.concurrency
             )
             timeout = self._httpx.Timeout(self._config.timeout, connect=self._config.connect_timeout)
-            self._http = self._httpx.AsyncClient(
-                headers=self._headers,
-                verify=self._verify,
-                limits=limits,
-                timeout=timeout,
-                follow_redirects=False,
-                trust_env=self.url.startswith("https:"),
-            )
+            try:
+                self._http = self._httpx.AsyncClient(
+                    headers=self._headers,
+                    verify=self._verify,
+                    limits=limits,
+                    timeout=timeout,
+                    follow_redirects=False,
+                    trust_env=self.url.startswith("https:"),
+                )
+            except (OSError, ImportError, ValueError, self._httpx.InvalidURL) as error:
+                raise InputError(_setup_problem(error)) from None
             self._slots, self._home = asyncio.Semaphore(self._config.concurrency), loop
         return self._http, self._slots
 
@@ -191,6 +203,8 @@ class Client:
             reason = _shorten(str(error)) or type(error).__name__
             if any(isinstance(cause, ssl.SSLCertVerificationError) for cause in _causes(error)):
                 raise ServerError(f"{server} has no certificate that can be trusted: {reason}") from None
+            if isinstance(error, self._httpx.ConnectError) and any(map(_is_no_tls, _causes(error))):
+                raise ServerError(f"{server} does not speak TLS as we do, or speaks http: {reason}") from None
             raise UnavailableError(f"{server} cannot be reached: {reason}") from None
         if status != 200:
             message = f"{server} answered {path} with {status}: {_reason(content or b'')}"
@@ -249,6 +263,23 @@ def _causes(error: BaseException | None) -> Iterator[BaseException]:
         error = error.__cause__ or error.__context__
 
 
+def _is_no_tls(error: BaseException) -> bool:
+    """Whether a handshake failed by what the other side speaks; one that breaks off is another matter, and may pass."""
+    return isinstance(error, ssl.SSLError) and not isinstance(
+        error, ssl.SSLEOFError | ssl.SSLZeroReturnError | ssl.SSLSyscallError
+    )
+
+
+def _setup_problem(error: Exception) -> str:
+    """Why no connections can be made; a proxy's URL, which may hold a password, stays out."""
+    if isinstance(error, OSError):
+        files = "SSL_CERT_FILE, SSL_CERT_DIR or SSLKEYLOGFILE"
+        return f"a file that the environment names in {files} cannot be used: {error.strerror or type(error).__name__}"
+    if isinstance(error, ImportError):
+        return 'the environment names a SOCKS proxy, which needs the package socksio: pip install "httpx[socks]"'
+    return "the environment names a proxy (HTTPS_PROXY, ALL_PROXY, NO_PROXY) whose URL is none"
+
+
 def _failure(state: "RetryCallState") -> UnavailableError:
     error = state.outcome.exception() if state.outcome else None
     assert isinstance(error, UnavailableError)  # nothing else is tried again
@@ -301,7 +332,7 @@ def _checked(url: str) -> str:
     except ValueError:
         port_is_fine = False
     if not port_is_fine or parts.scheme not in ("http", "https") or not parts.hostname or re.search(r"\s", url):
-        raise InputError("the server's URL must look like http://127.0.0.1:8000")
+        raise InputError(_BAD_URL)
     if parts.username or parts.password:
         raise InputError("the server's URL must not hold a password: pass api_key")
     if parts.query or parts.fragment:

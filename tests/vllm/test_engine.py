@@ -8,6 +8,7 @@ import shlex
 import ssl
 import threading
 import time
+from importlib.util import find_spec
 
 import pytest
 
@@ -191,7 +192,12 @@ def test_the_words_of_a_server_are_cleaned_of_ids_and_controls():
         ("http://user:pw@x", "must not hold a password"),
         ("http://x/?a=1", "must end with its path"),
         (8000, "must be a text"),
+        ("http://" + "a" * 70_000, "must look like"),
+        ("http://\u202e", "must look like"),
+        ("http://xn--" + "a" * 80, "must look like"),
+        ("http://x/\ud800", "must look like"),
     ],
+    ids=lambda given: str(given)[:20].encode("ascii", "replace").decode(),
 )
 def test_urls_that_are_none(url, message):
     with pytest.raises(InputError, match=message):
@@ -212,6 +218,9 @@ def test_other_refusals():
             reach(server, model="x")
         with pytest.raises(InputError, match="API key must be ASCII"):
             reach(server, api_key="k\u00e4y\n")
+        for key in (5, b"key"):
+            with pytest.raises(InputError, match="API key must be ASCII"):
+                reach(server, api_key=key)
         with pytest.raises(InputError, match="cache_salt"):
             reach(server, cache_salt="")
         for verify in ("nope", None, 1.5):
@@ -254,6 +263,35 @@ def test_a_certificate_that_nobody_vouches_for_is_refused_at_once(tmp_path):
         with pytest.raises(ServerError, match="certificate that can be trusted"):
             reach(server, retry_for=20.0)
         assert server.knocks == 1
+
+
+def test_a_server_that_speaks_http_where_https_was_meant_is_refused_at_once():
+    with running(StandIn()) as server:
+        server.url = server.url.replace("http:", "https:")
+        begun = time.monotonic()
+        with pytest.raises(ServerError, match="speaks http"):
+            reach(server, retry_for=60.0)
+        assert time.monotonic() - begun < 30
+
+
+@pytest.mark.parametrize(
+    ("name", "value", "message"),
+    [
+        ("SSL_CERT_FILE", "/no/such/file", "SSL_CERT_FILE.*No such file"),
+        ("SSLKEYLOGFILE", "/no/such/folder/keys", "SSLKEYLOGFILE.*No such file"),
+        ("ALL_PROXY", "socks5://user:s3cret@127.0.0.1:9", "socksio"),
+        ("HTTPS_PROXY", "gopher://user:s3cret@proxy", "HTTPS_PROXY.*whose URL is none"),
+        ("HTTPS_PROXY", "http://user:s3cret/@proxy", "HTTPS_PROXY.*whose URL is none"),
+        ("NO_PROXY", "[::1", "NO_PROXY.*whose URL is none"),
+    ],
+)
+def test_an_environment_that_allows_no_connection_is_one_clear_sentence(monkeypatch, name, value, message):
+    monkeypatch.setenv(name, value)
+    if name == "ALL_PROXY" and find_spec("socksio"):
+        pytest.skip("socksio is installed")
+    with pytest.raises(InputError, match=message) as caught:
+        MedPRM.from_vllm("https://127.0.0.1:9", tokenizer=real_tokenizer(), retry_for=0.0)
+    assert "s3cret" not in str(caught.value)
 
 
 @pytest.mark.parametrize("status", [400, 401, 404])
