@@ -10,7 +10,8 @@ inside ordinary Russian words.
 import copy
 import os
 import re
-from collections.abc import Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -18,6 +19,7 @@ from typing import Any
 from tokenizers import Tokenizer
 
 from medprm_scorer.errors import InputError, ModelError
+from medprm_scorer.text.chat_template import apply_chat_template
 from medprm_scorer.text.prompts import (
     DOCUMENT_TOKEN_BUDGET,
     NEGATIVE_LABEL,
@@ -127,8 +129,9 @@ class PromptEncoder:
         self.tag_id = self._tag_id()
         self.positive_id = self._label_id(tokenizer, POSITIVE_LABEL)
         self.negative_id = self._label_id(tokenizer, NEGATIVE_LABEL)
-        added = list(tokenizer("x", add_special_tokens=True)["input_ids"])
-        bare = list(tokenizer("x", add_special_tokens=False)["input_ids"])
+        with _patterns_that_end():
+            added = list(tokenizer("x", add_special_tokens=True)["input_ids"])
+            bare = list(tokenizer("x", add_special_tokens=False)["input_ids"])
         start = next((i for i in range(len(added)) if added[i : i + len(bare)] == bare), 0)
         self._before, after = added[:start], added[start + len(bare) :]
         self._heads: dict[str, list[int | str]] = {}
@@ -209,12 +212,8 @@ class PromptEncoder:
         return used
 
     def _encode_text(self, text: str) -> list[int]:
-        try:
+        with _patterns_that_end():
             ids = self._plain.encode(valid_unicode(text), add_special_tokens=False).ids
-        except BaseException as error:
-            if type(error).__name__ == "PanicException":  # of the tokenizers library, which no module offers
-                raise ModelError("the tokenizer's patterns give up on a text: it is no tokenizer of Llama") from None
-            raise
         if _model_settings(self._plain) != self._settings:  # its vocabulary is shared with the caller's tokenizer
             raise ModelError("a setting of the tokenizer's model was changed: make a new MedPRM with the changed one")
         return list(ids)
@@ -235,10 +234,7 @@ class PromptEncoder:
     def _render(self, tokenizer: Any, system: str) -> tuple[list[int | str], list[int | str]]:
         """The chat template around the user content, as parts: text, and ids of the special tokens it writes."""
         messages = [{"role": "system", "content": system}, {"role": "user", "content": _USER_PLACE}]
-        try:
-            text = str(tokenizer.apply_chat_template(messages, tokenize=False, add_generation_prompt=True))
-        except Exception as error:  # noqa: BLE001 - a template is code from the model's folder: anything may come out
-            raise ModelError(f"the tokenizer's chat template failed on a system and a user message: {error}") from None
+        text = _written(tokenizer, messages)
         if text.count(_USER_PLACE) != 1:
             raise ModelError("the tokenizer's chat template does not write the user message exactly once")
         head, tail = text.split(_USER_PLACE)
@@ -278,11 +274,31 @@ class PromptEncoder:
                 {"role": "system", "content": system_prompt(self.system, has_documents=bool(used))},
                 {"role": "user", "content": user_prefix("Which dose?\n\n(A) 10 mg", used) + " " + " ".join(spoken)},
             ]
-            text = tokenizer.apply_chat_template(messages, tokenize=False, add_generation_prompt=True)
-            official = list(tokenizer(text, add_special_tokens=True)["input_ids"])
+            with _patterns_that_end():
+                official = list(tokenizer(_written(tokenizer, messages), add_special_tokens=True)["input_ids"])
             prefix = self.prefix("Which dose?\n\n(A) 10 mg", documents)
             if official != [*prefix.ids, *self.chain(steps, front).ids, *self.tail_ids]:
                 raise ModelError("this tokenizer joins text across prompt pieces, so its prompts cannot be made exact")
+
+
+def _written(tokenizer: Any, messages: Sequence[Mapping[str, str]]) -> str:
+    """The chat template with messages of our own."""
+    return str(apply_chat_template(tokenizer, messages, quote=True, tokenize=False, add_generation_prompt=True))
+
+
+@contextmanager
+def _patterns_that_end() -> Iterator[None]:
+    """Refuse a tokenizer whose regular expressions backtrack: the tokenizers library gives up and panics.
+
+    Raises:
+        ModelError: They do, on the text that is tokenized inside.
+    """
+    try:
+        yield
+    except BaseException as error:
+        if type(error).__name__ == "PanicException":  # of the tokenizers library, which no module offers
+            raise ModelError("the tokenizer's patterns give up on a text: it is no tokenizer of Llama") from None
+        raise
 
 
 def _without_added_tokens(backend: Tokenizer) -> Tokenizer:

@@ -208,7 +208,8 @@ class LiveRanking:
         self._question = question
         self._prefix = encoder.prefix(question, documents)
         self._engine = open_session(engine, self._prefix.ids)
-        self._lock = threading.Lock()
+        self.reset()
+        reset_after_fork(self)
         self._given: dict[int, tuple[Candidate, str | None, bool]] = {}
         self._chains: dict[int, ScoredChain] = {}
         self._labels: dict[tuple[str, ...], list[Hashable]] = {}
@@ -216,6 +217,10 @@ class LiveRanking:
         """Tokens of the chains that were computed, where others were remembered."""
         self.seconds = 0.0
         """Wall-clock time of reading and scoring so far."""
+
+    def reset(self) -> None:
+        """An open lock: what a process has after a fork, which copies none of its other threads."""
+        self._lock = threading.Lock()
 
     def add(
         self,

@@ -1,6 +1,7 @@
 """Text from outside never makes a special token; step tags stand where they were put, and nowhere else."""
 
 import copy
+import sys
 
 import pytest
 from hypothesis import given, settings
@@ -9,6 +10,7 @@ from tokenizers import AddedToken, Regex, Tokenizer, models, normalizers, pre_to
 
 from medprm_scorer.encoding import PromptEncoder
 from medprm_scorer.errors import InputError, ModelError
+from medprm_scorer.text import chat_template
 from tests.support.clock import within_cpu_seconds
 from tests.support.hostile import texts
 from tests.support.llama3 import SPECIALS, TAG_ID, real_tokenizer
@@ -153,6 +155,29 @@ def test_a_chat_template_that_does_not_write_the_messages_is_refused(template):
         PromptEncoder(changed(chat_template=template))
 
 
+FOR_EVER = "{% for i in range(99999) %}{% for j in range(99999) %}{% endfor %}{% endfor %}"
+DOUBLING = "{% macro m(n) %}{% if n %}{{ m(n - 1) }}{{ m(n - 1) }}{% endif %}{% endmacro %}{{ m(60) }}"
+SMALL = "{% for m in messages %}{{ m.content }}{% endfor %}"
+
+
+@pytest.mark.parametrize("template", [FOR_EVER, DOUBLING, SMALL + "{% if '5 mg' in messages[1].content %}" + FOR_EVER])
+def test_a_chat_template_that_does_not_end_is_given_up(monkeypatch, template):
+    template += "{% endif %}" * template.startswith(SMALL)  # which ends on the first messages, and not on the next
+    monkeypatch.setattr(chat_template, "_SECONDS", 0.3)
+    before = sys.gettrace()
+    with within_cpu_seconds(10), pytest.raises(ModelError, match=r"chat template failed .* more than 0.3 s"):
+        PromptEncoder(changed(chat_template=template))
+    assert sys.gettrace() is before
+
+
+def test_the_error_of_a_template_has_no_text_of_a_message():
+    tokenizer = changed(chat_template="{{ raise_exception(messages[0].content) }}")
+    with pytest.raises(ModelError, match="chat template failed .*: TemplateError") as caught:
+        chat_template.apply_chat_template(tokenizer, [{"role": "user", "content": "malaria"}], tokenize=False)
+    assert "malaria" not in str(caught.value)
+    assert caught.value.__context__ is None
+
+
 def test_a_template_that_alters_the_text_is_refused():
     shouting = "{% for m in messages %}{{ m.role }}: {{ m.content | replace('a', 'A') }}\n{% endfor %}"
     with pytest.raises(ModelError, match="exact"):
@@ -212,3 +237,13 @@ def test_a_pattern_that_backtracks_for_ever_is_given_up():
     encoder._plain.pre_tokenizer = pre_tokenizers.Split(Regex("(a+)+$"), "isolated")
     with pytest.raises(ModelError, match="patterns give up"):
         encoder.chain(["a" * 40 + "!"])
+
+
+def test_and_so_is_one_in_a_folder_when_it_is_loaded():
+    """Its own benign texts are too long for the pattern; they go through the caller's tokenizer first."""
+    tokenizer = copy.deepcopy(real_tokenizer())
+    backend = tokenizer.backend_tokenizer
+    slow = pre_tokenizers.Split(Regex(r"(?:[a-z]+ ?)+[\x01\x02]"), "isolated")
+    backend.pre_tokenizer = pre_tokenizers.Sequence([slow, backend.pre_tokenizer])
+    with pytest.raises(ModelError, match="patterns give up"):
+        PromptEncoder(tokenizer)

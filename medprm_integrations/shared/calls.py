@@ -4,11 +4,18 @@ import threading
 from collections.abc import Callable
 from typing import Any
 
+from medprm_scorer.engine import reset_after_fork
+
 
 class CallsInFlight:
     """Counts the calls that run, and lets those know who wait for one to end. Copies share the count."""
 
     def __init__(self) -> None:
+        self.reset()
+        reset_after_fork(self)
+
+    def reset(self) -> None:
+        """No call runs: so it is in a process after a fork, which copies none of its other threads."""
         self._lock = threading.Lock()
         self._running = 0
         self._waiting: list[Callable[[], object]] = []

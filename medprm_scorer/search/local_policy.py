@@ -17,10 +17,12 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from medprm_scorer.engine import reset_after_fork
 from medprm_scorer.errors import InputError, ModelError, PolicyError
 from medprm_scorer.local.loading import load
 from medprm_scorer.search.decoding import CachedDecoder, Decoder, PlainDecoder, agree
 from medprm_scorer.search.policy import Continuation, GrowingChain, seed_of
+from medprm_scorer.text.chat_template import apply_chat_template
 from medprm_scorer.text.policy import policy_messages
 
 Messages = Callable[[str, Sequence[str]], Sequence[Mapping[str, str]]]
@@ -74,10 +76,15 @@ class LocalPolicy:
         self._step_end, self._max_step_tokens, self._messages = step_end, max_step_tokens, messages
         self._ends = _end_ids(model, tokenizer)
         self._longest = int(getattr(model.config, "max_position_embeddings", 0) or 2**31)
-        self._lock = threading.Lock()
+        self.reset()
+        reset_after_fork(self)
         self._open: OrderedDict[tuple[str, tuple[str, ...]], _Question] = OrderedDict()
         self.cached = cache and agree(model)
         """Whether the KV cache is in use."""
+
+    def reset(self) -> None:
+        """An open lock: what a process has after a fork, which copies none of its other threads."""
+        self._lock = threading.Lock()
 
     @classmethod
     def from_pretrained(
@@ -128,7 +135,8 @@ class LocalPolicy:
 
     def _begin(self, question: str, documents: Sequence[str]) -> "_Question":
         messages = [dict(message) for message in self._messages(question, documents)]
-        ids = self._tokenizer.apply_chat_template(messages, add_generation_prompt=True, return_dict=True)["input_ids"]
+        found = apply_chat_template(self._tokenizer, messages, add_generation_prompt=True, return_dict=True)
+        ids = found["input_ids"]
         prompt = tuple(int(token) for token in ids)
         if len(prompt) >= self._longest:
             raise PolicyError(f"the policy's prompt is {len(prompt)} tokens, and it reads at most {self._longest}")

@@ -20,6 +20,7 @@ from medprm_scorer.encoding import load_tokenizer
 from medprm_scorer.errors import InputError, PolicyError, check_choice
 from medprm_scorer.search.continuing import TRIAL_QUESTION, TRIAL_TOKENS, Trial, next_labels, trial
 from medprm_scorer.search.policy import Continuation, GrowingChain, seed_of
+from medprm_scorer.text.chat_template import apply_chat_template
 from medprm_scorer.text.policy import policy_messages
 from medprm_scorer.vllm.client import Client, ClientConfig, RefusedError
 from medprm_scorer.vllm.event_loop import BackgroundLoop
@@ -141,7 +142,7 @@ class ServerPolicy:
         body = {"model": self._model, **self._sampling, "stop": stops, **options}
         messages = [dict(message) for message in self._messages(question, documents)]
         if self._endpoint == "completions":
-            prompt = self._tokenizer.apply_chat_template(messages, tokenize=False, add_generation_prompt=True)
+            prompt = apply_chat_template(self._tokenizer, messages, tokenize=False, add_generation_prompt=True)
             # the template has written the special tokens already
             body |= {"prompt": prompt + chain.text, "add_special_tokens": False}
             answer = await self._client.post("/v1/completions", body)
