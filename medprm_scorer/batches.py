@@ -7,7 +7,7 @@ from concurrent.futures import Future, ThreadPoolExecutor
 from typing import Generic, TypeVar
 
 from medprm_scorer.engine import Engine, Rewards
-from medprm_scorer.errors import MedPRMError, ScoringError
+from medprm_scorer.errors import MedPRMError, ScoringError, with_message
 from medprm_scorer.preparation import Choice, EncodedRequest
 from medprm_scorer.results.models import Ranking
 
@@ -114,6 +114,6 @@ class Pipeline(Generic[_Request]):
             results = [error]
         for result in results:
             if isinstance(result, MedPRMError):
-                raise type(result)(f"request {self._place}: {result}") from result
+                raise with_message(result, f"request {self._place}: {result}") from result
             self._place += 1
             yield result

@@ -59,6 +59,23 @@ class PolicyError(MedPRMError):
     """The policy of a search cannot be used: it does not continue what was begun, gives no steps, or is away."""
 
 
+def with_message(error: MedPRMError, message: str) -> MedPRMError:
+    """The same error with another message: its kind and all that it carries stay, whatever its constructor takes.
+
+    Args:
+        error: The error.
+        message: What it is to say.
+
+    Example:
+        >>> with_message(DoubtfulAnswerError("no", ranking=5), "request 3: no").ranking
+        5
+    """
+    made = type(error).__new__(type(error), message)
+    made.args = (message,)
+    vars(made).update(vars(error))
+    return made
+
+
 def check_choice(what: str, value: object, names: Iterable[str]) -> None:
     """Refuse a setting that is none of the names it can have.
 

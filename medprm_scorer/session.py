@@ -11,7 +11,7 @@ from types import TracebackType
 
 from medprm_scorer.aggregate import Aggregate
 from medprm_scorer.encoding import EncodedChain
-from medprm_scorer.engine import Engine, Remembered, open_session
+from medprm_scorer.engine import Engine, Remembered, open_session, reset_after_fork
 from medprm_scorer.errors import InputError
 from medprm_scorer.preparation import Choice, EncodedRequest, RequestEncoder, different_answers, labelled, voters
 from medprm_scorer.results.models import Ranking, ScoredChain

@@ -172,7 +172,7 @@ def test_a_chat_template_that_does_not_end_is_given_up(monkeypatch, template):
 
 def test_the_error_of_a_template_has_no_text_of_a_message():
     tokenizer = changed(chat_template="{{ raise_exception(messages[0].content) }}")
-    with pytest.raises(ModelError, match="chat template failed .*: TemplateError") as caught:
+    with pytest.raises(ModelError, match=r"chat template failed .*: TemplateError") as caught:
         chat_template.apply_chat_template(tokenizer, [{"role": "user", "content": "malaria"}], tokenize=False)
     assert "malaria" not in str(caught.value)
     assert caught.value.__context__ is None

@@ -8,7 +8,7 @@ from pathlib import Path
 from types import TracebackType
 from typing import Any
 
-from medprm_scorer.errors import InputError, MedPRMError, NothingScoredError, QuestionTooLongError
+from medprm_scorer.errors import InputError, MedPRMError, NothingScoredError, QuestionTooLongError, with_message
 from medprm_scorer.evaluation.journal import Journal
 from medprm_scorer.evaluation.labelled_records import LabelledQuestion, StepRewards
 from medprm_scorer.evaluation.questions import Checked
@@ -39,7 +39,7 @@ class RewardSource(ABC):
         try:
             return self._rewards(question, aggregates)
         except MedPRMError as error:
-            raise type(error)(f"record {place}: {error}") from None
+            raise with_message(error, f"record {place}: {error}") from None
 
     @property
     @abstractmethod

@@ -12,6 +12,7 @@ from concurrent.futures import Future
 from typing import Any, TypeVar
 
 from medprm_scorer.engine import reset_after_fork
+from medprm_scorer.errors import ServerError
 
 _Result = TypeVar("_Result")
 
@@ -46,10 +47,19 @@ class BackgroundLoop:
             if self._loop is None:
                 self._loop = asyncio.new_event_loop()
                 threading.Thread(target=self._loop.run_forever, name="medprm-http", daemon=True).start()
-            return asyncio.run_coroutine_threadsafe(work, self._loop)
+            return asyncio.run_coroutine_threadsafe(self._told(work, self._loop), self._loop)
+
+    async def _told(self, work: Coroutine[Any, Any, _Result], loop: asyncio.AbstractEventLoop) -> _Result:
+        """The coroutine's result; one that `stop` cancels says so, since its caller has cancelled nothing."""
+        try:
+            return await work
+        except asyncio.CancelledError:
+            if self._loop is loop:
+                raise
+            raise ServerError("the server's connections were closed while it was asked: call again") from None
 
     def stop(self) -> None:
-        """Cancel what still runs and end the thread; a later call starts another."""
+        """End what still runs with a `ServerError`, and the thread; a later call starts another."""
         with self._lock:
             loop, self._loop = self._loop, None
         if loop is not None:

@@ -137,6 +137,27 @@ def test_a_cancelled_call_is_not_served_and_harms_nobody():
     assert server.calls.call([5]) == [10]
 
 
+def test_an_event_loop_that_is_closed_keeps_nobody_waiting():
+    """One of its calls is being served, another waits; neither can be woken any more."""
+    server = Server(linger=0)
+    server.free.clear()
+    loop = asyncio.new_event_loop()
+    tasks = [loop.create_task(server.calls.acall([1]))]
+    while not server.batches:
+        loop.run_until_complete(asyncio.sleep(0.001))
+    tasks.append(loop.create_task(server.calls.acall([2])))
+    loop.run_until_complete(asyncio.sleep(0.001))
+    for task in tasks:
+        task._log_destroy_pending = False
+    loop.close()
+    with ThreadPoolExecutor(1) as pool:
+        other = pool.submit(server.calls.call, [3])
+        server.free.set()
+        assert other.result(60) == [6]
+    assert asyncio.run(asyncio.wait_for(server.calls.acall([4]), 60)) == [8]
+    wait_until(lambda: not server.calls._queue)
+
+
 def test_the_queue_keeps_nothing_that_is_answered():
     server = Server(most=4)
 

@@ -307,8 +307,9 @@ def test_a_refusal_in_a_stream_of_requests_keeps_its_kind(status):
     with running(Refuses()) as server:
         prm = reach(server)
         server.refusing = True
-        with pytest.raises(RefusedError, match=f"request 0: the server at .* with {status}: key rotated"):
+        with pytest.raises(RefusedError, match=f"request 0: the server at .* with {status}: key rotated") as caught:
             list(prm.rank_many([{"question": QUESTION, "candidates": CHAINS}]))
+    assert caught.value.status == status
     error = RefusedError("no", 403)
     for copied in (copy.copy(error), pickle.loads(pickle.dumps(error))):  # noqa: S301
         assert (str(copied), copied.status) == ("no", 403)

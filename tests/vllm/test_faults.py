@@ -309,6 +309,26 @@ def test_cancelling_closes_the_requests_on_the_server():
         assert server.hung_up == 3
 
 
+def test_closing_the_engine_tells_those_who_wait():
+    """Neither a task that nobody has cancelled, nor a thread, sees a cancellation."""
+    prompts = prompts_of(random.Random(1), 1)
+
+    async def closed():
+        task = asyncio.ensure_future(engine.ascore(prompts))
+        while server.under_way < 2:
+            await asyncio.sleep(0.01)
+        await asyncio.to_thread(engine.close)
+        with pytest.raises(ServerError, match="were closed while it was asked"):
+            await asyncio.wait_for(task, 60)
+
+    with running(Watchful()) as server, ThreadPoolExecutor(1) as pool:
+        engine = engine_at(server.url, config=ClientConfig(timeout=30))
+        waiting = pool.submit(engine.score, prompts)
+        asyncio.run(closed())
+        with pytest.raises(ServerError, match="were closed while it was asked"):
+            waiting.result(60)
+
+
 class OneBad(Watchful):
     """Refuses one prompt, and keeps the others waiting."""
 
