@@ -243,8 +243,14 @@ BOMB = gzip.compress(b" " * 64 * 2**20)
         (b'{"model": 1, "model": 2}', None, 200, "a key is there twice"),
         (b'{"data": [{"index": 0, "index": 1}]}', None, 200, "a key is there twice"),
         (b"\xff\xfe\x00", None, 200, "no JSON"),
+        (b"[]", None, 200, "no object"),
+        (b"", None, 204, "with 204"),
+        (b"", None, 101, "with 101"),
     ],
-    ids=["bomb", "bomb as a refusal", "large", "deep", "deep refusal", "doubled", "doubled inside", "no UTF-8"],
+    ids=[
+        *("bomb", "bomb as a refusal", "large", "deep", "deep refusal", "doubled", "doubled inside", "no UTF-8"),
+        *("list", "nothing", "another protocol"),
+    ],
 )
 def test_answers_are_bounded_in_every_way(monkeypatch, raw, headers, status, message):
     """What a hostile server sends is refused, and never unpacked: a bomb would take 64 MiB here."""
