@@ -245,7 +245,7 @@ BOMB = gzip.compress(b" " * 64 * 2**20)
         (b"\xff\xfe\x00", None, 200, "no JSON"),
         (b"[]", None, 200, "no object"),
         (b"", None, 204, "with 204"),
-        (b"", None, 101, "with 101"),
+        (b"", None, 101, "with 101|broke off its answer"),
     ],
     ids=[
         *("bomb", "bomb as a refusal", "large", "deep", "deep refusal", "doubled", "doubled inside", "no UTF-8"),
