@@ -15,11 +15,12 @@ from typing import Any
 import torch
 from huggingface_hub import snapshot_download
 from torch import Tensor
-from transformers import AutoModelForCausalLM, AutoTokenizer
+from transformers import AutoConfig, AutoModelForCausalLM, AutoTokenizer
 
 from medprm_scorer.errors import InputError, ModelError
 
 DEMO_MODEL = Path(str(files("medprm_scorer") / "data" / "demo_model"))
+_MOST_LAYERS = 1000  # the largest Llama has 126
 _DTYPES = {"float32": torch.float32, "bfloat16": torch.bfloat16, "float16": torch.float16}
 _HUB_ID = re.compile(r"[\w.-]+/[\w.-]+")
 _HUB_FILES = ["*.json", "model*.safetensors", "tokenizer*", "*.jinja"]
@@ -67,6 +68,9 @@ def load(
     try:
         # from a folder in any case: for a hub id without safetensors, transformers may ask a service to convert it
         folder = name if local else snapshot_download(str(name), revision=revision, allow_patterns=_HUB_FILES)
+        layers = getattr(AutoConfig.from_pretrained(folder, **offline), "num_hidden_layers", 0)
+        if layers > _MOST_LAYERS:  # making them would take for ever, before the first weight is missed
+            raise ValueError(f"its config.json names {layers} layers, and more than {_MOST_LAYERS} are refused")
         tokenizer = AutoTokenizer.from_pretrained(folder, use_fast=True, **offline)
         model, report = AutoModelForCausalLM.from_pretrained(folder, dtype=chosen, **load_kwargs, **offline)
     except Exception as error:

@@ -61,6 +61,12 @@ def test_weights_without_a_place_are_not_left_out(folder):
         load(folder)
 
 
+def test_a_model_of_endless_layers_is_refused_before_they_are_made(folder):
+    change_json(folder / "config.json", num_hidden_layers=10**7)
+    with pytest.raises(ModelError, match="10000000 layers"):
+        load(folder)
+
+
 def test_weights_of_another_shape_are_refused(folder):
     weights = load_file(folder / "model.safetensors")
     weights["model.norm.weight"] = torch.zeros(7)
