@@ -1,8 +1,8 @@
 """The command `medprm`.
 
-Exit status: 0; 1 if the work failed; 2 for bad usage or bad input; 130 if interrupted. Results go to stdout, all else
-to stderr, and a failure is one line there. This module imports nothing heavy: the commands import what they need when
-they run, so that `--help` answers at once.
+Exit status: 0; 1 if the work failed; 2 for bad usage or bad input; 130 if interrupted. Results go to stdout and
+everything else to stderr, where a failure is one line. This module imports nothing heavy: the commands import what they
+need when they run, so that `--help` answers at once.
 """
 
 import io
@@ -31,10 +31,10 @@ from medprm_scorer.selection import check_settings
 if TYPE_CHECKING:
     from medprm_scorer.trust.trust import Trust
 
-# typer brings click along under a name that changes with its version
+# typer bundles click, under a name that depends on typer's version
 _UsageProblem: type[Exception] = next(base for base in typer.BadParameter.__mro__ if base.__name__ == "ClickException")
 
-_INTERRUPTED = 130  # as of a program that SIGINT ended
+_INTERRUPTED = 130  # the exit status of a program ended by SIGINT
 
 app = typer.Typer(
     help="Choose the best of several sampled medical answers, by step rewards from a Med-PRM reward model.",
@@ -48,10 +48,10 @@ def main(arguments: Sequence[str] | None = None) -> int:
     """Run the command line and return the exit status.
 
     Args:
-        arguments: What follows `medprm`; those of this process if None.
+        arguments: The arguments after `medprm`; None for those of this process.
     """
     for stream in (sys.stdout, sys.stderr):
-        if isinstance(stream, io.TextIOWrapper):  # a terminal that lacks a character shows `?`; it is no reason to fail
+        if isinstance(stream, io.TextIOWrapper):  # a character that the terminal lacks is shown as `?`, not an error
             stream.reconfigure(errors="replace")
     given = list(sys.argv[1:] if arguments is None else arguments)
     try:
@@ -64,19 +64,19 @@ def main(arguments: Sequence[str] | None = None) -> int:
     except MedPRMError as error:
         return _fail(str(error), status=1)
     except BrokenPipeError:  # the reader, `head` perhaps, has seen enough
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())  # else the flush at exit would complain
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())  # otherwise the flush at exit would fail
         return 1
     except OSError as error:
         return _fail(f"{error.filename or 'output'}: {error.strerror or type(error).__name__}", status=1)
     except (KeyboardInterrupt, typer.Abort):
         status = _INTERRUPTED
-    except Exception as error:  # noqa: BLE001 - a traceback could show a patient's text; where it broke does not
+    except Exception as error:  # noqa: BLE001 - a traceback could show a patient's text; its place cannot
         where = traceback.extract_tb(error.__traceback__)[-1]
         place = f"{Path(where.filename).name}, line {where.lineno}"
-        return _fail(f"a fault in medprm ({type(error).__name__} at {place}); please report it", status=1)
-    if status == _INTERRUPTED:  # typer may give it back, or raise
-        goes_on = given[:1] in (["score"], ["evaluate"], ["calibrate"])
-        say("stopped; the same command goes on where it was" if goes_on else "stopped")
+        return _fail(f"a bug in medprm ({type(error).__name__} at {place}); please report it", status=1)
+    if status == _INTERRUPTED:  # typer may return it, or raise
+        resumes = given[:1] in (["score"], ["evaluate"], ["calibrate"])
+        say("stopped; run the same command again to resume" if resumes else "stopped")
     return status if isinstance(status, int) else 0
 
 
@@ -98,7 +98,7 @@ def _options(
         bool, typer.Option("--version", help="Print the version and exit.", callback=_print_version, is_eager=True)
     ] = False,
 ) -> None:
-    del version  # dealt with by its callback
+    del version  # its callback has handled it
 
 
 app.command(cls=WholeNames)(explain)
@@ -114,7 +114,7 @@ app.command(cls=WholeNames)(bench)
 def demo() -> None:
     """Rank the shipped questions with the demo model.
 
-    Offline and on the CPU: both come with the package.
+    It runs offline and on the CPU: the questions and the model come with the package.
     """
     from medprm_scorer.cli.demo import run
 
@@ -130,7 +130,7 @@ def rank(
     strategy: Strategy = "weighted_vote",
     aggregate: Aggregate = "min",
     json: Annotated[bool, typer.Option("--json", help="Print the ranking as JSON.")] = False,
-    html: Annotated[Path | None, typer.Option(metavar="OUT", help="Write the ranking as a page, too.")] = None,
+    html: Annotated[Path | None, typer.Option(metavar="OUT", help="Also write the ranking as a page.")] = None,
     trust: Annotated[
         Path | None, typer.Option(metavar="FILE", help="Say whether to trust the answer, as medprm calibrate found.")
     ] = None,
@@ -164,7 +164,7 @@ def rank(
 
 
 def _trust(file: Path) -> "Trust":
-    """The calibration, read before a model is loaded."""
+    """The calibration. It is read before a model is loaded."""
     from medprm_scorer.trust.trust import Trust
 
     return Trust.load(file)

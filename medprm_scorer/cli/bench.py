@@ -11,15 +11,15 @@ from medprm_scorer.cli.terminal import be_quiet, console, say, write_json
 def bench(
     shape: Annotated[str, typer.Option(help="Random model: tiny, 300m or 8b.")] = "300m",
     n: Annotated[int, typer.Option("--n", min=1, max=1024, help="Candidates.")] = 16,
-    rounds: Annotated[int, typer.Option(min=1, max=100, help="How often each way is timed.")] = 3,
+    rounds: Annotated[int, typer.Option(min=1, max=100, help="How often each method is timed.")] = 3,
     json: Annotated[bool, typer.Option("--json", help="Print the figures as JSON.")] = False,
     device: Device = None,
     dtype: Annotated[str, typer.Option(help="float32, bfloat16 or float16.")] = "bfloat16",
 ) -> None:
     """Time the scorer against the model card's quick start.
 
-    On a model with random weights, one question with 3,000 tokens of documents. The whole benchmark is
-    python -m benchmarks.speed, in the sources.
+    The model has random weights, and the question has 3,000 tokens of documents. The full benchmark is python -m
+    benchmarks.speed, in the source repository.
     """
     be_quiet()
     from medprm_scorer.cli.benchmark.measure import Bench, BenchPlan

@@ -13,7 +13,7 @@ from medprm_scorer.sampling.stopping import parse_rule
 
 @takes_model
 def calibrate(
-    file: Annotated[Path, typer.Argument(metavar="LABELLED", help="JSON list or JSONL with judged questions.")],
+    file: Annotated[Path, typer.Argument(metavar="LABELLED", help="JSON or JSONL of questions with known answers.")],
     risk: Annotated[float, typer.Option(help="Largest error rate among trusted answers.")] = 0.05,
     delta: Annotated[float, typer.Option(help="Largest probability that this promise fails.")] = 0.1,
     out: Annotated[
@@ -27,8 +27,8 @@ def calibrate(
     source: Annotated[
         list[str] | None, typer.Option(metavar="GLOB", help="Only these data sources; may be given several times.")
     ] = None,
-    limit: Annotated[int | None, typer.Option(min=1, help="Only the first questions.")] = None,
-    candidates: Annotated[int | None, typer.Option(min=1, help="Only the first candidates of each question.")] = None,
+    limit: Annotated[int | None, typer.Option(min=1, help="Use only so many questions, from the start.")] = None,
+    candidates: Annotated[int | None, typer.Option(min=1, help="Use only so many candidates of each question.")] = None,
     documents: Annotated[
         str, typer.Option(help="What the model reads: given, none, or shuffled (another question's).")
     ] = "given",
@@ -38,21 +38,21 @@ def calibrate(
     ] = None,
     json: Annotated[bool, typer.Option("--json", help="Print everything as JSON; it holds no text.")] = False,
     journal: Annotated[
-        Path | None, typer.Option(metavar="FILE", help="Keeps computed rewards. Default: LABELLED.rewards.sqlite3.")
+        Path | None, typer.Option(metavar="FILE", help="Stores computed rewards. Default: LABELLED.rewards.sqlite3.")
     ] = None,
-    seed: Annotated[int, typer.Option(min=0, max=2**32, help="Of the division of the questions.")] = 0,
+    seed: Annotated[int, typer.Option(min=0, max=2**32, help="Seed for splitting the questions.")] = 0,
     *,
     which: ModelOptions,
 ) -> None:
-    """Find from which confidence on answers may be trusted.
+    """Find the confidence above which answers may be trusted.
 
-    LABELLED is a file that medprm evaluate reads. Of the answers that are then trusted, at most RISK are wrong, with a
-    probability of at least 1 - DELTA, on questions like these. Rewards in the file are used; a file without them needs
-    --model or --url (the same command resumes).
+    LABELLED is a file that medprm evaluate reads. On questions like these, at most a share RISK of the trusted answers
+    is wrong, with a probability of at least 1 - DELTA. Rewards in the file are used; a file without them needs --model
+    or --url (an interrupted run resumes with the same command).
     """
     which.refuse_unused()
     if rescore and which.named is None:
-        raise InputError("--rescore needs --model or --url: what is to score the file again")
+        raise InputError("--rescore needs --model or --url, to score the file again")
     rule = None if stop is None else parse_rule(stop)
     check_in("calibrate", file)
     journal = journal or file.with_name(f"{file.name}.rewards.sqlite3")

@@ -51,7 +51,7 @@ def load_requests() -> list[DemoRequest]:
 
 
 def run(console: Console, *, ascii_only: bool = False) -> None:
-    """Rank every shipped request and print how it went.
+    """Rank every shipped request and print the results.
 
     Raises:
         ModelError: The package was installed without its demo requests or its demo model.
@@ -60,7 +60,7 @@ def run(console: Console, *, ascii_only: bool = False) -> None:
 
     demos = load_requests()
     if not demos:
-        raise ModelError("this installation has no demo requests: install medprm again, with its data files")
+        raise ModelError("this installation has no demo requests: reinstall medprm with its data files")
     prm = MedPRM.from_pretrained()
     console.print(
         Text(
@@ -98,12 +98,12 @@ def run(console: Console, *, ascii_only: bool = False) -> None:
             "needs the released weights (16 GB, a GPU is advised):"
         )
     )
-    console.print(Text(f"  {card_command()}"), soft_wrap=True)  # unbroken, to be copied
+    console.print(Text(f"  {card_command()}"), soft_wrap=True)  # on one line, so that it can be copied
 
 
 def card_command() -> str:
     """The command that ranks the model card's request with the released weights, ready to be pasted."""
-    beside = Path(sys.executable).with_name("medprm")  # in an environment that is not activated, as under `make`
+    beside = Path(sys.executable).with_name("medprm")  # for an environment that is not activated, as under `make`
     program = str(beside) if shutil.which("medprm") is None and beside.is_file() else "medprm"
     return shlex.join([program, "rank", str(_DATA.joinpath("card_request.json")), "--model", RELEASED_MODEL])
 

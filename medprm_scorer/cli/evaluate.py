@@ -25,9 +25,9 @@ _RULES = "agree=2,agree=3,agree=5,confident=0.8,confident=0.85,confident=0.9,con
 
 @takes_model
 def evaluate(
-    file: Annotated[Path, typer.Argument(metavar="FILE", help="JSON list or JSONL with judged questions.")],
+    file: Annotated[Path, typer.Argument(metavar="FILE", help="JSON or JSONL of questions with known answers.")],
     n: Annotated[
-        str | None, typer.Option("--n", help="Numbers of candidates. Default: 1,2,4,8 ... and the most.")
+        str | None, typer.Option("--n", help="Numbers of candidates. Default: 1,2,4,8 ... up to the largest.")
     ] = None,
     aggregate: Annotated[
         str, typer.Option(help=f"One or more, with commas, or all; of: {', '.join(AGGREGATES)}.")
@@ -36,16 +36,16 @@ def evaluate(
         bool, typer.Option("--no-rewards", help="Only single sample, majority vote, oracle.")
     ] = False,
     rescore: Annotated[bool, typer.Option("--rescore", help="Have --model score a file that holds rewards.")] = False,
-    paper: Annotated[bool, typer.Option("--paper", help="The paper's seven benchmarks, beside its figures.")] = False,
-    official: Annotated[bool, typer.Option(help="Count the authors' own selection, too.")] = False,
+    paper: Annotated[bool, typer.Option("--paper", help="The paper's seven benchmarks, with its figures.")] = False,
+    official: Annotated[bool, typer.Option(help="Also count the authors' own selection.")] = False,
     group: Annotated[
         list[str] | None, typer.Option(metavar="NAME=GLOB", help="Pool data sources; may be given several times.")
     ] = None,
     source: Annotated[
         list[str] | None, typer.Option(metavar="GLOB", help="Only these data sources; may be given several times.")
     ] = None,
-    limit: Annotated[int | None, typer.Option(min=1, help="Only the first questions.")] = None,
-    candidates: Annotated[int | None, typer.Option(min=1, help="Only the first candidates of each question.")] = None,
+    limit: Annotated[int | None, typer.Option(min=1, help="Use only so many questions, from the start.")] = None,
+    candidates: Annotated[int | None, typer.Option(min=1, help="Use only so many candidates of each question.")] = None,
     stop: Annotated[
         str | None,
         typer.Option(
@@ -57,7 +57,7 @@ def evaluate(
         typer.Option(
             metavar="LABELS",
             help="Compare step rewards with a label for each step (1, 0, null) in LABELS: a file with step_labels by "
-            "id, or FILE itself. (--steps is another thing: the rule that splits texts.)",
+            "id, or FILE itself. (Not to be confused with --steps, the rule that splits texts.)",
         ),
     ] = None,
     threshold: Annotated[
@@ -71,7 +71,7 @@ def evaluate(
     against_aggregate: Annotated[
         str | None,
         typer.Option(
-            metavar="AGGREGATES", help="Those of B. Default: as --aggregate. Without --against, B is FILE itself."
+            metavar="AGGREGATES", help="Aggregates of B. Default: as --aggregate. Without --against, B is FILE itself."
         ),
     ] = None,
     documents: Annotated[
@@ -86,26 +86,27 @@ def evaluate(
         Path | None, typer.Option(metavar="OUT", help="Write a row per question: .jsonl or .parquet.")
     ] = None,
     scored: Annotated[
-        Path | None, typer.Option(metavar="OUT", help="Write the questions with rewards, as the released test set.")
+        Path | None, typer.Option(metavar="OUT", help="Write the questions and rewards, as in the released test set.")
     ] = None,
     journal: Annotated[
-        Path | None, typer.Option(metavar="FILE", help="Keeps computed rewards. Default: FILE.rewards.sqlite3.")
+        Path | None, typer.Option(metavar="FILE", help="Stores computed rewards. Default: FILE.rewards.sqlite3.")
     ] = None,
     subsets: Annotated[
-        int, typer.Option(min=1, max=100_000, help="Most subsets of n candidates per question.")
+        int, typer.Option(min=1, max=100_000, help="Largest number of subsets of n candidates per question.")
     ] = _SUBSETS,
     resamples: Annotated[int, typer.Option(min=1, max=1_000_000, help="Bootstrap resamples.")] = 2000,
-    seed: Annotated[int, typer.Option(min=0, max=2**32, help="Of subsets, bootstrap, test and shuffling.")] = 0,
+    seed: Annotated[int, typer.Option(min=0, max=2**32, help="Seed for subsets, bootstrap, test and shuffling.")] = 0,
     *,
     which: ModelOptions,
 ) -> None:
-    """Compare ways of choosing, on a file of sampled solutions.
+    """Compare selection methods on a file of sampled solutions.
 
     FILE is the released test set, or JSONL with one {"question": "...", "documents": ["..."], "candidates": ["..."],
-    "correct_answer": "B", "data_source": "..."} per line, or what medprm score wrote. Rewards in the file are used. A
-    file without them needs --model or --url, which compute them (the same command resumes), or --no-rewards.
+    "correct_answer": "B", "data_source": "..."} per line, or the output of medprm score. Rewards in the file are used.
+    A file without them needs --model or --url, which compute them (an interrupted run resumes with the same command),
+    or --no-rewards.
 
-    With --step-labels the rewards of steps are evaluated instead, with --against or --against-aggregate the difference
+    With --step-labels, step rewards are evaluated instead; with --against or --against-aggregate, the difference
     between two runs.
     """
     sizes, rules = _numbers(n), _rules(stop)
@@ -129,7 +130,7 @@ def evaluate(
     elif compared is not None:
         _refuse("--against", others)
     if rescore and which.named is None:
-        raise InputError("--rescore needs --model or --url: what is to score the file again")
+        raise InputError("--rescore needs --model or --url, to score the file again")
     for read in (file, step_labels, compared):
         if read is not None:
             check_in("evaluate", read)
@@ -232,7 +233,7 @@ def evaluate(
 
 
 def _show(kind: str, found: "BaseModel", report: "Callable[[bool], Report]", json: bool, html: Path | None) -> None:
-    """Print a report and write its page; `report` makes it, in ASCII or not."""
+    """Print a report and write its page; `report` makes it, in ASCII or with other characters."""
     if json:
         write_json(found.model_dump_json(indent=2))
     else:
@@ -245,7 +246,7 @@ def _show(kind: str, found: "BaseModel", report: "Callable[[bool], Report]", jso
 
 
 def _refuse(mode: str, given: dict[str, object]) -> None:
-    """Refuse options that would change nothing."""
+    """Refuse options that would have no effect."""
     for option, value in given.items():
         if value not in (None, False):
             raise InputError(f"{option} changes nothing with {mode}: leave it out")

@@ -1,4 +1,4 @@
-"""The command `medprm explain`: ranks one request, then says which documents carried the winner."""
+"""The command `medprm explain`: ranks one request, then shows which documents the winner's rewards depend on."""
 
 from pathlib import Path
 from typing import Annotated
@@ -17,22 +17,22 @@ def explain(
     strategy: Strategy = "weighted_vote",
     aggregate: Aggregate = "min",
     runner_up: Annotated[
-        bool, typer.Option("--runner-up", help="Explain the best chain with another answer, too.")
+        bool, typer.Option("--runner-up", help="Also explain the best chain with a different answer.")
     ] = False,
-    sentences: Annotated[bool, typer.Option(help="Find the sentence that carries each step, too.")] = True,
+    sentences: Annotated[bool, typer.Option(help="Also find the sentence that each step depends on most.")] = True,
     shapley: Annotated[
-        int, typer.Option(min=0, metavar="ORDERS", help="Shapley values, of so many random orders of the documents.")
+        int, typer.Option(min=0, metavar="ORDERS", help="Shapley values, from so many random orders of the documents.")
     ] = 0,
     seed: Annotated[int, typer.Option(min=0, help="Of these orders.")] = 0,
     json: Annotated[bool, typer.Option("--json", help="Print the explanation as JSON.")] = False,
-    html: Annotated[Path | None, typer.Option(metavar="OUT", help="Write the explanation as a page, too.")] = None,
+    html: Annotated[Path | None, typer.Option(metavar="OUT", help="Also write the explanation as a page.")] = None,
     *,
     which: ModelOptions,
 ) -> None:
-    """Rank one request, and say which documents carry each step of the winner.
+    """Rank one request, and show which documents each step of the winner depends on.
 
     The winner is scored again without each document, with each alone, and with none. That says what the rewards depend
-    on, not what is true. REQUEST is as for medprm rank.
+    on, not what is true. REQUEST is the same as for medprm rank.
     """
     check_settings(strategy, aggregate)
     from medprm_scorer.results.request_parsing import read_request

@@ -1,6 +1,6 @@
-"""Options that several commands have: which model, where and how it runs, and how to choose.
+"""Options that several commands share: which model, where and how it runs, and how the winner is chosen.
 
-A command that needs a model takes one parameter of the type `ModelOptions`, and `takes_model` gives it the options.
+A command that needs a model takes one parameter of type `ModelOptions`, and `takes_model` adds the options.
 """
 
 import functools
@@ -26,14 +26,14 @@ if TYPE_CHECKING:
 Strategy = Annotated[str, typer.Option(help=f"One of: {', '.join(STRATEGIES)}.")]
 Aggregate = Annotated[str, typer.Option(help=f"Chain reward from step rewards, one of: {', '.join(AGGREGATES)}.")]
 DEMO = "demo"
-"""As `--model`: the model inside this package, which knows no medicine."""
+"""The value of `--model` for the model inside this package, which knows no medicine."""
 
 Device = Annotated[str | None, typer.Option(help="Such as cpu or cuda:1. Default: the GPU if there is one.")]
 
 
 @dataclass(frozen=True)
 class ModelOptions:
-    """The options that name a model or a server; the first two say which, the others how."""
+    """The options for a model or a server; the first two say which one, the others how it is used."""
 
     model: Annotated[
         str | None,
@@ -49,13 +49,13 @@ class ModelOptions:
     ] = None
     device: Device = None
     dtype: Annotated[str | None, typer.Option(help="float32, bfloat16 or float16. Default: bfloat16 on a GPU.")] = None
-    quantization: Annotated[str | None, typer.Option(help="int8 or int4: smaller weights, other rewards.")] = None
+    quantization: Annotated[str | None, typer.Option(help="int8 or int4: less memory, different rewards.")] = None
     revision: Annotated[str | None, typer.Option(help="Branch, tag or commit of --model on the hub.")] = None
     max_batch_tokens: Annotated[
-        int | None, typer.Option(min=1, help="Most tokens in a pass: fewer take less memory. Default: by what is free.")
+        int | None, typer.Option(min=1, help="Most tokens in a pass: fewer take less memory. Default: by free memory.")
     ] = None
     deterministic: Annotated[
-        bool | None, typer.Option("--deterministic", help="The same rewards whatever is scored beside; takes longer.")
+        bool | None, typer.Option("--deterministic", help="Rewards do not depend on what else is scored; slower.")
     ] = None
     system: Annotated[
         str | None,
@@ -71,7 +71,7 @@ class ModelOptions:
         return self.model or self.url
 
     def require(self, command: str) -> None:
-        """Refuse to go on with a model that nobody chose.
+        """Refuse to continue if no model was chosen.
 
         Raises:
             InputError: Neither a model nor a server was named.
@@ -80,7 +80,7 @@ class ModelOptions:
             raise InputError(f"{command} needs --model {RELEASED_MODEL}, a folder, demo, or --url")
 
     def refuse_unused(self) -> None:
-        """Refuse options that say how a model works when none is named: they would change nothing.
+        """Refuse options for a model when none is named: they would have no effect.
 
         Raises:
             InputError: One was given.
@@ -90,7 +90,7 @@ class ModelOptions:
             raise InputError(f"--{given[0].replace('_', '-')} changes nothing without --model or --url")
 
     def load(self) -> "MedPRM":
-        """Load the model, or reach the server; the demo model if none is named.
+        """Load the model, or connect to the server; the demo model if none is named.
 
         Raises:
             InputError: Options for a model in this process and for a server were given together.
@@ -110,7 +110,7 @@ class ModelOptions:
             say(f"demo model: knows no medicine; for real questions pass --model {RELEASED_MODEL}")
         be_quiet()
         if self.url is not None:
-            say(f"asking {self.url}; a server that is away is asked again for two minutes")
+            say(f"asking {self.url}; an unreachable server is retried for two minutes")
         elif sys.stderr.isatty():
             say("loading the model")
         from medprm_scorer.scorer import MedPRM
@@ -121,7 +121,7 @@ class ModelOptions:
 
 
 def takes_model(command: Callable[..., Any]) -> Callable[..., Any]:
-    """Give a command the options of `ModelOptions` in place of its parameter of that type."""
+    """Replace a command's parameter of type `ModelOptions` by the options themselves."""
     options = get_type_hints(ModelOptions, include_extras=True)
     own = get_type_hints(command, include_extras=True)
     place = next(name for name, kind in own.items() if kind is ModelOptions)
@@ -135,8 +135,8 @@ def takes_model(command: Callable[..., Any]) -> Callable[..., Any]:
         inspect.Parameter(name, inspect.Parameter.KEYWORD_ONLY, default=None, annotation=kind)
         for name, kind in options.items()
     ]
-    # typer looks at both
+    # typer reads both
     run.__signature__ = inspect.Signature(parameters)  # type: ignore[attr-defined]
     run.__annotations__ = {name: kind for name, kind in own.items() if name != place} | options
-    del run.__wrapped__  # it would look at that one's instead
+    del run.__wrapped__  # otherwise typer would read the wrapped function's
     return run

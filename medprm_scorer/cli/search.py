@@ -1,4 +1,4 @@
-"""The command `medprm search`: steps chosen while a policy writes them, for one request."""
+"""The command `medprm search`: chooses among steps while a policy writes them, for one request."""
 
 import sys
 from contextlib import nullcontext
@@ -27,18 +27,18 @@ def search(
     expansions: Annotated[int, typer.Option(min=1, help="Continuations of each (beam, dvts).")] = 4,
     rank_by: Annotated[str, typer.Option(help="Compares growing chains: min, last or mean (beam, dvts).")] = "min",
     n: Annotated[int, typer.Option(min=1, help="Chains that are begun (rejection).")] = 16,
-    slack: Annotated[float, typer.Option(min=0.0, help="Reward that may be given up unproven (rejection).")] = 0.0,
+    slack: Annotated[float, typer.Option(min=0.0, help="Reward that may be lost without proof (rejection).")] = 0.0,
     strategy: Strategy = "weighted_vote",
     aggregate: Aggregate = "min",
-    max_tokens: Annotated[int | None, typer.Option(min=1, help="Most tokens to generate.")] = None,
+    max_tokens: Annotated[int | None, typer.Option(min=1, help="Largest number of tokens to generate.")] = None,
     temperature: Annotated[float, typer.Option(min=0.0, help="Of the policy.")] = 1.0,
     policy_model: Annotated[str | None, typer.Option(help="With a URL: the served model's name.")] = None,
     policy_tokenizer: Annotated[
-        str | None, typer.Option(help="With a URL: tokenizer, to send whole prompts as text instead of chats.")
+        str | None, typer.Option(help="With a URL: tokenizer, to send whole prompts as text instead of chat messages.")
     ] = None,
     seed: Annotated[int, typer.Option(help="The same seed gives the same search.")] = 0,
     json: Annotated[bool, typer.Option("--json", help="Print the ranking and the tree as JSON.")] = False,
-    html: Annotated[Path | None, typer.Option(metavar="OUT", help="Write both as a page, too.")] = None,
+    html: Annotated[Path | None, typer.Option(metavar="OUT", help="Also write both as a page.")] = None,
     *,
     which: ModelOptions,
 ) -> None:
@@ -94,7 +94,7 @@ def _policy(name: str, model: str | None, tokenizer: str | None, temperature: fl
 
 
 class _Growing:
-    """The tree on the terminal while it grows; gone when it is done."""
+    """Shows the tree on the terminal while it grows, and removes it at the end."""
 
     def __init__(self, *, ascii_only: bool) -> None:
         from rich.console import Console

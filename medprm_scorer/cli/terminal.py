@@ -19,33 +19,33 @@ _MAX_COLUMNS = 110  # longer lines of prose are hard to read
 
 
 def check_in(command: str, file: Path) -> None:
-    """Refuse what is no file that can be read from its beginning as often as needed.
+    """Refuse a path that is not a file which can be read several times from its beginning.
 
     Args:
         command: The command that reads it, for the message.
         file: The file.
 
     Raises:
-        InputError: There is none, or it is a folder, a pipe or standard input.
+        InputError: The file does not exist, or it is a folder, a pipe or standard input.
     """
     if str(file) == "-" or (file.exists() and not file.is_file()):
-        raise InputError(f"{file} is no file: {command} reads a file, not a folder, a pipe or standard input")
+        raise InputError(f"{file} is not a file: {command} reads a file, not a folder, a pipe or standard input")
     if not file.exists():
         raise InputError(f"cannot read {file}: no such file")
 
 
 def check_out(option: str, out: Path | None, *others: Path) -> None:
-    """Refuse, before any work is done, a file that could not be written after it, or that must not be overwritten.
+    """Before any work is done, refuse a file that could not be written afterwards, or that must not be overwritten.
 
-    A page (`--html`) takes the place of an earlier page only: what the option was mistyped for may be a data file.
+    A page (`--html`) replaces only an earlier page: a mistyped name could be that of a data file.
 
     Args:
         option: The option that names it.
         out: The file; None if it is not asked for.
-        others: Files that must not be overwritten: what is read, and what the other options name.
+        others: Files that must not be overwritten: the inputs, and those that other options name.
 
     Raises:
-        InputError: Naming the option or the file.
+        InputError: The file cannot be used; the message names the option or the file.
     """
     if out is None:
         return
@@ -63,11 +63,11 @@ def check_out(option: str, out: Path | None, *others: Path) -> None:
         from medprm_scorer.results.page import is_page
 
         if not is_page(out):
-            raise InputError(f"{option} would overwrite {out}, which is no page of medprm: name another file")
+            raise InputError(f"{option} would overwrite {out}, which is not a medprm page: name another file")
 
 
 def write_page(path: Path, text: str) -> None:
-    """Write a page as a whole or not at all; a new one can be read by its owner only.
+    """Write a page as a whole or not at all; only its owner can read a new one.
 
     Raises:
         OutputError: It cannot be written.
@@ -79,20 +79,20 @@ def write_page(path: Path, text: str) -> None:
 
 
 def write_json(text: str) -> None:
-    """Print JSON in UTF-8, whatever the locale, with nothing in it that could steer a terminal."""
+    """Print JSON in UTF-8, whatever the locale, without any terminal control characters."""
     sys.stdout.buffer.write(_escape_controls(text).encode() + b"\n")
     sys.stdout.buffer.flush()
 
 
 def be_quiet() -> None:
-    """Silence advice that other libraries print for their own users; errors still come as exceptions."""
+    """Silence the notices that other libraries print; errors are still raised as exceptions."""
     os.environ.setdefault("TRANSFORMERS_VERBOSITY", "error")
     os.environ.setdefault("TRANSFORMERS_NO_ADVISORY_WARNINGS", "1")
-    if not sys.stderr.isatty():  # a person waiting for 16 GB wants to see them come
+    if not sys.stderr.isatty():  # a person who waits for 16 GB wants to see the progress
         os.environ.setdefault("HF_HUB_DISABLE_PROGRESS_BARS", "1")
     if not sys.warnoptions:
         warnings.simplefilter("ignore")
-    for name in ("torchao", "torch.utils._pytree", "bitsandbytes"):  # which transformers imports where they are
+    for name in ("torchao", "torch.utils._pytree", "bitsandbytes"):  # transformers imports them if they are installed
         logging.getLogger(name).setLevel(logging.ERROR)
     from transformers.utils import logging as transformers_logging
 
@@ -100,7 +100,7 @@ def be_quiet() -> None:
 
 
 def _escape_controls(text: str) -> str:
-    """The same JSON, with what could steer a terminal as `\\uXXXX`; outside ASCII, JSON has nothing but strings."""
+    """The same JSON, with terminal control characters as `\\uXXXX`; in JSON, they can only be inside strings."""
     from medprm_scorer.text.sanitize import clean_text
 
     return re.sub(
@@ -115,7 +115,7 @@ def console() -> "Console":
     screen = Console(highlight=False, markup=False, emoji=False)
     if screen.is_terminal or "COLUMNS" in os.environ:
         screen.width = min(screen.width, _MAX_COLUMNS)
-    else:  # a file or a pipe has no width of its own: tables get what they need
+    else:  # a file or a pipe has no width: tables take what they need
         screen.width = _MAX_COLUMNS
     return screen
 

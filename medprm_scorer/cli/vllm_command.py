@@ -1,4 +1,4 @@
-"""The command `medprm vllm-command`: prints how to start a vLLM server for a reward model, and what it will hold."""
+"""The command `medprm vllm-command`: prints the command that starts a vLLM server for a reward model."""
 
 from typing import Annotated
 
@@ -19,13 +19,13 @@ def vllm_command(
         str, typer.Option(help="generative_scoring, completions, classify or step_pooling.")
     ] = "generative_scoring",
     tensor_parallel: Annotated[int, typer.Option(min=1, max=1024, help="GPUs that share one copy's weights.")] = 1,
-    pipeline_parallel: Annotated[int, typer.Option(min=1, max=1024, help="Stages that one copy is cut into.")] = 1,
+    pipeline_parallel: Annotated[int, typer.Option(min=1, max=1024, help="Stages that one copy is split into.")] = 1,
     data_parallel: Annotated[int, typer.Option(min=1, max=1024, help="Copies of the model, on all hosts.")] = 1,
     hosts: Annotated[int, typer.Option(min=1, max=1024, help="Machines; prints one line for each.")] = 1,
     head: Annotated[str, typer.Option(help="Address of the first host, for several hosts.")] = "HEAD_ADDRESS",
     max_model_len: Annotated[int, typer.Option(min=256, help="Longest prompt, in tokens, plus one.")] = 8192,
     dtype: Annotated[str, typer.Option(help="bfloat16, float16 or float32.")] = "bfloat16",
-    host: Annotated[str, typer.Option(help="Address that the server listens at.")] = "127.0.0.1",
+    host: Annotated[str, typer.Option(help="Address that the server listens on.")] = "127.0.0.1",
     port: Annotated[int, typer.Option(min=1, max=65535, help="Its port.")] = 8000,
     step_tag_id: Annotated[int, typer.Option(min=0, help="Id of the step tag, for step_pooling.")] = 128256,
 ) -> None:

@@ -23,7 +23,7 @@ if TYPE_CHECKING:
     from typing_extensions import Unpack
 
 RankBy = Literal["min", "last", "mean"]
-"""How chains that are still growing are compared, by the rewards of their steps so far."""
+"""How growing chains are compared, by the rewards of their steps so far."""
 
 
 @dataclass(frozen=True)
@@ -31,12 +31,12 @@ class Beam:
     """Continue `width` chains in `expansions` ways each, keep the best `width`, and so on.
 
     A search of width w with e expansions generates about as many tokens as w · e whole chains, and ranks w of them.
-    Continuations of a chain that are the same count once.
+    Identical continuations of a chain count once.
 
     Args:
         width: How many chains are kept, at least 1.
-        expansions: In how many ways each is continued, at least 1.
-        rank_by: What chains are compared by while they grow.
+        expansions: How many continuations each gets, at least 1.
+        rank_by: How growing chains are compared.
 
     Raises:
         InputError: A number is out of its range, or `rank_by` is unknown.
@@ -70,9 +70,9 @@ class Dvts:
     """Search in subtrees that do not compete: in each, the best of `expansions` continuations is kept.
 
     Args:
-        subtrees: How many chains are brought to their end, at least 1.
-        expansions: In how many ways each is continued, at least 1.
-        rank_by: What continuations are compared by.
+        subtrees: How many chains are completed, at least 1.
+        expansions: How many continuations each gets, at least 1.
+        rank_by: How continuations are compared.
 
     Raises:
         InputError: A number is out of its range, or `rank_by` is unknown.
@@ -102,7 +102,7 @@ class Dvts:
 
 
 class BeamOptions(SearchOptions, total=False):
-    """What `beam_search` takes: the numbers of `Beam`, and those of `SearchOptions`."""
+    """The options of `beam_search`: those of `Beam` and of `SearchOptions`."""
 
     width: int
     expansions: int
@@ -110,7 +110,7 @@ class BeamOptions(SearchOptions, total=False):
 
 
 class DvtsOptions(SearchOptions, total=False):
-    """What `dvts` takes: the numbers of `Dvts`, and those of `SearchOptions`."""
+    """The options of `dvts`: those of `Dvts` and of `SearchOptions`."""
 
     subtrees: int
     expansions: int
@@ -120,23 +120,24 @@ class DvtsOptions(SearchOptions, total=False):
 def beam_search(
     policy: Policy, prm: MedPRM, question: str, documents: Sequence[str] = (), **options: "Unpack[BeamOptions]"
 ) -> SearchRanking:
-    """Search over steps, of which the best are continued; see `Beam`.
+    """Search over steps, and continue the best; see `Beam`.
 
     Args:
         policy: Writes the steps; see `medprm_scorer.search.Policy`.
         prm: The reward model.
-        question: The question, options inside.
-        documents: Its documents, which both models read.
-        **options: The numbers of `Beam`, and those of `SearchOptions`.
+        question: The question, including its answer options.
+        documents: Its documents. Both models read them.
+        **options: Those of `Beam` and of `SearchOptions`.
 
     Returns:
-        The ranking of the finished chains, as of `MedPRM.rank`, with the tree.
+        The ranking of the finished chains, as from `MedPRM.rank`, with the tree.
 
     Raises:
         InputError: As in `MedPRM.rank`, or a number is out of its range.
-        PolicyError: The policy gave nothing that can be ranked, or not what it was asked for.
+        PolicyError: The policy returned nothing that can be ranked, or a value of the wrong form.
         ScoringError: As in `MedPRM.rank`.
-        Exception: What the policy raised, unchanged, if no chain was finished by then; else a caution says so.
+        Exception: The policy's own exception, unchanged, if no chain was finished by then; otherwise a caution reports
+            it.
 
     Example:
         >>> class Fixed:
@@ -159,14 +160,14 @@ async def abeam_search(
     documents: Sequence[str] = (),
     **options: "Unpack[BeamOptions]",
 ) -> SearchRanking:
-    """`beam_search`, with the event loop left free."""
+    """`beam_search`, without blocking the event loop."""
     return await prepared(Beam, policy, prm, question, documents, options).arun()
 
 
 def dvts(
     policy: Policy, prm: MedPRM, question: str, documents: Sequence[str] = (), **options: "Unpack[DvtsOptions]"
 ) -> SearchRanking:
-    """Search over steps in subtrees that do not compete; see `Dvts`. All else is as in `beam_search`."""
+    """Search over steps in subtrees that do not compete; see `Dvts`. Everything else is as in `beam_search`."""
     return prepared(Dvts, policy, prm, question, documents, options).run()
 
 
@@ -177,7 +178,7 @@ async def advts(
     documents: Sequence[str] = (),
     **options: "Unpack[DvtsOptions]",
 ) -> SearchRanking:
-    """`dvts`, with the event loop left free."""
+    """`dvts`, without blocking the event loop."""
     return await prepared(Dvts, policy, prm, question, documents, options).arun()
 
 
@@ -209,7 +210,7 @@ def _search(growth: Growth, subtrees: int, width: int, expansions: int, rank_by:
 def _keep(
     growth: Growth, finished: list[Piece], fresh: list[Piece], width: int, rank_by: str
 ) -> tuple[list[Piece], list[Piece]]:
-    """Of new pieces the best, as many as there is room for: the finished ones, and those to continue."""
+    """The best new pieces, as many as there is room for: the finished ones, and those to continue."""
     ordered = sorted(fresh, key=lambda one: (-aggregate_rewards(one.rewards, rank_by), one.index))
     room = width - len(finished)
     for place, one in enumerate(ordered[room:], start=room + 1):

@@ -1,8 +1,8 @@
-"""What is asked of providers that continue an answer that was begun: does it, and where does its next step end?
+"""Policies that continue a prefix of an answer: a trial whether a provider does, and where the next step ends.
 
-Chat interfaces take the begun answer as a last message of the assistant, and many chat templates trim it: the line end
-between two steps is then the first thing that is written next. So a step is ended by the label of the one after it
-(`next_labels`), which cannot stand at the beginning.
+Chat interfaces take the prefix as a last assistant message, and many chat templates trim it. The line break between two
+steps is then the first thing that the model writes. So a step is ended by the label of the step after it
+(`next_labels`), which cannot be the first thing written.
 """
 
 from collections.abc import Generator, Sequence
@@ -14,19 +14,19 @@ TRIAL_QUESTION = (
     "A patient aged 40 years has a fever, a cough and pain in the chest. Which test comes first?\n\n"
     "(A) chest radiograph\n(B) skin biopsy\n(C) hearing test\n(D) eye test"
 )
-"""What a provider is asked in the trial."""
+"""The question of the trial."""
 
 TRIAL_TOKENS = 40
-"""How much of an answer the trial needs."""
+"""The most tokens of an answer that the trial needs."""
 
 
 @dataclass(frozen=True)
 class Trial:
-    """A request of the trial, for the likeliest text.
+    """One request of the trial, for the most likely text.
 
     Args:
-        begun: The answer's beginning, to be continued; "" for a new one.
-        stop: What to stop at.
+        begun: The prefix of the answer that is to be continued; "" for a new answer.
+        stop: Stop strings.
     """
 
     begun: str
@@ -34,17 +34,17 @@ class Trial:
 
 
 def trial(who: str, instead: str) -> Generator[Trial, str, bool]:
-    """Asks for the likeliest answer, then for what follows the first part of it, which must be the rest.
+    """Ask for the most likely answer, then for a continuation of its first part, which must be the rest.
 
     Args:
-        who: Who is tried, for the message.
-        instead: What to use if it fails, for the message.
+        who: The name of the provider, for the message.
+        instead: What to use instead if the trial fails, for the message.
 
     Returns:
-        Whether what a request is stopped at is shown at the end of its text.
+        Whether a returned text ends with the stop string that ended it.
 
     Raises:
-        PolicyError: The answer is started anew, or it is too short to see.
+        PolicyError: The provider starts the answer again, or it wrote too little to tell.
 
     Example:
         >>> asking = trial("the parrot", "a dog")
@@ -61,23 +61,23 @@ def trial(who: str, instead: str) -> Generator[Trial, str, bool]:
     places = range(len(words) // 2, len(words) - 2)
     cut = next((at for at in places if words[at : at + 2] != words[:2]), None)
     if cut is None:
-        raise PolicyError(f"{who} wrote too little in a trial to see if it continues")
+        raise PolicyError(f"{who} wrote too little in a trial to see whether it continues")
     rest = words[cut:]
     stop = next((word for word in rest[2:] if word and word not in " ".join(rest[:2])), None)
     found = yield Trial(" ".join(words[:cut]), (stop,) if stop else ())
     if found.split()[:2] != " ".join(rest).split()[:2]:
         raise PolicyError(
-            f"{who} does not continue an answer that was begun: in a trial it wrote something else than what it would "
-            f"have written without a break. Use {instead}"
+            f"{who} does not continue the beginning of an answer: in a trial it wrote something other than what it "
+            f"would have written without a break. Use {instead}"
         )
     return stop is not None and found.endswith(stop)
 
 
 def next_labels(steps: int) -> list[str]:
-    r"""What the step after the next one can begin with, where so many steps are written.
+    r"""The possible beginnings of the step after the next one.
 
     Args:
-        steps: How many.
+        steps: How many steps are written so far.
 
     Example:
         >>> next_labels(0)
@@ -87,7 +87,7 @@ def next_labels(steps: int) -> list[str]:
 
 
 def without_stop(text: str, stops: Sequence[str]) -> str | None:
-    """A text without what it was stopped at, where it ends with that; None if it does not.
+    """A text without the stop string at its end; None if it ends with none.
 
     Example:
         >>> without_stop("Step 1: Look.|", ["|"]), without_stop("The end.", ["|"])

@@ -1,4 +1,4 @@
-"""The next token's logits of chains behind one prompt: with a KV cache that is shared between chains, and plainly."""
+"""Next-token logits of chains after one prompt: with a KV cache that the chains share, and without one."""
 
 from collections.abc import Sequence
 from typing import Any, Protocol
@@ -7,28 +7,28 @@ import torch
 from torch import Tensor
 from transformers import DynamicCache
 
-_MOST_TOKENS = 16384  # in a cache: what no chain of the latest call sees is then dropped
-_NOISE = {torch.float32: 1e-3}  # of a probability; 0.05 in half precision
+_MOST_TOKENS = 16384  # in a cache; above this, tokens that no chain of the latest call sees are dropped
+_NOISE = {torch.float32: 1e-3}  # largest difference of a probability; 0.05 in half precision
 
 
 class Decoder(Protocol):
-    """Chains of one prompt, as token ids behind it."""
+    """Chains after one prompt, as token ids."""
 
     def start(self, chains: Sequence[tuple[int, ...]], n: int) -> Tensor:
-        """Begin rows: `n` for each chain, in order; the next token's logits of each, shape (rows, vocabulary)."""
+        """Begin `n` rows for each chain, in order; returns their next-token logits, shape (rows, vocabulary)."""
         ...
 
     def advance(self, rows: Sequence[int], tokens: Sequence[int]) -> Tensor:
-        """Go on with some of the rows, by their places among the present ones, each with its new token; as `start`."""
+        """Continue some of the current rows, given by index, each with a new token; returns logits as `start` does."""
         ...
 
     def keep(self, row: int, chain: tuple[int, ...]) -> None:
-        """Remember a present row, which is now this chain: its last token has not been run."""
+        """Keep a current row, which is now this chain; the model has not run its last token yet."""
         ...
 
 
 class PlainDecoder:
-    """Computes everything anew, one row after the other.
+    """Recomputes everything, one row after the other.
 
     Args:
         model: The model.
@@ -61,7 +61,7 @@ class PlainDecoder:
 
 
 class CachedDecoder:
-    """Runs each token once: the cache holds the tokens of all chains in one row, and a mask says who sees which.
+    """Runs each token once: the cache holds the tokens of all chains in one row, and a mask says what each sees.
 
     Args:
         model: The model, with full causal attention.
@@ -87,7 +87,7 @@ class CachedDecoder:
         pending: list[tuple[int, ...]] = []
         for place, chain in enumerate(chains):
             slots = self._slots.get(chain)
-            if slots is None:  # of a chain that another policy wrote, or that was dropped
+            if slots is None:  # a chain that another policy wrote, or that was dropped
                 slots, tail = self._slots[()], (self._last, *chain)
             else:
                 tail = (chain[-1] if chain else self._last,)
@@ -114,7 +114,7 @@ class CachedDecoder:
         self._slots[chain] = self._seen[row].nonzero()[:, 0]
 
     def _run(self, tokens: Sequence[int], seen: Tensor, own: Tensor) -> Tensor:
-        """Run tokens that see what was run before, and of each other, as the two masks say; their logits."""
+        """Run tokens, which see cached tokens and each other as the two masks say; returns their logits."""
         visible = torch.cat([seen, own], 1)
         positions = visible.sum(1) - 1
         hidden = torch.finfo(self._model.dtype).min
@@ -130,7 +130,7 @@ class CachedDecoder:
         return logits
 
     def _forget(self, chains: Sequence[tuple[int, ...]]) -> None:
-        """Drop what none of these chains sees; other chains would be run again."""
+        """Drop cached tokens that none of these chains sees; other chains would have to be run again."""
         kept = {chain: self._slots[chain] for chain in [(), *chains] if chain in self._slots}
         seen = torch.zeros(self._size, dtype=torch.bool, device=self._device)
         seen[torch.cat(list(kept.values()))] = True
@@ -143,7 +143,7 @@ class CachedDecoder:
 
 @torch.inference_mode()
 def agree(model: Any) -> bool:
-    """Whether a model gives the same probabilities with the shared cache as plainly, tried on a few tokens."""
+    """Whether a model gives the same probabilities with and without the shared cache, tried on a few tokens."""
     ids = [token % int(model.config.vocab_size) for token in range(11, 40)]
     prompt, chains = tuple(ids[:12]), [(), tuple(ids[12:15])]
     try:

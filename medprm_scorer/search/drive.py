@@ -1,4 +1,4 @@
-"""Runs a search: the policy, the session and the retriever answer what it asks for, with or without an event loop."""
+"""Runs a search: passes its requests to the policy, the session and the retriever, with or without an event loop."""
 
 import asyncio
 import time
@@ -19,18 +19,18 @@ if TYPE_CHECKING:
 
 
 class Method(Protocol):
-    """A way to search, with its numbers: `Beam`, `Dvts` or `EarlyRejection`."""
+    """A search method with its settings: `Beam`, `Dvts` or `EarlyRejection`."""
 
     @property
     def name(self) -> str:
-        """Its name for people, with the numbers."""
+        """A readable name, with the settings."""
         ...
 
     def check(self, settings: Settings) -> None:
-        """Refuse options that it cannot be combined with.
+        """Refuse options that the method does not allow.
 
         Raises:
-            InputError: There is one.
+            InputError: One of the options is not allowed.
         """
         ...
 
@@ -47,7 +47,7 @@ def prepared(
     documents: Sequence[str],
     given: Mapping[str, Any],
 ) -> "Search":
-    """A search, from the arguments of a call.
+    """Make a search from the arguments of a call.
 
     Args:
         kind: The method's class.
@@ -55,7 +55,7 @@ def prepared(
         prm: Gives them their rewards.
         question: The question.
         documents: Its documents.
-        given: The method's numbers and the options, by name.
+        given: The method's settings and the search options, by name.
 
     Raises:
         InputError: One of them is out of its range.
@@ -113,14 +113,14 @@ class Search:
         self._told: tuple[str, ...] = ()
 
     def run(self) -> SearchRanking:
-        """The result, waited for."""
+        """Run the search and return its result."""
         for found in self.events():
             if isinstance(found, SearchRanking):
                 return found
         raise AssertionError("a search ends with its ranking")
 
     async def arun(self) -> SearchRanking:
-        """The result, with the event loop left free; cancelling ends the search and frees what it keeps."""
+        """`run`, without blocking the event loop; cancelling ends the search and frees its memory."""
         async with aclosing(self.aevents()) as events:
             async for found in events:
                 if isinstance(found, SearchRanking):
@@ -128,7 +128,7 @@ class Search:
         raise AssertionError("a search ends with its ranking")
 
     def events(self) -> Generator[str | SearchRanking, None, None]:
-        """The steps of the answer, each as soon as it is final, and then the result."""
+        """Yield the steps of the answer, each as soon as it is final, and then the result."""
         check_policy(self._policy, awaited=False)
         begun = time.perf_counter()
         with self._prm.session(self._question, self._documents) as session:
@@ -146,7 +146,7 @@ class Search:
         yield step.model_copy(update={"seconds": time.perf_counter() - begun})
 
     async def aevents(self) -> AsyncGenerator[str | SearchRanking, None]:
-        """`events`, with the event loop left free; cancelling ends the search and frees what it keeps."""
+        """`events`, without blocking the event loop; cancelling ends the search and frees its memory."""
         check_policy(self._policy, awaited=True)
         begun = time.perf_counter()
         session = await asyncio.to_thread(self._prm.session, self._question, self._documents)
@@ -167,7 +167,7 @@ class Search:
         yield step.model_copy(update={"seconds": time.perf_counter() - begun})
 
     def _final(self, step: Any) -> list[str]:
-        """The steps that are final now and were not told yet, as parts of the answer's text."""
+        """The steps that have become final since the last call, as parts of the answer's text."""
         final = self._told
         if isinstance(step, SearchRanking):
             final = self._growth.chosen(step)
@@ -229,7 +229,7 @@ class Search:
         self._growth.reward_tokens = session.tokens_run
 
     def _next(self, go_on: Callable[[], Any]) -> Any:
-        """What the search asks for next, or its result."""
+        """The search's next request, or its result."""
         try:
             return go_on()
         except StopIteration as end:

@@ -1,7 +1,8 @@
-"""Documents that are retrieved while chains grow: asked for with the newest step, each once, and not without end.
+"""Documents that are retrieved while chains grow: each newest step is a query, asked once, up to a limit.
 
-So "interleaving retrieval with chain-of-thought" (IRCoT, arXiv 2212.10509) asks: the newest sentence of a chain is the
-next query. What is found joins the evidence of all chains, behind the documents that are there already.
+
+This is how "interleaving retrieval with chain-of-thought" (IRCoT, arXiv 2212.10509) works: the newest sentence of a
+chain is the next query. The documents found are added to the evidence of all chains, after those already present.
 """
 
 import asyncio
@@ -16,23 +17,23 @@ from medprm_scorer.text.prompts import DOCUMENT_TOKEN_BUDGET
 from medprm_scorer.text.sanitize import valid_unicode
 
 LABEL = re.compile(r"\A\W{0,8}step \d{1,4}\W{0,8}", re.IGNORECASE)
-"""What a step begins with, which says nothing of it."""
+"""A step's label, which says nothing about its content."""
 
 
 @dataclass(frozen=True, repr=False)
 class Retrieve:
-    """Asks the user's retriever; the answer is what it gave for each query, or the exception that it raised."""
+    """A request to the user's retriever; answered with its result for each query, or with its exception."""
 
     retriever: Callable[[str], Any]
     queries: Sequence[str]
 
 
 class Gathering:
-    """What is retrieved for one search.
+    """The documents retrieved for one search.
 
     Args:
-        retriever: Gives a list of texts for a step, the most relevant first.
-        max_documents: Most documents that are added to those of the question.
+        retriever: Returns a list of texts for a step, the most relevant first.
+        max_documents: The most documents that are added to the question's own.
         documents: The question's own documents.
         count_tokens: Counts the tokens of a text.
     """
@@ -51,12 +52,12 @@ class Gathering:
         self.added: list[str] = []
         """The documents that were added, in order."""
         self.repeated = self.left_out = 0
-        """How many were there already, and how many are too many or too long."""
+        """How many were already present, and how many were left out as too many or too long."""
 
     def ask(self, steps: Sequence[str]) -> Retrieve | None:
-        """What to ask for with these newest steps; None for nothing.
+        """The request for these newest steps; None if there is nothing to ask.
 
-        Nothing is asked for any more when as many documents were added as may be.
+        Once the largest number of documents has been added, nothing more is asked.
         """
         if len(self.added) >= self._most:
             return None
@@ -66,13 +67,13 @@ class Gathering:
         return Retrieve(self._retriever, new) if new else None
 
     def take(self, found: Sequence[object]) -> list[str]:
-        """The new documents among those that were found, which are added.
+        """Add the new documents among those found, and return them.
 
         Args:
-            found: What the retriever gave for each query.
+            found: The retriever's result for each query.
 
         Raises:
-            InputError: It is no list of texts.
+            InputError: A result is not a list of texts.
         """
         new = []
         for some in found:
@@ -94,7 +95,7 @@ class Gathering:
 
 
 def retrieved(ask: Retrieve) -> list[object]:
-    """What the retriever gives, query by query.
+    """The retriever's result for each query.
 
     Raises:
         InputError: It is async.
@@ -111,7 +112,7 @@ def retrieved(ask: Retrieve) -> list[object]:
 
 
 async def aretrieved(ask: Retrieve) -> list[object]:
-    """`retrieved`; an async function is awaited for all queries at once, one that is not runs in threads."""
+    """`retrieved`; an async retriever is awaited for all queries at once, a plain function runs in threads."""
 
     async def one(query: str) -> object:
         found = await asyncio.to_thread(ask.retriever, query) if not _is_async(ask.retriever) else ask.retriever(query)
@@ -121,5 +122,5 @@ async def aretrieved(ask: Retrieve) -> list[object]:
 
 
 def _is_async(function: object) -> bool:
-    called = getattr(function, "__call__", None)  # noqa: B004 - an object whose call is async is async, too
+    called = getattr(function, "__call__", None)  # noqa: B004 - an object whose call is async counts as async
     return inspect.iscoroutinefunction(function) or inspect.iscoroutinefunction(called)

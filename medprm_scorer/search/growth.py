@@ -1,7 +1,7 @@
-"""The chains of one search while they grow, within its limits; the searches say which are continued and which dropped.
+"""The growing chains of one search, within its limits; the search methods decide which to continue and which to drop.
 
-Nothing here waits for anything: a search is a generator that yields what it needs (`Extend`, `Score`, `Rank`) and is
-sent the answer, so that one and the same search runs with and without an event loop (`drive`).
+Nothing here waits: a search is a generator that yields requests (`Extend`, `Score`, `Rank`) and is sent the answers. So
+the same search runs with and without an event loop (`drive`).
 """
 
 import time
@@ -22,7 +22,7 @@ _Result = TypeVar("_Result")
 
 @dataclass(frozen=True, repr=False)
 class Extend:
-    """Asks the policy; the answer is what it gave, or the exception that it raised."""
+    """A request to the policy; answered with what it returned, or with the exception that it raised."""
 
     chains: Sequence[GrowingChain]
     n: int
@@ -30,14 +30,14 @@ class Extend:
 
 @dataclass(frozen=True, repr=False)
 class Score:
-    """Asks the session for rewards; the answer is a list of `ScoredChain`."""
+    """A request to the session for rewards; answered with a list of `ScoredChain`."""
 
     candidates: Sequence[tuple[str, ...]]
 
 
 @dataclass(frozen=True, repr=False)
 class Rank:
-    """Asks the session for a ranking."""
+    """A request to the session for a ranking."""
 
     candidates: Sequence[tuple[str, ...]]
     truncated: Sequence[int] = ()
@@ -45,19 +45,19 @@ class Rank:
 
 @dataclass(frozen=True, repr=False)
 class Grow:
-    """Has the policy and the session read more documents, behind those that they read."""
+    """A request that the policy and the session read more documents, after those they have."""
 
     documents: Sequence[str]
 
 
 Ask = Extend | Score | Rank | Retrieve | Grow
 Asking = Generator[Ask, Any, _Result]
-"""A part of a search: yields what it asks for, is sent the answers, and returns its result."""
+"""A part of a search: yields requests, is sent the answers, and returns its result."""
 
 
 @dataclass(eq=False, repr=False)
 class Piece:
-    """One piece of a chain, with all that comes before it."""
+    """One piece of a chain, with everything before it."""
 
     text: str
     steps: tuple[str, ...]
@@ -71,11 +71,11 @@ class Piece:
     fate: Fate = "growing"
     why: str = ""
     candidate: int | None = None
-    known: frozenset[str] = field(default=frozenset())  # what its steps say, without their labels
+    known: frozenset[str] = field(default=frozenset())  # the text of its steps, without their labels
 
     @property
     def order(self) -> tuple[int, ...]:
-        """The places on the way to it: chains in this order are in the order in which they were begun."""
+        """The indices on the path to it: sorted by this, chains are in the order in which they were begun."""
         before = self.parent.order if self.parent else ()
         return (*before, self.index)
 
@@ -84,13 +84,13 @@ class Growth:
     """The tree of one search.
 
     Args:
-        method: Its name for people.
-        limits: What it may cost.
-        seed: What all chains' seeds come from.
-        count: Counts the tokens of a text, where a policy does not.
+        method: The readable name of the method.
+        limits: Limits on its cost.
+        seed: The seed from which all chains' seeds are derived.
+        count: Counts the tokens of a text if the policy does not.
         on_progress: Called with the tree after each call of the policy.
-        stop_when: Asked before each call of the policy; the search ends when it says so.
-        gathering: Gets more documents for the chains that are continued; None for none.
+        stop_when: Called before each call of the policy; the search ends when it returns True.
+        gathering: Retrieves more documents for the chains that are continued; None for no retrieval.
     """
 
     def __init__(
@@ -109,18 +109,18 @@ class Growth:
         self.root = Piece("", (), seed)
         self.pieces: list[Piece] = []
         self.cut_off: list[Piece] = []
-        """Those that have no end and cannot be continued."""
+        """Unfinished pieces that cannot be continued."""
         self.stopped: str | None = None
-        """Why the policy is not asked any more."""
+        """Why the policy is no longer asked."""
         self.failure: Exception | None = None
-        """What the policy raised."""
+        """The exception that the policy or the retriever raised."""
         self.proven: bool | None = None
         self.unbegun = 0
-        """Chains that may still be begun; in the end, those that never were."""
+        """Chains that may still be begun; at the end, those that never were."""
         self.dropped_weight = 0.0
         self.tokens = self.calls = 0
         self.seconds: dict[type, float] = {}
-        """Wall-clock time of the answers, by what was asked."""
+        """Wall-clock time of the answers, by type of request."""
         self.reward_tokens = 0
         self._begun = time.monotonic()
 
@@ -130,14 +130,14 @@ class Growth:
         """Ask for the next pieces and score them.
 
         Args:
-            parents: What to continue.
-            n: In how many ways.
-            beside: Pieces that will be continued or ranked later: the reward model keeps what it knows of them.
-            alike: Keep continuations of one piece that are the same; else the first of them only.
+            parents: The pieces to continue.
+            n: The number of continuations of each.
+            beside: Pieces that will be continued or ranked later: the reward model keeps them in its KV cache.
+            alike: Keep identical continuations of one piece; otherwise only the first of them.
 
         Returns:
-            The new pieces that are finished or can be continued; none if a limit was reached, and `stopped` says so.
-            The others are dropped, or in `cut_off`.
+            The new pieces that are finished or can be continued. The list is empty if a limit was reached; `stopped`
+            then says which. The other pieces are dropped or in `cut_off`.
         """
         self.stopped = self.stopped or self._limit_reached()
         if not self.stopped and self._gathering is not None:
@@ -159,7 +159,7 @@ class Growth:
         return [one for one in fresh if one.fate in ("growing", "finished")]
 
     def _gather(self, parents: Sequence[Piece], gathering: Gathering) -> Asking[None]:
-        """Ask for documents with the newest steps, and have them read."""
+        """Retrieve documents with the newest steps, and add them."""
         ask = gathering.ask([one.steps[-1] for one in parents if one.steps])
         if ask is None:
             return
@@ -172,12 +172,12 @@ class Growth:
             yield Grow(new)
 
     def final_steps(self) -> tuple[str, ...]:
-        """The steps with which every chain begins that can still be chosen."""
+        """The leading steps shared by all chains that can still be chosen."""
         if self.unbegun:
             return ()
         ended = any(one.fate == "finished" for one in self.pieces)
         open_ = [one.steps for one in self.pieces if one.fate in ("growing", "finished")]
-        if not ended or self._gathering is not None:  # one that was cut off cannot win over a finished one
+        if not ended or self._gathering is not None:  # a chain that was cut off cannot win against a finished one
             open_ += [one.steps for one in self.cut_off]
         first, last = min(open_, default=()), max(open_, default=())
         alike = next((at for at, (a, b) in enumerate(zip(first, last, strict=False)) if a != b), len(first))
@@ -188,16 +188,16 @@ class Growth:
         return self._ranked[ranking.best.index].steps
 
     def rank(self, pieces: Sequence[Piece]) -> Asking[Ranking]:
-        """The ranking of some finished pieces' chains, in the order in which they were begun."""
+        """The ranking of the chains of some finished pieces, in the order in which they were begun."""
         ranking: Ranking = yield Rank([one.steps for one in pieces])
         return ranking
 
     def finish(self, finished: Sequence[Piece], growing: Sequence[Piece]) -> Asking[SearchRanking]:
-        """The ranking of all that was not dropped; what has no end is in it as cut off.
+        """The ranking of all chains that were not dropped; unfinished ones are marked as cut off.
 
         Raises:
-            Exception: What the policy raised, if no chain was finished by then.
-            PolicyError: It wrote nothing that could be ranked.
+            Exception: The policy's own exception, if no chain was finished by then.
+            PolicyError: The policy wrote nothing that could be ranked.
             NothingScoredError: No chain could be scored.
         """
         if not finished and self.failure is not None:
@@ -220,13 +220,13 @@ class Growth:
         return SearchRanking.model_construct(**fields, tree=self.tree())
 
     def end(self, piece: Piece, fate: Fate, why: str) -> None:
-        """Say what became of a piece."""
+        """Record what became of a piece."""
         piece.fate, piece.why = fate, why
         if fate == "cut off":
             self.cut_off.append(piece)
 
     def tree(self) -> SearchTree:
-        """The tree as it is now."""
+        """The tree in its current state."""
         gathering = self._gathering
         return SearchTree.model_construct(
             method=self._method,
@@ -250,7 +250,7 @@ class Growth:
         return self._limits.reached(self.tokens, self.calls, time.monotonic() - self._begun)
 
     def _grow(self, parent: Piece, some: Sequence[Continuation], alike: bool) -> list[Piece]:
-        """The new pieces behind one."""
+        """The new pieces that continue one."""
         if parent.index >= 0:
             parent.fate, parent.why = "extended", ""
             if not some:
@@ -333,10 +333,10 @@ _UNSCORED = "it could not be scored: "
 
 
 def steps_of(text: str) -> tuple[str, ...]:
-    r"""The steps in what a policy wrote at once: one, unless it wrote several labels.
+    r"""The steps in one continuation by a policy: one, unless it wrote several labels.
 
     Args:
-        text: What it wrote.
+        text: The text of the continuation.
 
     Example:
         >>> steps_of("Step 1: Fever.\n"), steps_of("Step 1: Fever.\nStep 2: Rash.\n"), steps_of(" \n")

@@ -1,4 +1,4 @@
-"""What a search may cost."""
+"""Limits on the cost of a search."""
 
 import math
 from dataclasses import dataclass
@@ -8,12 +8,12 @@ from medprm_scorer.errors import InputError
 
 @dataclass(frozen=True)
 class Limits:
-    """What a search may cost. Where a limit is reached, what is finished is ranked.
+    """Limits on the cost of a search. When one is reached, the finished chains are ranked.
 
     Args:
         max_tokens: Tokens that the policy may generate: the call that reaches it is the last. None for no limit.
         max_calls: How often the policy may be asked; None for no limit.
-        max_steps: Most steps of a chain; one that has no end by then is cut off.
+        max_steps: Most steps of a chain; a chain that is unfinished by then is cut off.
         timeout: Seconds after which the policy is not asked again; None for no limit.
 
     Raises:
@@ -37,12 +37,12 @@ class Limits:
             raise InputError("timeout must be a positive number of seconds, or None")
 
     def reached(self, tokens: int, calls: int, seconds: float) -> str | None:
-        """Which limit is reached, in a few words; None if none is.
+        """The limit that is reached, in a few words; None if none is.
 
         Args:
-            tokens: Tokens that were generated.
-            calls: How often the policy was asked.
-            seconds: Since the search began.
+            tokens: Tokens generated so far.
+            calls: Calls of the policy so far.
+            seconds: Seconds since the search began.
 
         Example:
             >>> Limits(max_calls=3).reached(100, 3, 0.5), Limits(max_calls=3).reached(100, 2, 0.5)

@@ -1,10 +1,9 @@
 """A transformers causal language model in this process as the policy of a search.
 
-All chains of a question grow side by side. What was generated for it is one flat KV cache: each chain sees the prompt
-and its own tokens, so continuations share the keys and values of what they continue, and a chain that is continued
-later costs its new tokens only. `PlainDecoder` is the simple twin, which computes every chain anew for every token; a
-model
-that does not give the same probabilities both ways (tried once, on a small prompt) is run the plain way.
+All chains of a question grow in parallel and share one flat KV cache. Each chain sees the prompt and its own tokens, so
+continuations share the keys and values of their common prefix, and a chain that is continued later costs only its new
+tokens. `PlainDecoder` is the simple counterpart: it recomputes every chain for every token. A model that does not give
+the same probabilities both ways (tried once, on a small prompt) runs without the cache.
 """
 
 import random
@@ -26,9 +25,9 @@ from medprm_scorer.text.chat_template import apply_chat_template
 from medprm_scorer.text.policy import policy_messages
 
 Messages = Callable[[str, Sequence[str]], Sequence[Mapping[str, str]]]
-"""From a question and its documents to the chat messages that ask for one chain."""
+"""Turns a question and its documents into the chat messages that ask for one chain."""
 
-_QUESTIONS = 4  # that are remembered at once: what several threads search
+_QUESTIONS = 4  # caches kept at once, for searches in several threads
 
 
 class LocalPolicy:
@@ -37,12 +36,12 @@ class LocalPolicy:
     Args:
         model: A causal language model, on its device, in its dtype. It is put in evaluation mode.
         tokenizer: Its tokenizer, with a chat template.
-        temperature: At least 0, where the likeliest token is taken; 1 samples as the model was trained.
-        top_p: Part of the probability that is sampled from, in (0, 1]: the likeliest tokens that have that much.
-        step_end: What ends a step once something was written, such as `\n`.
-        max_step_tokens: A step that has no end after so many tokens is cut off.
-        messages: What the model is asked.
-        cache: False computes everything anew for every token.
+        temperature: At least 0. 0 takes the most likely token; 1 samples from the model's own distribution.
+        top_p: Sample only from the most likely tokens that together have this probability, in (0, 1].
+        step_end: The string that ends a non-empty step, such as `\n`.
+        max_step_tokens: A step that has not ended after so many tokens is cut off.
+        messages: Makes the chat messages that the model reads.
+        cache: False recomputes everything for every token.
 
     Raises:
         ModelError: The tokenizer has no chat template.
@@ -66,7 +65,7 @@ class LocalPolicy:
         if not isinstance(top_p, int | float) or not 0 < top_p <= 1:
             raise InputError("top_p must be a number above 0 and at most 1")
         if not isinstance(step_end, str) or not step_end:
-            raise InputError("step_end must be a text that is not empty")
+            raise InputError("step_end must be a non-empty text")
         if isinstance(max_step_tokens, bool) or not isinstance(max_step_tokens, int) or max_step_tokens < 1:
             raise InputError("max_step_tokens must be a whole number of at least 1")
         if not getattr(tokenizer, "chat_template", None):
@@ -96,12 +95,12 @@ class LocalPolicy:
         revision: str | None = None,
         **options: Any,
     ) -> "LocalPolicy":
-        """Load a policy from a folder or hub id; only safetensors weights, and no code from the folder.
+        """Load a policy from a folder or hub id; only safetensors weights, and no code from there.
 
         Args:
             model: A folder, or an id on the hub.
             device: As in `MedPRM.from_pretrained`.
-            dtype: As there.
+            dtype: As in `MedPRM.from_pretrained`.
             revision: Branch, tag or commit on the hub.
             **options: See the class.
 
@@ -119,16 +118,17 @@ class LocalPolicy:
     ) -> list[list[Continuation]]:
         """Continue each chain by one step, in `n` ways; see `Policy.extend`.
 
-        The same seed draws the same, whatever other chains are continued with it, up to the rounding of the model.
+        The same seed gives the same samples, whichever other chains are continued in the call, up to the model's
+        rounding.
 
         Raises:
-            PolicyError: The question is too long for the model, or its logits are no numbers.
+            PolicyError: The question is too long for the model, or a logit is NaN.
         """
         key = (question, tuple(documents))
         with self._lock, torch.inference_mode():
             asked = self._open.pop(key, None) or self._begin(question, documents)
             found = self._extend(asked, chains, n)
-            self._open[key] = asked  # only now: what failed half way is not used again
+            self._open[key] = asked  # only now: the state of a failed call is not used again
             while len(self._open) > _QUESTIONS:
                 self._open.popitem(last=False)
         return found
@@ -170,10 +170,10 @@ class LocalPolicy:
         return [found[start : start + n] for start in range(0, len(found), n)]
 
     def _draw(self, logits: Tensor, rows: Sequence["_Row"]) -> list[int]:
-        """One token for each row, from the row's own random numbers."""
+        """Sample one token for each row, with the row's own random numbers."""
         scores = logits.double()
         if not torch.isfinite(scores.max(-1).values).all():
-            raise PolicyError("the policy's logits are no numbers: its weights are damaged, or its dtype overflows")
+            raise PolicyError("the policy's logits are not numbers: its weights are damaged, or its dtype overflows")
         if self._temperature == 0.0:
             return [int(token) for token in scores.argmax(-1)]
         weights = (scores / self._temperature).softmax(-1)
@@ -204,7 +204,7 @@ class LocalPolicy:
 
 
 class _Question:
-    """What is kept of one question."""
+    """The state kept for one question."""
 
     def __init__(self, decoder: Decoder, prompt_tokens: int) -> None:
         self.decoder, self.prompt_tokens = decoder, prompt_tokens
@@ -212,7 +212,7 @@ class _Question:
 
 
 class _Row:
-    """One continuation while it is written."""
+    """One continuation while it is being written."""
 
     def __init__(self, before: tuple[int, ...], seed: int) -> None:
         self.before, self.random = before, random.Random(seed)

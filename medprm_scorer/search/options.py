@@ -1,4 +1,4 @@
-"""What every search takes beside its own numbers."""
+"""The options that all searches share."""
 
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -15,21 +15,22 @@ from medprm_scorer.text.answers.callers_functions import AnswerFunction, GroupFu
 
 
 class SearchOptions(TypedDict, total=False):
-    """What every search takes beside its own numbers.
+    """The options that all searches share.
 
     Args:
-        strategy: How the winner is chosen among the finished chains, as in `MedPRM.rank`; `weighted_vote`.
-        aggregate: How step rewards become a chain reward there; `min`.
-        seed: A whole number; the same seed gives the same search with a policy that draws from it. 0 if left out.
-        limits: What the search may cost: a `Limits`.
-        retriever: Where more documents come from while chains grow: called with the newest step of each chain that is
-            continued, without its label, once for each wording. It gives a list of texts, the most relevant first;
-            async is fine where the search is awaited. Not for early rejection.
-        max_documents: Most documents that it adds to those of the question, at least 1; 8 if left out.
-        on_step: Called with each step of the answer as soon as it is final: every chain that can still be chosen has
-            it. All but the first begin with a line end, and joined they are `ranking.best.text`.
+        strategy: How the winner is chosen among the finished chains, as in `MedPRM.rank`. Default: `weighted_vote`.
+        aggregate: How step rewards become a chain reward for that choice. Default: `min`.
+        seed: A whole number. The same seed gives the same search, if the policy samples with it. Default: 0.
+        limits: Limits on the cost of the search: a `Limits`.
+        retriever: Finds more documents while chains grow. It is called with the newest step of each chain that is
+            continued, without its label, once for each wording, and returns a list of texts, the most relevant first.
+            It may be async if the search is awaited. Not for early rejection.
+        max_documents: Most documents that it adds to the question's own, at least 1. Default: 8.
+        on_step: Called with each step of the answer as soon as it is final, which is when every chain that can still be
+            chosen has it. All but the first begin with a line break; joined, they are `ranking.best.text`.
         on_progress: Called with the `SearchTree` after each call of the policy, in the thread of the search.
-        stop_when: Asked before each call of the policy: a search ends, with what is finished, when it gives True.
+        stop_when: Called before each call of the policy. When it returns True, the search ends and ranks the finished
+            chains.
         id: As in `MedPRM.rank`, like those below.
         answer: Reads a chain's answer.
         options: The answers to choose from.
@@ -62,7 +63,7 @@ class Settings:
     strategy: Strategy = "weighted_vote"
     aggregate: Aggregate = "min"
     seed: int = 0
-    limits: Limits = Limits()  # noqa: RUF009 - it cannot be changed
+    limits: Limits = Limits()  # noqa: RUF009 - it is immutable
     retriever: Callable[[str], Any] | None = None
     max_documents: int = 8
     on_step: Callable[[str], object] | None = None

@@ -1,4 +1,4 @@
-"""How a search looks: a page with its ranking and its tree, and the tree in a terminal while it grows."""
+"""How a search is shown: a page with its ranking and its tree, and the tree in a terminal while it grows."""
 
 from collections import defaultdict
 from collections.abc import Sequence
@@ -19,7 +19,7 @@ _STYLES = {"finished": "bold dodger_blue1", "dropped": "dim", "cut off": "dark_o
 
 
 def to_html(ranking: "SearchRanking", documents: Sequence[str] = ()) -> str:
-    """The ranking and below it the tree, as one page that needs nothing else.
+    """The ranking, with the tree below it, as one self-contained page.
 
     Raises:
         InputError: As in `Ranking.to_html`.
@@ -30,7 +30,7 @@ def to_html(ranking: "SearchRanking", documents: Sequence[str] = ()) -> str:
 
 
 def in_order(tree: SearchTree) -> list[tuple[int, Branch]]:
-    """The branches, each before those that continue it, with how deep they are, from 0."""
+    """The branches with their depths, from 0; each comes before those that continue it."""
     below: dict[int | None, list[Branch]] = defaultdict(list)
     for branch in tree.branches:
         below[branch.parent].append(branch)
@@ -44,7 +44,7 @@ def in_order(tree: SearchTree) -> list[tuple[int, Branch]]:
 
 
 def to_rich(tree: SearchTree, *, ascii_only: bool = False) -> Tree:
-    """The tree for a rich console.
+    """The tree, for a rich console.
 
     Args:
         tree: The tree, finished or not.

@@ -1,4 +1,4 @@
-"""What a search asks of a policy: the next step of chains that are still growing."""
+"""The interface of a policy: it writes the next step of growing chains."""
 
 import hashlib
 import inspect
@@ -15,9 +15,9 @@ class GrowingChain:
     """A chain that a policy is to continue. The `repr` shows no text.
 
     Args:
-        text: All that was written so far, to the letter: what the policy must continue.
-        steps: The same as the steps that the reward model reads.
-        seed: A policy that draws at random from this seed draws the same again for the same chain.
+        text: The exact text so far, which the policy must continue.
+        steps: The same text as the steps that the reward model reads.
+        seed: A policy that samples with this seed gives the same continuation again for the same chain.
     """
 
     text: str = field(repr=False)
@@ -27,11 +27,11 @@ class GrowingChain:
 
 @dataclass(frozen=True)
 class Continuation:
-    """One way in which a chain goes on. The `repr` shows no text.
+    """One continuation of a chain. The `repr` shows no text.
 
     Args:
-        text: What was written after the chain's text, to the letter, as a rule one step and its line end.
-        finished: Whether the chain ends with it.
+        text: The exact text that follows the chain's text, usually one step and its line break.
+        finished: Whether this ends the chain.
         cut_off: Whether a limit ended it before the step was complete.
         tokens: How many tokens were generated for it; None to count its text with the reward model's tokenizer.
     """
@@ -52,10 +52,10 @@ class Policy(Protocol):
         """Continue each chain by one step, in `n` ways.
 
         Args:
-            question: The question, options inside.
+            question: The question, including its answer options.
             documents: Its documents.
-            chains: The chains; one whose text is empty is to be begun.
-            n: How many continuations of each, at least 1. They may be alike.
+            chains: The chains; one with an empty text is to be begun.
+            n: How many continuations of each, at least 1. They may be identical.
 
         Returns:
             For each chain, in order, its continuations: `n`, or fewer if there are no more.
@@ -65,7 +65,7 @@ class Policy(Protocol):
 
 @runtime_checkable
 class AsyncPolicy(Protocol):
-    """A policy that is awaited; the one with `extend` runs in a thread where a search is awaited."""
+    """A policy that is awaited. In a search that is awaited, a `Policy` runs in a thread."""
 
     async def aextend(
         self, question: str, documents: Sequence[str], chains: Sequence[GrowingChain], n: int
@@ -75,11 +75,11 @@ class AsyncPolicy(Protocol):
 
 
 def seed_of(seed: int, place: int) -> int:
-    """The seed of a chain's continuation: it depends on how the chain came to be, not on when it is drawn.
+    """The seed of a chain's continuation: it depends on how the chain was made, not on when it is sampled.
 
     Args:
         seed: The chain's own seed.
-        place: Place of the continuation among those of the chain, from 0.
+        place: Index of the continuation among those of the chain, from 0.
 
     Example:
         >>> seed_of(0, 1) == seed_of(0, 1), seed_of(0, 1) == seed_of(0, 2), seed_of(0, 0) < 2**63
@@ -89,7 +89,7 @@ def seed_of(seed: int, place: int) -> int:
 
 
 def check_policy(policy: object, *, awaited: bool) -> None:
-    """Refuse what cannot be asked for steps.
+    """Refuse an object that is not a policy.
 
     Raises:
         PolicyError: It has neither `extend` nor, where the search is awaited, `aextend`.
@@ -97,12 +97,12 @@ def check_policy(policy: object, *, awaited: bool) -> None:
     if isinstance(policy, Policy) or (awaited and isinstance(policy, AsyncPolicy)):
         return
     if isinstance(policy, AsyncPolicy):
-        raise PolicyError("the policy is to be awaited: use the search whose name begins with a, such as abeam_search")
+        raise PolicyError("the policy is async: use a search whose name begins with a, such as abeam_search")
     raise PolicyError(f"a policy needs a method extend, and {type(policy).__name__} has none")
 
 
 def checked(given: object, chains: int, n: int) -> list[list[Continuation]]:
-    """What a policy gave, refused if it is not what was asked for.
+    """The continuations that a policy returned, checked.
 
     Args:
         given: What `extend` returned.
@@ -115,20 +115,20 @@ def checked(given: object, chains: int, n: int) -> list[list[Continuation]]:
     if isinstance(given, Awaitable):
         if inspect.iscoroutine(given):
             given.close()
-        raise PolicyError("the policy's extend is async: name it aextend, and use the search whose name begins with a")
+        raise PolicyError("the policy's extend is async: name it aextend, and use a search whose name begins with a")
     if isinstance(given, str) or not isinstance(given, Sequence) or len(given) != chains:
-        raise PolicyError(f"the policy must give one list of continuations for each of the {chains} chains")
+        raise PolicyError(f"the policy must return one list of continuations for each of the {chains} chains")
     found = []
     for place, some in enumerate(given):
         if isinstance(some, str) or not isinstance(some, Sequence) or len(some) > n:
-            raise PolicyError(f"the policy must give a list of at most {n} continuations for chain {place}")
+            raise PolicyError(f"the policy must return a list of at most {n} continuations for chain {place}")
         found.append([_checked(one) for one in some])
     return found
 
 
 def _checked(one: object) -> Continuation:
     if not isinstance(one, Continuation) or not isinstance(one.text, str):
-        raise PolicyError(f"the policy must give continuations, each with its text, not {type(one).__name__}")
+        raise PolicyError(f"the policy must return continuations, each with its text, not {type(one).__name__}")
     if one.tokens is not None and (not isinstance(one.tokens, int) or one.tokens < 0):
         raise PolicyError("the tokens of a continuation must be a whole number from 0, or None")
     return Continuation(valid_unicode(one.text), bool(one.finished), bool(one.cut_off), one.tokens)

@@ -3,30 +3,30 @@
 The smallest reward of a chain's steps can only fall while the chain grows, and so can their product: what it is so far
 is a bound on the chain's reward.
 
-- `best_of_n`: a chain whose bound is below the reward of a finished chain cannot win. The winner is that of scoring all
-  whole chains. `slack` drops chains that could win by no more than that: the winner's reward is then at most so much
-  below the best.
+- `best_of_n`: a chain whose bound is below the reward of a finished chain cannot win. The winner is the same as if all
+  whole chains were scored. `slack` also drops chains that could win by no more than that amount: the winner's reward is
+  then at most that much below the best.
 - `weighted_vote`: let v and w be the weights of the leading answer and of the second among the finished chains, and B
-  the sum of the bounds of all others. If v − w > B, no way in which the others end makes another answer win; they are
-  dropped. (Half of all reward must also vote for something, whatever the others do, since no vote is taken else.)
-  `slack` drops more: chains with the lowest bounds, as long as these add up to no more than `slack`. The answer is
-  still that of all whole chains if v − w at the end exceeds the bounds of all that was dropped; `tree.proven` says
-  whether it does.
+  the sum of the bounds of all others. If v − w > B, another answer cannot win, however the others end; they are
+  dropped. (Chains with an answer must also have at least half of all reward, whatever the others do: otherwise there is
+  no vote.) `slack` drops more: chains with the lowest bounds, as long as these add up to no more than `slack`. The
+  answer is still that of all whole chains if, at the end, v − w exceeds the sum of the bounds of the dropped chains;
+  `tree.proven` says whether it does.
 
-What is continued first decides how much is written (`order`):
+The order of continuation (`order`) decides how much is written:
 
 - `best_first`: the chain with the highest bound. Under `best_of_n` this writes the least that any exact rule by these
-  bounds can: a step is written only behind a chain whose bound is at least the winner's reward, and behind each of
-  those a step must be written, since the chain could still win (Dechter and Pearl 1985, "Generalized best-first search
-  strategies and the optimality of A*", doi:10.1145/3828.3830). With `together` above 1, so many chains are continued at
-  once, and up to that many steps more are written than needed.
+  bounds can: a step is written only after a chain whose bound is at least the winner's reward, and after each of those
+  a step must be written, since the chain could still win (Dechter and Pearl 1985, "Generalized best-first search
+  strategies and the optimality of A*", doi:10.1145/3828.3830). With `together` above 1, that many chains are continued
+  at once, and up to that many more steps are written than needed.
 - `longest_first`: the longest chain, unless its bound is below half of the highest, and no chain is begun before it is
-  needed: what is finished early makes a vote settled early, and a chain that is not begun is bounded by 1.
+  needed: chains that finish early settle a vote early, and a chain that is not begun is bounded by 1.
 
-None takes the first for `best_of_n` and the second for a vote. Both give the same winner.
+The default takes the first for `best_of_n` and the second for a vote. Both give the same winner.
 
-Proven is the choice among the very chains that this policy would have written, which supposes that a chain's steps do
-not depend on when they are drawn: a policy that draws from the seeds it is given does that.
+The proof is about the chains that this policy would have written. It assumes that a chain's steps do not depend on when
+they are sampled, which holds for a policy that samples with the seeds it is given.
 """
 
 import math
@@ -52,20 +52,21 @@ Order = Literal["best_first", "longest_first"]
 """Which chain is continued first."""
 
 _ROUNDING = 1e-9  # sums of rewards this close are equal
-_DOUBTFUL = 0.5  # longest first: a chain with less than this part of the highest bound waits for the others
+_DOUBTFUL = 0.5  # longest first: a chain whose bound is below this fraction of the highest waits for the others
 
 
 @dataclass(frozen=True)
 class EarlyRejection:
     """Sample `n` chains step by step and stop writing those that can no longer change the choice.
 
-    The strategy is `weighted_vote` or `best_of_n`, the aggregate `min` or `prod`. The module says how it is decided.
+    The strategy is `weighted_vote` or `best_of_n`, the aggregate `min` or `prod`. The module's docstring explains the
+    rule.
 
     Args:
         n: How many chains are begun, at least 1.
-        together: How many chains are continued at once: more are faster, and write more that is not needed.
+        together: How many chains are continued at once. More are faster, but write more unneeded steps.
         slack: For `best_of_n`, by how much the winner's reward may be below the best; for a vote, the weight, in chain
-            rewards, that may be given up unproven. 0 is exact.
+            rewards, that may be dropped without proof. 0 is exact.
         order: Which chain is continued first; None takes `best_first` for `best_of_n`, `longest_first` for a vote.
 
     Raises:
@@ -87,21 +88,22 @@ class EarlyRejection:
 
     @property
     def name(self) -> str:
-        """Its name for people, with the number of chains."""
+        """A readable name, with the number of chains."""
         return f"early rejection of {self.n}"
 
     def check(self, settings: Settings) -> None:
-        """Refuse choices without a bound.
+        """Refuse settings for which there is no bound.
 
         Raises:
-            InputError: The strategy, the aggregate, or documents that change rewards on the way.
+            InputError: The strategy or the aggregate has no bound, or a retriever would change rewards during the
+                search.
         """
         check_choice("strategy for early rejection", settings.strategy, ("weighted_vote", "best_of_n"))
         check_choice("aggregate for early rejection", settings.aggregate, FAVOURS_FEW_STEPS)
         if settings.retriever is not None:
             raise InputError(
-                "early rejection does not go with a retriever: new documents change the rewards of steps that were "
-                "scored, so that no bound holds; take a beam"
+                "early rejection does not work with a retriever: new documents change the rewards of steps already "
+                "scored, so no bound holds; use beam search"
             )
 
     def steps(self, growth: Growth, settings: Settings) -> Asking[SearchRanking]:
@@ -110,7 +112,7 @@ class EarlyRejection:
 
 
 class RejectionOptions(SearchOptions, total=False):
-    """What `early_rejection` takes: the numbers of `EarlyRejection`, and those of `SearchOptions`."""
+    """The options of `early_rejection`: those of `EarlyRejection` and of `SearchOptions`."""
 
     n: int
     together: int
@@ -121,24 +123,25 @@ class RejectionOptions(SearchOptions, total=False):
 def early_rejection(
     policy: Policy, prm: MedPRM, question: str, documents: Sequence[str] = (), **options: "Unpack[RejectionOptions]"
 ) -> SearchRanking:
-    """Sample whole chains, of which those are not written to the end that cannot matter; see `EarlyRejection`.
+    """Sample chains, and stop writing those that can no longer matter; see `EarlyRejection`.
 
     Args:
-        policy: As in `beam_search`, like all that is not named here.
+        policy: Writes the steps, as in `beam_search`.
         prm: The reward model.
         question: The question.
         documents: Its documents.
-        **options: The numbers of `EarlyRejection`, and those of `SearchOptions`.
+        **options: Those of `EarlyRejection` and of `SearchOptions`.
 
     Returns:
         The ranking of the finished chains, with the tree: `tree.proven` says whether whole chains would have given the
         same winner (`best_of_n`) or the same answer (`weighted_vote`).
 
     Raises:
-        InputError: As in `MedPRM.rank`; a number is out of its range; a strategy or an aggregate without a bound.
+        InputError: As in `MedPRM.rank`; a number is out of its range; the strategy or the aggregate has no bound.
         PolicyError: As in `beam_search`.
         ScoringError: As in `MedPRM.rank`.
-        Exception: What the policy raised, unchanged, if no chain was finished by then; else a caution says so.
+        Exception: The policy's own exception, unchanged, if no chain was finished by then; otherwise a caution reports
+            it.
     """
     return prepared(EarlyRejection, policy, prm, question, documents, options).run()
 
@@ -150,7 +153,7 @@ async def aearly_rejection(
     documents: Sequence[str] = (),
     **options: "Unpack[RejectionOptions]",
 ) -> SearchRanking:
-    """`early_rejection`, with the event loop left free."""
+    """`early_rejection`, without blocking the event loop."""
     return await prepared(EarlyRejection, policy, prm, question, documents, options).arun()
 
 
@@ -168,7 +171,7 @@ class _Rejection:
         growth = self._growth
         self._growing = [Piece("", (), seed_of(growth.root.seed, number)) for number in range(self._n)]
         growth.unbegun = self._n
-        # best first begins all: nothing bounds a chain that is not begun
+        # best first begins all chains: a chain that is not begun has no bound
         fresh = yield from self._extend(self._n if self._best_first else self._together)
         ranking: Ranking | None = None
         while True:
@@ -186,7 +189,7 @@ class _Rejection:
         return result
 
     def _extend(self, count: int) -> Asking[list[Piece]]:
-        """Continue so many chains, those whose turn it is; the new pieces."""
+        """Continue so many chains, in the chosen order; returns the new pieces."""
         ordered = self._in_turn()
         batch, self._growing = ordered[:count], ordered[count:]
         beside = [one for one in (*self._finished, *self._growing) if one.steps]
@@ -198,7 +201,7 @@ class _Rejection:
         return fresh
 
     def _in_turn(self) -> list[Piece]:
-        """The growing chains, those to continue first before the others."""
+        """The growing chains, in the order in which they are continued."""
         if self._best_first:
             return sorted(self._growing, key=lambda one: (-self._bound(one), -len(one.steps), one.order))
         least = _DOUBTFUL * max(map(self._bound, self._growing))
@@ -210,7 +213,7 @@ class _Rejection:
         return aggregate_rewards(piece.rewards, self._settings.aggregate) if piece.rewards else 1.0
 
     def _reject(self, ranking: Ranking) -> None:
-        """Drop the chains that cannot change the choice any more."""
+        """Drop the chains that can no longer change the choice."""
         if self._settings.strategy == "best_of_n":
             best = max(self._finished, key=self._merit)
             for one in list(self._growing):
@@ -231,7 +234,7 @@ class _Rejection:
             self._drop(one, f"its vote of at most {self._bound(one):.3f} is within the slack")
 
     def _merit(self, piece: Piece) -> tuple[float, tuple[int, ...]]:
-        """What `best_of_n` compares: the reward, then the earlier chain."""
+        """The sort key of `best_of_n`: the reward, then the earlier chain."""
         return self._bound(piece), tuple(-place for place in piece.order[:1])
 
     def _drop(self, piece: Piece, why: str) -> None:
@@ -249,12 +252,12 @@ class _Rejection:
 
 
 def is_settled(ranking: Ranking, rest: float, *, grouped: bool = False) -> bool:
-    """Whether the answer of a weighted vote stays what it is, however further chains end.
+    """Whether the answer of a weighted vote stays the same, however further chains end.
 
     Args:
         ranking: Of the chains so far, none of them cut off.
-        rest: The most that the rewards of all further chains can add up to.
-        grouped: Whether a function of the caller's says which answers are equal: it may join any two later.
+        rest: The largest possible sum of the rewards of all further chains.
+        grouped: Whether a caller's function decides which answers are equal: it may join any two later.
     """
     if ranking.strategy != "weighted_vote" or not ranking.votes:
         return False

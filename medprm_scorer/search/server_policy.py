@@ -1,13 +1,13 @@
-"""A server that continues a prefix as the policy of a search: vLLM, and others with an OpenAI-compatible interface.
+"""A server that continues a prefix, as the policy of a search: vLLM, and others with an OpenAI-compatible interface.
 
-By the endpoint `chat` a chain that is begun is sent as the start of the assistant's answer, without a generation prompt
-and with `continue_final_message` (vLLM's names for it). Most chat templates trim that start, so there the line end
-between two steps is the first thing that the model writes. Where the trial finds that the server knows `min_tokens`
-(vLLM), that keeps the line end from ending the step; else a step is ended by the label of the one after it. By
-`completions` the whole prompt is sent as text, which needs the tokenizer's chat template.
+With the endpoint `chat`, a chain is sent as the start of the assistant's answer, without a generation prompt and with
+`continue_final_message` (vLLM's names). Most chat templates trim that start, so the line break between two steps is the
+first thing that the model writes. If the trial finds that the server supports `min_tokens` (vLLM), that keeps the line
+break from ending the step; otherwise a step is ended by the label of the one after it. With `completions`, the whole
+prompt is sent as text, which needs the tokenizer's chat template.
 
-Each continuation is a request of its own with its own seed; a server that caches prefixes computes what they share
-once. Providers that start a new answer instead of continuing are found by a trial at the start (`continuing.trial`).
+Each continuation is a separate request with its own seed; a server that caches prefixes computes their shared prefix
+once. A trial at the start (`continuing.trial`) finds providers that start a new answer instead of continuing.
 """
 
 import asyncio
@@ -29,7 +29,7 @@ if TYPE_CHECKING:
     import ssl
 
 PolicyEndpoint = Literal["chat", "completions"]
-"""How the server is asked."""
+"""The endpoint of the server that is used."""
 
 _UNKNOWN = object()
 
@@ -39,26 +39,26 @@ class ServerPolicy:
 
     Args:
         url: Such as `http://127.0.0.1:8000`.
-        model: The served model's name; None takes the only one.
+        model: The served model's name; None takes the only one served.
         endpoint: `chat`, or `completions`, which needs `tokenizer`.
         tokenizer: For `completions`: a folder or hub id with the model's chat template, or a loaded tokenizer.
-        api_key: The server's key; None takes the environment's `VLLM_API_KEY`, if it is set.
-        temperature: At least 0; 1 samples as the model was trained.
-        top_p: Part of the probability that is sampled from, in (0, 1].
-        step_end: What ends a step, such as `\n`: the server stops there, and the chain goes on behind it. By `chat`
-            on a server without `min_tokens` steps end before the next `Step n` instead.
-        max_step_tokens: A step that has no end after so many tokens is cut off.
-        messages: What the model is asked.
+        api_key: The server's key; None takes the environment variable `VLLM_API_KEY`, if it is set.
+        temperature: At least 0; 1 samples from the model's own distribution.
+        top_p: Sample only from the most likely tokens that together have this probability, in (0, 1].
+        step_end: The string that ends a step, such as `\n`: the server stops there, and the chain continues after it.
+            With `chat`, on a server without `min_tokens`, steps end before the next `Step n` instead.
+        max_step_tokens: A step that has not ended after so many tokens is cut off.
+        messages: Makes the chat messages that the model reads.
         extra: Further fields of each request, such as `{"chat_template_kwargs": {"enable_thinking": False}}`.
-        verify: False trusts any certificate; an `ssl.SSLContext` brings your own.
+        verify: False trusts any certificate; an `ssl.SSLContext` supplies your own.
         timeout: Seconds for one request.
-        retry_for: Seconds during which a server that is away or busy is asked again.
-        concurrency: Most requests at once.
-        check: False leaves out the trial at the start; `min_tokens` is then not sent.
+        retry_for: Seconds for which requests to an unreachable or busy server are retried.
+        concurrency: Most simultaneous requests.
+        check: False skips the trial at the start; `min_tokens` is then not sent.
 
     Raises:
-        PolicyError: The server does not continue what was begun, or it serves several models and none was named.
-        ServerError: It is away, refuses, or answers nonsense.
+        PolicyError: The server does not continue a prefix, or it serves several models and none was named.
+        ServerError: The server is unreachable, refuses, or sends an invalid answer.
         InputError: An option is unknown or out of its range.
     """
 
@@ -88,7 +88,7 @@ class ServerPolicy:
         if not isinstance(top_p, int | float) or not 0 < top_p <= 1:
             raise InputError("top_p must be a number above 0 and at most 1")
         if not isinstance(step_end, str) or not step_end:
-            raise InputError("step_end must be a text that is not empty")
+            raise InputError("step_end must be a non-empty text")
         if endpoint == "completions" and tokenizer is None:
             raise InputError("the endpoint completions needs the tokenizer, for its chat template")
         self._tokenizer = load_tokenizer(tokenizer) if isinstance(tokenizer, str | Path) else tokenizer
@@ -111,14 +111,14 @@ class ServerPolicy:
         """Continue each chain by one step, in `n` ways; see `Policy.extend`.
 
         Raises:
-            ServerError: The server is away, refuses, or answers nonsense.
+            ServerError: The server is unreachable, refuses the request, or sends an invalid answer.
         """
         return self._loop.run(self._extend(question, documents, chains, n))
 
     async def aextend(
         self, question: str, documents: Sequence[str], chains: Sequence[GrowingChain], n: int
     ) -> list[list[Continuation]]:
-        """`extend`, with the event loop left free."""
+        """`extend`, without blocking the event loop."""
         return await self._loop.arun(self._extend(question, documents, chains, n))
 
     async def _extend(
@@ -143,7 +143,7 @@ class ServerPolicy:
         messages = [dict(message) for message in self._messages(question, documents)]
         if self._endpoint == "completions":
             prompt = apply_chat_template(self._tokenizer, messages, tokenize=False, add_generation_prompt=True)
-            # the template has written the special tokens already
+            # the template has already added the special tokens
             body |= {"prompt": prompt + chain.text, "add_special_tokens": False}
             answer = await self._client.post("/v1/completions", body)
         else:
@@ -155,7 +155,7 @@ class ServerPolicy:
         return self._read(answer, body["stop"] or ())
 
     def _read(self, answer: Mapping[str, Any], stops: Sequence[str]) -> Continuation:
-        """What the server wrote, and how it ended."""
+        """The text that the server wrote, and how it ended."""
         try:
             choice = answer["choices"][0]
             text = choice["text"] if self._endpoint == "completions" else choice["message"]["content"] or ""
@@ -169,7 +169,8 @@ class ServerPolicy:
         tokens = tokens if isinstance(tokens, int) and tokens >= 0 else None
         if reason == "length":
             return Continuation(text, cut_off=True, tokens=tokens)
-        # one that does not tell what it stopped at is asked again: what has ended goes on with nothing
+        # a server may not report its stop reason: the chain is then continued, and a finished one gets an empty
+        # continuation
         at_step = stopped_at in stops or (stopped_at is _UNKNOWN and bool(text.strip()))
         if at_step and self._endpoint == "completions":
             text += self._step_end
@@ -184,7 +185,7 @@ class ServerPolicy:
         return names[0]
 
     async def _check(self) -> None:
-        """Refuse a server that starts anew where it should continue, and see what it knows."""
+        """Refuse a server that starts again instead of continuing, and find out whether it supports `min_tokens`."""
         who = f"the server at {self._client.url}"
         asking = trial(who, "a server that does (vLLM), or its endpoint completions")
         try:
@@ -194,11 +195,11 @@ class ServerPolicy:
         except StopIteration:
             pass
         except RefusedError as error:
-            raise PolicyError(f"the server cannot be asked to continue an answer that was begun: {error}") from error
+            raise PolicyError(f"the server refuses to continue the beginning of an answer: {error}") from error
         if self._endpoint == "chat":
             self._takes_min_tokens = True
             try:
-                # what follows is a blank and the next word: stopped at the blank, nothing is written
+                # the continuation is a blank and the next word: if the server stops at the blank, it writes nothing
                 self._takes_min_tokens = bool((await self._likeliest(Trial(asked.begun, (" ",)))).strip())
             except RefusedError:
                 self._takes_min_tokens = False

@@ -8,23 +8,24 @@ from pydantic import Field
 from medprm_scorer.results.models import Ranking, Result, Text
 
 Fate = Literal["growing", "extended", "finished", "cut off", "dropped"]
-"""What became of a piece of a chain: it waits, it was continued, it ended the chain, it could not be continued though
-the chain has no end, or others were preferred."""
+"""What became of a piece of a chain: in this order, it waits, it was continued, it ended the chain, it could not be
+continued though the chain is unfinished, or other pieces were preferred."""
 
 
 class Branch(Result):
-    """One piece of a chain, as a rule one step, at its place in the tree.
+    """One piece of a chain, usually one step, at its place in the tree.
 
     Args:
-        index: Place in the tree's list, from 0.
-        parent: The piece that it continues; None for a first one.
+        index: Index in the tree's list, from 0.
+        parent: Index of the piece that it continues; None for the first piece of a chain.
         round: Number of the policy's call that wrote it, from 1.
         steps: The steps that it adds; none if it only ends its chain.
         rewards: Their rewards; empty if they could not be scored.
         tokens: How many tokens the policy generated for it.
         fate: What became of it.
-        why: The reason for that, in a few words without any text from outside; empty for `extended` and `growing`.
-        candidate: Index of its chain in the ranking; None if it is in none.
+        why: The reason, in a few words that contain no text of the policy or the question; empty for `extended` and
+            `growing`.
+        candidate: Index of its chain in the ranking; None if its chain is not in the ranking.
     """
 
     index: int = Field(ge=0)
@@ -48,18 +49,19 @@ class SearchTree(Result):
         method: `beam search`, `dvts` or `early rejection`, with its numbers.
         branches: The pieces.
         generated_tokens: Tokens that the policy generated.
-        policy_calls: How often it was asked.
-        reward_tokens: Tokens that the reward model ran, prefix included; with a server, that it was asked for.
+        policy_calls: How often the policy was called.
+        reward_tokens: Tokens that the reward model ran, prefix included; with a server, tokens that were sent to it.
         policy_seconds: Wall-clock time of the policy.
         reward_seconds: Wall-clock time of scoring.
-        stopped: Why the search ended before all chains did; None if it did not.
+        stopped: Why the search ended before all chains were finished; None if it did not.
         proven: Of early rejection: whether whole chains would have given the same winner (`best_of_n`) or answer (a
             vote); None of other searches.
         dropped_weight: Of early rejection: the most that the dropped chains could have added to the votes.
-        documents: Documents that were retrieved while chains grew, in the order in which they joined the question's.
-            The rewards of the branches are from the documents of their time; the ranking's are from all.
-        documents_repeated: How many more were found that were there already.
-        documents_left_out: How many more were found that are too many, or too long for the reward model's budget.
+        documents: Documents that were retrieved while chains grew, in the order in which they were added. The rewards
+            of a branch are from the documents present when it was scored; the ranking's rewards are from all.
+        documents_repeated: How many further documents were found that were already present.
+        documents_left_out: How many further documents were left out, as too many or as too long for the reward model's
+            budget.
     """
 
     method: str
@@ -89,10 +91,10 @@ class SearchTree(Result):
 
 
 class SearchRanking(Ranking):
-    """A `Ranking` of the chains that a search brought to their end, and the tree of all that it tried.
+    """A `Ranking` of the chains that a search completed, and the tree of everything that it tried.
 
     Args:
-        tree: The tree. Chains that were dropped are in it alone.
+        tree: The tree. Dropped chains are only here.
     """
 
     tree: SearchTree
@@ -108,7 +110,7 @@ class SearchRanking(Ranking):
 
 
 def costs(tree: SearchTree) -> str:
-    """What a search cost, in one line."""
+    """The cost of a search, in one line."""
     calls = f"{tree.policy_calls} call{'' if tree.policy_calls == 1 else 's'}"
     return (
         f"{tree.method}: {tree.generated_tokens:,} tokens generated in {calls} of the policy, {tree.reward_tokens:,} "

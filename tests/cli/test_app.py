@@ -274,7 +274,7 @@ def test_html_takes_the_place_of_a_page_and_of_nothing_else(fake, capsys, reques
     for mistaken in (request_file, str(data)):
         before = Path(mistaken).read_bytes()
         assert cli.main(["rank", request_file, "--html", mistaken]) == 2
-        assert_one_error_line(capsys.readouterr().err, "no page of medprm")
+        assert_one_error_line(capsys.readouterr().err, "not a medprm page")
         assert Path(mistaken).read_bytes() == before
     assert prm.loaded is None
 

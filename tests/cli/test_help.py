@@ -21,4 +21,4 @@ def test_the_rule_for_steps_and_the_labels_of_steps_are_told_apart(monkeypatch, 
     assert cli.main(["evaluate", "--help"]) == 0
     shown = " ".join(capsys.readouterr().out.split())
     assert "--step-labels" in shown
-    assert "(--steps is another thing" in shown
+    assert "(Not to be confused with --steps" in shown

@@ -85,11 +85,11 @@ def test_an_engine_that_fails_is_status_1_and_one_line(engine, file, out, capsys
     ("arguments", "says"),
     [
         (["nowhere.jsonl", "{out}"], "cannot read nowhere.jsonl"),
-        (["-", "{out}"], "is no file"),
-        (["/", "{out}"], "is no file"),
+        (["-", "{out}"], "is not a file"),
+        (["/", "{out}"], "is not a file"),
         (["{file}", "-"], "standard output"),
-        (["{file}", "/"], "is no file"),
-        (["{file}", "/dev/null"], "is no file"),
+        (["{file}", "/"], "is not a file"),
+        (["{file}", "/dev/null"], "is not a file"),
         (["{file}", "/nowhere/out.jsonl"], "its folder does not exist"),
         (["{file}", "{file}"], "would overwrite"),
         (["{file}", "{out}", "--strategy", "best"], "choose one of"),
@@ -122,7 +122,7 @@ def test_an_output_that_is_not_ours_is_left_alone(engine, file, out, capsys):
     out.write_text("my own notes\n")
     status, _, err = run(capsys, file, out)
     assert status == 2
-    assert "holds something that medprm score has not written" in err
+    assert "holds something that medprm score did not write" in err
     assert out.read_text() == "my own notes\n"
     out.unlink()
     run(capsys, file, out)
@@ -226,7 +226,7 @@ def test_interrupted_it_keeps_all_that_is_done_and_goes_on(file, out):
     assert said == ""
     first, last = err.splitlines()
     assert first.startswith("medprm: demo model")
-    assert last == "medprm: stopped; the same command goes on where it was"
+    assert last == "medprm: stopped; run the same command again to resume"
     done = out.read_text().splitlines()
     assert 0 < len(done) < 200
     few = file.with_name("few.jsonl")

@@ -98,7 +98,7 @@ def test_the_same_seed_gives_the_same_search_waited_for_or_awaited(demo, search,
     ):
         assert _without_times(other) == _without_times(one)
     assert _without_times(search(DrawnPolicy(), prm, QUESTION, DOCUMENTS, seed=4, **numbers)) != _without_times(one)
-    with pytest.raises(PolicyError, match="awaited"):
+    with pytest.raises(PolicyError, match="policy is async"):
         search(AwaitedPolicy(), prm, QUESTION, DOCUMENTS, **numbers)
 
 

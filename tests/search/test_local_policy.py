@@ -108,7 +108,7 @@ def test_logits_that_are_no_numbers_are_an_error(policy, monkeypatch):
     with torch.no_grad():
         broken = LocalPolicy(policy.model, policy._tokenizer)
         monkeypatch.setattr(broken, "_draw", lambda logits, rows: LocalPolicy._draw(broken, logits * torch.nan, rows))
-        with pytest.raises(PolicyError, match="no numbers"):
+        with pytest.raises(PolicyError, match="not numbers"):
             broken.extend(QUESTION, DOCUMENTS, [GrowingChain("", (), 0)], 1)
 
 

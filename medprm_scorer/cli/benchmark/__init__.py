@@ -1,1 +1,1 @@
-"""`medprm bench`: the speed of scoring, measured against simpler ways."""
+"""`medprm bench`: the speed of scoring, compared with simpler methods."""

@@ -1,4 +1,4 @@
-"""The ways of scoring that `medprm bench` compares, beside this package's own, and what the hardware can do at best."""
+"""The baselines that `medprm bench` compares this package with, and the best that the hardware can do."""
 
 import time
 from collections.abc import Callable, Sequence
@@ -11,11 +11,11 @@ from medprm_scorer.encoding import EncodedChain, EncodedPrompt
 from medprm_scorer.local.reward_head import RewardHead
 
 PADDED_ROWS = 4
-"""Candidates in one padded batch: more make it no faster on a CPU, and take more memory."""
+"""Candidates in one padded batch: more are no faster on a CPU, and take more memory."""
 
 
 def card(model: Any, labels: tuple[int, int], prefix: Sequence[int], chain: EncodedChain) -> list[float]:
-    """The model card's quick start for one candidate: the whole text, the logits of the whole vocabulary everywhere."""
+    """The model card's quick start for one candidate: the whole text, and all logits at every token."""
     ids = torch.tensor([[*prefix, *chain.ids]], device=model.device)
     with torch.inference_mode():
         logits = model(input_ids=ids).logits[0]
@@ -25,9 +25,9 @@ def card(model: Any, labels: tuple[int, int], prefix: Sequence[int], chain: Enco
 
 
 def padded(model: Any, head: RewardHead, prefix: Sequence[int], chains: Sequence[EncodedChain]) -> list[list[float]]:
-    """A padded batch of whole prompts with the head of two rows; no prefix is shared.
+    """A padded batch of whole prompts, with the two-row reward head; no prefix is shared.
 
-    The padding is on the right, where causal attention never sees it: without a mask, attention takes its fastest way.
+    The padding is on the right, where causal attention never sees it: without a mask, attention takes its fastest path.
     """
     longest = len(prefix) + max(len(chain.ids) for chain in chains)
     ids = torch.zeros(len(chains), longest, dtype=torch.long)
@@ -50,12 +50,12 @@ def matrices(model: Any) -> list[nn.Linear]:
 
 
 def matrix_rate(model: Any, tokens: int, clock: Callable[[], float], repeat: int = 3) -> float:
-    """FLOP per second of the model's own matrix shapes, one product after the other, the best of some repeats each.
+    """FLOP per second of the model's own matrix shapes, one product after the other, each the best of several runs.
 
     Args:
         model: The model.
         tokens: Rows of the left matrix: the tokens of a pass.
-        clock: Seconds, as used for everything else.
+        clock: Returns seconds; the same clock as for everything else.
         repeat: How often each is timed.
     """
     flops = seconds = 0.0
@@ -75,9 +75,9 @@ def matrix_rate(model: Any, tokens: int, clock: Callable[[], float], repeat: int
 
 
 def useful_flops(model: Any, prompts: Sequence[EncodedPrompt]) -> float:
-    """FLOPs that no method can do without: each unique token once, the last layer's queries and MLP at tags only.
+    """FLOPs that every method needs: each unique token once, and the last layer's queries and MLP at tags only.
 
-    Leading tokens that candidates share by chance are counted for each.
+    Leading tokens that candidates share by chance are counted once per candidate.
     """
     config = model.config
     head = getattr(config, "head_dim", None) or config.hidden_size // config.num_attention_heads
@@ -97,13 +97,13 @@ def useful_flops(model: Any, prompts: Sequence[EncodedPrompt]) -> float:
 
 
 def synchronize(like: Tensor) -> None:
-    """Wait for a GPU to be done."""
+    """Wait until a GPU has finished its work."""
     if like.is_cuda:
         torch.cuda.synchronize(like.device)
 
 
 class Watch:
-    """Time inside the model, tokens that it runs: hooks on its decoder, for as long as the `with` lasts."""
+    """Within a `with` block, measures the time inside the model and counts its tokens, by hooks on its decoder."""
 
     def __init__(self, model: Any, clock: Callable[[], float] = time.perf_counter) -> None:
         self._decoder, self._clock = model.get_decoder(), clock

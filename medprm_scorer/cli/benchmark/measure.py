@@ -1,8 +1,8 @@
 """What `medprm bench` measures: this package against the model card's quick start and a padded batch, on one machine.
 
-Everything is timed in one process, the ways one after the other in every round, and medians and their ratios are shown:
-absolute times drift on a shared machine. The quick start and the padded batch do the same for every candidate, so they
-are timed on a few and multiplied.
+Everything is timed in one process. Every round runs the methods one after the other, and medians and their ratios are
+shown: absolute times drift on a shared machine. The quick start and the padded batch do the same work for every
+candidate, so they are timed on a few candidates and the time is multiplied.
 """
 
 import platform
@@ -34,12 +34,12 @@ class BenchPlan:
         device: Device that the model runs on, such as `cpu` or `cuda:0`.
         dtype: `float32`, `bfloat16` or `float16`.
         candidates: Numbers of candidates N.
-        rounds: Every way is timed this often, alternating; medians are shown.
-        sample: Candidates that the quick start is timed on.
-        document_tokens: Tokens of documents per question.
+        rounds: How often every method is timed, in alternation; medians are shown.
+        sample: Number of candidates that the quick start is timed on.
+        document_tokens: Document tokens per question.
         max_batch_tokens: As for `MedPRM.from_pretrained`.
-        clock: `wall`, or `cpu` for the process's own time, which on a busy machine means something with one thread.
-        seed: Of weights and texts.
+        clock: `wall`, or `cpu` for the process's own time. On a busy machine that is meaningful with one thread only.
+        seed: Seed for the weights and texts.
     """
 
     shape: str = "300m"
@@ -59,7 +59,7 @@ class Bench:
 
     Args:
         plan: What to measure.
-        say: Called with what is being done.
+        say: Called with a line about what is being done.
     """
 
     def __init__(self, plan: BenchPlan, say: Callable[[str], None]) -> None:
@@ -128,11 +128,11 @@ class Bench:
         return self.prm._requests.encode(request).prompt
 
     def rank(self, request: RankRequest) -> Any:
-        """Rank it by this package."""
+        """Rank it with this package."""
         return self.prm.rank(request.question, request.candidates, request.documents)
 
     def timed(self, work: Callable[[], Any]) -> float:
-        """The seconds that some work takes, on the device too."""
+        """The seconds that `work` takes, including its work on the device."""
         if self.device.type == "cuda":
             torch.cuda.synchronize(self.device)
         begun = self.clock()
@@ -155,7 +155,7 @@ class Bench:
 
 
 def prompt_tokens(prompt: EncodedPrompt) -> int:
-    """Unique tokens of a prompt: its prefix, and each different chain."""
+    """Unique tokens of a prompt: its prefix, and each distinct chain."""
     return len(prompt.prefix) + sum(len(chain.ids) for chain in set(prompt.chains))
 
 

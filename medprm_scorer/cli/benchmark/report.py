@@ -18,7 +18,7 @@ _LABELS = ("candidates", "seconds", "seconds of the quick start", "seconds of a 
 
 
 def to_rich(found: dict[str, Any]) -> RenderableType:
-    """What `Bench.run` returned: a line for each figure, so that it fits the narrowest terminal."""
+    """What `Bench.run` returned: one line per figure, so that it fits a narrow terminal."""
     table = Table.grid(padding=(0, 2))
     table.add_column(overflow="fold")
     columns = [cells(line) for line in found["one_question"]]
@@ -49,7 +49,7 @@ def cells(line: dict[str, Any]) -> tuple[str, ...]:
 
 
 def machine_lines(found: dict[str, Any]) -> list[str]:
-    """What was measured on, and how."""
+    """The machine and the method of measurement."""
     machine, plan = found["machine"], found["plan"]
     return [
         f"{machine['device']}, {machine['threads']} threads, {plan['dtype']}, {machine['parameters'] / 1e6:,.0f} M "

@@ -20,9 +20,9 @@ SHAPES: dict[str, dict[str, int]] = {
 }
 """Llama 3.1's proportions: four query heads per key head, an MLP 3.5 times as wide as the hidden state.
 
-`8b-2` is two layers of the real width, for machines that the real depth is too slow on."""
+`8b-2` has two layers of the real width, for machines on which the real depth is too slow."""
 
-VOCABULARY = 128257  # the released model's, step tag included
+VOCABULARY = 128257  # of the released model, step tag included
 STEPS = 6
 STEP_TOKENS = 55
 DOCUMENT_TOKENS = 3000
@@ -59,19 +59,19 @@ def make_model(shape: str, device: torch.device, dtype: torch.dtype, seed: int =
 
 
 def make_scorer(model: Any, max_batch_tokens: int | None = None) -> MedPRM:
-    """The model behind the demo model's tokenizer, whose ids are a part of the vocabulary."""
+    """A scorer with this model and the demo model's tokenizer, whose ids are part of the vocabulary."""
     tokenizer = AutoTokenizer.from_pretrained(DEMO_MODEL, use_fast=True, local_files_only=True)
     return MedPRM.from_model(model, tokenizer, max_batch_tokens=max_batch_tokens)
 
 
 @dataclass
 class Requests:
-    """Requests of made-up words, each one token, so that texts have the lengths that are asked for.
+    """Requests of random words, each one token, so that texts have the requested lengths.
 
     Args:
-        prm: Counts tokens.
-        seed: Same seed, same requests.
-        document_tokens: Tokens of a question's documents together.
+        prm: The scorer that counts tokens.
+        seed: The same seed gives the same requests.
+        document_tokens: Tokens of all documents of a question together.
         step_tokens: Tokens of a step on average; they vary by a fifth, as sampled chains do.
     """
 
@@ -85,7 +85,7 @@ class Requests:
         self._words = [word for word in _WORDS if self.prm.count_tokens(f" {word}") == 1]
 
     def make(self, candidates: int) -> RankRequest:
-        """One request; each has documents and candidates of its own."""
+        """One request; each call gives new documents and candidates."""
         each = self.document_tokens // _DOCUMENTS - 1
         return RankRequest(
             question=f"Which {self._text(40)}?\n\n(A) {self._text(4)}\n(B) {self._text(4)}",

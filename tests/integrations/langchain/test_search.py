@@ -231,7 +231,7 @@ def test_one_that_does_not_continue_is_refused():
         ({"deadline": 3.0}, "deadline is for whole samples"),
         ({"on_sample": print}, "on_sample is for whole samples"),
         ({"search": "beam"}, "search must be a StepSearch"),
-        ({"search": StepSearch(EarlyRejection(4), retriever=print)}, "early rejection does not go with a retriever"),
+        ({"search": StepSearch(EarlyRejection(4), retriever=print)}, "early rejection does not work with a retriever"),
         ({"search": EarlyRejection(4), "aggregate": "mean"}, "aggregate for early rejection"),
         ({"search": StepSearch(retriever=3)}, "the retriever must be"),
         ({"llm": ScriptedChat(answers=["x"]).bind(stop=["a"])}, "without stop sequences"),
