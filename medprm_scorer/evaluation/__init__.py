@@ -1,1 +1,1 @@
-"""`medprm evaluate`: how often each way of choosing is right, on questions with known answers."""
+"""`medprm evaluate`: how often each selection method is right, on questions with known answers."""

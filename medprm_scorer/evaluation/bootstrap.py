@@ -1,9 +1,9 @@
-"""How sure a mean over questions is: bootstrap intervals and a paired permutation test.
+"""The uncertainty of a mean over questions: bootstrap intervals and a paired permutation test.
 
 Questions are the sample: intervals say how the means would vary with other questions of the same kind, not with other
-candidates. All columns of a table share one drawing, so that their intervals are comparable.
+candidates. All columns of a table share the same resamples, so that their intervals are comparable.
 
-Draws are made in blocks from one generator. These are the draws of a single call, in bounded memory.
+Draws are made in blocks from one generator: the same draws as in a single call, but in bounded memory.
 """
 
 from collections.abc import Iterator, Sequence
@@ -26,10 +26,10 @@ def bootstrap_means(values: Floats, resamples: int, seed: int) -> tuple[Floats, 
     Args:
         values: One row per question, one column per figure, shape (Q, C), finite.
         resamples: How often Q questions are drawn with replacement, at least 1.
-        seed: A whole number from 0.
+        seed: A whole number, at least 0.
 
     Returns:
-        The lower and the upper ends, shape (C,) each: the quantiles .025 and .975 of the means of the drawn rows, with
+        The lower and the upper ends, shape (C,) each: the quantiles .025 and .975 of the means of the resamples, with
         linear interpolation.
 
     Raises:
@@ -47,12 +47,12 @@ def bootstrap_means(values: Floats, resamples: int, seed: int) -> tuple[Floats, 
 def bootstrap_group_means(groups: Sequence[Floats], resamples: int, seed: int) -> tuple[Floats, Floats]:
     """The 95 % bootstrap interval of the mean of group means, each group with the same weight (percentile method).
 
-    Questions are drawn within their group, so every resample has as many of each group as there are.
+    Questions are drawn within their group, so every resample has as many questions of each group as the data.
 
     Args:
         groups: Per group an array of shape (questions of the group, C), finite.
         resamples: How often each group is drawn with replacement, at least 1.
-        seed: A whole number from 0; group g is drawn by a generator of its own, seeded with `[seed, g]`.
+        seed: A whole number from 0; group g has its own generator, seeded with `[seed, g]`.
 
     Returns:
         The lower and the upper ends, shape (C,) each, as for `bootstrap_means`.
@@ -81,17 +81,17 @@ def bootstrap_group_means(groups: Sequence[Floats], resamples: int, seed: int) -
 def sign_flip_p_values(differences: Floats, flips: int, seed: int) -> Floats:
     """Two-sided paired permutation test of each column: is its mean over questions different from 0?
 
-    If two ways of choosing were equally good, each question's difference could as well have the other sign. So signs
-    are drawn at random, and p is how often the mean is then at least as far from 0 as the observed one.
+    If two selection methods were equally good, each question's difference could just as well have the opposite sign. So
+    signs are drawn at random, and p is how often the mean is then at least as far from 0 as the observed one.
 
     Args:
-        differences: Accuracy of one way of choosing less that of the other, shape (Q, C), finite.
+        differences: Accuracy of one selection method minus that of the other, shape (Q, C), finite.
         flips: How often signs are drawn for all questions, at least 1.
-        seed: A whole number from 0.
+        seed: A whole number, at least 0.
 
     Returns:
-        p values in (0, 1], shape (C,): (1 + hits) / (1 + flips), which counts the observed signs as one drawing. 1 for
-        a column of zeros.
+        p values in (0, 1], shape (C,): (1 + hits) / (1 + flips), which counts the observed signs as one of the draws. 1
+        for a column of zeros.
 
     Raises:
         InputError: There are no questions, a value is not finite, or a number is too small.
@@ -112,12 +112,12 @@ def sign_flip_p_values(differences: Floats, flips: int, seed: int) -> Floats:
 
 
 def resampled_counts(questions: int, resamples: int, seed: int) -> Iterator[Floats]:
-    """How often each question is drawn, for figures that are not means: the resamples of `bootstrap_means`.
+    """How often each question is drawn in the resamples of `bootstrap_means`, for statistics that are not means.
 
     Args:
         questions: How many there are, at least 1.
-        resamples: How often so many are drawn with replacement, at least 1.
-        seed: A whole number from 0.
+        resamples: How often that many are drawn with replacement, at least 1.
+        seed: A whole number, at least 0.
 
     Yields:
         Counts of some of the resamples, shape (some, questions), in bounded memory.
@@ -142,14 +142,14 @@ def interval_ends(figures: Floats) -> tuple[Floats, Floats]:
 
 
 def _blocks(generator: np.random.Generator, below: int, rows: int, columns: int) -> Iterator[npt.NDArray[np.int64]]:
-    """The rows of `generator.integers(0, below, (rows, columns))`, some at a time."""
+    """The rows of `generator.integers(0, below, (rows, columns))`, in blocks."""
     size = max(1, _BLOCK // columns)
     for start in range(0, rows, size):
         yield generator.integers(0, below, (min(size, rows - start), columns))
 
 
 def _resampled_means(values: Floats, resamples: int, generator: np.random.Generator) -> Floats:
-    """Means of drawn rows, shape (resamples, C), by how often each row is drawn."""
+    """Means of resamples, shape (resamples, C), from how often each row is drawn."""
     blocks = [counts @ values / len(values) for counts in _counts(len(values), resamples, generator)]
     return np.concatenate(blocks)
 

@@ -1,7 +1,7 @@
-"""`calibrate`: from a file of judged questions to a `Trust`, by the rankings that their rewards give.
+"""`calibrate`: from a file of questions with known answers to a `Trust`, through the rankings that their rewards give.
 
-Questions are read as `evaluate` reads them: rewards come from the file, or a model computes them and a journal keeps
-them. Of each question one ranking is made, by the same choice as `MedPRM.rank`.
+Questions are read as `evaluate` reads them: rewards come from the file, or a model computes them and a journal stores
+them. One ranking is made for each question, with the same selection as `MedPRM.rank`.
 """
 
 from collections.abc import Callable, Iterator, Mapping
@@ -40,30 +40,31 @@ def calibrate(
     seed: int = 0,
     progress: bool | None = None,
 ) -> Calibration:
-    """Find out how likely answers are right, and from which probability on they may be trusted.
+    """Find out how likely answers are to be right, and above which probability they may be trusted.
 
     Args:
         path: JSON list or JSONL with known answers, in any form that `evaluate` reads.
-        prm: Scores the questions of a file without rewards, or what loads it; None takes the rewards in the file.
+        prm: Scores the questions of a file without rewards, or a function that loads the scorer; None takes the rewards
+            in the file.
         risk: Largest error rate among trusted answers, above 0 and below 1.
-        delta: Largest probability that this promise fails, above 0 and below 1. `Trust` says what it rests on.
+        delta: Largest probability that this promise fails, above 0 and below 1. `Trust` states the assumptions.
         strategy: As in `MedPRM.rank`.
         aggregate: As in `MedPRM.rank`.
-        stop: The rule by which sampling will stop: of each question's candidates, those in front are taken until it
-            stops. None takes them all.
+        stop: The rule by which sampling will stop: of each question's candidates, those before the stop are taken, in
+            order. None takes them all.
         selection: Which questions, candidates and documents take part.
-        rescore: Whether `prm` may score a file that holds rewards; those are then left alone.
+        rescore: Whether `prm` may score a file that already holds rewards, which are then ignored.
         journal: File that keeps computed rewards, as in `evaluate`.
         answer: Reads the answer from a chain's text where the file records none.
-        seed: Of the division into two parts.
-        progress: Whether to show a bar on stderr; None: a bar on a terminal, else a line now and then.
+        seed: Seed for the split into two parts.
+        progress: Whether to show a progress bar on stderr. None: a bar on a terminal, otherwise an occasional line.
 
     Returns:
-        The calibration; `.trust.save("trust.json")` keeps what rankings need.
+        The calibration; `.trust.save("trust.json")` saves what rankings need.
 
     Raises:
-        InputError: The file or an option is wrong, there are too few questions for the promise, or rewards are missing
-            or stored where a model is to compute them.
+        InputError: The file or an option is wrong, there are too few questions for the promise, rewards are missing, or
+            the file already holds rewards that a model is to compute.
         ScoringError: The model gave NaN.
 
     Example:
@@ -83,7 +84,7 @@ def calibrate(
     check_settings(strategy, aggregate)
     selection = selection or Selection()
     if prm is None and (rescore or selection.documents != "given"):
-        raise InputError("scoring again, and other documents, need a model: name one")
+        raise InputError("to score again, or to use other documents, name a model")
     questions = Questions(path, selection, answer, progress)
     if prm is not None:
         held = questions.check()
@@ -106,9 +107,9 @@ def calibrate(
 
 
 class JudgedRankings:
-    """One ranking for each judged question, and whether its answer is right.
+    """One ranking for each question with known answers, and whether its answer is right.
 
-    Questions whose text came before are left out: they are not independent of each other.
+    Repeated questions are left out, since they are not independent of each other.
 
     Args:
         questions: The questions.
@@ -132,14 +133,14 @@ class JudgedRankings:
 
     @property
     def repeated(self) -> int:
-        """How many questions were left out so far."""
+        """How many questions were left out so far, as repeated."""
         return self._repeats.count
 
     def __iter__(self) -> Iterator[tuple[Ranking, bool]]:
         """The rankings, in the order of the questions.
 
         Raises:
-            InputError: A record cannot be used, or has no rewards where none are computed.
+            InputError: A record cannot be used, or it has no rewards and no model computes them.
         """
         strategy, aggregate, stop = self._choice
         for question in self._questions:
@@ -174,10 +175,10 @@ def judged_ranking(
 
     Args:
         question: The question.
-        rewards: Of each candidate its step rewards.
+        rewards: The step rewards of each candidate.
         strategy: As in `MedPRM.rank`.
         aggregate: As in `MedPRM.rank`.
-        stop: Takes the candidates in front until it stops.
+        stop: Takes candidates in order until it stops.
         documents: How many documents were read.
     """
     count = len(question.answers)
@@ -196,7 +197,7 @@ def judged_ranking(
         )
         for index in range(count)
     ]
-    if not any(rewards[:count]):  # somebody asked it all the same
+    if not any(rewards[:count]):  # the question was asked all the same
         chains[0] = ScoredChain(index=0, text="", steps=[ScoredStep(text="", reward=0.0)])
     ranking = Ranking(
         **choose(chains, strategy, aggregate),
@@ -224,7 +225,7 @@ def _stopped(question: LabelledQuestion, rewards: StepRewards, aggregate: Aggreg
 
 
 def _documents_used(record: Mapping[str, Any], question: LabelledQuestion) -> int:
-    """How many documents were read: as `medprm score` says, else as many as there are."""
+    """How many documents were read: what `medprm score` recorded, otherwise as many as there are."""
     ranking = record.get("ranking")
     used = ranking.get("documents_used") if isinstance(ranking, Mapping) else len(question.request.documents)
     return used if isinstance(used, int) and used >= 0 else 0

@@ -1,4 +1,4 @@
-"""How a `Calibration` looks: in a terminal, and as a figure. The promise comes first, or that there is none."""
+"""Shows a `Calibration` in a terminal and as a figure. It begins with the promise, or says that there is none."""
 
 from io import StringIO
 from pathlib import Path
@@ -16,7 +16,7 @@ _NO_VALUE = "-"
 
 
 def headline(found: Calibration) -> str:
-    """The promise in a sentence, or that nothing can be trusted."""
+    """One sentence: the promise, or that nothing can be trusted."""
     trust = found.trust
     if trust.threshold is None:
         return (
@@ -30,7 +30,7 @@ def headline(found: Calibration) -> str:
 
 
 def to_text(found: Calibration) -> str:
-    """The calibration as plain text of at most 80 columns, ASCII but for the names of settings."""
+    """The calibration as plain text of at most 80 columns, in ASCII except for the names of settings."""
     out = StringIO()
     console = Console(file=out, width=80, color_system=None, force_terminal=False, legacy_windows=False)
     console.print(to_rich(found, ascii_only=True))
@@ -41,8 +41,8 @@ def to_rich(found: Calibration, *, ascii_only: bool = False) -> RenderableType:
     """The calibration for a rich console.
 
     Args:
-        found: What to draw.
-        ascii_only: Write signs in ASCII, for an output that can show nothing else.
+        found: What to show.
+        ascii_only: Write symbols in ASCII, for an output that can show nothing else.
     """
     trust = found.trust
     lines = [

@@ -1,11 +1,11 @@
-"""What each way of choosing takes among all candidates of one question, and whether that is right.
+"""What each selection method chooses among all candidates of one question, and whether that is right.
 
 `majority_vote` is plain self-consistency: rewards play no part, so candidates that could not be scored vote too, and a
-tie goes to the answer seen first. `best_of_n` and `weighted_vote` are those of `medprm_scorer.selection`. An answer is
+tie goes to the answer seen first. `best_of_n` and `weighted_vote` are as in `medprm_scorer.selection`. An answer is
 right if any candidate that gives it is right.
 
-`authors_selection` counts as the authors' scripts do (github.com/eth-medical-ai-lab/Med-PRM, `python/`): raw answers,
-a missing one included, nothing normalized.
+`authors_selection` counts as the authors' scripts do (github.com/eth-medical-ai-lab/Med-PRM, `python/`): it compares
+raw answers without normalization, and a missing answer counts as an answer.
 """
 
 from collections import Counter
@@ -22,7 +22,7 @@ class Candidates:
     """All candidates of one question, in their order. The `repr` shows no text.
 
     Args:
-        answers: The answer of each; None or blank if it gives none.
+        answers: The answer of each candidate; None or blank if it gives none.
         right: Whether each is right.
         rewards: The chain reward of each in [0, 1], by one aggregate; None if it could not be scored.
 
@@ -44,7 +44,7 @@ class Candidates:
 class Winners:
     """What is chosen among all candidates of one question. The `repr` shows no text.
 
-    An answer is written as the first candidate that gives it wrote it, scored or not, so one answer is one string.
+    Equal answers are one string: the wording of the first candidate that gives the answer, scored or not.
 
     Args:
         majority_answer: The most frequent answer; None if no candidate gives one.
@@ -74,10 +74,10 @@ class AuthorsSelection:
     """What the authors' scripts count for one question.
 
     Args:
-        majority_right: The most common raw answer (None is one) is that of some candidate with the score 1.
-        best_right: The candidate with the largest minimum reward has the score 1; None without rewards.
-        weighted_right: The raw answer with the largest sum of minimum rewards is that of some candidate with the score
-            1; None without rewards.
+        majority_right: Some candidate with score 1 has the most common raw answer (None counts as an answer).
+        best_right: The candidate with the largest minimum reward has score 1; None without rewards.
+        weighted_right: Some candidate with score 1 has the raw answer with the largest sum of minimum rewards; None
+            without rewards.
     """
 
     majority_right: bool
@@ -92,7 +92,7 @@ def winners(candidates: Candidates) -> Winners:
         candidates: The candidates, with the rewards of one aggregate.
 
     Returns:
-        The answers, whether they are right, and who gave which answer.
+        The answers, whether they are right, and how many candidates gave each answer.
 
     Example:
         >>> found = winners(Candidates(("A", "B", "(a)"), (False, True, False), (0.2, 0.9, 0.3)))
@@ -128,10 +128,10 @@ def authors_selection(
     """Count one question as the authors do: `Counter` over raw answers, None included; the first seen wins a tie.
 
     Args:
-        answers: The recorded answer of each candidate, as it is.
-        scores: Whether each has the score 1.
-        min_rewards: The smallest step reward of each in [0, 1]; None for one that has none, which is never chosen. None
-            as a whole if there are no rewards.
+        answers: The recorded answer of each candidate, unchanged.
+        scores: Whether each has score 1.
+        min_rewards: The smallest step reward of each in [0, 1]; None for a candidate without rewards, which is never
+            chosen. The whole argument is None if there are no rewards.
 
     Raises:
         InputError: There are no candidates, or the lengths differ.
@@ -160,7 +160,7 @@ def authors_selection(
 
 
 def answer_keys(answers: Sequence[str | None], right: Sequence[bool]) -> tuple[list[str | None], set[str | None]]:
-    """The key of each answer, None for one that does not vote, and the keys that are right."""
+    """The key of each answer (None for one that does not vote), and the keys of the right answers."""
     keys = [normalize_answer(answer) if answer is not None and answer.strip() else None for answer in answers]
     return keys, {key for key, is_right in zip(keys, right, strict=True) if is_right and key is not None}
 
@@ -173,7 +173,7 @@ def weighted_vote(
     keys: Sequence[str | None],
     right_keys: set[str | None],
 ) -> bool:
-    """Whether the weighted vote among some of the candidates is right, by `medprm_scorer.selection` itself.
+    """Whether the weighted vote among some of the candidates is right, as `medprm_scorer.selection` computes it.
 
     Args:
         answers: The answer of each candidate.
@@ -188,10 +188,10 @@ def weighted_vote(
 
 
 def check_judgements(right: Sequence[bool], answers: Sequence[object]) -> None:
-    """Refuse no candidates, or answers and judgements of different number.
+    """Refuse an empty list of candidates, or different numbers of answers and judgements.
 
     Raises:
-        InputError: Saying which.
+        InputError: One of these is the case; the message says which.
     """
     if not len(right):
         raise InputError("there are no candidates to choose from: pass at least one")
@@ -200,7 +200,7 @@ def check_judgements(right: Sequence[bool], answers: Sequence[object]) -> None:
 
 
 def check_rewards(rewards: Sequence[float | None], total: int, aggregate: str = "") -> None:
-    """Refuse rewards of a wrong number, or that are no probabilities.
+    """Refuse the wrong number of rewards, or rewards that are not probabilities.
 
     Raises:
         InputError: There is not one for each candidate.

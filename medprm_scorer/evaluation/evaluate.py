@@ -1,8 +1,8 @@
 """`evaluate`: from a file of sampled solutions to the paper's table.
 
-The file is read record by record, so its size does not matter. Rewards come from the file, or a model computes them
-and a journal keeps them, so that a run that was stopped can be resumed; never both. Of each question only numbers are
-kept.
+The file is read record by record, so its size does not matter. Rewards come either from the file or from a model, never
+from both. A journal stores those that a model computes, so that a stopped run can be resumed. Only numbers are kept for
+each question.
 """
 
 from collections.abc import Callable, Sequence
@@ -45,16 +45,16 @@ class Plan:
     Args:
         sizes: Numbers of candidates n, each at least 1; None: powers of two, and the largest number in the file.
         aggregates: One or more of `min last mean prod geomean max min_of_three`; disagreements are by the first.
-        subsets: Most subsets of n candidates per question, at least 1.
-        how: Of the intervals and the paired test; its seed is that of the subsets, too.
-        rewards: Whether to use rewards; without them there are a single sample, majority vote and the oracle.
+        subsets: Largest number of subsets of n candidates per question, at least 1.
+        how: Settings of the intervals and the paired test; the seed is also that of the subsets.
+        rewards: Whether to use rewards. Without them there are only a single sample, majority vote and the oracle.
         rescore: Whether a model may score a file that holds rewards; those are then left alone.
         selection: Which questions, candidates and documents take part.
-        groups: Names and patterns of data sources (`("MMLU", "mmlu_*")`): sources that match are one group in the
-            tables; the first pattern that matches counts.
-        paper: Whether to make the paper's table, too.
+        groups: Names and patterns of data sources (`("MMLU", "mmlu_*")`): matching sources form one group in the
+            tables; the first matching pattern counts.
+        paper: Whether to make the paper's table as well.
         stopping: Stopping rules to simulate, with the first aggregate and at most as many samples as the largest size.
-        orders: Random orders of each question's candidates in which they are simulated, at least 1.
+        orders: Number of random orders of each question's candidates in which the rules are simulated, at least 1.
 
     Raises:
         InputError: An option is out of range or unknown.
@@ -90,7 +90,7 @@ class Plan:
 
     @property
     def used_aggregates(self) -> tuple[str, ...]:
-        """The aggregates that figures are made for: none without rewards."""
+        """The aggregates that are evaluated: none without rewards."""
         return tuple(self.aggregates) if self.rewards else ()
 
     def sizes_up_to(self, total: int) -> list[int]:
@@ -113,25 +113,25 @@ def evaluate(
     answer: AnswerFunction | None = None,
     progress: bool | None = None,
 ) -> Evaluation:
-    """Compare ways of choosing among sampled solutions, on a file of judged questions.
+    """Compare selection methods on sampled solutions, from a file of questions with known answers.
 
     Args:
-        path: JSON list or JSONL: records of the released test set, requests with `correct_answer`, or what
-            `medprm score` wrote (see `medprm_scorer.evaluation.labelled_records`).
-        prm: Scores the questions of a file without rewards; a function is called when the first of them comes. None
-            takes the rewards in the file.
+        path: JSON list or JSONL: records of the released test set, requests with `correct_answer`, or the output of
+            `medprm score` (see `medprm_scorer.evaluation.labelled_records`).
+        prm: Scores the questions of a file without rewards. A function that loads the scorer is called at the first
+            question. None takes the rewards in the file.
         plan: What to evaluate; None takes the defaults.
-        model: What the scorer is called in the result.
-        revision: Which revision of it was asked for, for the result.
-        journal: File that keeps computed rewards, so that a run can be resumed; None: keep none. One journal may hold
-            rewards of several models: only those of this one are read.
+        model: Name of the scorer, for the result.
+        revision: Its requested revision, for the result.
+        journal: File that stores computed rewards, so that a run can be resumed; None to store none. One journal may
+            hold the rewards of several models: only those of this model are read.
         per_question: File for one row per question, `.jsonl` or `.parquet`; see `exports.Outcome.row`.
-        scored: File for the questions with their rewards, in the layout of the released test set.
-        answer: Reads the answer from a chain's text where the file records none; None takes the package's own rules.
-        progress: Whether to show a bar on stderr; None: a bar on a terminal, else a line now and then.
+        scored: File for the questions with their rewards, in the format of the released test set.
+        answer: Reads the answer from a chain's text if the file records none; None uses the package's own rules.
+        progress: Whether to show a progress bar on stderr. None: a bar on a terminal, otherwise an occasional line.
 
     Returns:
-        The figures by data source and in all.
+        The figures, in total and by data source.
 
     Raises:
         InputError: The file or an option is wrong; the file holds no rewards and `prm` is None; it holds some and `prm`
@@ -152,11 +152,11 @@ def evaluate(
     """
     plan = plan or Plan()
     if prm is None and plan.selection.documents != "given":
-        raise InputError("the documents matter to a model only: name one that computes the rewards")
+        raise InputError("the choice of documents needs a model that computes the rewards: name one")
     if prm is None and plan.rescore:
-        raise InputError("a file can be scored again by a model only: name one")
+        raise InputError("scoring a file again needs a model: name one")
     if prm is not None and not plan.rewards:
-        raise InputError("name a model, or leave rewards out, but not both")
+        raise InputError("name a model or leave rewards out, not both")
     if scored is not None and not plan.rewards:
         raise InputError("a file with rewards cannot be written if rewards are left out")
     questions = Questions(path, plan.selection, answer, progress)
@@ -183,13 +183,13 @@ def evaluate(
 
 
 def _right(chosen: Winners, rewards: StepRewards | None) -> dict[str, float]:
-    """Which ways of choosing were right on a question, for the progress bar."""
+    """Which selection methods were right on a question, for the progress bar."""
     voted = {"majority vote": float(chosen.majority_right)}
     return voted if rewards is None else {"weighted vote": float(chosen.weighted_right), **voted}
 
 
 class _Run:
-    """One pass over the questions: figures of each are added up, the texts are let go."""
+    """One pass over the questions: adds up their figures and discards their texts."""
 
     def __init__(self, plan: Plan, source: RewardSource, model: str | None) -> None:
         self.plan, self.source, self.model = plan, source, model
@@ -202,7 +202,7 @@ class _Run:
         self._disagreed = self._failed = self._options_appended = 0
 
     def take(self, question: Question) -> Outcome | None:
-        """Add one question's figures; None if there is nothing to be known of it."""
+        """Add one question's figures; None if nothing is known about it."""
         if question.labelled is None:
             self._failed += 1
             return None
@@ -316,7 +316,7 @@ def _chain_rewards(rewards: StepRewards, aggregate: str) -> list[float | None]:
 
 
 def _disagreement(place: int, question: LabelledQuestion, chosen: Winners) -> Disagreement:
-    """What there is to show of a question where the two votes differ."""
+    """What to show of a question on which the two votes differ."""
     return Disagreement(
         place=place,
         id=question.id,

@@ -1,4 +1,4 @@
-"""Results that leave the package: one row per question, and the file again with its rewards, in the authors' layout."""
+"""Exported results: one row per question, and the questions with their rewards in the authors' format."""
 
 import json
 import math
@@ -14,21 +14,21 @@ from medprm_scorer.evaluation.choices import Winners
 from medprm_scorer.evaluation.labelled_records import LabelledQuestion, StepRewards
 from medprm_scorer.files.whole_file import whole_file
 
-_ROWS = 200  # of a parquet file that are written at once
+_ROWS = 200  # rows of a Parquet file that are written at once
 
 
 @dataclass(frozen=True, repr=False)
 class Outcome:
-    """What was found for one question.
+    """The results for one question.
 
     Args:
         place: Its place in the file, from 0.
         record: The record.
-        question: What is known of it.
-        rewards: Its step rewards; None where they were not used.
+        question: The question with what is known about it.
+        rewards: Its step rewards; None if they were not used.
         chosen: What is chosen among its candidates; None if it has no judged answers.
-        aggregate: How step rewards become a chain reward; None where they were not used.
-        run: What the rewards were computed with, and by what; None if it is not known.
+        aggregate: How step rewards become a chain reward; None if they were not used.
+        run: The model and settings with which the rewards were computed; None if unknown.
     """
 
     place: int
@@ -40,7 +40,7 @@ class Outcome:
     run: Mapping[str, Any] | None = None
 
     def row(self) -> dict[str, Any]:
-        """Flat columns: id, source, gold, of each choice its answer and whether that is right, and all rewards."""
+        """Flat columns: id, source, gold, each choice's answer and whether it is right, and all rewards."""
         question, chosen, right = self.question, self.chosen, self.question.right
         row: dict[str, Any] = {
             "id": None if question.id is None else str(question.id),
@@ -68,9 +68,9 @@ class Outcome:
         return row | {"chain_rewards": chains, "step_rewards": steps}
 
     def scored_record(self) -> dict[str, Any]:
-        """The record in the layout of the released test set, with what the authors' scorer adds to each solution.
+        """The record in the format of the released test set, with the rewards as the authors' scorer adds them.
 
-        Beside them `run` says what the rewards were computed with; `LabelledQuestion.made_with` has it again.
+        In addition, `run` records what the rewards were computed with; it is read back as `LabelledQuestion.made_with`.
         """
         question, request = self.question, self.question.request
         own = self.record.get("solutions", ())
@@ -131,7 +131,7 @@ def scored_file(path: str | Path) -> Iterator[Export]:
 
 
 def per_question_file(path: str | Path) -> AbstractContextManager[Export]:
-    """A file with `Outcome.row` of each question with judged answers: JSONL, or Parquet if its name ends so.
+    """A file with `Outcome.row` of each question with judged answers: JSONL, or Parquet if its name ends in `.parquet`.
 
     Raises:
         InputError: Its name ends otherwise, or pyarrow is missing.

@@ -1,8 +1,8 @@
-"""Finished work by key that survives being killed: an SQLite database, written one value at a time.
+"""A store of finished work by key that survives a killed process: an SQLite database, written one value at a time.
 
 Each value is committed before `add` returns, so a killed process loses at most the value that it was writing, and a
-power cut about as much as the system had not written yet; neither damages the file. Values are kept under what they
-were made with (model, settings): one file may hold those of several, and each run reads its own alone.
+power cut loses what the system had not yet written to disk; neither damages the file. Values are stored together with
+what they depend on (model, settings). One file may hold the values of several models, and each run reads only its own.
 """
 
 import json
@@ -16,20 +16,19 @@ from typing import Any
 from medprm_scorer.errors import InputError, OutputError
 from medprm_scorer.files.private import owner_only
 
-_APPLICATION = 0x6D70726D  # "mprm", by which SQLite files tell whose they are
+_APPLICATION = 0x6D70726D  # "mprm", the SQLite application id that marks our files
 _SCHEMA = "CREATE TABLE IF NOT EXISTS done (header TEXT, key TEXT, value TEXT, PRIMARY KEY (header, key)) WITHOUT ROWID"
 
 
 class Journal:
-    """Finished values by key, kept in a file. For one thread of one process at a time.
+    """Finished values by key, stored in a file. For one thread of one process at a time.
 
     Args:
-        path: The file; made if it is missing. While it is open, `PATH-wal` stands beside it.
-        header: What the values depend on (model, settings), as JSON. Values under other headers are kept, not read.
+        path: The file; created if it is missing. While it is open, there is also a file `PATH-wal`.
+        header: What the values depend on (model, settings), as JSON. Values under other headers are kept but not read.
 
     Raises:
-        InputError: The file cannot be opened, is in use by another process, or is no journal. It is then left as it
-            was.
+        InputError: The file cannot be opened, is in use by another process, or is not a journal. It is then unchanged.
         OutputError: It cannot be written.
 
     Example:
@@ -51,7 +50,7 @@ class Journal:
         self._header = _json(dict(header), sort=True)
         with suppress(
             OSError, ValueError
-        ):  # SQLite says what is wrong; its other files take the permissions of this one
+        ):  # SQLite reports what is wrong; its other files take the permissions of this one
             open(path, "xb", opener=owner_only).close()
         try:
             self._database = sqlite3.connect(path, timeout=0, isolation_level=None)  # each statement is its own commit
@@ -80,20 +79,20 @@ class Journal:
         return None if found is None else json.loads(found[0])
 
     def add(self, key: str, value: Any) -> None:
-        """Keep a value. When this returns, it outlives the process.
+        """Store a value. Once this returns, the value survives the process.
 
         Args:
-            key: Its name; a value that was kept under it before is replaced.
-            value: JSON. Floats come back to the last bit, tuples as lists.
+            key: Its name; an earlier value with the same key is replaced.
+            value: JSON. Floats are read back exactly, tuples as lists.
 
         Raises:
-            InputError: The value is not JSON (NaN is not). The journal is then as before.
-            OutputError: It cannot be written. The journal is then as before.
+            InputError: The value is not JSON (NaN is not). The journal is then unchanged.
+            OutputError: It cannot be written. The journal is then unchanged.
         """
         self._run("write", "INSERT OR REPLACE INTO done VALUES (?, ?, ?)", self._header, _json(key), _json(value))
 
     def close(self) -> None:
-        """Let go of the file; a second call does nothing."""
+        """Close the file; a second call does nothing."""
         self._database.close()
 
     def __enter__(self) -> "Journal":
@@ -105,12 +104,12 @@ class Journal:
         self.close()
 
     def _prepare(self) -> None:
-        """Take hold of the file for this process alone, and see that it is a journal."""
+        """Lock the file for this process, and check that it is a journal."""
         run = self._database.execute
         run("PRAGMA locking_mode = EXCLUSIVE")
         (application,) = run("PRAGMA application_id").fetchone()
         if application != _APPLICATION and run("SELECT 1 FROM sqlite_master").fetchone() is not None:
-            raise InputError(f"{self._path} is not a journal of medprm: name another file")
+            raise InputError(f"{self._path} is not a medprm journal: name another file")
         run("PRAGMA journal_mode = WAL")
         run("PRAGMA synchronous = NORMAL")
         run("BEGIN EXCLUSIVE")  # a kill between the two would leave a file that is neither new nor a journal
@@ -129,7 +128,7 @@ class Journal:
         if "locked" in text or "busy" in text:
             return InputError(f"{self._path} is in use by another process: wait for it, or name another file")
         if "not a database" in text or "malformed" in text:
-            return InputError(f"{self._path} is not a journal of medprm, or damaged: name another file")
+            return InputError(f"{self._path} is not a medprm journal, or is damaged: name another file")
         full = "is full" in text or "I/O error" in text
         kind = (
             OutputError if full or (what == "write" and not isinstance(error, sqlite3.ProgrammingError)) else InputError
@@ -141,4 +140,4 @@ def _json(value: Any, sort: bool = False) -> str:
     try:
         return json.dumps(value, allow_nan=False, sort_keys=sort)
     except (TypeError, ValueError, RecursionError):  # their messages may show the value
-        raise InputError("a journal keeps JSON only: texts, finite numbers, lists and objects of these") from None
+        raise InputError("a journal stores only JSON: texts, finite numbers, lists and objects of these") from None

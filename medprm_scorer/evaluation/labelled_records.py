@@ -1,24 +1,24 @@
 """From a record to `LabelledQuestion`: a question whose candidates' answers are known to be right or wrong.
 
-Three forms of records:
+There are three forms of records:
 
-- The released test set, with or without the fields of the authors' scorer. Per solution, `answer` (null: it gives
-  none) and `score` (1, 0, or "None" where nobody can tell) are used as recorded; `PRM_score_list` holds its rewards. A
-  file with `PRM_min_score` alone is read as one reward per candidate. Only where no solution has a `score` do the
-  answers decide, and only if `correct_answer` is an option.
+- The released test set, with or without the fields of the authors' scorer. Each solution's `answer` (null: it gives
+  none) and `score` (1, 0, or "None" if unknown) are used as recorded; `PRM_score_list` holds its rewards. A file with
+  only `PRM_min_score` is read as one reward per candidate. If no solution has a `score`, the answers decide, provided
+  that `correct_answer` is an option.
 - The package's own: a request with `correct_answer`, and optionally `data_source` and `step_rewards` (parallel to
   `candidates`: lists of numbers, null where a candidate has none). Answers are read from the candidates' texts.
-- A line that `medprm score` wrote (`ranking` or `error`): the first or second form again, with its rewards. It holds no
-  documents, so it is not scored again unless they are to be left out.
+- A line that `medprm score` wrote (`ranking` or `error`): the first or second form, with its rewards. It holds no
+  documents, so it can only be scored again without documents.
 
 Answers are right if `normalize_answer` maps them and the correct one to the same key, so free text must agree word for
-word: `MI` is not `myocardial infarction`. Text that is exactly an option's (`yes` for `(A) yes`) is that option. Where
-the answers are option letters, `(B) Aspirin` is read as `B`, and what is no letter is refused, since nothing could ever
-be right.
+word: `MI` is not `myocardial infarction`. Text that is exactly an option's (`yes` for `(A) yes`) counts as that option.
+If the answers are option letters, `(B) Aspirin` is read as `B`, and a correct answer that is not a letter is refused,
+since no candidate could be right.
 
-A question is open-ended, and has no `right`, if of no candidate it is known whether it is right. Where only some scores
-are "None", these candidates count as wrong, as for the authors. Keys that are likely meant for others (`gold` for
-`correct_answer`) are refused: left alone, they would drop the question in silence.
+A question is open-ended, and has no `right`, if it is not known of any candidate whether it is right. If only some
+scores are "None", these candidates count as wrong, as in the authors' scripts. Keys that look like mistakes (`gold` for
+`correct_answer`) are refused: if they were ignored, the question would be dropped silently.
 """
 
 import hashlib
@@ -37,37 +37,38 @@ from medprm_scorer.text.answers.callers_functions import AnswerFunction, read_wi
 from medprm_scorer.text.sanitize import valid_unicode
 
 StepRewards = tuple[tuple[float, ...] | None, ...]
-"""Of each candidate its step rewards in [0, 1], or None if it could not be scored."""
+"""For each candidate its step rewards in [0, 1], or None if it could not be scored."""
 
 _MEANT = {"correct_answer": ("answer", "gold", "label", "target"), "step_rewards": ("rewards", "PRM_score_list")}
 _LEADING_LETTER = re.compile(r"\(?([a-z])[).:]")
 _OPTION = re.compile(r"^[ \t]{0,8}\(([A-Z])\) ?(\S[^\n]{0,500})$", re.MULTILINE)
 _RUN = ("name", "model", "system", "steps", "dtype", "deterministic", "documents")
-_LONGEST_SETTING = 4096  # characters: longer ones are not this package's
+_LONGEST_SETTING = 4096  # characters: this package writes no longer ones
 PROCESSBENCH = "ProcessBench's label k becomes step_labels: k times 1, then 0, then nulls; its label -1 becomes all 1"
 _UNKNOWN = "None"
-"""The `score` of a solution that nobody judged: a string."""
+"""The `score` of a solution without a judgement: a string."""
 
 
 @dataclass(frozen=True, repr=False)
 class LabelledQuestion:
-    """A question, its candidates' answers, and what is known of them. The `repr` shows no text.
+    """A question, its candidates' answers, and what is known about them. The `repr` shows no text.
 
     Args:
         id: The record's own id, or None.
         source: Its `data_source`; "" if it names none.
-        gold: Its `correct_answer`, as it is; None if it has none.
+        gold: Its `correct_answer`, unchanged; None if it has none.
         answers: Each candidate's answer; None if it gives none.
-        right: Whether each candidate's answer is right; None if that is known of none.
+        right: Whether each candidate's answer is right; None if that is not known of any.
         unjudged: How many candidates count as wrong because their score is "None" while others have one.
-        raw_answers: The answers as recorded, to the letter; the same as `answers` where none are.
-        scores: Whether each candidate has the score 1, where there are scores; else `right`.
+        raw_answers: The answers exactly as recorded; the same as `answers` if none are.
+        scores: Whether each candidate has score 1, if there are scores; otherwise `right`.
         rewards: The stored step rewards; None if the record does not hold them.
-        only_min: Whether each of these is the smallest step reward alone.
-        request: What a model is to score; its `question` and `documents` are those to show.
-        made_with: What the rewards were computed with, as `medprm score` and `medprm evaluate --scored` say; else None.
-        given: How many candidates the record holds, also where only the first of them take part.
-        lacks_documents: Whether it is a line of `medprm score`, which does not hold the documents that it was about.
+        only_min: Whether these are only the smallest step reward of each candidate.
+        request: The request that a model scores; its `question` and `documents` are the ones to show.
+        made_with: What the rewards were computed with, as recorded by `medprm score` and `medprm evaluate --scored`;
+            otherwise None.
+        given: How many candidates the record holds, including those that do not take part.
+        lacks_documents: Whether it is a line of `medprm score`, which does not hold the request's documents.
     """
 
     id: str | int | None
@@ -87,7 +88,7 @@ class LabelledQuestion:
 
     @property
     def digest(self) -> bytes:
-        """Of the question's text, options inside: equal for equal questions."""
+        """Digest of the question's text, including its options: equal for equal questions."""
         return hashlib.sha256(self.request.question.encode()).digest()[:16]
 
     def __repr__(self) -> str:
@@ -98,22 +99,22 @@ class LabelledQuestion:
 def parse_labelled(
     record: Mapping[str, Any], answer: AnswerFunction | None = None, most: int | None = None
 ) -> LabelledQuestion:
-    """Check one decoded record and read what is known of its candidates.
+    """Check one decoded record and read what it says about its candidates.
 
     Args:
-        record: A record in one of the forms; see the module's head. An error of `medprm score` without its request is
-            none of them: see `is_error_only`.
-        answer: Reads the answer from a candidate's text, where none is recorded; None takes the package's own rules.
-            One that declines to answer gives `DECLINED`, which votes and is never right.
-        most: Read only that many candidates, from the first; None: all.
+        record: A record in one of the forms in the module's docstring. An error line of `medprm score` without its
+            request is not one of them: see `is_error_only`.
+        answer: Reads the answer from a candidate's text if none is recorded; None uses the package's own rules. For a
+            text that declines to answer it returns `DECLINED`, which votes and is never right.
+        most: Read only that many candidates, from the first; None for all.
 
     Returns:
-        The question; what it says of candidates is parallel to those of its `request`.
+        The question; its data on candidates is parallel to those of its `request`.
 
     Raises:
         InputError: `parse_request` refuses the record, a key that is read here has a wrong type or value, a reward is
-            not a number in [0, 1], rewards are not one for each step of a list of steps, or `answer` failed. One line
-            that names the key or the candidate's index.
+            not a number in [0, 1], there is not one reward for each step of a list of steps, or `answer` failed. The
+            message is one line that names the key or the candidate's index.
 
     Example:
         >>> record = {"question": "Which?", "candidates": ["The answer is (A)", "The answer is (B)"]}
@@ -134,7 +135,7 @@ def parse_labelled(
     count, unjudged, only_min = len(request.candidates), 0, False
     has_scores = "candidates" not in record and any("score" in solution for solution in record["solutions"])
     gold = record.get("correct_answer")
-    if has_scores and not isinstance(gold, str):  # beside scores it decides nothing, and may be anything
+    if has_scores and not isinstance(gold, str):  # with scores it decides nothing, and may be of any type
         gold = None
     gold = _recorded_answer(gold, "correct_answer")
     answers: list[str | None]
@@ -184,7 +185,7 @@ def parse_labelled(
 
 
 def is_error_only(record: Mapping[str, Any]) -> bool:
-    """Whether this is a line of `medprm score` for a request that could not even be read: there is nothing to judge."""
+    """Whether this is a line of `medprm score` for a request that could not be read: there is nothing to judge."""
     return "error" in record and "ranking" not in record and "request" not in record and "question" not in record
 
 
@@ -192,7 +193,7 @@ def plain_record(line: Mapping[str, Any]) -> dict[str, Any]:
     """The record that a line of `medprm score` was made from, as far as the line holds it, with the line's rewards.
 
     Raises:
-        InputError: It is no such line, or was changed.
+        InputError: It is not such a line, or it was changed.
     """
     try:
         kept = {key: line[key] for key in ("data_source", "correct_answer") if key in line}
@@ -224,13 +225,13 @@ def _run(record: Mapping[str, Any]) -> Mapping[str, Any] | None:
 
 
 def _lacks_documents(line: Mapping[str, Any]) -> bool:
-    """Whether there were documents, or it is not known, as of a request that could not be scored."""
+    """Whether there were documents; also True if that is unknown, as for a request that could not be scored."""
     ranking = line.get("ranking")
     return not isinstance(ranking, Mapping) or ranking.get("documents_given") != 0
 
 
 def _candidates(record: object) -> int:
-    """How many candidates there are; 0 of what will be refused."""
+    """How many candidates there are; 0 for a record that will be refused."""
     if not isinstance(record, Mapping):
         return 0
     found = record.get("candidates" if "candidates" in record else "solutions")
@@ -272,7 +273,7 @@ def _read_answer(answer: AnswerFunction | None, request: RankRequest, index: int
 
 
 def _recorded_answer(value: object, key: str) -> str | None:
-    """An answer that stands in the record; a number is taken as it would be printed."""
+    """A recorded answer; a number is taken as it would be printed."""
     if value is None:
         return None
     if isinstance(value, str):
@@ -289,7 +290,7 @@ def _is_letter(key: str | None) -> bool:
 
 
 def _options(question: str) -> dict[str, str]:
-    """From the text of each option in the question to its letter; not where two are alike, or one is a letter."""
+    """Maps the text of each option in the question to its letter; omits equal texts and single letters."""
     found = [(normalize_answer(text), letter.lower()) for letter, text in _OPTION.findall(question)]
     times = Counter(text for text, _ in found)
     return {text: letter for text, letter in found if times[text] == 1 and not _is_letter(text)}
@@ -313,7 +314,7 @@ def _compared(answers: Sequence[str | None], gold: str | None, question: str) ->
 
 
 def _scores(solutions: Sequence[Mapping[str, Any]]) -> list[bool | None]:
-    """Whether each solution is right; None where nobody can tell."""
+    """Whether each solution is right; None if unknown."""
     right: list[bool | None] = []
     for index, solution in enumerate(solutions):
         if "score" not in solution:
@@ -324,7 +325,7 @@ def _scores(solutions: Sequence[Mapping[str, Any]]) -> list[bool | None]:
         elif isinstance(score, int | float) and score in (0, 1):
             right.append(bool(score))
         else:
-            raise InputError(f'solutions[{index}].score: expected 1, 0, or "None" where nobody can tell')
+            raise InputError(f'solutions[{index}].score: expected 1, 0, or "None" if unknown')
     return right
 
 
@@ -335,21 +336,21 @@ def _own_rewards(record: Mapping[str, Any], request: RankRequest) -> StepRewards
     if not isinstance(stored, list | tuple):
         raise InputError(f"step_rewards: expected a list, found {json_kind(stored)}")
     if len(stored) != count:
-        raise InputError(f"step_rewards: expected one entry per candidate, which are {count}, found {len(stored)}")
+        raise InputError(f"step_rewards: expected one entry for each of {count} candidates, found {len(stored)}")
     found = tuple(_rewards(value, f"step_rewards[{index}]") for index, value in enumerate(stored))
     for index, (steps, rewards) in enumerate(zip(request.candidates, found, strict=True)):
         if rewards is not None and not isinstance(steps, str) and len(steps) != len(rewards):
             raise InputError(
-                f"step_rewards[{index}]: candidate {index} has {len(steps)} steps, and rewards for {len(rewards)}; "
+                f"step_rewards[{index}]: candidate {index} has {len(steps)} steps, but rewards for {len(rewards)}; "
                 "give one for each, or have the file scored again"
             )
     return found
 
 
 def _stored_rewards(solutions: Sequence[Mapping[str, Any]]) -> tuple[StepRewards | None, bool]:
-    """The stored rewards, and whether each is a smallest one alone; None without any.
+    """The stored rewards, and whether they are smallest rewards only; None without any.
 
-    Some alone would have to be thrown away, or be mixed with another model's.
+    Rewards for only some candidates are refused: they would have to be discarded, or mixed with another model's.
     """
     for key in ("PRM_score_list", "PRM_min_score"):
         missing = [index for index, solution in enumerate(solutions) if key not in solution]
@@ -365,12 +366,12 @@ def _stored_rewards(solutions: Sequence[Mapping[str, Any]]) -> tuple[StepRewards
 
 
 def _as_list(minimum: object) -> list[object]:
-    """A smallest reward as the rewards of one step; of no step, as the authors write it, -Infinity."""
+    """A smallest reward as a list of one reward; an empty list for -Infinity, which the authors write for no steps."""
     return [] if minimum is None or minimum == -math.inf else [minimum]
 
 
 def _rewards(value: object, key: str) -> tuple[float, ...] | None:
-    """The rewards of one candidate; None if it has none, as when it could not be scored."""
+    """The rewards of one candidate; None if it has none, for example because it could not be scored."""
     if value is None:
         return None
     if not isinstance(value, list | tuple):

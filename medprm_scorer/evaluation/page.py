@@ -1,9 +1,9 @@
-"""How an `Evaluation` looks in a browser: one page with the curves, the tables and the questions in dispute.
+"""Shows an `Evaluation` in a browser: one page with the curves, the tables and the disputed questions.
 
-`report_to_html` draws any other report: its sentences and its tables, without any text of a question.
+`report_to_html` shows any other report: its sentences and its tables, without any text of a question.
 
 The page loads nothing and runs no script, and follows the reader's choice of light or dark. Unlike the terminal it
-shows questions: those where the weighted vote and majority vote differ, each to unfold.
+shows questions: those on which the weighted vote and majority vote differ, each in a section that unfolds.
 """
 
 from medprm_scorer.errors import InputError
@@ -15,7 +15,7 @@ from medprm_scorer.evaluation.results import Evaluation
 from medprm_scorer.evaluation.sheets import Report
 from medprm_scorer.results.page import render_page
 
-_ANSWERS = 20  # shown of a question at most; the rest is counted
+_ANSWERS = 20  # most answers shown for a question; the rest are counted
 _VERDICTS = {  # of the weighted vote and of majority vote
     (True, False): "reward right, majority wrong",
     (False, True): "reward wrong, majority right",
@@ -25,19 +25,19 @@ _VERDICTS = {  # of the weighted vote and of majority vote
 
 
 def report_to_html(kind: str, report: Report) -> str:
-    """A report as one page that needs nothing else: nothing to load, no script, all text escaped.
+    """A report as one self-contained page: it loads nothing, has no script, and all text is escaped.
 
     Args:
-        kind: What it is a report of.
+        kind: What it is a report of; the title of the page.
         report: The report.
     """
     return render_page(kind, "evaluation/report.html.j2", kind=kind, report=report)
 
 
 def to_html(evaluation: Evaluation) -> str:
-    """The evaluation as one page that needs nothing else: nothing to load, no script, all text escaped.
+    """The evaluation as one self-contained page: it loads nothing, has no script, and all text is escaped.
 
-    Without matplotlib the page says how to get the curves in their place.
+    Without matplotlib, the page says how to get the curves instead of showing them.
     """
     from markupsafe import Markup
 

@@ -1,7 +1,7 @@
-"""The paper's table on the released test set: seven benchmarks, their macro average, and what is known of both.
+"""The paper's table on the released test set: seven benchmarks, their macro average, and the published figures.
 
 Sources: arXiv 2506.11474 (accuracies with the policy Llama-3.1-8B-Instruct, 64 candidates; only the MedQA row and the
-averages are at hand), and counts of majority vote's right answers that an independent run on the unmodified file
+averages are known), and counts of majority vote's right answers that an independent run on the unmodified file
 `2_test_dataset.json` of `dmis-lab/llama-3.1-medprm-reward-test-set` published. The average leaves PubMedQA out.
 """
 
@@ -17,13 +17,13 @@ _MMLU = ("anatomy", "clinical_knowledge", "college_biology", "college_medicine",
 
 @dataclass(frozen=True)
 class Benchmark:
-    """One benchmark of the paper, and what the released test set holds of it.
+    """One benchmark of the paper, and its part of the released test set.
 
     Args:
         name: Its name in the paper.
         sources: Its values of `data_source`.
         questions: Number of its questions.
-        majority_right: How many of them majority vote answers rightly.
+        majority_right: How many of them majority vote answers correctly.
     """
 
     name: str
@@ -56,7 +56,7 @@ PUBLISHED: Mapping[str, Mapping[str, float]] = MappingProxyType(
         ),
     }
 )
-"""The paper's accuracies that are known, by benchmark and choice; `average` is over the seven."""
+"""The known accuracies from the paper, by benchmark and choice; `average` is over the seven."""
 
 
 @dataclass

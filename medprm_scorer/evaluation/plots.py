@@ -1,8 +1,8 @@
 """Figures: accuracy by number of candidates, over all questions and by data source.
 
 matplotlib is an optional extra, imported only when a figure is drawn. Figures are made without pyplot, so they need no
-display and threads do not share any. Colours are those of Okabe and Ito (https://jfly.uni-koeln.de/color/), which
-common colour blindness keeps apart; every curve has its own marker and line too.
+display and threads share no state. The colours are those of Okabe and Ito (https://jfly.uni-koeln.de/color/), which
+people with common colour blindness can tell apart; every curve also has its own marker and line style.
 """
 
 import math
@@ -40,29 +40,29 @@ _STYLES: dict[str, tuple[str, str, Any]] = {  # colour, marker, line
     "confident": ("#D55E00", "P", (0, (5, 1))),
     "agree": ("#56B4E9", "v", (0, (3, 1, 1, 1))),
 }
-_INK = "#1a1a1b"  # of all text and lines that are no curve; a page puts its own colour in its place
+_INK = "#1a1a1b"  # of all text and of lines that are not curves; a page substitutes its own colour
 _GRID = "#80808059"
 _SMALL, _MIDDLE, _LARGE = 9.5, 10.5, 12.0  # points
 _LABELLED = 18  # most labels that fit under the large axis
 _TITLE_WIDTH, _PANEL_TITLE = 54, 32  # columns of a terminal
-_ACROSS = 3  # small panels in a row
+_ACROSS = 3  # small panels per row
 _SOURCES = 18  # most panels of data sources
 
 
 def scaling_figure(evaluation: Evaluation, aggregate: str | None = None) -> "Figure":
     """Accuracy in percent over the number of candidates n, one curve for each choice.
 
-    A large panel has all questions; under it are small ones with the same axes: one for each other aggregate of the
-    evaluation, if none is asked for, and one for each data source, if there are several (the first 18). Majority vote
-    and the choices by rewards have their 95% intervals. Stopping rules of the same aggregate, if there are some, are in
-    the large panel at their mean number of samples.
+    A large panel shows all questions; below it are small ones with the same axes: one for each other aggregate of the
+    evaluation, if `aggregate` is None, and one for each data source, if there are several (the first 18). Majority vote
+    and the choices by rewards have their 95% intervals. Stopping rules with the same aggregate, if any, are in the
+    large panel at their mean number of samples.
 
     Args:
         evaluation: Where the figures come from.
         aggregate: Which of its aggregates the choices by rewards use; None for the first, with panels of the others.
 
     Returns:
-        The figure, with a tick at each n and the legend beside the large panel, in the order in which the curves end.
+        The figure, with a tick at each n, and the legend beside the large panel in the order of the curves' right ends.
 
     Raises:
         InputError: There is no such aggregate, or matplotlib is missing.
@@ -133,7 +133,7 @@ def scaling_svg(evaluation: Evaluation, aggregate: str | None = None) -> str:
     svg = _svg(figure)
     svg = svg[svg.index("<svg") :].replace(_INK, "currentColor")
     svg = re.sub(r"<metadata>.*?</metadata>\s*", "", svg, flags=re.DOTALL)
-    # needed in files of their own only
+    # needed only in separate files
     svg = re.sub(r' xmlns(:\w+)?="[^"]*"', "", svg)
     return svg.replace("<svg ", '<svg role="img" aria-label="Accuracy by number of candidates" ', 1).strip()
 
@@ -242,13 +242,13 @@ def _title(evaluation: Evaluation, aggregate: str | None) -> str:
     if aggregate is not None:
         title += f", chain reward = {one_line(aggregate)} of its steps"
     model = evaluation.provenance.model if evaluation.provenance is not None else evaluation.model
-    if model is not None:  # a curve that is passed on alone must not be taken for another model's
+    if model is not None:  # a figure that is shared on its own must not be mistaken for another model's
         title += f"\nrewards by {_shortened(one_line(model), _TITLE_WIDTH)}"
     return title
 
 
 def _origin(known: Provenance) -> list[str]:
-    """Lines under a figure, which may be passed on alone: of which file and which version it is."""
+    """Lines under a figure, which may be shared on its own: the file and the version behind it."""
     file = f"{_shortened(one_line(known.file), _TITLE_WIDTH)}, SHA-256 {one_line(known.sha256)[:16]}…"
     depends = ({} if known.revision is None else {"revision": known.revision}) | known.settings
     settings = [f"{one_line(name)} {_shortened(one_line(value), 24)}" for name, value in depends.items()]
@@ -261,7 +261,7 @@ def _questions(count: int) -> str:
 
 
 def _shortened(text: str, most: int) -> str:
-    """As much of a text as is at most so wide, in columns of a terminal: some scripts are twice as wide."""
+    """As much of a text as fits a width in terminal columns: some scripts are twice as wide."""
     return text if cell_len(text) <= most else f"{set_cell_size(text, most - 1)}…"
 
 
@@ -272,7 +272,7 @@ def _curve(
     aside: float,
     label: str | None = None,
 ) -> Any:
-    """Draw one curve and, but for the two ends, its interval, a bar where there is one n only.
+    """Draw one curve and, except for `single` and `oracle`, its interval; a bar if there is only one n.
 
     Returns the legend's handle.
 
@@ -280,8 +280,8 @@ def _curve(
         axes: Where to draw.
         choice: One of `CHOICES`, or a kind of stopping rules.
         points: n, accuracy, and the ends of its interval, by n.
-        aside: Factor on n, so that the bars of a single n stand beside each other.
-        label: In the legend; None for that of the choice.
+        aside: Factor on n, so that the bars of a single n are side by side.
+        label: Label in the legend; None for that of the choice.
     """
     colour, marker, line = _STYLES[choice]
     numbers = [n * aside for n, *_ in points]
@@ -321,7 +321,7 @@ def _number_axis(axes: "Axes", sizes: list[int], most: int) -> None:
 
 
 def _plain(axes: "Axes") -> None:
-    """Frame, grid and ticks that leave the eye to the curves."""
+    """An unobtrusive frame, grid and ticks."""
     axes.set_axisbelow(True)
     axes.grid(color=_GRID, linewidth=0.6)
     axes.spines[["top", "right"]].set_visible(False)
@@ -330,7 +330,7 @@ def _plain(axes: "Axes") -> None:
 
 
 def _svg(figure: "Figure") -> str:
-    """The figure as SVG without a date; its random ids are numbered in the order in which they come."""
+    """The figure as SVG without a date; random ids are replaced by numbers in order of appearance."""
     out = BytesIO()
     figure.savefig(out, format="svg", metadata={"Date": None})
     svg = out.getvalue().decode()

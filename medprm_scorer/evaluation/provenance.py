@@ -1,4 +1,4 @@
-"""Where the rewards behind some figures come from: found while they are read, and said in every report."""
+"""Where the rewards behind some figures come from: collected while they are read, and stated in every report."""
 
 import datetime
 import platform
@@ -46,7 +46,7 @@ def trace(
     for package in _PACKAGES if computed else _PACKAGES[:2]:
         try:
             versions[package] = metadata.version(package)
-        except metadata.PackageNotFoundError:  # run from its sources
+        except metadata.PackageNotFoundError:  # run from the source tree
             versions[package] = "unknown"
     provenance = Provenance(
         file=Path(path).name,
@@ -75,7 +75,7 @@ def trace(
 
 
 def made_with(source: RewardSource, selection: Selection, model: str | None = None) -> dict[str, str] | None:
-    """What a file of questions keeps of where their rewards come from, as its `run`; None if nothing is known.
+    """The `run` of a file of questions: where their rewards come from; None if nothing is known.
 
     Args:
         source: Where they come from.
@@ -90,7 +90,7 @@ def made_with(source: RewardSource, selection: Selection, model: str | None = No
 
 
 def document_lines(found: WithRewards) -> list[str]:
-    """What to know of the documents that a model read, a sentence to a line."""
+    """What to know about the documents that a model read, one sentence per line."""
     lines = []
     if found.without_documents:
         lines.append(
@@ -106,12 +106,12 @@ def document_lines(found: WithRewards) -> list[str]:
 
 
 def repeated_line(count: int, places: Sequence[tuple[int, int]], what: str) -> str:
-    """That questions stand in the file more than once, and where.
+    """A sentence that says which questions are repeated in the file.
 
     Args:
         count: How many.
-        places: Of the first few, the record and the one before; empty if that is not known.
-        what: What counts each as a new question.
+        places: For the first few, the record and the earlier one; empty if unknown.
+        what: The name of the figures that count each as a new question.
     """
     named = ", ".join(f"record {place} is the question of record {first} again" for place, first in places)
     named = f" ({named}{', …' if count > len(places) else ''})" if named else ""
@@ -129,7 +129,7 @@ def rewards_line(found: WithRewards) -> str:
 
 
 def provenance_lines(known: Provenance | None) -> list[str]:
-    """What the figures rest on, so that a report can be traced after it was passed on: lines that are safe to show."""
+    """What the figures are based on, so that a shared report can be traced: lines that are safe to show."""
     if known is None:
         return []
     limits = []

@@ -1,4 +1,4 @@
-"""The questions of a file that take part: which of them, with which candidates and which documents."""
+"""The questions of a file that are evaluated, with which candidates and which documents."""
 
 import fnmatch
 from collections.abc import Callable, Iterator, Mapping
@@ -15,7 +15,7 @@ from medprm_scorer.files.records import read_records
 from medprm_scorer.text.answers.callers_functions import AnswerFunction
 
 Documents = Literal["given", "none", "shuffled"]
-"""What a model reads beside a question: its documents, none, or those of another question."""
+"""The documents that a model reads: those of the question, none, or those of another question."""
 
 _PROBLEMS_NAMED = 5
 _NO_DOCUMENTS = (
@@ -33,10 +33,10 @@ class Selection:
         limit: Most questions, from the first, at least 1; None for all.
         candidates: Most candidates of a question, from the first, at least 1; None for all.
         documents: `given`, `none`, or `shuffled`: each question with documents gets those of another one.
-        seed: Of the shuffling.
+        seed: Seed of the shuffling.
 
     Raises:
-        InputError: A number is too small, or there is no such way with documents.
+        InputError: A number is too small, or `documents` is unknown.
     """
 
     sources: tuple[str, ...] = ()
@@ -65,7 +65,7 @@ class Question:
     Args:
         place: Its place in the file, from 0.
         record: The record, as decoded; empty if there is no question.
-        labelled: What is known of it; None for an error line of `medprm score` without a request.
+        labelled: What is known about it; None for an error line of `medprm score` without a request.
     """
 
     place: int
@@ -74,11 +74,11 @@ class Question:
 
 
 class Repeats:
-    """Questions whose text came before in the file.
+    """Repeated questions: those whose text an earlier record of the file has.
 
     Attributes:
         count: How many.
-        places: Of the first few, their place in the file and that of the question that came before.
+        places: For the first few, their place in the file and that of the earlier question.
     """
 
     def __init__(self) -> None:
@@ -90,7 +90,7 @@ class Repeats:
         """Note a question.
 
         Returns:
-            Whether its text came before.
+            Whether an earlier question has the same text.
         """
         first = self._seen.setdefault(question.digest, place)
         if first == place:
@@ -103,11 +103,11 @@ class Repeats:
 
 @dataclass
 class Checked:
-    """What one pass over the file found.
+    """The result of one pass over the file.
 
     Args:
         stored: Questions that take part whose rewards are in the file.
-        missing: Those whose rewards are not.
+        missing: Those whose rewards are not in the file.
     """
 
     stored: int = 0
@@ -117,13 +117,13 @@ class Checked:
 class Questions:
     """Reads the questions of a file as often as needed, in memory that does not grow with it.
 
-    Only with shuffled documents all documents are held, about 90 MB for the released test set.
+    With shuffled documents, however, all documents are held, about 90 MB for the released test set.
 
     Args:
         path: The file.
         selection: Which of them, and with what.
-        answer: Reads an answer from a text where none is recorded; None takes the package's own rules.
-        progress: Whether to show a bar on stderr; None: a bar on a terminal, else a line now and then.
+        answer: Reads an answer from a text if none is recorded; None uses the package's own rules.
+        progress: Whether to show a progress bar on stderr. None: a bar on a terminal, otherwise an occasional line.
     """
 
     def __init__(
@@ -138,22 +138,22 @@ class Questions:
         self._right: Mapping[str, float] | None = None
 
     def judged(self, right: Mapping[str, float]) -> None:
-        """Say of the latest question which ways of choosing were right, for the progress bar.
+        """Record which selection methods were right on the latest question, for the progress bar.
 
         Args:
-            right: By the name of each way, 1 if it was right and 0 if not; the same names for every question.
+            right: By the name of each method, 1 if it was right and 0 if not; the same names for every question.
         """
         self._right = right
 
     def check(self, use: Callable[[Question], bool] | None = None) -> Checked:
-        """Read the whole file once before a model scores it: a bad record must not show after hours of scoring.
+        """Read the whole file once before a model scores it: a bad record must not turn up after hours of scoring.
 
         Args:
             use: Whether a question will be scored, or an `InputError` that says why it cannot be; None takes those
                 with judged answers.
 
         Raises:
-            InputError: Records cannot be used; it counts them, and names the first few.
+            InputError: Records cannot be used. The message counts them and names the first few.
         """
         use = use or (lambda question: question.labelled is not None and question.labelled.right is not None)
         found = Checked()
@@ -188,7 +188,7 @@ class Questions:
         """The questions in order; with shuffled documents only after `check`.
 
         Raises:
-            InputError: When its turn comes: a record that cannot be used.
+            InputError: A record cannot be used; raised when it is reached.
         """
         for place, question in self._read("evaluating"):
             if isinstance(question, InputError):
@@ -225,18 +225,18 @@ class Questions:
 
 
 def shuffled(documents: Mapping[int, list[str]], seed: int) -> dict[int, list[str]]:
-    """Give each question the documents of another one, none of which are its own.
+    """Give each question the documents of another question, none of which are its own.
 
     Args:
-        documents: By question.
-        seed: A whole number from 0.
+        documents: The documents by question.
+        seed: A whole number, at least 0.
 
     Returns:
         The documents of another question, by question: of the one that follows it in a random circle, or of the next
-        after that whose documents are others.
+        one after that whose documents are different.
 
     Raises:
-        InputError: A question has none of others to take: all have the same documents.
+        InputError: For some question, every other question shares its documents.
 
     Example:
         >>> shuffled({3: ["a"], 8: ["b"]}, seed=0)

@@ -1,4 +1,4 @@
-"""How an `Evaluation` looks in a terminal: `to_rich` for the command line, `to_text` for a file or a log."""
+"""Shows an `Evaluation` in a terminal: `to_rich` for the command line, `to_text` for a file or a log."""
 
 import math
 
@@ -11,10 +11,10 @@ from medprm_scorer.evaluation.sheets import FEW, Report, Sheet, Signs, counted
 
 
 def to_text(evaluation: Evaluation, *, official: bool = False) -> str:
-    """The evaluation as plain text of at most 80 columns: no ANSI codes, and ASCII but for what names hold.
+    """The evaluation as plain text of at most 80 columns: no ANSI codes, and ASCII except in names.
 
     Args:
-        evaluation: What to draw.
+        evaluation: What to show.
         official: With the authors' own selection.
     """
     return _report(evaluation, ascii_only=True, official=official).to_text()
@@ -24,9 +24,9 @@ def to_rich(evaluation: Evaluation, *, ascii_only: bool = False, official: bool 
     """The evaluation for a rich console.
 
     Args:
-        evaluation: What to draw.
-        ascii_only: Write signs in ASCII, for an output that can show nothing else.
-        official: With the authors' own selection, beside majority vote.
+        evaluation: What to show.
+        ascii_only: Write symbols in ASCII, for an output that can show nothing else.
+        official: Also show the authors' own selection, next to majority vote.
     """
     return _report(evaluation, ascii_only=ascii_only, official=official).to_rich()
 
@@ -38,7 +38,7 @@ def _report(evaluation: Evaluation, *, ascii_only: bool, official: bool) -> Repo
 
 
 def headline(evaluation: Evaluation, *, ascii_only: bool = False) -> str:
-    """The one figure that matters: the weighted vote against majority vote, with all candidates, over all questions."""
+    """The headline figure: the weighted vote against majority vote, with all candidates, over all questions."""
     if not evaluation.sizes or not evaluation.total.cells:
         return "Nothing to compare: no question has a judged answer."
     signs = Signs.of(evaluation.flips, ascii_only)
@@ -56,7 +56,7 @@ def headline(evaluation: Evaluation, *, ascii_only: bool = False) -> str:
 
 
 def summary(evaluation: Evaluation) -> list[str]:
-    """What was evaluated and what was left out, a sentence to a line."""
+    """What was evaluated and what was left out, one sentence per line."""
     total = evaluation.total
     lines = [
         f"{counted(total.questions, 'question')}, {counted(total.candidates, 'candidate')}, "
@@ -108,11 +108,11 @@ def summary(evaluation: Evaluation) -> list[str]:
 
 
 def method(evaluation: Evaluation, shown: list[Sheet]) -> list[str]:
-    """How the figures came about, a paragraph to each entry.
+    """How the figures were computed, one paragraph per entry.
 
     Args:
         evaluation: Where the figures come from.
-        shown: The tables that stand above it: their p-values are counted.
+        shown: The tables above the notes: their p-values are counted.
     """
     found = [
         "Where n is less than a question's number of candidates, its figures are expected values over subsets of n (at "

@@ -1,7 +1,7 @@
-"""The figures of an `Evaluation` as tables of text: the terminal and the page draw the same ones.
+"""The figures of an `Evaluation` as tables of text, the same for the terminal and the page.
 
-Accuracies are percentages with one decimal and, in brackets, their 95% interval, which single samples and the oracle,
-the two ends, go without; gains are points of percent. A figure that does not exist is a dash.
+Accuracies are percentages with one decimal and, in brackets, their 95% interval, which is omitted for a single sample
+and the oracle; gains are in percentage points. A figure that does not exist is a dash.
 """
 
 from medprm_scorer.evaluation.results import (
@@ -24,10 +24,10 @@ LABELS = {
     "weighted_vote": "weighted vote",
     "oracle": "oracle",
 }
-"""What each of `CHOICES` is called."""
+"""The label of each of `CHOICES`."""
 
 ENDS = ("single", "oracle")
-"""The two choices that the others lie between: drawn without intervals."""
+"""The two choices that bound the others: shown without intervals."""
 
 
 def sheets(evaluation: Evaluation, *, ascii_only: bool = False, official: bool = False) -> list[Sheet]:
@@ -36,13 +36,13 @@ def sheets(evaluation: Evaluation, *, ascii_only: bool = False, official: bool =
     Args:
         evaluation: Where the figures come from.
         ascii_only: Write dashes, marks and `<=` in ASCII.
-        official: With the authors' own selection.
+        official: Include the authors' own selection.
 
     Returns:
         The paper's table, if the evaluation has it. For the first aggregate, accuracies and gains by n; for each other
-        aggregate one table of both; accuracies and gains of the sources at the largest n. Without sizes none of these,
-        without rewards those of accuracies alone. Then the stopping rules and the authors' selection, if they are asked
-        for.
+        aggregate, one table of both; accuracies and gains of the sources at the largest n. Without sizes, none of
+        these; without rewards, only those of accuracies. Then the stopping rules and the authors' selection, if
+        requested.
     """
     signs = Signs.of(evaluation.flips, ascii_only)
     found: list[Sheet] = []
@@ -75,7 +75,7 @@ def source_name(source: str) -> str:
 
 
 def find_cell(part: SourceResult, n: int, choice: str, aggregate: str | None) -> Cell | None:
-    """The cell of one n and choice; None where there is none, as in a part without judged questions."""
+    """The cell of one n and choice; None if there is none, as in a part without judged questions."""
     try:
         return part.cell(n, choice, aggregate if choice in REWARD_CHOICES else None)
     except KeyError:
@@ -118,7 +118,7 @@ def _gains(evaluation: Evaluation, aggregate: str, signs: Signs) -> Sheet:
 
 
 def _other_aggregate(evaluation: Evaluation, aggregate: str, signs: Signs) -> Sheet:
-    """What depends on the aggregate: the two choices by rewards, and the weighted vote's gain."""
+    """The part that depends on the aggregate: the two choices by rewards, and the weighted vote's gain."""
     rows = []
     for n in evaluation.sizes:
         best, vote = (find_cell(evaluation.total, n, choice, aggregate) for choice in REWARD_CHOICES)
@@ -180,7 +180,7 @@ def _official(evaluation: Evaluation, signs: Signs) -> Sheet:
 
 
 def _stopping(found: Stopping, signs: Signs) -> list[Sheet]:
-    """The fixed numbers of samples and the rules; then the rules against fixed numbers that cost as much."""
+    """The fixed numbers of samples and the rules; then the rules compared with fixed numbers of the same cost."""
     rows, gains = [], []
     for one in [*found.fixed, *found.rules]:
         name, samples = one_line(one.rule), f"{one.samples.value:.1f}"
@@ -204,7 +204,7 @@ def _compared(comparison: Comparison | None, signs: Signs) -> tuple[str, str]:
 
 
 def _paper(paper: Paper, signs: Signs) -> Sheet:
-    """The paper's benchmarks, the published figures under ours, and majority vote's counts beside those known.
+    """The paper's benchmarks, the published figures below ours, and majority vote's counts next to the known ones.
 
     A benchmark that the file has no questions of has dashes.
     """

@@ -1,7 +1,7 @@
-"""What an evaluation finds: `Evaluation`, its `SourceResult`s, their `Cell`s of the table, and `Disagreement`s.
+"""The results of an evaluation: `Evaluation`, its `SourceResult`s, their `Cell`s of the table, and `Disagreement`s.
 
-Accuracies are fractions in [0, 1]. A `Cell` holds the figures of one way of choosing at one number of candidates. The
-`repr`s show numbers only, since questions end up in `Disagreement`s.
+Accuracies are fractions in [0, 1]. A `Cell` holds the figures of one selection method at one number of candidates. The
+`repr`s show only numbers, since `Disagreement`s contain questions.
 """
 
 from typing import Literal
@@ -9,14 +9,14 @@ from typing import Literal
 from pydantic import BaseModel, ConfigDict, Field
 
 CHOICES = ("single", "majority_vote", "best_of_n", "weighted_vote", "oracle")
-"""Ways of choosing, in the order of the tables: `single` is one sample drawn at random, `oracle` picks a right one."""
+"""Selection methods, in the order of the tables: `single` is one random sample, `oracle` picks a right one."""
 
 REWARD_CHOICES = ("best_of_n", "weighted_vote")
-"""Those that use rewards, and so depend on the aggregate."""
+"""The selection methods that use rewards, and so depend on the aggregate."""
 
 
 class Part(BaseModel):
-    """A part of a result: frozen, and no text from outside in the errors of validation."""
+    """A part of a result: frozen, and without input text in validation errors."""
 
     model_config = ConfigDict(frozen=True, hide_input_in_errors=True)
 
@@ -30,15 +30,16 @@ class Interval(Part):
 
 
 class Cell(Part):
-    """One way of choosing at one number of candidates.
+    """One selection method at one number of candidates.
 
     Args:
         n: Number of candidates.
         choice: One of `CHOICES`.
         aggregate: How step rewards became a chain reward; None where rewards play no part.
-        accuracy: Expected share of questions answered rightly, over subsets of n candidates.
-        gain: That accuracy less majority vote's at the same n, a difference in [-1, 1]; None for majority vote itself.
-        p_value: Of the paired sign-flip permutation test against majority vote, two-sided; None as for `gain`.
+        accuracy: Expected share of questions answered correctly, over subsets of n candidates.
+        gain: That accuracy minus majority vote's at the same n, a difference in [-1, 1]; None for majority vote itself.
+        p_value: p-value of the paired sign-flip permutation test against majority vote, two-sided; None for majority
+            vote.
     """
 
     n: int = Field(ge=1)
@@ -53,10 +54,10 @@ class Official(Part):
     """Counts by the authors' own selection, with all candidates: see `choices.authors_selection`.
 
     Args:
-        right: Questions answered rightly by the candidate with the highest min reward; None without rewards.
-        majority_right: Questions answered rightly by the most common recorded answer, nothing normalized.
-        questions: Questions that these counts are about: every one with scores, those included whose scores are all
-            "None", which are never right.
+        right: Questions answered correctly by the candidate with the highest min reward; None without rewards.
+        majority_right: Questions answered correctly by the most common recorded answer, without normalization.
+        questions: Questions that these counts cover: all that have scores. Those whose scores are all "None" are
+            included, and are never right.
     """
 
     right: int | None
@@ -68,18 +69,19 @@ class SourceResult(Part):
     """The figures of one data source, or of all questions.
 
     Args:
-        source: The `data_source`, or the group that it belongs to; "" where a file names none; `all` for the total.
+        source: The `data_source`, or the group that it belongs to; "" if the file names none; `all` for the total.
         questions: Questions with judged answers, which the figures are about.
         open_ended: Questions left out because it is not known of any candidate whether it is right: all scores are
             "None", or there is no correct answer.
         candidates: Candidates of the judged questions.
-        unanswered: Those of them that give no answer: they never vote.
-        unscored: Those that could not be scored: rewards never choose them.
+        unanswered: Candidates that give no answer: they never vote.
+        unscored: Candidates that could not be scored: choices by rewards never take them.
         without_rewards: Questions none of whose candidates could be scored: choices by rewards are wrong there.
         fewer: For each n, how many questions have fewer than n candidates; these take part with all they have.
         cells: The table, by n, then in the order of `CHOICES`, then of the aggregates.
         official: The authors' selection.
-        unjudged: Candidates with the score "None" beside others that have one: they count as wrong, as for the authors.
+        unjudged: Candidates with score "None" in questions where others have a score.
+            They count as wrong, as in the authors' scripts.
     """
 
     source: str
@@ -116,7 +118,7 @@ class Disagreement(Part):
         place: Place of the question in the file, from 0.
         id: Its own id, if it has one.
         source: Its data source.
-        question: Its text, options inside.
+        question: Its text, including its options.
         answer: The answer that the weighted vote chose (first aggregate); None if no scored candidate gives one.
         right: Whether that is right.
         reward: Reward of the best chain with that answer, in [0, 1]; None if there is none.
@@ -147,12 +149,12 @@ class PaperRow(Part):
         benchmark: Its name in the paper.
         questions: How many questions of it the file holds.
         single: Mean share of right candidates.
-        majority_vote: Share of questions answered rightly.
+        majority_vote: Share of questions answered correctly.
         best_of_n: As `majority_vote`; None without rewards.
         weighted_vote: As `majority_vote`; None without rewards.
-        majority_right: Questions that majority vote answers rightly.
+        majority_right: Questions that majority vote answers correctly.
         released_questions: How many questions of it the released test set holds.
-        released_right: How many of those majority vote answers rightly, as others counted on the unmodified file.
+        released_right: How many of those majority vote answers correctly, as counted by others on the unmodified file.
         published: The paper's accuracies by choice, as far as they are known.
     """
 
@@ -169,20 +171,20 @@ class PaperRow(Part):
 
     @property
     def difference(self) -> int:
-        """Majority vote's right answers less those on the released file: 0 if this is that file."""
+        """Majority vote's right answers minus those on the released file: 0 if this is that file."""
         return self.majority_right - self.released_right
 
 
 class Paper(Part):
-    """The paper's table: seven benchmarks and their macro average; PubMedQA stands apart.
+    """The paper's table: seven benchmarks and their macro average; PubMedQA is separate.
 
     Args:
         rows: The benchmarks, in the paper's order, and PubMedQA last, which the average leaves out.
-        average: By choice, the mean of the benchmarks' accuracies, each benchmark with the same weight. Only benchmarks
-            that the file has questions of take part.
+        average: By choice, the mean of the benchmarks' accuracies, all with the same weight. Only benchmarks with
+            questions in the file take part.
         averaged: How many benchmarks took part, of seven.
         published: The paper's average by choice.
-        majority_right: Questions of all rows that majority vote answers rightly.
+        majority_right: Questions of all rows that majority vote answers correctly.
         questions: Questions of all rows.
         released_right: As `PaperRow.released_right`, over all rows.
         released_questions: As `PaperRow.released_questions`, over all rows.
@@ -201,11 +203,11 @@ class Paper(Part):
 
 
 class Comparison(Part):
-    """One way of drawing samples compared with another on the same questions.
+    """One sampling method compared with another on the same questions.
 
     Args:
-        gain: Its accuracy less the other's, a difference in [-1, 1].
-        p_value: Of the paired sign-flip permutation test, two-sided.
+        gain: Its accuracy minus the other's, a difference in [-1, 1].
+        p_value: p-value of the paired sign-flip permutation test, two-sided.
     """
 
     gain: Interval
@@ -213,14 +215,14 @@ class Comparison(Part):
 
 
 class StoppingRow(Part):
-    """One way of deciding how many samples to draw, with the weighted vote among these.
+    """One rule for how many samples to draw, with the weighted vote among them.
 
     Args:
-        rule: Its name: `n=8` for a fixed number, else that of the rule, such as `confident=0.9`.
+        rule: Its name: `n=8` for a fixed number, otherwise the rule's, such as `confident=0.9`.
         samples: Mean number of samples of a question.
-        accuracy: Expected share of questions answered rightly, over random orders of their candidates.
-        to_all: Compared with all samples; None for these themselves.
-        to_equal: Compared with a fixed number of samples that has the same mean; None for fixed numbers.
+        accuracy: Expected share of questions answered correctly, over random orders of their candidates.
+        to_all: Comparison with all samples; None for all samples themselves.
+        to_equal: Comparison with a fixed number of samples of the same mean; None for fixed numbers.
     """
 
     rule: str
@@ -237,9 +239,9 @@ class Stopping(Part):
         aggregate: How step rewards became chain rewards.
         maximum: Most samples of a question.
         orders: Random orders of each question's candidates.
-        questions: Questions that the figures are about.
+        questions: Questions that the figures cover.
         fixed: Fixed numbers of samples, ascending; the last is `maximum`. A question with fewer takes part with all.
-        rules: The rules, in the order in which they were asked for.
+        rules: The rules, in the requested order.
     """
 
     aggregate: str
@@ -251,16 +253,16 @@ class Stopping(Part):
 
 
 class Provenance(Part):
-    """What the figures rest on, so that a table or a plot that is passed on can be traced.
+    """What the figures are based on, so that a shared table or plot can be traced.
 
     Args:
         file: The file's name, without its folder.
         sha256: Its digest, in hexadecimal.
         date: When it was evaluated, UTC, ISO 8601.
-        versions: Of medprm, Python and numpy; also of torch and transformers where a model was run.
+        versions: Versions of medprm, Python and numpy; also of torch and transformers if a model was run.
         rewards: `file` (they were stored in it), `model` (they were computed), or `none` (not used).
-        model: What computes or computed them, for people: hub id, folder or address; None if that is not known.
-        revision: The branch, tag or commit that was asked for; None for the default.
+        model: A readable name of what computed them: hub id, folder or address; None if unknown.
+        revision: The requested branch, tag or commit; None for the default.
         settings: What rewards depend on beside the texts, as far as it is known: `model` (fingerprint of the weights),
             `system` (name of the system prompt), `steps` (rule for steps), `dtype`, `deterministic`, and for a file
             that an evaluation wrote `documents`.
@@ -292,12 +294,12 @@ class WithRewards(Part):
     Args:
         scored_here: Questions whose rewards were computed for these figures, now or before the run was interrupted; the
             others' were in the file.
-        kept: Those of them whose rewards were in the journal already.
-        without_documents: Those of them that have no documents: their rewards are of a model that sees none.
+        kept: Those of them whose rewards were already in the journal.
+        without_documents: Those of them that have no documents: the model scored them without any.
         documents_left_out: Those of them whose documents did not all fit the budget that the model was trained with.
-        model: What computed them; None if all rewards were in the file.
-        engine: How: on what device, in what dtype, with quantized weights or not, or by which server.
-        provenance: What the figures rest on.
+        model: The model that computed them; None if all rewards were in the file.
+        engine: How they were computed: device, dtype, quantized weights or not, or which server.
+        provenance: What the figures are based on.
     """
 
     scored_here: int
@@ -315,11 +317,11 @@ class Evaluation(WithRewards):
     Args:
         total: The figures over all judged questions.
         sources: The figures of each data source, in the order of the file.
-        average: The macro average over sources (or groups): the mean of their figures, each with the same weight; None
-            with fewer than two. Its counts are the total's.
+        average: The macro average over sources (or groups): the mean of their figures, all with the same weight; None
+            with fewer than two. Its counts are those of the total.
         sizes: The numbers of candidates n.
         aggregates: How step rewards became chain rewards; disagreements are by the first. Empty if no rewards were
-            used: the cells then are those of `single`, `majority_vote` and `oracle` alone.
+            used: there are then only the cells of `single`, `majority_vote` and `oracle`.
         subsets: Most subsets of n candidates per question.
         resamples: Bootstrap resamples.
         flips: Sign flips of the paired test.
@@ -327,11 +329,11 @@ class Evaluation(WithRewards):
         disagreements: The first questions where reward and majority disagree.
         disagreed: Number of all such questions.
         repeated: Judged questions whose text an earlier record of the file has.
-        repeated_places: Of the first few of them, the record's place in the file and that of the one before.
-        paper: The paper's table, if it was asked for.
-        options_appended: Questions whose options stood beside them and were appended.
+        repeated_places: For the first few of them, the record's place in the file and that of the earlier one.
+        paper: The paper's table, if requested.
+        options_appended: Questions whose options were in a separate field and were appended.
         failed: Lines of `medprm score` with an error instead of a request, which are left out.
-        stopping: Stopping rules, if some were asked for.
+        stopping: Stopping rules, if requested.
     """
 
     total: SourceResult

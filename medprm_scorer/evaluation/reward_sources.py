@@ -1,4 +1,4 @@
-"""Where a question's step rewards come from: the file, or a model and the journal of what it has done; never both."""
+"""Where a question's step rewards come from: either the file, or a model with a journal of its results."""
 
 import hashlib
 import json
@@ -14,11 +14,11 @@ from medprm_scorer.evaluation.labelled_records import LabelledQuestion, StepRewa
 from medprm_scorer.evaluation.questions import Checked
 from medprm_scorer.scorer import MedPRM
 
-_SETTINGS = ("model", "system", "steps", "dtype", "deterministic", "documents")  # of a run, what rewards depend on
+_SETTINGS = ("model", "system", "steps", "dtype", "deterministic", "documents")  # rewards depend on these
 
 
 class RewardSource(ABC):
-    """Where step rewards come from; open while it is used in a `with` block."""
+    """Where step rewards come from; use it in a `with` block."""
 
     computes = False
     """Whether a model computes them."""
@@ -29,13 +29,13 @@ class RewardSource(ABC):
         Args:
             place: Its place in the file, for messages.
             question: The question.
-            aggregates: How they will become chain rewards; stored minimum rewards serve for `min` alone.
+            aggregates: How they will become chain rewards; stored minimum rewards can be used for `min` only.
 
         Raises:
-            InputError: There are none, or they cannot be used; it names the record.
-            MedPRMError: What the model raised.
+            InputError: There are none, or they cannot be used; the message names the record.
+            MedPRMError: The model failed.
         """
-        self.open()  # what goes wrong here is not the record's fault
+        self.open()  # an error here is not the record's fault
         try:
             return self._rewards(question, aggregates)
         except MedPRMError as error:
@@ -44,18 +44,18 @@ class RewardSource(ABC):
     @property
     @abstractmethod
     def settings(self) -> dict[str, Any]:
-        """What the rewards depend on beside the texts, as far as it is known."""
+        """What the rewards depend on besides the texts, as far as known."""
 
     @property
     @abstractmethod
     def made_by(self) -> str | None:
-        """What computed the rewards, for people; None if it is not known."""
+        """A readable name of what computed the rewards; None if unknown."""
 
     def open(self) -> None:  # noqa: B027 - a file needs none
-        """Make ready; a second call does nothing."""
+        """Prepare the source; a second call does nothing."""
 
     def close(self) -> None:  # noqa: B027
-        """Let go of what was opened."""
+        """Close what was opened."""
 
     def __enter__(self) -> "RewardSource":
         return self
@@ -70,7 +70,7 @@ class RewardSource(ABC):
 
 
 def reward_source(prm: "MedPRM | Callable[[], MedPRM] | None", journal: str | Path | None) -> RewardSource:
-    """The source: a model if there is one, else the file's own records.
+    """The source: a model if there is one, otherwise the file's own records.
 
     Args:
         prm: The scorer, or what loads it.
@@ -80,14 +80,14 @@ def reward_source(prm: "MedPRM | Callable[[], MedPRM] | None", journal: str | Pa
 
 
 def refuse_stored(path: str | Path, found: Checked, rescore: bool) -> None:
-    """Refuse to compute rewards for a file that holds some, unless that is meant.
+    """Refuse to compute rewards for a file that already holds some, unless `rescore` is set.
 
     Raises:
-        InputError: Saying how many questions have some.
+        InputError: The file holds rewards; the message says for how many questions.
     """
     if found.stored and not rescore:
         raise InputError(
-            f"{path} holds rewards for {found.stored:,} questions: leave the model out to use them, or have it scored "
+            f"{path} holds rewards for {found.stored:,} questions: leave the model out to use them, or score the file "
             "again (--rescore)"
         )
 
@@ -102,17 +102,17 @@ class StoredRewards(RewardSource):
 
     @property
     def settings(self) -> dict[str, Any]:
-        """What the records say that their rewards were computed with; empty if they do not say."""
+        """What the rewards were computed with, according to the records; empty if they do not say."""
         return self._settings
 
     @property
     def made_by(self) -> str | None:
-        """What the first record says that its rewards were computed by."""
+        """What computed the rewards, according to the first record."""
         return self._made_by
 
     def _rewards(self, question: LabelledQuestion, aggregates: Sequence[str]) -> StepRewards:
         if question.only_min and set(aggregates) - {"min"}:
-            raise InputError("the file holds PRM_min_score alone: chain rewards can be by the aggregate min only")
+            raise InputError("the file holds only PRM_min_score: the aggregate of chain rewards can only be min")
         if question.rewards is None:
             raise InputError(
                 "the file holds no rewards for it: name a model that computes them (--model, or --url for a server), "
@@ -121,7 +121,7 @@ class StoredRewards(RewardSource):
         made_with = question.made_with or {}
         run = {key: value for key, value in made_with.items() if key in _SETTINGS}
         if self._seen and run != self._settings:
-            raise InputError("its rewards were computed with another model or other settings than those before it")
+            raise InputError("its rewards were computed with another model or settings than the earlier ones")
         if not self._seen and isinstance(made_with.get("name"), str):
             self._made_by = made_with["name"]
         self._settings, self._seen = run, True
@@ -129,14 +129,14 @@ class StoredRewards(RewardSource):
 
 
 class ComputedRewards(RewardSource):
-    """Computes step rewards when they are first needed, and keeps them in a journal.
+    """Computes step rewards when they are first needed, and stores them in a journal.
 
     Args:
         prm: The scorer, or what loads it.
         path: Where the journal is kept; None: keep none.
 
     Attributes:
-        count: Questions whose rewards were asked for.
+        count: Questions whose rewards were requested.
         kept: Those of them whose rewards were in the journal.
         without_documents: Those of them that have no documents.
         documents_left_out: Those of them whose documents did not all fit.
@@ -152,12 +152,12 @@ class ComputedRewards(RewardSource):
 
     @property
     def made_by(self) -> str | None:
-        """The engine's own name; None if no rewards were asked for."""
+        """The engine's own name; None if no rewards were requested."""
         return self._prm.engine.name if self._prm else None
 
     @property
     def settings(self) -> dict[str, Any]:
-        """What the rewards depend on beside the texts."""
+        """What the rewards depend on besides the texts."""
         return dict(self._prm.settings) if self._prm else {}
 
     def open(self) -> None:
@@ -173,7 +173,7 @@ class ComputedRewards(RewardSource):
         return self._prm
 
     def _rewards(self, question: LabelledQuestion, aggregates: Sequence[str]) -> StepRewards:
-        del aggregates  # all of them can be had
+        del aggregates  # all of them can be computed
         prm = self._opened()
         request = question.request
         texts = request.model_dump(include={"question", "documents", "candidates", "tagged"})
@@ -196,9 +196,9 @@ class ComputedRewards(RewardSource):
 
 
 def _score(prm: MedPRM, question: LabelledQuestion) -> dict[str, Any]:
-    """What the journal keeps of a question: its candidates' step rewards, and whether all documents were read."""
+    """What the journal stores for a question: its candidates' step rewards, and whether all documents were read."""
     (ranking,) = prm.rank_batch([question.request])
-    if isinstance(ranking, NothingScoredError | QuestionTooLongError):  # counted as unscored; the others are worth it
+    if isinstance(ranking, NothingScoredError | QuestionTooLongError):  # counted as unscored; the run continues
         return {"rewards": [None] * len(question.request.candidates), "documents_left_out": False}
     if isinstance(ranking, MedPRMError):
         raise ranking

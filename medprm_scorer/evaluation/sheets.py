@@ -1,7 +1,7 @@
-"""What the reports of `medprm evaluate` are made of: numbers as text, tables of text, and a report drawn in a terminal.
+"""The parts of the reports of `medprm evaluate`: numbers as text, tables of text, and a report for a terminal.
 
-The headline comes first, then what the figures rest on, then the tables. All tables fit into 80 columns, unless names
-are long; narrower than that, rich folds them.
+The headline comes first, then what the figures are based on, then the tables. All tables fit into 80 columns, unless
+names are long; on a narrower screen, rich folds them.
 """
 
 import math
@@ -22,7 +22,7 @@ WIDTH = 80
 """Columns of a report as plain text."""
 
 FEW = 30
-"""Questions; with fewer, a percentile bootstrap covers less than it says."""
+"""Number of questions; with fewer, a percentile bootstrap interval is too narrow."""
 
 _INDENT = 2
 _P_SHOWN = 0.0001
@@ -34,7 +34,7 @@ class Sheet:
 
     Args:
         title: What the figures are; one line.
-        columns: Heads of the columns; the first is that of the labels.
+        columns: Headings of the columns; the first is that of the labels.
         rows: One text for each column.
     """
 
@@ -44,7 +44,7 @@ class Sheet:
 
     @property
     def has_numbers_for_labels(self) -> bool:
-        """Whether the first column holds nothing but numbers."""
+        """Whether the first column holds only numbers."""
         return all(row[0].isdigit() for row in self.rows)
 
     @property
@@ -56,19 +56,19 @@ class Sheet:
 
 @dataclass(frozen=True)
 class Signs:
-    """Numbers as text, with signs that the output can show."""
+    """Numbers as text, with symbols that the output can show."""
 
     ascii_only: bool
     smallest_p: float
 
     @classmethod
     def of(cls, flips: int, ascii_only: bool) -> "Signs":
-        """The signs for p-values by so many sign flips, which bound them from below."""
+        """The symbols for p-values from so many sign flips, which bound them from below."""
         return cls(ascii_only, smallest_p=max(_P_SHOWN, 1 / (1 + flips)))
 
     @property
     def none(self) -> str:
-        """Where there is no figure."""
+        """The text for a figure that does not exist."""
         return "-" if self.ascii_only else "–"
 
     def percent(self, value: float | None) -> str:
@@ -88,7 +88,7 @@ class Signs:
         return self._with_interval(interval, "+.1f")
 
     def p(self, value: float | None) -> str:
-        """Four decimals; what these or the number of flips cannot tell from less is shown as that much or less."""
+        """Four decimals; a value at the limit of these or of the number of flips is shown as `<=` that limit."""
         if value is None or not math.isfinite(value):
             return self.none
         if value > self.smallest_p:
@@ -120,10 +120,10 @@ class Report:
     """A report whose texts are safe to show.
 
     Args:
-        headline: The figure that matters, and in brackets at its end what it is about.
-        summary: What was evaluated and what was left out, a sentence to a line.
+        headline: The main figure and, in brackets at its end, what it covers.
+        summary: What was evaluated and what was left out, one sentence per line.
         sheets: The tables.
-        notes: How the figures came about, and where they come from.
+        notes: How the figures were computed, and where they come from.
     """
 
     headline: str
@@ -134,7 +134,7 @@ class Report:
     def to_rich(self) -> RenderableType:
         """The report for a rich console."""
         figures, bracket, about = self.headline.partition(" (")
-        head = f"{figures}\n({about}" if bracket else figures  # broken elsewhere, it is hard to read in 80 columns
+        head = f"{figures}\n({about}" if bracket else figures  # a break elsewhere would be hard to read in 80 columns
         parts: list[RenderableType] = [Text(head, style="bold"), Text()]
         parts += [Text(line) for line in self.summary]
         for sheet in self.sheets:
@@ -153,7 +153,7 @@ class Report:
 
 
 def counted(number: int, noun: str) -> str:
-    """A number and its noun, in the plural where that is due.
+    """A number and its noun, in the plural if needed.
 
     Example:
         >>> counted(1, "question"), counted(1200, "question")
@@ -163,7 +163,7 @@ def counted(number: int, noun: str) -> str:
 
 
 def _table(sheet: Sheet) -> Table:
-    """A table in which only a name longer than the screen allows breaks within a word."""
+    """A table that breaks within a word only if a name is longer than the screen."""
     table = Table.grid(padding=(0, 2))
     heads = []
     for place, name in enumerate(sheet.columns):

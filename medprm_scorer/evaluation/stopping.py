@@ -1,9 +1,10 @@
-"""Stopping rules simulated on questions whose candidates are judged and scored: what they find, and for how many calls.
+"""Stopping rules simulated on judged and scored candidates: their accuracy, and how many samples they draw.
 
 The candidates of a question are taken as the samples that a sampler would have drawn, in random orders. In each order a
-rule stops after some of them, and the weighted vote among these decides; all orders count alike. The rules are those of
-`medprm_scorer.sampling.stopping`, the vote is that of `medprm_scorer.selection`. What is too close to tell with plain
-sums is asked of these one by one, so that the counts are theirs exactly.
+rule stops after some of them, and the weighted vote among these decides; all orders have the same weight. The rules are
+those of `medprm_scorer.sampling.stopping`, and the vote is that of `medprm_scorer.selection`. Here both are computed
+with plain sums for many orders at once. Cases that are too close to decide this way are passed to those modules one by
+one, so that the counts agree exactly.
 """
 
 import math
@@ -20,18 +21,18 @@ Floats = npt.NDArray[np.float64]
 Ints = npt.NDArray[np.intp]
 Flags = npt.NDArray[np.bool_]
 
-_NEAR = 1e-9  # sums and probabilities this close go to the plain functions; rounding stays far below it
+_NEAR = 1e-9  # sums and probabilities this close are left to the plain functions; rounding errors are far smaller
 _MOST_TERMS = 500  # of the continued fraction, as in `medprm_scorer.sampling.stopping`
 _log_gamma = np.frompyfunc(math.lgamma, 1, 1)
 
 
 @dataclass(frozen=True)
 class Stops:
-    """What became of one question: sums over its orders.
+    """The outcome for one question: sums over its orders.
 
     Args:
         fixed: For n = 1, 2, … drawn samples, in how many orders the weighted vote among the first n is right.
-        right: For each rule, in how many orders the weighted vote is right where the rule stops.
+        right: For each rule, in how many orders the weighted vote is right at the stop.
         drawn: For each rule, how many samples it drew in all orders together.
     """
 
@@ -41,13 +42,13 @@ class Stops:
 
 
 def draw_orders(total: int, most: int, count: int, seed: Sequence[int]) -> Ints:
-    """Random orders in which candidates might have been drawn.
+    """Random orders in which candidates might have been sampled.
 
     Args:
         total: Number of candidates, at least 1.
         most: Most candidates that are drawn, at least 1.
         count: Number of orders.
-        seed: Whole numbers from 0; the same ones give the same orders.
+        seed: Whole numbers, at least 0; the same ones give the same orders.
 
     Returns:
         Indices of candidates, shape (count, min(total, most)), each at most once in a row.
@@ -57,13 +58,13 @@ def draw_orders(total: int, most: int, count: int, seed: Sequence[int]) -> Ints:
 
 
 def simulate(questions: Sequence[Candidates], orders: Sequence[Ints], rules: Sequence[Rule]) -> list[Stops]:
-    """Let each rule stop in each order of each question.
+    """Apply each rule in each order of each question.
 
     Args:
-        questions: The questions, with the rewards of one aggregate. A candidate without a reward is a drawn sample that
-            is no evidence.
+        questions: The questions, with the rewards of one aggregate. A candidate without a reward counts as a drawn
+            sample but not as evidence.
         orders: For each question its orders, as from `draw_orders`: the same number of them for every question.
-        rules: When to stop. A rule that never says so draws the whole order.
+        rules: When to stop. A rule that never stops draws the whole order.
 
     Returns:
         The sums of each question.
@@ -90,8 +91,9 @@ def simulate(questions: Sequence[Candidates], orders: Sequence[Ints], rules: Seq
 class _Block:
     """Questions as arrays: one row for each order of each question, one column for each drawn sample.
 
-    Answers are numbered within a question. Two more numbers, `silent` and `nobody`, are those of samples that have a
-    reward but no answer, and of samples that do not take part in a vote: unscored ones, and what fills a short row.
+    Answers are numbered within a question. There are two more numbers: `silent` for samples that have a reward but no
+    answer, and `nobody` for entries that do not take part in a vote, which are unscored samples and the padding of a
+    short row.
     """
 
     def __init__(self, questions: Sequence[Candidates], orders: Sequence[Ints]) -> None:
@@ -106,9 +108,9 @@ class _Block:
         shape = (len(questions) * self.each, max(order.shape[1] for order in orders))
         self.lengths: Ints = np.repeat([order.shape[1] for order in orders], self.each)
         self.index = np.full(shape, -1, dtype=np.intp)
-        self.answer = np.full(shape, self.nobody, dtype=np.intp)  # whether it has a reward or not
+        self.answer = np.full(shape, self.nobody, dtype=np.intp)  # with or without a reward
         self.votes_for = self.answer.copy()
-        self.reward = np.full(shape, -1.0)  # -1: it has none
+        self.reward = np.full(shape, -1.0)  # -1: no reward
         self.is_right = np.zeros(shape, dtype=np.bool_)  # if the reward alone chooses it
         self.answer_is_right = np.zeros((len(questions), self.nobody + 1), dtype=np.bool_)
         for place, (question, order) in enumerate(zip(questions, orders, strict=True)):
@@ -125,7 +127,7 @@ class _Block:
         self.question_of = np.repeat(np.arange(len(questions)), self.each)
 
     def vote(self, row: int, count: int) -> bool:
-        """Whether the weighted vote among the first samples of a row is right, by the plain selection."""
+        """Whether the weighted vote among the first samples of a row is right, computed by `selection`."""
         place = self.question_of[row]
         question = self.questions[place]
         chosen = self.index[row, : min(count, self.lengths[row])].tolist()
@@ -133,7 +135,7 @@ class _Block:
         return weighted_vote(question.answers, question.right, question.rewards, chosen, keys, right_keys)
 
     def stops(self, row: int, count: int, rule: Rule) -> bool:
-        """Whether a rule stops after the first samples of a row, by the plain rule."""
+        """Whether a rule stops after the first samples of a row, computed by the rule itself."""
         place = self.question_of[row]
         keys, rewards = self.keys[place], self.questions[place].rewards
         chosen = self.index[row, : min(count, self.lengths[row])].tolist()
@@ -141,7 +143,7 @@ class _Block:
 
 
 class _Prefixes:
-    """What is known of every row after its first 1, 2, … samples: arrays of the shape (rows, samples)."""
+    """The state of every row after its first 1, 2, … samples: arrays of shape (rows, samples)."""
 
     def __init__(self, block: _Block) -> None:
         shape = block.index.shape
@@ -153,7 +155,7 @@ class _Prefixes:
         self._voted, self._silent = np.zeros(shape), np.zeros(shape)
         self._best = np.full(shape, -1.0)
         self._scored = np.zeros(shape, dtype=np.intp)
-        self._ahead = np.full(shape, np.nan)  # probabilities of staying ahead, once a rule has asked for them
+        self._ahead = np.full(shape, np.nan)  # probabilities of staying ahead, computed when a rule needs them
         self._fill()
 
     def _fill(self) -> None:
@@ -190,7 +192,7 @@ class _Prefixes:
             counts[:, block.nobody] = 0
             agreeing = np.maximum(agreeing, counts[rows, block.answer[:, place]]).astype(np.intp)
             silent = weights[:, block.silent]
-            # a vote is taken if those who vote hold half of all reward; of all numbers, where all rewards are 0
+            # a vote is taken if the voters hold half of all reward, or are half of all samples if all rewards are 0
             has_weight = (voted > 0.0) | (silent > 0.0)
             surplus = np.where(has_weight, voted - silent, 2.0 * voters - scored)
             is_vote = (voters > 0) & (surplus >= 0.0)
@@ -205,14 +207,14 @@ class _Prefixes:
             self._voted[:, place], self._silent[:, place] = voted, silent
 
     def _mixed(self, near: Ints, weights: Floats, lead: Floats) -> Ints:
-        """Of the rows with several answers near the lead, those where some of these are right and some are wrong."""
+        """The rows in which several answers are near the lead, some of them right and some wrong."""
         block = self._block
         ahead = weights[near, : block.silent] >= lead[near, None] - _NEAR
         right = block.answer_is_right[block.question_of[near], : block.silent]
         return near[(ahead & right).any(axis=1) & (ahead & ~right).any(axis=1)]
 
     def first(self, rule: Rule) -> Ints:
-        """After how many samples a rule stops in each row; all of the row's if it never does."""
+        """After how many samples a rule stops in each row; the row's length if it never stops."""
         lengths = self._block.lengths
         if isinstance(rule, Agree):
             stops = self._agreeing >= rule.samples
@@ -251,16 +253,16 @@ def probabilities_of_staying_ahead(leader: Floats, second: Floats) -> Floats:
 
     Args:
         leader: Weights of the leading answers, at least 0.
-        second: Weights of the second ones, from 0 to `leader`.
+        second: Weights of the second answers, from 0 to `leader`.
 
     Returns:
-        Probabilities, as close to those of the plain function as rounding allows.
+        Probabilities, equal to those of the plain function up to rounding.
 
     Example:
         >>> probabilities_of_staying_ahead(np.array([0.0, 3.0]), np.array([0.0, 0.0])).round(4).tolist()
         [0.5, 0.9375]
     """
-    a, b = 1.0 + leader, 1.0 + second  # so I_{1/2}(a, b) is the mass of Beta(a, b) below 1/2
+    a, b = 1.0 + leader, 1.0 + second  # I_{1/2}(a, b) is the mass of Beta(a, b) below 1/2
     log_gammas = [np.asarray(_log_gamma(values), dtype=np.float64) for values in (a + b, a, b)]
     log_front = log_gammas[0] - log_gammas[1] - log_gammas[2] - (a + b) * math.log(2.0) - np.log(a)
     c, d = np.ones_like(a), 1.0 / _not_zero(1.0 - (a + b) * 0.5 / (a + 1.0))

@@ -1,4 +1,4 @@
-"""From simulated stopping rules to their figures: accuracy, mean number of samples, and the comparison with fixed n."""
+"""The figures of simulated stopping rules: accuracy, mean number of samples, and the comparison with fixed n."""
 
 from collections.abc import Callable, Sequence
 
@@ -14,17 +14,17 @@ from medprm_scorer.sampling.stopping import Rule
 
 Floats = npt.NDArray[np.float64]
 
-_BLOCK = 2**19  # rows times samples, or answers, that are simulated at once
+_BLOCK = 2**19  # rows times samples (or answers) that are simulated at once
 
 
 class StoppingTally:
-    """Simulates rules on one question after the other, some at a time, and keeps counts alone.
+    """Simulates rules on the questions, some at a time, and keeps only counts.
 
     Args:
         rules: When to stop.
         orders: Random orders of each question's candidates.
-        most: Most samples of a question; None: all that it has.
-        seed: Of the orders.
+        most: Most samples of a question; None for all.
+        seed: Seed of the orders.
     """
 
     def __init__(self, rules: Sequence[Rule], orders: int, most: int | None, seed: int) -> None:
@@ -35,7 +35,7 @@ class StoppingTally:
         self._stops: list[Stops] = []
 
     def add(self, place: int, question: Candidates) -> None:
-        """Take in one question, by its place in the file."""
+        """Add one question, with its place in the file."""
         total = len(question.right)
         orders = draw_orders(total, self._most or total, self.orders, [self._seed, place, 0, 1])
         self._waiting.append((question, orders))
@@ -44,7 +44,7 @@ class StoppingTally:
             self._simulate()
 
     def result(self, sizes: Sequence[int], how: Resampling, aggregate: str) -> Stopping | None:
-        """The figures over all questions; None without any."""
+        """The figures over all questions; None if there are none."""
         self._simulate()
         if not self._stops:
             return None
@@ -63,11 +63,11 @@ def stopping_result(
     """The figures of all rules.
 
     Args:
-        stops: What became of each question.
-        names: What each rule is called.
-        orders: In how many orders.
-        sizes: Numbers n of samples that stand beside the rules.
-        how: Of intervals and tests.
+        stops: The outcome for each question.
+        names: The name of each rule.
+        orders: The number of orders.
+        sizes: Fixed numbers of samples n to compare the rules with.
+        how: Settings of intervals and tests.
         aggregate: How step rewards became chain rewards.
     """
     limits = np.array([len(one.fixed) for one in stops])
@@ -114,10 +114,10 @@ def stopping_result(
 
 
 def _between(fixed: Callable[[int], Floats], costs: Sequence[float], mean: float) -> Floats:
-    """The accuracy of each question with a fixed number of samples of the same mean.
+    """The accuracy of each question with a fixed number of samples that has the same mean.
 
-    Between two whole numbers it is that of drawing the smaller one for some of the questions, chosen by chance, and the
-    larger one for the others.
+    Between two whole numbers, the smaller one is drawn for a random part of the questions, and the larger one for the
+    others.
     """
     smaller = int(np.searchsorted(costs, mean, side="right"))  # costs ascend: costs[n - 1] is the mean for n
     if smaller >= len(costs):

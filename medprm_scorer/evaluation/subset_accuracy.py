@@ -1,7 +1,7 @@
-"""Expected accuracy of each way of choosing among n of one question's N candidates.
+"""Expected accuracy of each selection method among n of one question's N candidates.
 
 A question with 64 candidates says more about choosing among 8 than its first 8 do: the figure for n is the mean over
-all subsets of n candidates or, where these are too many, over a random sample of them. The choices are those of
+all subsets of n candidates or, if there are too many, over a random sample of them. The selection methods are those of
 `medprm_scorer.evaluation.choices`.
 """
 
@@ -16,9 +16,9 @@ from medprm_scorer.errors import InputError
 from medprm_scorer.evaluation.choices import answer_keys, check_judgements, check_rewards, weighted_vote
 
 Accuracies = dict[tuple[str, str | None], float]
-"""By way of choosing and aggregate; the aggregate is None where rewards play no part."""
+"""By selection method and aggregate; the aggregate is None for methods without rewards."""
 
-# Weights this close go to the plain selection; the rounding of a plain sum stays below it up to 3,000 candidates
+# Weights this close are left to `select`; the rounding error of a plain sum is smaller for up to 3,000 candidates
 _NEAR = 1e-9
 
 
@@ -29,11 +29,11 @@ def draw_subsets(total: int, size: int, most: int, seed: Sequence[int]) -> npt.N
         total: Number of candidates, at least 1.
         size: Candidates in a subset, at least 1; more than `total` means all of them.
         most: Most subsets, at least 1.
-        seed: Whole numbers from 0; the same ones give the same subsets.
+        seed: Whole numbers, at least 0; the same ones give the same subsets.
 
     Returns:
         Indices from 0, shape (subsets, size), ascending within a row: every subset once, in lexicographic order, if
-        there are at most `most`; else `most` rows drawn independently of each other, so that a subset may come twice.
+        there are at most `most`; otherwise `most` rows drawn independently, so that a subset may occur twice.
 
     Raises:
         InputError: A number is too small.
@@ -62,25 +62,25 @@ def expected_accuracy(
     rewards_by_aggregate: Mapping[str, Sequence[float | None]],
     subsets: npt.NDArray[np.intp],
 ) -> Accuracies:
-    """How often each way of choosing is right on one question, over subsets of its candidates.
+    """How often each selection method is right on one question, over subsets of its candidates.
 
-    An answer is right if any candidate of the question that gives it is right. A vote in which nobody takes part, and
-    a choice by rewards without any, is wrong.
+    An answer is right if any candidate of the question that gives it is right. A vote without voters counts as wrong,
+    and so does a choice by rewards without rewards.
 
     Args:
         answers: The answer of each of the N candidates; None or blank if it gives none.
         right: Whether each candidate is right.
-        rewards_by_aggregate: By the name of an aggregate, the chain reward of each candidate in [0, 1], None for one
+        rewards_by_aggregate: For each aggregate, by name, the chain reward of each candidate in [0, 1]; None for one
             that could not be scored.
         subsets: Indices of candidates, shape (subsets, n), ascending within a row: see `draw_subsets`.
 
     Returns:
         Shares in [0, 1] by (choice, aggregate). Over the subsets: `majority_vote` and `oracle` (some candidate is
-        right) with aggregate None, `best_of_n` and `weighted_vote` with each aggregate. Over all N candidates, whatever
-        the subsets: `single`, the share of right ones.
+        right) with aggregate None, `best_of_n` and `weighted_vote` with each aggregate. `single` is the share of right
+        ones among all N candidates, independent of the subsets.
 
     Raises:
-        InputError: There are no candidates or subsets, lengths differ, or an index is out of place.
+        InputError: There are no candidates or subsets, lengths differ, or an index is out of range or not in order.
         ScoringError: A reward is NaN or outside [0, 1].
 
     Example:
@@ -125,7 +125,7 @@ def expected_accuracy(
         takes_part[:, nobody] = False
         weights = np.where(takes_part, sums, -1.0)
         top = weights.argmax(axis=1)
-        # a vote is taken if those who vote hold half of all reward; of all numbers, where all rewards are 0
+        # a vote is taken if the voters hold half of all reward, or are half of all samples if all rewards are 0
         held = np.where(sums.any(axis=1, keepdims=True), sums, numbers)
         surplus = held[:, :nobody].sum(axis=1) - held[:, nobody]
         is_vote = takes_part.any(axis=1) & (surplus >= 0.0)

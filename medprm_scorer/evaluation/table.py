@@ -24,7 +24,7 @@ def columns(aggregates: Sequence[str]) -> list[Column]:
 
 @dataclass
 class Tally:
-    """What is kept of the questions of one data source: numbers only, a few hundred bytes per question.
+    """The data kept for the questions of one data source: only numbers, a few hundred bytes per question.
 
     Args:
         source: The data source.
@@ -44,7 +44,7 @@ class Tally:
     totals: list[int] = field(default_factory=list)
     """Number of candidates of each question."""
     rows: list[dict[int, np.ndarray]] = field(default_factory=list)
-    """Of each question, the expected accuracies by number of candidates n: one value per column."""
+    """For each question, the expected accuracies by number of candidates n: one value per column."""
 
     def values(self, sizes: Sequence[int]) -> np.ndarray:
         """The accuracies, shape (questions, sizes, columns); a question with fewer than n candidates uses all."""
@@ -60,7 +60,7 @@ class Resampling:
     Args:
         resamples: Bootstrap resamples, at least 1.
         flips: Sign flips of the paired test, at least 1.
-        seed: Of both.
+        seed: Seed of both.
     """
 
     resamples: int = 2000
@@ -78,7 +78,7 @@ def group_of(source: str, groups: Sequence[tuple[str, str]]) -> str:
 
     Args:
         source: The data source.
-        groups: Names and patterns, as for file names; the first that matches counts.
+        groups: Names and patterns, as for file names; the first matching one counts.
 
     Example:
         >>> group_of("mmlu_anatomy", [("MMLU", "mmlu_*")]), group_of("med_qa", [("MMLU", "mmlu_*")])
@@ -90,11 +90,11 @@ def group_of(source: str, groups: Sequence[tuple[str, str]]) -> str:
 def source_result(
     name: str, tallies: Sequence[Tally], sizes: Sequence[int], aggregates: Sequence[str], how: Resampling
 ) -> SourceResult:
-    """The figures of one or more sources taken together, every question with the same weight."""
+    """The figures of one or more sources together, every question with the same weight."""
     judged = [tally.values(sizes) for tally in tallies if tally.rows]
     cells: list[Cell] = []
     if judged:
-        order = np.argsort([place for tally in tallies for place in tally.places])  # the file's, whatever the sources
+        order = np.argsort([place for tally in tallies for place in tally.places])  # the order of the file
         values = np.concatenate(judged)[order]
         low, high = bootstrap_means(values.reshape(len(values), -1), how.resamples, how.seed)
         gains = _gains(values, aggregates)
@@ -108,14 +108,14 @@ def source_result(
 def average_result(
     tallies: Sequence[Tally], sizes: Sequence[int], aggregates: Sequence[str], how: Resampling
 ) -> SourceResult | None:
-    """The macro average: the sources' figures with the same weight each; None with fewer than two judged sources."""
+    """The macro average: the mean of the sources' figures; None with fewer than two judged sources."""
     judged = [tally.values(sizes) for tally in tallies if tally.rows]
     if len(judged) < 2:
         return None
     gains = [_gains(values, aggregates) for values in judged]
     low, high = bootstrap_group_means([v.reshape(len(v), -1) for v in judged], how.resamples, how.seed)
     gain_low, gain_high = bootstrap_group_means([g.reshape(len(g), -1) for g in gains], how.resamples, how.seed)
-    # each question weighs as much as its source's size leaves it: the mean of these is the mean of the sources' means
+    # each question is weighted by the inverse size of its source: the mean of these is the mean of the sources' means
     total = sum(map(len, judged))
     weighted = np.concatenate([gain * (total / (len(gains) * len(gain))) for gain in gains])
     p_values = sign_flip_p_values(weighted.reshape(total, -1), how.flips, how.seed)
@@ -125,7 +125,7 @@ def average_result(
 
 
 def _gains(values: np.ndarray, aggregates: Sequence[str]) -> np.ndarray:
-    """Each column less majority vote's at the same n."""
+    """Each column minus majority vote's at the same n."""
     majority = columns(aggregates).index(("majority_vote", None))
     gains: np.ndarray = values - values[:, :, majority : majority + 1]
     return gains

@@ -200,7 +200,7 @@ def test_smallest_rewards_alone_are_enough_for_min_and_for_nothing_else(records,
     whole.write_text(json.dumps(records[:26]))
     plan = Plan([1, 4], how=QUICK, paper=True)
     assert bare(evaluate(file, plan=plan)) == bare(evaluate(whole, plan=plan))
-    with pytest.raises(InputError, match=r"PRM_min_score alone: .* min only"):
+    with pytest.raises(InputError, match=r"only PRM_min_score: .* only be min"):
         evaluate(file, plan=Plan([1], ("min", "mean")))
     again = tmp_path / "again.json"
     evaluate(file, plan=plan, scored=again)
@@ -298,7 +298,7 @@ def test_an_option_that_would_change_nothing_is_refused(records, tmp_path, capsy
     ):
         assert cli.main(["evaluate", str(file), *option]) == 2
         assert says in capsys.readouterr().err
-    with pytest.raises(InputError, match="by a model only"):
+    with pytest.raises(InputError, match="needs a model"):
         evaluate(file, plan=Plan([1], how=QUICK, rescore=True))
 
 

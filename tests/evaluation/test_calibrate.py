@@ -183,7 +183,7 @@ def test_the_report_fits_a_terminal(file):
         (["--strategy", "best"], "unknown strategy"),
         (["--stop", "never"], "a stopping rule is"),
         (["--rescore"], "--rescore needs --model"),
-        (["--documents", "none"], "need a model"),
+        (["--documents", "none"], "name a model"),
         (["--plot", "risk.txt"], "its name must end in"),
         (["--risk", "0.001"], "too few questions"),
     ],

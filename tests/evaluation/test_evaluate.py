@@ -522,9 +522,9 @@ def test_command_line(records, found, tmp_path, capsys):
         (["--group", "MMLU"], "--group takes NAME=GLOB"),
         (["--per-question", "rows.csv"], ".jsonl or .parquet"),
         (["--documents", "some"], "unknown documents"),
-        (["--documents", "none"], "matter to a model only"),
+        (["--documents", "none"], "needs a model that computes"),
         (["--limit", "0"], "--limit"),
-        (["--no-rewards", "--model", "demo"], "but not both"),
+        (["--no-rewards", "--model", "demo"], "not both"),
         (["--no-rewards", "--scored", "out.json"], "rewards are left out"),
         (["--n", "1,x"], "--n takes whole numbers"),
         (["--aggregate", "median"], "unknown aggregate"),
@@ -549,7 +549,7 @@ def test_bad_options_are_said_before_the_work(tmp_path, capsys, arguments, messa
 def test_what_is_no_file(name, capsys):
     status, out, err = run_cli(capsys, name)
     assert (status, out) == (2, "")
-    assert "is no file" in err
+    assert "is not a file" in err
 
 
 def test_a_missing_file(tmp_path, capsys):

@@ -59,7 +59,7 @@ def test_without_documents_it_says_so(demo, scored, tmp_path):
     assert {record["run"]["documents"] for record in json.loads(bare.read_text())} == {"none"}
     mixed = tmp_path / "mixed.json"
     mixed.write_text(json.dumps(json.loads(scored.read_text())[:1] + json.loads(bare.read_text())[1:]))
-    with pytest.raises(InputError, match="record 1: its rewards were computed with another model or other settings"):
+    with pytest.raises(InputError, match="record 1: its rewards were computed with another model or settings"):
         evaluate(mixed, plan=Plan(how=HOW))
 
 

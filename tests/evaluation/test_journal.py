@@ -102,7 +102,7 @@ def test_numbers_and_flags_are_not_alike(path):
 )
 def test_a_file_that_is_something_else_is_left_alone(path, content):
     path.write_text(content)
-    assert "not a journal" in refusal(path)
+    assert "not a medprm journal" in refusal(path)
 
 
 def test_another_programs_database_is_left_alone(path):
@@ -111,7 +111,7 @@ def test_another_programs_database_is_left_alone(path):
     database.execute("INSERT INTO patients VALUES (?)", (SECRET,))
     database.commit()
     database.close()
-    assert "is not a journal of medprm" in refusal(path)
+    assert "is not a medprm journal" in refusal(path)
 
 
 @pytest.mark.parametrize(

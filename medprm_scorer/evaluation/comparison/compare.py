@@ -20,7 +20,7 @@ from medprm_scorer.evaluation.table import Resampling, group_of
 from medprm_scorer.scorer import MedPRM
 from medprm_scorer.trust.binomial import lower_tail
 
-_LEAST_SHARE = 0.5  # of the questions of the smaller file that must be in the other: else they are not one set
+_LEAST_SHARE = 0.5  # of the smaller file's questions; if fewer are in both, the files are different data sets
 
 Pairs = list[tuple[Verdict, Verdict]]
 
@@ -44,29 +44,29 @@ def compare(
 ) -> RunComparison:
     """Compare two runs on the same questions.
 
-    Questions are the same if their texts are and, where every question of both files has an id, their ids are, too.
-    Their candidates may differ, as those of two policies do.
+    Questions are the same if their texts are the same and, if every question of both files has an id, their ids too.
+    Their candidates may differ, for example those of two policies.
 
     Args:
         path: Run A: JSON list or JSONL with known answers, in any form that `evaluate` reads.
-        other: Run B, likewise; it may be the same file, with another aggregate, or scored again in A.
-        prm: Scores the questions of A, or what loads it; None takes the rewards in the file. Those of B are taken from
-            its file, unless that is A's and is not scored again.
+        other: Run B, likewise. It may be the same file, with another aggregate, or if A is scored again.
+        prm: Scores the questions of A, or what loads it; None takes the rewards in the file. The rewards of B are taken
+            from its file, unless that is A's file and it is not scored again.
         aggregates: How step rewards become chain rewards in A.
-        other_aggregates: The same in B, in the same order; None for the same.
-        rewards: Whether to use rewards; without them only ways of choosing without rewards are compared.
-        selection: Which questions, candidates and documents take part. Data sources and candidates are those of both
-            runs, limit and documents those of A.
+        other_aggregates: Those of B, in the same order; None for the same as in A.
+        rewards: Whether to use rewards. Without them, only selection methods that need no rewards are compared.
+        selection: Which questions, candidates and documents take part. Data sources and candidates apply to both runs,
+            limit and documents to A.
         groups: Names and patterns of data sources, as in `Plan`.
-        rescore: Whether `prm` may score a file that holds rewards; those are then left alone.
-        how: Of the intervals and the permutation test; None takes the defaults.
-        model: What the scorer is called in the result.
-        revision: Which revision of it was asked for, for the result.
-        journal: File that keeps computed rewards, so that a run can be resumed; None: keep none.
-        progress: Whether to show a bar on stderr; None: a bar on a terminal, else a line now and then.
+        rescore: Whether `prm` may score a file that already holds rewards, which are then ignored.
+        how: Settings of the intervals and the permutation test; None takes the defaults.
+        model: Name of the scorer, for the result.
+        revision: Its requested revision, for the result.
+        journal: File that stores computed rewards, so that a run can be resumed; None to store none.
+        progress: Whether to show a progress bar on stderr. None: a bar on a terminal, otherwise an occasional line.
 
     Returns:
-        The differences, of all questions that are in both files and by data source.
+        The differences on all questions that are in both files, and by data source.
 
     Raises:
         InputError: A file or an option is wrong; a question is repeated in a file; fewer than half of the questions of
@@ -144,7 +144,7 @@ def match(here: Run, there: Run, path: str | Path = "A", other: str | Path = "B"
         other: The file of B.
 
     Returns:
-        The pairs, and whether they are by id and text, or by text alone.
+        The pairs, and whether they were matched by id and text, or by text alone.
 
     Raises:
         InputError: A question is repeated, too few are in both, or correct answers differ.
@@ -171,7 +171,7 @@ def match(here: Run, there: Run, path: str | Path = "A", other: str | Path = "B"
 
 
 def mcnemar(only_here: int, only_there: int) -> float:
-    """Two-sided p-value of McNemar's exact test: the binomial test of the questions that one run alone has right.
+    """Two-sided p-value of McNemar's exact test: the binomial test on the questions that only one run gets right.
 
     Example:
         >>> mcnemar(0, 5), mcnemar(3, 3), mcnemar(0, 0)
@@ -209,9 +209,9 @@ def _check_options(
     if len(set(zip(aggregates, others, strict=True))) < len(aggregates):
         raise InputError("give each aggregate only once")
     if prm is None and (rescore or selection.documents != "given"):
-        raise InputError("scoring again, and other documents, need a model: name one")
+        raise InputError("to score again, or to use other documents, name a model")
     if prm is not None and not rewards:
-        raise InputError("name a model, or leave rewards out, but not both")
+        raise InputError("name a model or leave rewards out, not both")
 
 
 def _keyed(name: str | Path, verdicts: Sequence[Verdict], by_id: bool) -> dict[Hashable, Verdict]:
@@ -247,7 +247,7 @@ def _side(run: Run, matched: Sequence[Verdict], traced: dict[str, Any]) -> Side:
 def _compared(
     name: str, pairs: Pairs, choices: Sequence[Choice], names: Sequence[Sequence[str]], how: Resampling
 ) -> SourceComparison:
-    ordered = sorted(pairs, key=lambda pair: (pair[0].digest, pair[0].id or ""))  # the same whichever is called A
+    ordered = sorted(pairs, key=lambda pair: (pair[0].digest, pair[0].id or ""))  # independent of which run is A
     ours, theirs = (np.array([[pair[side].right[one] for one in choices] for pair in ordered]) for side in (0, 1))
     differences = ours - theirs
     values = np.concatenate([ours, theirs, differences], axis=1)

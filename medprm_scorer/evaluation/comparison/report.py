@@ -1,4 +1,4 @@
-"""How a `RunComparison` looks: the same report for the terminal and the page."""
+"""The report of a `RunComparison`, for the terminal and the page."""
 
 from medprm_scorer.evaluation.comparison.results import ChoiceComparison, RunComparison, Side
 from medprm_scorer.evaluation.provenance import document_lines, provenance_lines
@@ -11,8 +11,8 @@ def report(found: RunComparison, *, ascii_only: bool = False) -> Report:
     """The report.
 
     Args:
-        found: What to draw.
-        ascii_only: Write signs in ASCII, for an output that can show nothing else.
+        found: What to show.
+        ascii_only: Write symbols in ASCII, for an output that can show nothing else.
     """
     signs, exact = Signs.of(found.flips, ascii_only), Signs.of(10**6, ascii_only)
     sheets = [_differences(found, signs), _tests(found, exact), _by_source(found, signs)]

@@ -1,26 +1,26 @@
-"""What a comparison of two runs finds. It holds no text but the names of data sources.
+"""The results of a comparison of two runs. They hold no text except the names of data sources.
 
-The first run is called A, the one that it is compared with B; a difference is A less B.
+The first run is called A, the other B; a difference is A minus B.
 """
 
 from medprm_scorer.evaluation.results import Interval, Part, WithRewards
 
 
 class ChoiceComparison(Part):
-    """One way of choosing in both runs, with all candidates of each question.
+    """One selection method in both runs, with all candidates of each question.
 
     Args:
         choice: One of `CHOICES`.
         aggregate: How step rewards became a chain reward in A; None where rewards play no part.
         other_aggregate: The same in B.
-        accuracy: Share of questions that A answers rightly; for `single`, the mean share of right candidates.
+        accuracy: Share of questions that A answers correctly; for `single`, the mean share of right candidates.
         other_accuracy: The same of B.
-        difference: A less B, in [-1, 1].
-        p_value: Of the paired sign-flip permutation test, two-sided.
-        only_here: Questions that A alone answers rightly; None for `single`, which is right in part.
-        only_there: Questions that B alone answers rightly.
-        mcnemar: p-value of McNemar's exact test, two-sided; None likewise.
-        adjusted: `mcnemar`, or without it `p_value`, adjusted for the number of comparisons (Holm 1979).
+        difference: A minus B, in [-1, 1].
+        p_value: p-value of the paired sign-flip permutation test, two-sided.
+        only_here: Questions that only A answers correctly; None for `single`, which can be partly right.
+        only_there: Questions that only B answers correctly.
+        mcnemar: p-value of McNemar's exact test, two-sided; None for `single`.
+        adjusted: `mcnemar`, or `p_value` if that is None, adjusted for the number of comparisons (Holm 1979).
     """
 
     choice: str
@@ -42,7 +42,7 @@ class SourceComparison(Part):
     Args:
         source: The data source or group in A; `all` for all.
         questions: Questions in both files.
-        choices: The comparisons; they are adjusted for each other, not for those of other sources.
+        choices: The comparisons. They are adjusted for their own number, not for those of other sources.
     """
 
     source: str
@@ -73,16 +73,16 @@ class RunComparison(Part):
 
     Args:
         total: The comparisons on all questions that are in both files.
-        sources: Those of each data source, in the order of A.
+        sources: The comparisons of each data source, in the order of A.
         here: A.
         there: B.
-        by_id: Whether questions were matched by their id and text; else by their text alone, since some have no id.
+        by_id: Whether questions were matched by id and text. Otherwise by text alone, since some have no id.
         conflicts: Ids that are in both files with different questions.
-        same_candidates: Whether all candidates are the same: then ways of choosing without rewards are left out, as
-            they are equal.
+        same_candidates: Whether all candidates are the same. Selection methods without rewards then give equal results
+            and are left out.
         resamples: Bootstrap resamples.
         flips: Sign flips of the permutation test.
-        seed: Of both.
+        seed: Seed of both.
     """
 
     total: SourceComparison

@@ -1,4 +1,4 @@
-"""What each way of choosing makes of each question of one run, as numbers: what a comparison is computed from."""
+"""How right each selection method is on each question of one run, as numbers: the input of a comparison."""
 
 import hashlib
 from collections.abc import Sequence
@@ -12,22 +12,22 @@ from medprm_scorer.evaluation.reward_sources import RewardSource
 from medprm_scorer.text.answers import normalize_answer
 
 Choice = tuple[str, int | None]
-"""A way of choosing, and the place of its aggregate among those asked for; None where rewards play no part."""
+"""A selection method, and the index of its aggregate among those requested; None if it uses no rewards."""
 
 
 @dataclass(frozen=True)
 class Verdict:
-    """What is known of one question.
+    """The data of one question.
 
     Args:
         place: Its place in the file.
         id: Its own id as text, or None.
-        digest: Of its text.
+        digest: Digest of its text.
         source: Its data source.
         gold: Digest of its correct answer, or None.
         candidates: Digest of the texts of its candidates.
-        right: How right each way of choosing is, from 0 to 1.
-        unscored: Whether rewards are used, and no candidate has any.
+        right: How right each selection method is, from 0 to 1.
+        unscored: Whether rewards are used but no candidate has any.
     """
 
     place: int
@@ -42,10 +42,10 @@ class Verdict:
 
 @dataclass
 class Run:
-    """The judged questions of one file.
+    """The questions of one file that have judged answers.
 
     Attributes:
-        verdicts: Of each of them, in the order of the file.
+        verdicts: The verdict of each of them, in the order of the file.
         unjudged: Questions without judged answers.
         failed: Lines with an error instead of a request.
     """
@@ -55,7 +55,7 @@ class Run:
     failed: int = 0
 
     def with_aggregates(self, first: int, count: int) -> "Run":
-        """The same run with some of its aggregates only, which are then the first ones."""
+        """The same run with only some of its aggregates, numbered from 0."""
         kept = [
             replace(
                 verdict,
@@ -127,7 +127,7 @@ def _verdict(
 
 
 def _digest(texts: Sequence[str]) -> bytes:
-    """Of a list of texts: others have another one, also where they are the same when joined."""
+    """The digest of a list of texts: different lists have different digests, even if the joined texts are equal."""
     digest = hashlib.sha256()
     for text in texts:
         content = text.encode()

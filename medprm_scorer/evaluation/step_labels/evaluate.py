@@ -1,4 +1,4 @@
-"""`evaluate_steps`: how well step rewards tell valid steps from wrong ones, on chains with a label for each step."""
+"""`evaluate_steps`: how well step rewards separate valid steps from wrong ones, on chains with a label per step."""
 
 import math
 from collections.abc import Callable, Sequence
@@ -20,8 +20,8 @@ from medprm_scorer.text.steps import split_steps
 from medprm_scorer.text.tagged import tagged_pieces
 from medprm_scorer.trust.calibration import reliability
 
-_ONLY_MIN = "it holds PRM_min_score alone: labels need a reward for each step; have the file scored again (--rescore)"
-_NUMBERS = 10  # steps of this number and later ones are one row
+_ONLY_MIN = "it holds only PRM_min_score: labels need a reward for each step; score the file again (--rescore)"
+_NUMBERS = 10  # steps with this number or a later one share a row
 
 
 def evaluate_steps(
@@ -39,30 +39,30 @@ def evaluate_steps(
     journal: str | Path | None = None,
     progress: bool | None = None,
 ) -> StepEvaluation:
-    """Compare step rewards with labels of the steps.
+    """Compare step rewards with step labels.
 
     Args:
         path: JSON list or JSONL of questions with candidates, in any form that `evaluate` reads; it needs no correct
             answers.
         labels: File with the labels by id; None: they are in the records of `path`, under `step_labels`. See
             `medprm_scorer.evaluation.step_labels.labels`.
-        prm: Scores the questions, or what loads it; None takes the rewards in the file.
+        prm: Scores the questions, or a function that loads the scorer; None takes the rewards in the file.
         threshold: A step is predicted to be wrong if its reward is below it, in [0, 1].
         selection: Which questions, candidates and documents take part.
         groups: Names and patterns of data sources, as in `Plan`.
-        rescore: Whether `prm` may score a file that holds rewards; those are then left alone.
-        how: Of the bootstrap; None takes the defaults.
-        model: What the scorer is called in the result.
-        revision: Which revision of it was asked for, for the result.
-        journal: File that keeps computed rewards, so that a run can be resumed; None: keep none.
-        progress: Whether to show a bar on stderr; None: a bar on a terminal, else a line now and then.
+        rescore: Whether `prm` may score a file that already holds rewards, which are then ignored.
+        how: Settings of the bootstrap; None takes the defaults.
+        model: Name of the scorer, for the result.
+        revision: Its requested revision, for the result.
+        journal: File that stores computed rewards, so that a run can be resumed; None to store none.
+        progress: Whether to show a progress bar on stderr. None: a bar on a terminal, otherwise an occasional line.
 
     Returns:
-        The figures of all steps, by data source and by number of the step.
+        The figures of all steps, by data source and by step number.
 
     Raises:
-        InputError: A file or an option is wrong, no question has labels, labels are not one for each step, rewards are
-            missing or are minimum rewards alone, or stored where a model is to compute them.
+        InputError: A file or an option is wrong, no question has labels, there is not one label for each step, rewards
+            are missing or only minimum rewards, or the file already holds rewards that a model is to compute.
         ScoringError: The model gave NaN.
 
     Example:
@@ -80,7 +80,7 @@ def evaluate_steps(
         raise InputError("the threshold must be a number from 0 to 1")
     selection, how = selection or Selection(), how or Resampling()
     if prm is None and (rescore or selection.documents != "given"):
-        raise InputError("scoring again, and other documents, need a model: name one")
+        raise InputError("to score again, or to use other documents, name a model")
     known: LabelSource = OwnLabels() if labels is None else LabelFile(labels)
     questions = Questions(path, selection, progress=progress)
     run = _Run(path, known, threshold, groups)
@@ -121,7 +121,7 @@ class _Check:
         return True
 
     def _steps(self, question: LabelledQuestion, index: int) -> int:
-        """How many steps a candidate will be scored by; 0 if it will not be."""
+        """The number of steps of a candidate that will be scored; 0 if it will not be."""
         request = question.request
         tagged = request.tagged[index].steps if request.tagged and self._rule == "auto" else None
         if tagged is not None:
@@ -133,7 +133,7 @@ class _Check:
 
 
 class _Run:
-    """One pass over the questions: their numbers are kept, their texts let go."""
+    """One pass over the questions: keeps their numbers and discards their texts."""
 
     def __init__(
         self, path: str | Path, labels: LabelSource, threshold: float, groups: Sequence[tuple[str, str]]
@@ -148,7 +148,7 @@ class _Run:
         """Add one question's steps.
 
         Raises:
-            InputError: Its labels or its rewards cannot be used; it names the record.
+            InputError: Its labels or its rewards cannot be used; the message names the record.
         """
         labelled = question.labelled
         if labelled is None:

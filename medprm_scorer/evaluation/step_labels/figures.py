@@ -21,11 +21,11 @@ Floats = npt.NDArray[np.float64]
 Whole = npt.NDArray[np.int64]
 
 CORRECT, UNDETERMINED = -1, -2
-"""In place of the index of a chain's first wrong step: it has none; it is not known which."""
+"""Used instead of the index of a chain's first wrong step: there is none; it is unknown."""
 
 
 def first_error(labels: Sequence[Label]) -> int:
-    """The index of the first wrong step, from 0; else `CORRECT` or `UNDETERMINED`.
+    """The index of the first wrong step, from 0; otherwise `CORRECT` or `UNDETERMINED`.
 
     Example:
         >>> first_error([1, 0, None]), first_error([1, 1]), first_error([1, None, 0]), first_error([1, None])
@@ -50,7 +50,7 @@ def predicted_error(rewards: Sequence[float], threshold: float) -> int:
 
 
 def auroc(rewards: Floats, good: npt.NDArray[np.bool_]) -> float:
-    """Probability that a valid step has a higher reward than a wrong one, a tie counting half; NaN without both kinds.
+    """Probability that a valid step has a higher reward than a wrong one; a tie counts half; NaN without both kinds.
 
     This is the area under the ROC curve (Hanley and McNeil 1982).
 
@@ -63,7 +63,7 @@ def auroc(rewards: Floats, good: npt.NDArray[np.bool_]) -> float:
 
 
 def f1(found: float, passed: float) -> float:
-    """Harmonic mean of the accuracies on erroneous and on correct chains; 0 if both are.
+    """Harmonic mean of the accuracies on erroneous and on correct chains; 0 if both are 0.
 
     Example:
         >>> f1(0.5, 1.0), f1(0.0, 0.0)
@@ -74,10 +74,10 @@ def f1(found: float, passed: float) -> float:
 
 @dataclass
 class StepTable:
-    """Labelled steps, gathered chain by chain: numbers only.
+    """Labelled steps, collected chain by chain: only numbers.
 
     Attributes:
-        rewards: Of each labelled step.
+        rewards: The reward of each labelled step.
         good: Whether it is valid.
         questions: The question that it belongs to, from 0.
         numbers: Its number in its chain, from 0.
@@ -106,7 +106,7 @@ class StepTable:
 
 @dataclass
 class ChainTable:
-    """Chains with labels, gathered one by one: numbers only.
+    """Chains with labels, collected one by one: only numbers.
 
     Args:
         threshold: A step counts as wrong if its reward is below it.
@@ -114,7 +114,7 @@ class ChainTable:
     Attributes:
         questions: The question of each chain.
         truth: The index of its first wrong step, or `CORRECT` or `UNDETERMINED`.
-        predicted: The index of the predicted one, or `CORRECT`.
+        predicted: The index of its predicted first wrong step, or `CORRECT`.
         between: The thresholds at which the prediction is right: above the first number and up to the second one.
     """
 
@@ -147,7 +147,7 @@ class ChainTable:
         possible = lows < highs
         lows, highs, erroneous = np.sort(lows[possible]), np.sort(highs[possible]), len(lows)
         smallest = np.sort(smallest)
-        # F1 is largest at one of these: just above each of them some chain is no longer right
+        # F1 is largest at one of these: just above each, the prediction for some chain becomes wrong
         thresholds = np.unique(np.concatenate([highs, smallest]))
         found = (np.searchsorted(lows, thresholds, "left") - np.searchsorted(highs, thresholds, "left")) / erroneous
         passed = 1.0 - np.searchsorted(smallest, thresholds, "left") / len(smallest)
@@ -161,11 +161,11 @@ def step_figures(name: str, steps: StepTable, chains: ChainTable | None, resampl
     """All figures of some steps and of their chains.
 
     Args:
-        name: What they are called.
+        name: Their name.
         steps: The steps.
-        chains: The chains; None for steps that are no whole chains.
+        chains: The chains; None for steps that are not whole chains.
         resamples: Bootstrap resamples, at least 1.
-        seed: Of the bootstrap, from 0.
+        seed: Seed of the bootstrap, at least 0.
     """
     places = {question: place for place, question in enumerate(dict.fromkeys(steps.questions + _questions(chains)))}
     figures: list[Interval | None] = [None] * 6
@@ -206,12 +206,12 @@ def _interval(value: float, drawn: Floats) -> Interval | None:
     if math.isnan(value):
         return None
     known = drawn[~np.isnan(drawn)]
-    low, high = interval_ends(known) if known.size else (0.0, 1.0)  # nothing is known of how it varies
+    low, high = interval_ends(known) if known.size else (0.0, 1.0)  # nothing is known about its variation
     return Interval(value=value, low=float(low), high=float(high))
 
 
 class _Ranks:
-    """AUROC for any weights of the questions: the sorting is done once, and memory is taken once."""
+    """AUROC for any weights of the questions: it sorts once, and allocates memory once."""
 
     def __init__(self, rewards: Floats, good: npt.NDArray[np.bool_], questions: Whole) -> None:
         order = np.argsort(rewards, kind="stable")
@@ -220,29 +220,29 @@ class _Ranks:
         self._wrong_of, self._valid_of = questions[~good], questions[good]
         self._below = np.searchsorted(wrong, valid, side="left")
         not_above = np.searchsorted(wrong, valid, side="right")
-        self._tied = np.flatnonzero(self._below != not_above)  # most often few
+        self._tied = np.flatnonzero(self._below != not_above)  # usually few
         self._tied_to = (self._below[self._tied], not_above[self._tied])
         self._valid, self._beaten = np.empty(len(valid)), np.empty(len(valid))
         self._wrong, self._running = np.empty(len(wrong)), np.zeros(len(wrong) + 1)
 
     def auroc(self, weights: Floats) -> float:
-        """With each question as many times as its weight says; NaN without both kinds of steps."""
+        """The AUROC with each question counted as often as its weight; NaN without both kinds of steps."""
         valid, wrong, running = self._valid, self._wrong, self._running
-        # `clip` spares a copy; no index is out of range
+        # `clip` avoids a copy; no index is out of range
         np.take(weights, self._valid_of, out=valid, mode="clip")
         np.take(weights, self._wrong_of, out=wrong, mode="clip")
         np.cumsum(wrong, out=running[1:])
         np.take(running, self._below, out=self._beaten, mode="clip")
         pairs = valid.sum() * running[-1]
         first, last = self._tied_to
-        # no `@`: on busy processors the threads of a scalar product wait for each other longer than it takes
+        # no `@`: on a busy machine, its threads wait for each other for longer than the product takes
         wins = np.multiply(valid, self._beaten, out=self._beaten).sum()
         wins += (valid[self._tied] * (running[last] - running[first])).sum() / 2
         return float(wins / pairs) if pairs else math.nan
 
 
 class _Statistics:
-    """AUROC, ECE, Brier, and of the chains found, passed and F1, for any weights of the questions."""
+    """AUROC, ECE and Brier of the steps, and found, passed and F1 of the chains, for any weights of the questions."""
 
     def __init__(self, steps: StepTable, chains: ChainTable | None, places: dict[int, int]) -> None:
         rewards, good = np.array(steps.rewards, dtype=np.float64), np.array(steps.good, dtype=np.bool_)
@@ -250,13 +250,13 @@ class _Statistics:
         self._ranks = _Ranks(rewards, good, questions)
         bins = np.minimum((rewards * BINS).astype(np.int64), BINS - 1)
         count = len(places)
-        # of each question: its steps, their squared errors, and for each bin the rewards less the valid steps in it
+        # for each question: its steps, their squared errors, and for each bin the rewards minus the valid steps in it
         columns = [
             np.bincount(questions, minlength=count),
             np.bincount(questions, (rewards - good) ** 2, count),
             *np.bincount(questions + bins * count, rewards - good, count * BINS).reshape(BINS, count),
         ]
-        # erroneous chains and those found, correct chains and those passed
+        # erroneous chains, those found, correct chains, those passed
         truth = np.array(chains.truth if chains else (), dtype=np.int64)
         predicted = np.array(chains.predicted if chains else (), dtype=np.int64)
         of = np.array([places[question] for question in _questions(chains)], dtype=np.int64)
@@ -267,7 +267,7 @@ class _Statistics:
         self._sums = np.stack(columns, axis=1).astype(np.float64)
 
     def of(self, weights: Floats) -> Floats:
-        """The figures, shape (rows, 6), for weights of shape (rows, questions); NaN where one does not exist."""
+        """The figures, shape (rows, 6), for weights of shape (rows, questions); NaN for one that does not exist."""
         sums = weights @ self._sums
         count, squares, gaps = sums[:, 0], sums[:, 1], np.abs(sums[:, 2 : 2 + BINS]).sum(axis=1)
         erroneous, hits, correct, kept = sums[:, 2 + BINS :].T

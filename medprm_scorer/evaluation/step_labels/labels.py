@@ -1,8 +1,8 @@
 """Labels of steps: 1 (valid), 0 (wrong) or None (not known), for each step of each candidate.
 
-They stand in the records themselves under `step_labels`, beside `candidates` or `solutions`, or in a file of their own:
-records with an `id` (or `question_id`) and `step_labels`. There the id must name one question. A record that holds the
-question or the candidates, too, is checked to be about the same ones: labels are worth nothing on other steps.
+They are in the records themselves under `step_labels`, next to `candidates` or `solutions`, or in a separate file:
+records with an `id` (or `question_id`) and `step_labels`. There the id must name exactly one question. If such a record
+also holds the question or the candidates, they must be the same: labels are worthless on other steps.
 """
 
 import hashlib
@@ -20,7 +20,7 @@ from medprm_scorer.results.request_parsing import json_kind, parse_request, requ
 
 Label = int | None
 Labels = tuple[tuple[Label, ...] | None, ...]
-"""Of each candidate the labels of its steps, or None if it has none."""
+"""For each candidate the labels of its steps, or None if it has none."""
 
 _KEY = "step_labels"
 
@@ -32,7 +32,7 @@ def parse_labels(value: object) -> Labels:
         value: A list with an entry for each candidate: a list of 1, 0 and None, or None.
 
     Raises:
-        InputError: It is anything else; it names the candidate and the step.
+        InputError: It is anything else; the message names the candidate and the step.
 
     Example:
         >>> parse_labels([[1, 0, None], None])
@@ -63,7 +63,7 @@ class LabelSource(Protocol):
 
     @property
     def unused(self) -> int:
-        """Records with labels that no question had the id of."""
+        """The number of records with labels whose id no question had."""
         ...
 
     def of(self, question: Question) -> Labels | None:
@@ -75,7 +75,7 @@ class LabelSource(Protocol):
         ...
 
     def where(self, question: Question) -> str:
-        """Where the labels of a question are, as the end of a message; "" if they are in its own record."""
+        """Where the labels of a question are, for the end of a message; "" if they are in its own record."""
         ...
 
 
@@ -105,7 +105,7 @@ class _Entry:
 
 
 class LabelFile:
-    """Labels from a file of their own, by id. All of them are held in memory, without any text.
+    """Labels from a separate file, by id. All of them are held in memory, without any text.
 
     Args:
         path: The file: a JSON list or JSONL.
@@ -131,7 +131,7 @@ class LabelFile:
 
     @property
     def unused(self) -> int:
-        """Records of the file that no question had the id of."""
+        """The number of records of the file whose id no question had."""
         return len(self._entries.keys() - self._asked.keys())
 
     def of(self, question: Question) -> Labels | None:
@@ -147,14 +147,14 @@ class LabelFile:
             return None
         first = self._asked.setdefault(str(labelled.id), question.place)
         if first != question.place:
-            raise InputError(f"its id is that of record {first}, too: labels in a file of their own need one id each")
-        options_appended = labelled.request.options_appended  # which a record of labels may be without
+            raise InputError(f"it has the same id as record {first}: labels in a separate file need unique ids")
+        options_appended = labelled.request.options_appended  # a record of labels may lack them
         if entry.question not in (None, labelled.digest) and not options_appended:
-            raise InputError(f"record {entry.place} of {self._path} has the same id, and another question")
+            raise InputError(f"record {entry.place} of {self._path} has the same id but a different question")
         labels = _for_question(entry.labels, labelled, self.where(question))
         texts = _digests(labelled.request)
         if entry.candidates is not None and entry.candidates[: len(texts)] != texts:
-            raise InputError(f"record {entry.place} of {self._path} has the same id, and other candidates")
+            raise InputError(f"record {entry.place} of {self._path} has the same id but different candidates")
         return labels
 
     def where(self, question: Question) -> str:
@@ -168,9 +168,9 @@ class LabelFile:
         if name is None:
             name = request_id({"id": record.get("question_id")})
         if name is None:
-            raise InputError("labels in a file of their own need an id, a string or a whole number")
+            raise InputError("labels in a separate file need an id, a string or a whole number")
         if str(name) in self._entries:
-            raise InputError(f"its id is that of record {self._entries[str(name)].place}, too")
+            raise InputError(f"it has the same id as record {self._entries[str(name)].place}")
         labels = parse_labels(record[_KEY])
         plain = plain_record(record) if "ranking" in record or "error" in record else record
         question = candidates = None
@@ -183,7 +183,7 @@ class LabelFile:
 
 
 def _for_question(labels: Labels, question: LabelledQuestion, where: str = "") -> Labels:
-    """The labels of the candidates that take part; as many as there are candidates."""
+    """The labels of the candidates that take part, checked to be as many as the candidates."""
     if len(labels) != question.given:
         raise InputError(f"{_KEY}{where}: {len(labels)} entries for {question.given} candidates; give one for each")
     return labels[: len(question.request.candidates)]
@@ -194,5 +194,5 @@ def _digest(text: str) -> bytes:
 
 
 def _digests(request: RankRequest) -> tuple[bytes, ...]:
-    """Of the candidates' texts, steps joined as in results."""
+    """Digest of the candidates' texts, with steps joined as in results."""
     return tuple(_digest(text if isinstance(text, str) else "\n".join(text)) for text in request.candidates)

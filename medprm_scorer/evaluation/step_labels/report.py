@@ -1,4 +1,4 @@
-"""How a `StepEvaluation` looks: the same report for the terminal and the page."""
+"""The report of a `StepEvaluation`, for the terminal and the page."""
 
 from medprm_scorer.evaluation.provenance import document_lines, provenance_lines, repeated_line, rewards_line
 from medprm_scorer.evaluation.report_tables import source_name
@@ -11,8 +11,8 @@ def report(found: StepEvaluation, *, ascii_only: bool = False) -> Report:
     """The report.
 
     Args:
-        found: What to draw.
-        ascii_only: Write signs in ASCII, for an output that can show nothing else.
+        found: What to show.
+        ascii_only: Write symbols in ASCII, for an output that can show nothing else.
     """
     signs = Signs.of(0, ascii_only)
     parts = [*((source_name(part.name), part) for part in found.sources), ("all", found.total)]

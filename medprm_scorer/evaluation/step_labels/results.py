@@ -1,4 +1,4 @@
-"""What an evaluation with a label for each step finds. It holds no text but the names of data sources."""
+"""The results of an evaluation with a label for each step. They hold no text except the names of data sources."""
 
 from pydantic import Field
 
@@ -15,10 +15,11 @@ class FirstError(Part):
     Args:
         erroneous: Chains with a wrong step and nothing unknown before it.
         correct: Chains whose steps are all valid.
-        undetermined: All others: an unknown label leaves open which step is the first wrong one. They are left out.
-        found: Part of the erroneous chains whose first wrong step is the predicted one; None without such chains.
-        passed: Part of the correct chains that are predicted to be correct; None without such chains.
-        f1: Harmonic mean of the two; None without one of them.
+        undetermined: All other chains, which are left out: because of an unknown label, the first wrong step is not
+            known.
+        found: Share of the erroneous chains whose first wrong step is the predicted one; None without such chains.
+        passed: Share of the correct chains that are predicted to be correct; None without such chains.
+        f1: Harmonic mean of the two; None if either is None.
     """
 
     erroneous: int
@@ -37,11 +38,11 @@ class StepFigures(Part):
         questions: Questions with labelled steps.
         steps: Labelled steps.
         wrong: Those of them that are wrong.
-        auroc: Probability that a valid step has a higher reward than a wrong one, a tie counting half; None without
-            both kinds.
+        auroc: Probability that a valid step has a higher reward than a wrong one; a tie counts half; None without both
+            kinds.
         ece: Expected calibration error of the rewards as probabilities that a step is valid, over ten bins.
         brier: Mean squared difference between the reward and 1 for valid, 0 for wrong.
-        first_error: Of the chains; None for steps of one number.
+        first_error: Figures of the chains; None for steps of one number.
     """
 
     name: str
@@ -55,12 +56,12 @@ class StepFigures(Part):
 
 
 class BestThreshold(Part):
-    """The threshold with the highest F1 on these very chains: it flatters, so it is no result.
+    """The threshold with the highest F1 on these same chains. It is optimistic, so it is not a result.
 
     Args:
-        threshold: The smallest such one, in [0, 1].
-        found: As in `FirstError`, without an interval; likewise the others.
-        passed: Part of the correct chains.
+        threshold: The smallest such threshold, in [0, 1].
+        found: As in `FirstError`, without an interval; the same holds for the others.
+        passed: Share of the correct chains.
         f1: Harmonic mean of the two.
     """
 
@@ -76,22 +77,23 @@ class StepEvaluation(WithRewards):
     Args:
         total: The figures of all labelled steps.
         sources: Those of each data source, or group, in the order of the file.
-        numbers: Those of the first steps of all chains, of the second ones, and so on; the last takes all later ones.
-        bins: All labelled steps by their reward. The intervals in it take steps for independent, and are too narrow.
+        numbers: The figures of the first steps of all chains, of the second steps, and so on; the last includes all
+            later steps.
+        bins: All labelled steps by reward. The intervals in them assume that steps are independent, and are too narrow.
         threshold: A step counts as wrong if its reward is below it.
         best: The best threshold; None without both kinds of chains.
         chains: Chains with labels and rewards.
         unknown_steps: Steps of these whose label is None.
         unlabelled_questions: Questions without any labels, which are left out.
-        unlabelled_chains: Candidates without labels, beside others that have some.
+        unlabelled_chains: Candidates without labels in questions where others have some.
         unscored: Candidates with labels that could not be scored.
-        unused_labels: Records of the file of labels whose id no question had.
+        unused_labels: Records of the labels file whose id no question had.
         repeated: Labelled questions whose text an earlier record of the file has.
-        repeated_places: Of the first few of them, the record's place in the file and that of the one before.
+        repeated_places: For the first few of them, the record's place in the file and that of the earlier one.
         failed: Lines of `medprm score` with an error instead of a request, which are left out.
         resamples: Bootstrap resamples.
-        seed: Of the bootstrap.
-        labels_file: Name of the file of labels, without its folder; None if they are in the records.
+        seed: Seed of the bootstrap.
+        labels_file: Name of the labels file, without its folder; None if the labels are in the records.
         labels_sha256: Its digest, in hexadecimal.
     """
 

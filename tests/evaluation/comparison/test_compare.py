@@ -184,8 +184,8 @@ def test_what_cannot_be_compared_is_refused(write, change, message):
         ({"aggregates": ("min", "last"), "other_aggregates": ("min",)}, "as many"),
         ({"aggregates": ("median",)}, "aggregate"),
         ({"aggregates": ("min", "min")}, "only once"),
-        ({"rescore": True}, "need a model"),
-        ({"selection": Selection(documents="none")}, "need a model"),
+        ({"rescore": True}, "name a model"),
+        ({"selection": Selection(documents="none")}, "name a model"),
     ],
 )
 def test_bad_options(files, options, message):

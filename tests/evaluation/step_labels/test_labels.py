@@ -82,7 +82,7 @@ def test_what_is_a_label():
         ({"step_labels": [[1, 1], [1, 0, 1]]}, "record 1, candidate 1: 3 labels for 2 step rewards"),
         ({"step_labels": [[1, 1], [1, math.nan]]}, "record 1: candidate 1, step 1"),
         ({"step_rewards": ...}, "record 1: the file holds no rewards for it"),
-        ({"step_rewards": [[0.9], [0.7, 0.2]]}, "record 1: .*candidate 0 has 2 steps, and rewards for 1"),
+        ({"step_rewards": [[0.9], [0.7, 0.2]]}, "record 1: .*candidate 0 has 2 steps, but rewards for 1"),
     ],
 )
 def test_records_are_refused_with_their_number_and_no_text(file, changes, message):
@@ -94,7 +94,7 @@ def test_records_are_refused_with_their_number_and_no_text(file, changes, messag
 def test_smallest_rewards_are_not_enough(file):
     solutions = [{"solution": "Step 1: x. Step 2: y.", "answer": "A", "score": 1, "PRM_min_score": 0.5}]
     released = {"question_id": 1, "question": "Which?", "solutions": solutions, "step_labels": [[1]]}
-    with pytest.raises(InputError, match="record 0: it holds PRM_min_score alone"):
+    with pytest.raises(InputError, match="record 0: it holds only PRM_min_score"):
         evaluate_steps(file(released), how=HOW)
 
 
@@ -170,13 +170,13 @@ def test_what_is_left_out_is_counted(file, label_file):
 @pytest.mark.parametrize(
     ("label", "message"),
     [
-        ([{"step_labels": [[1]]}], "record 0: labels in a file of their own need an id"),
+        ([{"step_labels": [[1]]}], "record 0: labels in a separate file need an id"),
         ([{"id": True, "step_labels": [[1]]}], "need an id"),
-        ([{"id": 0, "step_labels": [[1]]}] * 2, "record 1: its id is that of record 0, too"),
-        ([{"id": n, "step_labels": [[1]]} for n in (0, "0")], "record 1: its id is that of record 0, too"),
-        ([record(0, question="Another?")], "record 0 of .* has the same id, and another question"),
-        ([record(0, candidates=[["Fever.", "So (C)."], "x"])], "has the same id, and other candidates"),
-        ([{"id": 0, "question": "Another?", "step_labels": [[1, 1], None]}], "and another question"),
+        ([{"id": 0, "step_labels": [[1]]}] * 2, "record 1: it has the same id as record 0"),
+        ([{"id": n, "step_labels": [[1]]} for n in (0, "0")], "record 1: it has the same id as record 0"),
+        ([record(0, question="Another?")], "record 0 of .* has the same id but a different question"),
+        ([record(0, candidates=[["Fever.", "So (C)."], "x"])], "has the same id but different candidates"),
+        ([{"id": 0, "question": "Another?", "step_labels": [[1, 1], None]}], "but a different question"),
     ],
 )
 def test_labels_of_something_else_are_refused(file, label_file, label, message):
@@ -187,7 +187,7 @@ def test_labels_of_something_else_are_refused(file, label_file, label, message):
 
 def test_an_id_that_two_questions_have_names_none(file, label_file):
     questions = [record(0), record(0, question="Another?")]
-    with pytest.raises(InputError, match="record 1: its id is that of record 0, too"):
+    with pytest.raises(InputError, match="record 1: it has the same id as record 0"):
         evaluate_steps(file(*questions), label_file({"id": 0, "step_labels": [[1, 1], None]}), how=HOW)
 
 
