@@ -1,11 +1,11 @@
-"""From request lines to result lines, a batch at a time; and whose fault it is when there is no ranking.
+"""From request lines to result lines, one batch at a time; decides who is at fault when there is no ranking.
 
-A request may be at fault (it is no JSON, has no candidate that can be scored), which is a result like any other: an
-error, in its place. Or the engine fails: the server has gone, memory has run out, rewards are NaN. That says nothing of
-the request, unless the engine does work on other requests. So when the engine fails, it is tried on a small request
-that is known to be good. If it fails on that one too, the error is raised, and no request is blamed. If it works,
-each request of the batch is tried again alone, and one that the engine then fails on again, with the known one working
-before and after, gets the error as its result.
+A request may be at fault: it is not JSON, or has no candidate that can be scored. Its result is then an error, like any
+other result. Or the engine fails: the server is unreachable, memory has run out, rewards are NaN. That says nothing
+about the request, unless the engine works on other requests. So when the engine fails, it is tried on a small request
+that is known to be good. If it fails on that too, the error is raised, and no request is blamed. If it works, each
+request of the batch is tried again alone. A request on which the engine fails again, while the known one works before
+and after, gets the error as its result.
 """
 
 import hashlib
@@ -27,11 +27,11 @@ _KNOWN = RankRequest(question="Which dose?", candidates=["Step 1: Give 5 mg. The
 
 @dataclass(frozen=True)
 class ResultLine:
-    """What became of one request.
+    """The outcome for one request.
 
     Args:
         text: `{"id": …, "run": {…}, "ranking": {…}}` or `{"id": …, "run": {…}, "error": "…"}` and a newline, and what
-            `medprm evaluate` needs: `data_source`, `correct_answer`, and of solutions their `answer` and `score`.
+            `medprm evaluate` needs: `data_source`, `correct_answer`, and the `answer` and `score` of solutions.
         error: Why there is no ranking; None if there is one.
     """
 
@@ -67,16 +67,17 @@ class LineRanker:
         self.run = run_settings(prm, strategy, aggregate)
 
     async def __call__(self, lines: Sequence[bytes | RequestLine | None]) -> list[ResultLine]:
-        """Rank the requests in some lines, with one call of the engine if all goes well.
+        """Rank the requests in some lines, with one engine call if nothing fails.
 
         Args:
-            lines: Each a request in JSON, or whatever else stood there; None for one too long to be held.
+            lines: Each is a request in JSON, or whatever else the line holds; None for a line too long to hold in
+                memory.
 
         Returns:
             A result for each line, in order.
 
         Raises:
-            MedPRMError: The engine failed, on a request that is known to be good, too.
+            MedPRMError: The engine failed, even on a request that is known to be good.
         """
         records = [_Record.of(line) for line in lines]
         requests = [record.request for record in records if isinstance(record.request, RankRequest)]
@@ -126,12 +127,12 @@ class LineRanker:
 
 
 def _is_of_engine(result: Ranking | MedPRMError) -> bool:
-    """Whether the engine may be to blame: whatever is not found wrong with a request before the engine sees it."""
+    """Whether the engine may be at fault: true for every error not found in a request before the engine sees it."""
     return isinstance(result, MedPRMError) and not isinstance(result, InputError | NothingScoredError)
 
 
 def run_settings(prm: MedPRM, strategy: str, aggregate: str) -> dict[str, str]:
-    """What results depend on beside the request, as each line keeps it."""
+    """What results depend on besides the request, as stored in each line."""
     return {"strategy": strategy, "aggregate": aggregate, **prm.settings}
 
 
@@ -140,10 +141,10 @@ class _Record:
     """One line as far as it can be read.
 
     Args:
-        id: The request's own id, as far as it has one.
-        digest: Of the line.
+        id: The request's own id, if it has one.
+        digest: Digest of the line.
         request: The request, or what is wrong with it.
-        kept: What its result keeps for an evaluation.
+        kept: The fields that its result keeps for an evaluation.
     """
 
     id: str | int | None

@@ -1,7 +1,7 @@
-"""Any file of requests as JSON lines, each with a digest to know it again by.
+"""Any file of requests as JSON lines, each with a digest that identifies it.
 
-In JSONL every line is read by itself: a broken one does not end the others, and who decodes it gets the error. A JSON
-list, or objects printed over several lines, are one piece of text; where that breaks, the rest cannot be read.
+In JSONL every line is read separately: a broken line does not affect the others, and the code that decodes it gets the
+error. A JSON list, or objects over several lines, are one piece of text; after an error in it, the rest cannot be read.
 """
 
 import hashlib
@@ -21,13 +21,13 @@ _MARK = b"\xef\xbb\xbf"  # UTF-8's byte order mark
 
 @dataclass(frozen=True)
 class RequestLine:
-    """One record of a file, not decoded yet. The `repr` shows no text.
+    """One record of a file, not yet decoded. The `repr` shows no text.
 
     Args:
-        place: Place among the records, from 0.
-        text: The record in JSON; None if it is too long to be held. Not necessarily UTF-8, not necessarily JSON.
-        digest: By what it is known again: a part of its SHA-256, in hexadecimal.
-        name: Where it stands, for people: `line 3`, or `record 2` of a list.
+        place: Index among the records, from 0.
+        text: The record in JSON; None if it is too long to hold in memory. It may be invalid UTF-8 or invalid JSON.
+        digest: What identifies it: a part of its SHA-256, in hexadecimal.
+        name: A readable position: `line 3`, or `record 2` of a list.
         end: Bytes of the file read so far, for a progress bar; compressed ones if it is gzipped.
     """
 
@@ -39,7 +39,7 @@ class RequestLine:
 
     @property
     def size(self) -> int:
-        """Bytes that it takes in memory."""
+        """Its size in memory, in bytes."""
         return 0 if self.text is None else len(self.text)
 
 
@@ -47,12 +47,13 @@ def read_request_lines(path: str | Path) -> Iterator[RequestLine]:
     """Read the records of a file, in order, in memory that does not grow with it.
 
     Args:
-        path: JSONL, a JSON list (as the released test set), or objects printed over several lines; in UTF-8, gzipped or
-            not, of any name. Lines of blanks are skipped.
+        path: JSONL, a JSON list (as the released test set), or objects over several lines; in UTF-8, gzipped or not,
+            with any name. Blank lines are skipped.
 
     Raises:
-        InputError: At once: the file cannot be read, is empty or no JSON at all. When its place is reached: its gzip
-            data are damaged or cut short; for what is not JSONL, also all that `read_records` refuses.
+        InputError: Immediately, if the file cannot be read, is empty or is not JSON at all. When the place is reached,
+            if its gzip data are damaged or cut short; if the file is not JSONL, also for everything that `read_records`
+            refuses.
 
     Example:
         >>> import tempfile
@@ -90,13 +91,13 @@ def decode_line(text: bytes | None) -> Any:
 
 
 def _is_jsonl(path: str | Path) -> bool:
-    """Whether each line of the file is read by itself: its first line can be, or is broken beyond a line's end."""
+    """Whether the lines are read separately: more lines could not complete the first one."""
     with open_bytes(path) as (file, _):
         first = file.readline(LONGEST).removeprefix(_MARK)
         while first and not first.strip(_BLANKS):
             first = file.readline(LONGEST)
     if not first.lstrip(_BLANKS).startswith(b"{"):
-        next(read_records(path, anything=True), None)  # refuses at once what cannot be read at all
+        next(read_records(path, anything=True), None)  # refuses immediately a file that cannot be read
         return False
     try:
         decode_line(first)
@@ -116,7 +117,7 @@ def _lines(path: str | Path) -> Iterator[RequestLine]:
             number += 1
             text: bytes | None = (piece.removeprefix(_MARK) if number == 1 else piece).strip(_BLANKS)
             digest = hashlib.sha256(text or b"")
-            while len(piece) == LONGEST and not piece.endswith(b"\n"):  # no more of it is held than this
+            while len(piece) == LONGEST and not piece.endswith(b"\n"):  # this bounds what is held in memory
                 piece, text = file.readline(LONGEST), None
                 digest.update(piece)
             if text or text is None:

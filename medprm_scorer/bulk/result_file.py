@@ -1,8 +1,8 @@
 """The file that results are written to: one line for each request, from which a killed run is resumed.
 
-Lines are only ever appended, whole batches in one write, and the disk is waited for about once a second. Every line
-says which record it is of (a digest) and what it was made with, so the file itself shows how far a run came: its whole
-lines are counted, and what follows the last of them is cut off.
+Lines are only appended, whole batches in one write, and the file is flushed to disk about once a second. Every line
+says which record it belongs to (a digest) and what it was made with, so the file itself shows how far a run got: its
+complete lines are counted, and anything after the last of them is cut off.
 """
 
 import json
@@ -17,7 +17,7 @@ from typing import Any
 from medprm_scorer.errors import InputError, OutputError
 from medprm_scorer.files.private import owner_only
 
-if sys.platform != "win32":  # there, nothing keeps a second process out
+if sys.platform != "win32":  # on Windows, nothing keeps a second process out
     import fcntl
 
 _SYNC_SECONDS = 1.0
@@ -28,13 +28,13 @@ _decode = json.JSONDecoder().raw_decode
 def result_line(
     id: str | int | None, run: Mapping[str, Any], outcome: Mapping[str, Any], more: Mapping[str, Any]
 ) -> bytes:
-    """A line of results, in ASCII: nothing in it can steer a terminal or break a line.
+    """A line of results, in ASCII: it holds no terminal control characters and no line breaks.
 
     Args:
         id: The request's own id.
         run: `record` (its digest), and what the result was made with.
-        outcome: `error` or `ranking`, under its name.
-        more: What else is to be kept of the request.
+        outcome: `error` or `ranking`, by name.
+        more: Further fields to keep from the request.
 
     Example:
         >>> result_line("q1", {"record": "0f"}, {"error": "it is blank"}, {})
@@ -44,13 +44,13 @@ def result_line(
 
 
 class ResultFile:
-    """A file of results, one JSON object a line, that can be resumed. For one thread of one process at a time.
+    """A file of results, one JSON object per line, that can be resumed. For one thread of one process at a time.
 
-    First the lines that are there are read with `next`; `keep` says that all read so far stay, and `resume` cuts off
-    the others. Then lines are added.
+    First the existing lines are read with `next`; `keep` marks all lines read so far to stay, and `resume` cuts off the
+    others. Then lines are added.
 
     Args:
-        path: The file; made if it is missing.
+        path: The file; created if it is missing.
 
     Attributes:
         path: The file.
@@ -91,7 +91,7 @@ class ResultFile:
         self._synced = time.monotonic()
 
     def next(self) -> Mapping[str, Any] | None:
-        """The `run` of the next line; None if there is no other whole one.
+        """The `run` of the next line; None if there is no further complete line.
 
         Raises:
             InputError: The line is not one that `result_line` made.
@@ -118,11 +118,11 @@ class ResultFile:
         return found
 
     def keep(self) -> None:
-        """All lines that were read so far stay."""
+        """Mark all lines read so far to stay."""
         self.records, self.errors, self._kept = self._found, self._found_errors, self._read
 
     def resume(self) -> None:
-        """Cut off what does not stay; lines can be added then.
+        """Cut off the lines that do not stay; after that, lines can be added.
 
         Raises:
             OutputError: The file cannot be written.
@@ -130,14 +130,16 @@ class ResultFile:
         self._cut()
 
     def add(self, lines: Sequence[bytes], errors: int) -> None:
-        """Write results. When this returns they outlive the process, but for about the last second of them.
+        """Write results, which then outlive the process.
+
+        A power cut may lose about the last second of them.
 
         Args:
             lines: The results, in order, as from `result_line`.
             errors: How many of them are errors.
 
         Raises:
-            OutputError: They cannot be written. None of them then is.
+            OutputError: They cannot be written. In that case none of them is written.
         """
         piece = b"".join(lines)
         try:
@@ -150,7 +152,7 @@ class ResultFile:
         except (OSError, ValueError) as error:  # ValueError: closed
             self._cut()
             raise self._failure(error) from None
-        except BaseException:  # an interrupt: half a piece must not be followed by another
+        except BaseException:  # an interrupt: nothing may be written after half a piece
             self._cut()
             raise
         self._kept += len(piece)
@@ -158,10 +160,10 @@ class ResultFile:
         self.errors += errors
 
     def close(self) -> None:
-        """Wait for the disk and let go of the file; a second call does nothing.
+        """Flush to disk and close the file; a second call does nothing.
 
         Raises:
-            OutputError: The disk is full or gone.
+            OutputError: The disk is full or missing.
         """
         if self._file.closed:
             return
@@ -189,15 +191,13 @@ class ResultFile:
                 raise self._failure(error) from None
 
     def _is_ours(self, rest: bytes) -> bool:
-        """Whether what follows the last whole line may be cut off: half a line, or the zeros after a power cut."""
+        """Whether the bytes after the last complete line may be cut off: half a line, or zeros left by a power cut."""
         begin = _ID.encode()
         return begin.startswith(rest[: len(begin)]) or not rest.strip(b"\0")
 
     def _refusal(self) -> str:
         if not self._found:
-            return (
-                f"{self.path} holds something that medprm score has not written: name another file, or delete this one"
-            )
+            return f"{self.path} holds something that medprm score did not write: name another file, or delete this one"
         return f"{self.path} has been changed after line {self._found}: restore it, or delete it to start again"
 
     def _failure(self, error: Exception) -> OutputError:

@@ -1,9 +1,9 @@
-"""`score_file`: any number of requests through one engine, from a file to a file; a killed run is resumed.
+"""`score_file`: any number of requests through one engine, from a file to a file; a killed run can be resumed.
 
-A few batches of requests are on their way at a time, so memory does not grow with the file. Results are written in the
-order of the requests, whole batches at a time, and batches are cut by what is in the file alone: a run that is resumed
-begins with a whole batch of these. Several calls at a time are packed as they come, so rewards of two runs may differ
-by rounding; one call at a time, or a deterministic engine, gives the same to the last bit.
+Only a few batches of requests are in progress at a time, so memory does not grow with the file. Results are written in
+the order of the requests, whole batches at a time. The division into batches depends only on the file, so a resumed run
+begins with a whole batch. Simultaneous calls are packed as they arrive, so the rewards of two runs may differ by
+rounding; with one call at a time, or a deterministic engine, they are identical to the last bit.
 """
 
 import asyncio
@@ -23,7 +23,7 @@ from medprm_scorer.files.progress import file_bar
 from medprm_scorer.scorer import MedPRM
 from medprm_scorer.selection import Strategy, check_settings
 
-_BATCH_BYTES = 1 << 20  # of requests; eight of the released test set's
+_BATCH_BYTES = 1 << 20  # bytes of requests; about eight of the released test set
 _WINDOW_BYTES = 1 << 25
 PROBLEMS_KEPT = 5
 
@@ -32,12 +32,12 @@ _Batch = list[RequestLine]
 
 @dataclass(frozen=True)
 class ScoredFile:
-    """How far the results in a file go.
+    """Counts of the results in a file.
 
     Args:
-        records: Records that have their result, those of earlier runs included.
+        records: Records that have a result, including those of earlier runs.
         errors: How many of these results are errors.
-        earlier: How many of the records had their result before this run.
+        earlier: How many of the records had a result before this run.
         problems: The first few errors of this run, each with the place of its record.
         earlier_errors: How many of the errors are of earlier runs.
     """
@@ -60,34 +60,35 @@ def score_file(
     in_flight: int = 4,
     progress: bool | None = None,
 ) -> ScoredFile:
-    """Rank the requests in a file, and write a line for each to another.
+    """Rank the requests in a file, and write a line for each to another file.
 
     The lines are `{"id": …, "run": {…}, "ranking": {…}}`, or `{"id": …, "run": {…}, "error": "…"}` for a request that
-    cannot be ranked, in the order of the requests; `run` says what the result was made with. `data_source`,
-    `correct_answer`, and the `answer` and `score` of solutions are kept, so that `evaluate` reads the file. Called
-    again after it was stopped, however that was, it resumes.
+    cannot be ranked, in the order of the requests; `run` records what the result was made with. `data_source`,
+    `correct_answer`, and the `answer` and `score` of solutions are kept, so that `evaluate` can read the file. If it
+    was stopped in any way, another call with the same arguments resumes.
 
     Args:
         path: JSONL, a JSON list, or gzip of either; requests, or records of the released test set.
-        out: The file to write. Must not exist, be empty, or be of an earlier run with the same settings on a file that
-            begins with the same records.
-        prm: Scores the requests; a function is called when the first of them comes, and not if there is none.
+        out: The file to write. It must not exist, or be empty, or come from an earlier run with the same settings on a
+            file that begins with the same records.
+        prm: Scores the requests. A function that loads the scorer is called at the first request, and not at all if
+            there is none.
         strategy: As in `MedPRM.rank`.
         aggregate: As in `MedPRM.rank`.
-        batch: Most requests in one call of the engine, at least 1.
-        in_flight: Most calls at a time, at least 1: more than one lets texts be tokenized while the model runs, and
-            keeps a server busy.
-        progress: Whether to show a bar on stderr; None: a bar on a terminal, else a line now and then.
+        batch: Most requests in one engine call, at least 1.
+        in_flight: Most simultaneous calls, at least 1. With more than one, texts are tokenized while the model runs,
+            and a server is kept busy.
+        progress: Whether to show a progress bar on stderr. None: a bar on a terminal, otherwise an occasional line.
 
     Returns:
         How many records there are, and how many of them have an error.
 
     Raises:
         InputError: An option is wrong; `out` or its earlier records are not those of this run; the input cannot be read
-            further, in which case everything before that place is written.
-        ScoringError: The engine fails, and not because of a request. What was done is written.
+            beyond some place, in which case everything before it is written.
+        ScoringError: The engine fails, and not because of a request. Finished results are written.
         OutputError: The disk is full.
-        RuntimeError: Called where an event loop runs: `await ascore_file` there.
+        RuntimeError: It was called where an event loop runs: use `await ascore_file` there.
 
     Example:
         >>> import json, tempfile
@@ -113,7 +114,7 @@ def score_file(
     try:
         return asyncio.run(run)
     finally:
-        run.close()  # has not begun where an event loop runs already
+        run.close()  # the coroutine has not started if an event loop is already running
 
 
 async def ascore_file(
@@ -127,7 +128,7 @@ async def ascore_file(
     in_flight: int = 4,
     progress: bool | None = None,
 ) -> ScoredFile:
-    """`score_file` for an event loop, which is left free while the engine works, but not while files are read."""
+    """`score_file` for an event loop, which is blocked only while files are read, not while the engine works."""
     check_settings(strategy, aggregate)
     if batch < 1 or in_flight < 1:
         raise InputError("batch and in_flight must be at least 1")
@@ -153,7 +154,7 @@ async def ascore_file(
 
 @dataclass(frozen=True)
 class _First:
-    """The first batch without its results; what the earlier ones were made with; bytes of the file before it."""
+    """The first batch without results; what the earlier ones were made with; bytes of the file before it."""
 
     batch: _Batch
     settings: Mapping[str, Any] | None
@@ -163,7 +164,7 @@ class _First:
 def _resume(
     batches: Iterator[_Batch], results: ResultFile, path: str | Path, options: Mapping[str, str]
 ) -> _First | None:
-    """Read over the batches that have their results, and see that these are of the same records; None if all have."""
+    """Skip the batches that have results, and check that these belong to the same records; None if all have."""
     settings: dict[str, Any] | None = None
     end = 0
     for batch in batches:
@@ -184,23 +185,23 @@ def _resume(
 
 def _changed(path: str | Path, out: str | Path) -> str:
     return (
-        f"{path} has changed: its first records, which have their results in {out}, are not those of the earlier run; "
+        f"{path} has changed: its first records, which have results in {out}, are not those of the earlier run; "
         "name another output, or delete it to start again"
     )
 
 
 def _compare(earlier: Mapping[str, Any], now: Mapping[str, str], out: str | Path) -> None:
-    """Refuse settings other than those of the results that are there; names the first that differs."""
+    """Refuse settings other than those of the existing results; the message names the first that differs."""
     for key, value in now.items():
         if earlier.get(key) != value:
             raise InputError(
-                f"{out} was begun with another {key} ({earlier.get(key)}, not {value}): use that again, name another "
-                "file, or delete this one to start again"
+                f"{out} was begun with a different {key} ({earlier.get(key)}, not {value}): use that again, name "
+                "another file, or delete this one to start again"
             )
 
 
 def _batches(lines: Iterator[RequestLine], most: int) -> Iterator[_Batch]:
-    """The lines in batches; those before a place that cannot be read come before its error."""
+    """The lines in batches; the lines before an unreadable place come before the error is raised."""
     batch: _Batch = []
     try:
         for line in lines:
@@ -219,9 +220,9 @@ def _batches(lines: Iterator[RequestLine], most: int) -> Iterator[_Batch]:
 async def _in_order(
     first: _Batch, batches: Iterator[_Batch], rank: LineRanker, in_flight: int
 ) -> AsyncGenerator[tuple[_Batch, list[ResultLine]], None]:
-    """The batches with their results, in order, while later ones are already on their way.
+    """The batches with their results, in order, while later ones are already in progress.
 
-    At most `in_flight` are with the engine; as many again may wait, done, for one before them.
+    At most `in_flight` are with the engine; as many again may be finished and wait for an earlier one.
     """
     turns = asyncio.Semaphore(in_flight)
 
@@ -237,7 +238,7 @@ async def _in_order(
             while more and len(window) < 2 * in_flight and _size(window) < _WINDOW_BYTES:
                 try:
                     batch = next(batches, None)
-                except InputError as error:  # what was read before is still to be written
+                except InputError as error:  # what was read before must still be written
                     batch, unreadable = None, error
                 if batch is None:
                     more = False

@@ -1,1 +1,1 @@
-"""Files that are read record by record, and files that outlive a killed process."""
+"""Files that are read record by record, and files that survive a killed process."""

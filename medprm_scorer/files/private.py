@@ -6,11 +6,11 @@ _OWNER_ONLY = 0o600
 
 
 def owner_only(path: str, flags: int) -> int:
-    """For `open(…, opener=owner_only)`: nobody else can read a file that is made; one that is there stays as it is.
+    """For `open(…, opener=owner_only)`: only the owner can read a new file; an existing file keeps its permissions.
 
     Args:
         path: The file.
-        flags: As `os.open` takes them.
+        flags: As for `os.open`.
 
     Returns:
         The descriptor.

@@ -1,6 +1,6 @@
-"""Progress of work that goes through a file: how much of it is done, how fast, and how long the rest takes.
+"""Progress of work on a file: how much of it is done, how fast, and how long the rest takes.
 
-On a terminal that is a bar. Where stderr is a file or a pipe, it is a line every half minute: none for short work.
+On a terminal this is a bar. If stderr is a file or a pipe, it is a line every half minute, and none for short work.
 """
 
 import io
@@ -17,16 +17,16 @@ _LINE_SECONDS = 30.0
 
 
 def file_bar(path: str | Path, what: str, shown: bool | None, done: int = 0) -> Any:
-    """Progress on stderr, in bytes of the file, since nobody knows yet how many records it has.
+    """Progress on stderr, in bytes of the file, since its number of records is not yet known.
 
     Args:
-        path: The file that the work goes through.
+        path: The file that is processed.
         what: The work, in one word.
         shown: Whether to show a bar; None: a bar on a terminal, else lines.
-        done: Bytes that an earlier run has done: they do not count for the rate.
+        done: Bytes that an earlier run has processed: they do not count for the rate.
 
     Returns:
-        A `tqdm`, to be closed or used in a `with` block.
+        A `tqdm`; close it or use it in a `with` block.
 
     Raises:
         InputError: The file cannot be read.
@@ -35,7 +35,7 @@ def file_bar(path: str | Path, what: str, shown: bool | None, done: int = 0) -> 
 
 
 class _Lines(io.TextIOBase):
-    """Takes what a bar writes over itself, and writes each state of it on a line of its own."""
+    """Receives a bar that overwrites itself, and writes each state on a separate line."""
 
     def write(self, text: str) -> int:
         if sys.stderr is not None and text.strip():
@@ -46,16 +46,16 @@ class _Lines(io.TextIOBase):
 def _progress(path: str | Path, what: str, shown: bool | None, bar_format: str | None = None, **more: Any) -> Any:
     if shown is None and not getattr(sys.stderr, "isatty", bool)():  # there may be no stderr
         bar_format = "{desc}{postfix}, {percentage:.0f}% of the file [{elapsed}<{remaining}]"
-        # neither a first line nor a last one if it is done before; `miniters`: look at the clock each time
+        # no first line, and no last one for short work; `miniters`: check the clock each time
         more |= {"file": _Lines(), "mininterval": _LINE_SECONDS, "delay": _LINE_SECONDS, "miniters": 1, "position": 0}
     return tqdm(total=file_size(path), desc=what, disable=shown is False, bar_format=bar_format, **more)
 
 
 class QuestionProgress:
-    """Counts questions and shows the accuracy so far; how far it is comes from the bytes of the file.
+    """Counts questions and shows the accuracy so far; the progress is measured in bytes of the file.
 
     Args:
-        path: The file that the work goes through.
+        path: The file that is processed.
         what: The work, in one word.
         shown: As for `file_bar`.
 
@@ -84,7 +84,7 @@ class QuestionProgress:
 
     @property
     def summary(self) -> str:
-        """What has been done so far, in a few words."""
+        """The work done so far, in a few words."""
         parts = [f"{self._questions:,} question{'' if self._questions == 1 else 's'}"]
         parts += [f"{name} {right / self._judged:.1%}" for name, right in self._right.items()]
         return ", ".join(parts)
@@ -94,8 +94,8 @@ class QuestionProgress:
 
         Args:
             end: Bytes of the file read so far, as `Record.end`.
-            right: By the name of each way of choosing, 1 if it was right and 0 if not, or the expected value of that;
-                the same names for every question. None where nobody knows what is right.
+            right: By the name of each selection method, 1 if it was right and 0 if not, or the expected value of that;
+                the same names for every question. None if the right answer is unknown.
         """
         self._questions += 1
         if right is not None:

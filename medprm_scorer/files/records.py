@@ -1,11 +1,12 @@
 """Read a file of many records one by one, in memory that does not grow with the file.
 
-The file is one JSON list of objects (as the released test set, about 2 GB), or objects one after another, most often
-one per line (JSONL). Either may be gzipped. Text is decoded as it is needed: an object that does not end in what has
-been read is tried again with twice as much, so at most one record and as much again is held.
+The file is one JSON list of objects (as the released test set, about 2 GB), or objects one after another, usually one
+per line (JSONL). Either may be gzipped. Text is decoded as needed: if an object is not complete in the text read so
+far, decoding is tried again with twice as much, so at most about twice the size of one record is held in memory.
 
-All of this is the standard library's decoder, and for a reason: files that the authors' scorer wrote hold `-Infinity`
-(the minimum over no steps), which strict streaming parsers refuse. Such numbers are passed on; who uses one checks it.
+This uses the standard library's decoder for a reason: files that the authors' scorer wrote hold `-Infinity` (the
+minimum over no steps), which strict streaming parsers refuse. Such numbers are passed on, and the code that uses them
+checks them.
 """
 
 import codecs
@@ -25,8 +26,8 @@ from medprm_scorer.errors import InputError
 
 _CHUNK = 1 << 20  # bytes per read
 LONGEST = 1 << 26
-"""Most characters of one record, about 170 times those of the test set's: bounds what bad quotes can cost."""
-_SCALAR = 512  # characters that are read before a number or a literal is decoded, so that none is cut off
+"""Most characters of one record, about 170 times those of the test set: bounds the cost of an unclosed quote."""
+_SCALAR = 512  # characters read ahead before a number or a literal is decoded, so that it is not cut off
 _BLANKS = re.compile(r"[ \t\r\n]*")
 _DECODER = json.JSONDecoder()
 
@@ -36,8 +37,8 @@ class Record:
     """One record of a file. The `repr` shows no text.
 
     Args:
-        place: Place in the file, from 0.
-        value: The decoded object; whatever there is, if anything was asked for. Strings may hold lone surrogates,
+        place: Index in the file, from 0.
+        value: The decoded object, or any JSON value if `anything` was set. Strings may hold lone surrogates, and
             numbers may be NaN or infinite.
         end: Bytes of the file read so far, for a progress bar; compressed ones if it is gzipped.
     """
@@ -51,16 +52,16 @@ def read_records(path: str | Path, anything: bool = False) -> Iterator[Record]:
     """Read the records of a file, in order.
 
     Args:
-        path: A file in UTF-8, with or without a byte order mark, gzipped or not, of any name.
-        anything: Whether a record in a list may be any JSON value; else one that is no object is refused.
+        path: A file in UTF-8, with or without a byte order mark, gzipped or not, with any name.
+        anything: Whether a record in a list may be any JSON value; otherwise a record that is not an object is refused.
 
     Yields:
         The records; none for an empty list.
 
     Raises:
-        InputError: When its place is reached: the file cannot be read, is empty, is not UTF-8, not JSON or cut short,
-            or a record is not an object, is nested too deeply, longer than 64 Mi characters, or holds an integer of
-            thousands of digits. The message names the record (from 0) and the line (from 1).
+        InputError: Raised when the place is reached: the file cannot be read, is empty, is not UTF-8, not JSON or cut
+            short, or a record is not an object, is nested too deeply, longer than 64 Mi characters, or holds an integer
+            of thousands of digits. The message names the record (from 0) and the line (from 1).
 
     Example:
         >>> import os, tempfile
@@ -77,10 +78,10 @@ def read_records(path: str | Path, anything: bool = False) -> Iterator[Record]:
 
 @contextmanager
 def open_bytes(path: str | Path) -> Iterator[tuple[io.BufferedIOBase, io.BufferedReader]]:
-    """A file's content, unpacked if it is gzipped, and the file itself, whose `tell` shows how much has been read.
+    """A file's content, decompressed if it is gzipped, and the file itself, whose `tell` shows how much has been read.
 
     Raises:
-        InputError: The file cannot be read, here or later in the `with` block; whatever its cause, it names the file.
+        InputError: The file cannot be read, here or later in the `with` block. The message always names the file.
     """
     try:
         with Path(path).open("rb") as raw:
@@ -98,7 +99,7 @@ def open_bytes(path: str | Path) -> Iterator[tuple[io.BufferedIOBase, io.Buffere
 
 
 def file_size(path: str | Path) -> int:
-    """Size of the file in bytes: where `Record.end` is going.
+    """Size of the file in bytes: the final value of `Record.end`.
 
     Raises:
         InputError: The file cannot be read.
@@ -126,29 +127,29 @@ def file_digest(path: str | Path) -> str:
 
 
 class _Text:
-    """The text of a file from where it has been read on; the next character is `buffer[at]`."""
+    """The unread text of a file; the next character is `buffer[at]`."""
 
     def __init__(self, file: io.BufferedIOBase) -> None:
         self.buffer = ""
         self.at = 0
-        self.place = 0  # of the record to read next
+        self.place = 0  # index of the record to read next
         self._file = file
         self._decoder = codecs.getincrementaldecoder("utf-8")()
-        self._newlines = 0  # in the text that has left the buffer
+        self._newlines = 0  # in the text that is no longer in the buffer
         self._state = "open"  # or `ended`, or `broken`: what follows the buffer is not UTF-8
         if self.more() and self.buffer[0] == "\ufeff":
             self.at = 1
 
     def more(self) -> bool:
-        """Read on, as much again as there is; False at the end of the file.
+        """Read more, doubling the buffer; False at the end of the file.
 
         Raises:
-            InputError: The text that comes next is not UTF-8.
+            InputError: The next text is not UTF-8.
         """
         self._newlines += self.buffer.count("\n", 0, self.at)
         self.buffer, self.at = self.buffer[self.at :], 0
         size = len(self.buffer)
-        while self._state == "open" and len(self.buffer) == size:  # a chunk may end before its first character does
+        while self._state == "open" and len(self.buffer) == size:  # a chunk may end within its first character
             chunk = self._file.read(max(_CHUNK, size))
             try:
                 self.buffer += self._decoder.decode(chunk, final=not chunk)
@@ -162,11 +163,11 @@ class _Text:
         return len(self.buffer) > size
 
     def line(self, at: int | None = None) -> int:
-        """The line, from 1, of a place in the buffer; without one, of the next character."""
+        """The line number, from 1, of a place in the buffer; by default, of the next character."""
         return self._newlines + self.buffer.count("\n", 0, self.at if at is None else at) + 1
 
     def peek(self) -> str:
-        """Skip blanks; the character that then comes next, or "" at the end of the file."""
+        """Skip blanks and return the next character, or "" at the end of the file."""
         while True:
             blanks = _BLANKS.match(self.buffer, self.at)
             self.at = blanks.end() if blanks else self.at
@@ -191,7 +192,7 @@ def _values(text: _Text, anything: bool) -> Iterator[Any]:
 
 
 def _list(text: _Text, anything: bool) -> Iterator[Any]:
-    """The items of a list whose opening bracket has been read; reads the closing one, too."""
+    """The items of a list whose opening bracket has been read; also reads the closing bracket."""
     if text.peek() != "]":
         yield _value(text, anything)
         while text.peek() == ",":
@@ -225,7 +226,7 @@ def _value(text: _Text, anything: bool) -> Any:
         else:
             text.place, text.at = text.place + 1, end
             return value
-        line = text.line(failed)  # where the text stops short, or where it is wrong: with more of it, that shows
+        line = text.line(failed)  # where the text ends too early, or where it is wrong: more text will show which
         if len(text.buffer) - text.at > LONGEST:
             raise InputError(
                 f"record {text.place} (line {text.line()}) is too long, or a quote in it is not closed, or it is not "

@@ -1,4 +1,4 @@
-"""A file that appears when it is complete: written beside its place, then moved there in one step."""
+"""A file that appears only when it is complete: written under another name, then moved in one step."""
 
 import os
 import re
@@ -12,18 +12,18 @@ from pathlib import Path
 from medprm_scorer.errors import OutputError
 from medprm_scorer.files.private import owner_only
 
-if sys.platform != "win32":  # there, what a killed run has left stays
+if sys.platform != "win32":  # on Windows, the file of a killed run is not removed
     import fcntl
 
 
 @contextmanager
 def whole_file(path: str | Path) -> Iterator[BufferedWriter]:
-    """A file to write to, which takes the place of `path` if the `with` block ends without an error.
+    """A file to write to, which replaces `path` if the `with` block ends without an error.
 
-    A new file can be read by its owner only; one that takes the place of another keeps that one's permissions.
+    Only the owner can read a new file; a file that replaces another keeps that file's permissions.
 
     Raises:
-        OutputError: The disk is full, or there is no place for the file. What `path` held before is then still there.
+        OutputError: The disk is full, or the file cannot be created. `path` then keeps its earlier content.
 
     Example:
         >>> import tempfile
@@ -33,7 +33,7 @@ def whole_file(path: str | Path) -> Iterator[BufferedWriter]:
         ...     Path(folder, "out.txt").read_text()
         'all of it'
     """
-    part = Path(f"{path}.{os.getpid()}.part")  # two runs at once do not write into one file
+    part = Path(f"{path}.{os.getpid()}.part")  # two simultaneous runs do not write into one file
     try:
         _sweep(Path(path))
         with open(part, "wb", opener=owner_only) as file:
@@ -52,7 +52,7 @@ def whole_file(path: str | Path) -> Iterator[BufferedWriter]:
 
 
 def _hold(file: BufferedWriter | BufferedReader) -> None:
-    """Take hold of a part, as long as it is open.
+    """Lock a part for as long as it is open.
 
     Raises:
         BlockingIOError: Another process holds it.
@@ -62,7 +62,7 @@ def _hold(file: BufferedWriter | BufferedReader) -> None:
 
 
 def _sweep(path: Path) -> None:
-    """Remove the parts that killed runs have left: those that nobody holds."""
+    """Remove the parts left by killed runs: those that no process has locked."""
     if sys.platform == "win32":
         return
     name = re.compile(re.escape(path.name) + r"\.\d+\.part")

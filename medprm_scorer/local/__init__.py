@@ -1,1 +1,1 @@
-"""The engine in this process: a Llama in PyTorch, whose prefixes are computed once."""
+"""The engine in this process: a Llama in PyTorch that computes shared prefixes once."""

@@ -1,10 +1,10 @@
 """Attention of a row on NVIDIA GPUs, depth by depth of the tree, through PyTorch's `varlen_attn`: nothing is compiled.
 
-Every token sees its own piece up to itself, and the pieces above its own whole. So one call of a kernel for sequences
-of different lengths takes all pieces against themselves, and one more for each depth of the tree takes whatever lies
-below the pieces of that depth against those pieces. A token's answers from several calls are averaged by the weights
-that the sums of their exponentials have ("cascade"; arXiv 2501.01005, section 2.2). No query is in a call where it sees
-no key: of such the kernel's sum is infinite. The few queries at tags of the last layer go the plain way.
+Every token sees its own piece up to itself, and all of the pieces above. So one call of a variable-length kernel
+computes the attention of all pieces to themselves. One more call for each depth of the tree computes the attention of
+everything below the pieces of that depth to those pieces. A token's outputs from several calls are averaged, weighted
+by their sums of exponentials ("cascade"; arXiv 2501.01005, section 2.2). A query is left out of calls in which it sees
+no key, since the kernel's sum is then infinite. The few queries at tags of the last layer use masked attention.
 """
 
 from collections.abc import Callable, Sequence
@@ -25,12 +25,12 @@ Args:
     keys: Shape (keys, kv_heads, head_dim).
     values: As `keys`.
     level: The stretches.
-    causal: Whether a query sees no keys behind its own place, queries and keys being the same tokens.
+    causal: Whether a query sees no keys after its own position; queries and keys are then the same tokens.
     scale: Factor of the scores.
 
 Returns:
-    Answers, shape (queries, heads, head_dim), and the logarithms of the sums of exponentials, float32 of
-    (queries, heads).
+    Attention outputs, shape (queries, heads, head_dim), and the logarithms of the sums of exponentials, float32 of
+    shape (queries, heads).
 """
 
 
@@ -43,7 +43,7 @@ def cascade_attention(
     scale: float,
     kernel: Kernel | None = None,
 ) -> Tensor:
-    """Depth by depth; see `attention.Attend`. The kernel is PyTorch's own if none is given."""
+    """Attention depth by depth; see `attention.Attend`. The default kernel is PyTorch's own."""
     if query_positions is not None:
         return mask_attention(queries, row_kv, prefix_kv, row, query_positions, scale)
     kernel = kernel or varlen_kernel
@@ -93,7 +93,7 @@ def _varlen(queries: Tensor, keys: Tensor, values: Tensor, level: Level, causal:
 
 @cache
 def _sums_are_by_query(device: torch.device, dtype: torch.dtype, heads: int, kv_heads: int, head_dim: int) -> bool:
-    """Whether the kernel gives its sums as (queries, heads), as documented, and not as (heads, queries)."""
+    """Whether the kernel returns its sums as (queries, heads), as documented, and not as (heads, queries)."""
     tokens = heads + 1
     queries = torch.zeros(tokens, heads, head_dim, dtype=dtype, device=device)
     keys = torch.zeros(tokens, kv_heads, head_dim, dtype=dtype, device=device)

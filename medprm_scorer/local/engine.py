@@ -1,10 +1,10 @@
 """The engine that runs a transformers causal language model in this process, with a KV cache shared by candidates.
 
-All candidates of one or several questions become one prefix tree (`TokenTree`): whatever they begin with alike
-(documents and question above all, but also leading steps) is there once. The tree's tokens are run in rows without
-padding, each unique token once; a row is a stretch of the tree's order, at most `max_batch_tokens` long, so it may hold
-several questions or a part of one. Of the rows before it a row needs the keys and values of the path to its first token
-only. `PlainEngine` is the simple twin that tests compare this with.
+All candidates of one or several questions become one prefix tree (`TokenTree`): whatever they share at the beginning
+(above all documents and question, but also leading steps) occurs once. The tree's tokens are run in rows without
+padding, each unique token once. A row is a stretch of the tree's order, at most `max_batch_tokens` long, so it may hold
+several questions or a part of one. From earlier rows, a row needs only the keys and values of the path to its first
+token. `PlainEngine` is the simple reference that tests compare this engine with.
 """
 
 import math
@@ -37,12 +37,12 @@ from medprm_scorer.local.token_tree import TokenTree, indices_to_run
 __all__ = ["PlainEngine", "TransformersEngine"]
 
 _SMALLEST_BATCH = 64
-_TOGETHER = 4  # passes that calls are gathered for: more would only make the first of them wait
-_NOISE = {torch.float32: 1e-3}  # 0.1 in half precision: far above rounding, far below a wrong mask
+_TOGETHER = 4  # calls are collected for this many passes: more would only delay the first of them
+_NOISE = {torch.float32: 1e-3}  # 0.1 in half precision: far above rounding, far below the effect of a wrong mask
 
 
 class _AttentionFailed(Exception):
-    """The attention of a layer has failed, not for lack of memory."""
+    """The attention of a layer has failed, for another reason than lack of memory."""
 
     def __init__(self, error: Exception) -> None:
         self.error = error
@@ -51,24 +51,24 @@ class _AttentionFailed(Exception):
 class TransformersEngine:
     """Scores prompts with a transformers model; see `Engine` for the protocol.
 
-    Safe to call from many threads and tasks: calls that come while others run are run together. The model is not
-    changed, and may be used by others meanwhile. Its modules are copied here, weights, buffers and hooks shared: later
-    changes of weights count, a module put in another's place does not.
+    Safe to call from many threads and tasks: calls that arrive while others run are run together. The model is not
+    changed, and other code may use it at the same time. Its modules are copied, but weights, buffers and hooks are
+    shared: later changes of weights take effect, a replaced module does not.
 
     Args:
-        model: A causal language model with full causal attention (Llama and its like), on its device, in its dtype.
+        model: A causal language model with full causal attention (Llama and similar), on its device, in its dtype.
         positive_id: Id of the label " +".
         negative_id: Id of the label " -".
         max_batch_tokens: Most tokens in one pass; a longer candidate is run in pieces. None chooses by the device and
-            its free memory. When memory runs out the budget is halved, for the engine's lifetime, and the pass is done
-            again.
-        attention: One of `ATTENTIONS`; None chooses by the device. Where it fails the next best one is used, with a
+            its free memory. When memory runs out, the budget is halved for the engine's lifetime, and the pass is
+            repeated.
+        attention: One of `ATTENTIONS`; None chooses by the device. If it fails, the next best one is used, with a
             warning.
-        deterministic: Whether a chain's rewards must be the same to the last bit whatever is scored beside it: chains
-            then run one by one, and the budget is never halved.
+        deterministic: Whether a chain's rewards must be the same to the last bit, whatever else is scored: chains then
+            run one by one, and the budget is never halved.
 
     Raises:
-        ModelError: The model cannot be used this way.
+        ModelError: The model is not supported.
         InputError: `max_batch_tokens` is not positive, or the attention is unknown.
     """
 
@@ -113,14 +113,14 @@ class TransformersEngine:
 
     @property
     def fingerprint(self) -> str:
-        """A hash of the weights as they are now; see `Engine`."""
+        """A hash of the current weights; see `Engine`."""
         return fingerprint(self._model)
 
     def check_against_plain(self, prompt: EncodedPrompt) -> None:
-        """Compare the packed way with the plain way on one prompt, so that no unsuited model gives out rewards.
+        """Compare the packed engine with the plain one on one prompt, so that an unsuitable model never gives rewards.
 
-        A model whose last layer cannot be run at tags only is run whole; one that cannot be run with the attention
-        chosen for its device, with the next best one, and a warning says so.
+        If a model's last layer cannot be run at tags only, the whole layer is run. If a model cannot be run with the
+        attention chosen for its device, the next best one is used, with a warning.
 
         Args:
             prompt: A prompt with several chains.
@@ -153,16 +153,16 @@ class TransformersEngine:
         return self._batcher.call(prompts)
 
     async def ascore(self, prompts: Sequence[EncodedPrompt]) -> Rewards:
-        """As `score`, with the event loop left free."""
+        """As `score`, without blocking the event loop."""
         return await self._batcher.acall(prompts)
 
     def open_session(self, prefix: Sequence[int]) -> PrefixScorer:
-        """Score growing chains behind one prefix; see `EngineSession`. A deterministic engine keeps nothing of them."""
+        """Score growing chains after one prefix; see `EngineSession`. A deterministic engine caches nothing."""
         return StatelessSession(self, tuple(prefix)) if self.deterministic else EngineSession(self, tuple(prefix))
 
     @property
     def lock(self) -> threading.Lock:
-        """Held by whoever calls `run`."""
+        """The lock that callers of `run` must hold."""
         return self._batcher.lock
 
     def run(self, tree: TokenTree, tags: Sequence[int], cache: KVCache | None = None) -> dict[int, float]:
@@ -171,14 +171,15 @@ class TransformersEngine:
         Args:
             tree: The tree.
             tags: Indices of the tokens whose rewards are wanted, ascending.
-            cache: Keys and values of the tree's known tokens; takes those of all others. None if none are known, and
-                none wanted afterwards.
+            cache: Keys and values of the tree's known tokens; those of all others are added to it. None if none are
+                known, and none are needed afterwards.
 
         Returns:
             Rewards by index.
 
         Raises:
-            ScoringError: The device is too small, or the process computes in less than the model's precision.
+            ScoringError: The device has too little memory, or the process computes with less than the model's
+                precision.
             ModelError: The model was moved or cast.
         """
         cache = cache or KVCache(tree, only_needed=True)
@@ -204,7 +205,7 @@ class TransformersEngine:
                 cache.add(row, end)
                 by_row.append(found)
                 done = end
-            # the one time that a call waits for the device: its rows follow each other there without a gap
+            # the only time that a call waits for the device: its rows run there without a gap
             found_rewards: list[float] = torch.cat(by_row).tolist() if by_row else []
         return dict(zip(tags, found_rewards, strict=True))
 
@@ -226,11 +227,11 @@ class TransformersEngine:
         return [[rewards[prompt.prefix][chain] for chain in prompt.chains] for prompt in prompts]
 
     def _score_separately(self, prompts: Sequence[EncodedPrompt]) -> Rewards:
-        """As `_score`, chain by chain; the lock is held."""
+        """`_score`, chain by chain; the lock is held."""
         return score_separately(self.run, prompts)
 
     def _score_tree(self, prompts: Sequence[EncodedPrompt]) -> dict[tuple[int, ...], dict[EncodedChain, list[float]]]:
-        """Rewards by prefix and chain; no prefix, and no chain of a prefix, is there twice."""
+        """Rewards by prefix and chain; prefixes are unique, and so are the chains of a prefix."""
         tree = TokenTree([(prompt.prefix, [chain.ids for chain in prompt.chains]) for prompt in prompts])
         indices = {
             prompt.prefix: {
@@ -262,7 +263,7 @@ class TransformersEngine:
             collector.take(layer, row_kv)
             try:
                 return attend(queries, row_kv, [layers[layer] for layers in prefix_kv], row, asking, scale)
-            except Exception as error:  # no compiler, no kernel for the device or shape: each raises something else
+            except Exception as error:  # a missing compiler or kernel: each raises its own kind
                 if isinstance(error, RuntimeError) and is_out_of_memory(error):
                     raise
                 raise _AttentionFailed(error) from error
@@ -274,11 +275,11 @@ class TransformersEngine:
         return self._forward.run(ids, positions, tags, attend)
 
     def _next_way(self, error: Exception) -> None:
-        """Go on with the next best attention after one has failed, such as one that cannot be compiled here.
+        """Switch to the next best attention after one has failed, for example because it cannot be compiled here.
 
         Raises:
-            Exception: The error itself, if there is no other way.
-            ScoringError: Rewards were given out already, and may not change in their last bits.
+            Exception: The error itself, if there is no other attention.
+            ScoringError: Rewards were already returned, and their last bits may not change.
         """
         failed = self.attention
         if failed == self._ways[-1]:
@@ -286,12 +287,12 @@ class TransformersEngine:
         if self.deterministic and self._checked:
             raise ScoringError(
                 f"the attention {failed!r} failed on the {self._device.type} device, and deterministic rewards allow "
-                "no other one meanwhile: load the model anew"
+                "no other one now: load the model again"
             ) from error
         self._use(self._ways[self._ways.index(failed) + 1], failed, str(error))
 
     def _use(self, way: str, instead_of: str, problem: str) -> None:
-        """Take another attention from now on, and say so."""
+        """Switch to another attention, with a warning."""
         self.attention = way
         if way == "mask" and self._chosen_budget:
             self.max_batch_tokens = min(self.max_batch_tokens, MASK_TOKENS)
@@ -307,12 +308,12 @@ class TransformersEngine:
         """Halve the budget after memory ran out.
 
         Raises:
-            ScoringError: It is as small as it can be; the budget is then the given one again. Or it may not change.
+            ScoringError: It cannot be smaller; the budget is then reset to the given one. Or it may not change.
         """
-        if self.deterministic:  # another budget gives other last bits
+        if self.deterministic:  # a different budget changes the last bits
             raise ScoringError(
                 f"the {self._device.type} device ran out of memory with {self.max_batch_tokens} tokens a pass, and "
-                "deterministic rewards allow no smaller passes meanwhile: set a smaller max_batch_tokens"
+                "deterministic rewards allow no smaller passes now: set a smaller max_batch_tokens"
             ) from None
         if self.max_batch_tokens <= _SMALLEST_BATCH:
             smallest, self.max_batch_tokens = self.max_batch_tokens, given
@@ -326,6 +327,6 @@ class TransformersEngine:
 
 
 def _gap(ours: Sequence[Sequence[float]], twin: Sequence[Sequence[float]]) -> float:
-    """The largest difference. Where the plain way has NaN itself anything passes: each call refuses it as a reward."""
+    """The largest difference. Rewards that are NaN in the plain engine are skipped: each call refuses NaN anyway."""
     pairs = [(a, b) for one, two in zip(ours, twin, strict=True) for a, b in zip(one, two, strict=True)]
     return max(math.inf if math.isnan(a) else abs(a - b) for a, b in [*pairs, (0.0, 0.0)] if not math.isnan(b))

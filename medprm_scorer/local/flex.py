@@ -1,9 +1,9 @@
 """Attention of a row through PyTorch's `flex_attention`, compiled once for an engine on a GPU: the second choice there.
 
-The compiled graph takes any number of tokens. It is made from one set of made-up sizes before the first row, since
-sizes that happen to be equal, or 1, would be compiled for just that case. For the same reason queries and keys are
-padded to whole blocks, two at least. Without the padding and `FORCE_USE_FLEX_ATTENTION` short rows would take a kernel
-of their own, which fails to compile for 33 to 127 queries (PyTorch 2.13).
+The compiled graph takes any number of tokens. It is compiled with one set of artificial sizes before the first row,
+since sizes that happen to be equal, or 1, would be compiled for just that case. For the same reason queries and keys
+are padded to whole blocks, at least two. Without the padding and `FORCE_USE_FLEX_ATTENTION`, short rows would use a
+separate kernel, which fails to compile for 33 to 127 queries (PyTorch 2.13).
 """
 
 import inspect
@@ -31,7 +31,7 @@ def flex_attention(
     query_positions: Tensor | None,
     scale: float,
 ) -> Tensor:
-    """Through PyTorch's `flex_attention`; see `attention.Attend`."""
+    """Attention through PyTorch's `flex_attention`; see `attention.Attend`."""
     keys, values = join(row_kv, prefix_kv)  # (kv_heads, keys, head_dim) each
     kind = "all" if query_positions is None else "some"
     if kind not in row.memory:  # the same in every layer
@@ -62,9 +62,9 @@ def _run(
 
 @cache
 def _compiled(device: str) -> Any:
-    """`flex_attention`, compiled but on a CPU: uncompiled it holds all scores at once.
+    """`flex_attention`, compiled except on a CPU: uncompiled, it holds all scores in memory at once.
 
-    As a whole graph, so that a process that has compiled too many gets an exception.
+    It is compiled as a whole graph, so that a process that has compiled too many gets an exception.
     """
     from torch.nn.attention import flex_attention as module
 
@@ -93,12 +93,12 @@ def _warm_up(
 
 
 def _whole(tokens: int) -> int:
-    """The number of tokens of the blocks that hold so many."""
+    """A number of tokens rounded up to whole blocks."""
     return max(-(-tokens // _BLOCK), _LEAST_BLOCKS) * _BLOCK
 
 
 def _block_mask(row: Row, query_positions: Tensor | None) -> Any:
-    """The row's mask, padded: more of the last query, and keys that no token sees."""
+    """The row's mask, padded with copies of the last query and with keys that no token sees."""
     first, end = row.seen  # (keys,), (keys,)
     device = first.device
     asking = torch.arange(row.tokens, device=device) if query_positions is None else query_positions  # (queries,)
@@ -110,7 +110,7 @@ def _block_mask(row: Row, query_positions: Tensor | None) -> Any:
 
 
 def _masked(first: Tensor, end: Tensor, asking: Tensor, asked: int, seen: int) -> Any:
-    """A mask from the bounds of blocks, without ever making the mask itself."""
+    """A block mask from the bounds of blocks, without building the full mask."""
     from torch.nn.attention.flex_attention import BlockMask
 
     by_block = asking.view(-1, _BLOCK)  # (query blocks, _BLOCK)
@@ -134,7 +134,7 @@ def _masked(first: Tensor, end: Tensor, asking: Tensor, asked: int, seen: int) -
 
 
 def _listed(blocks: Tensor) -> tuple[Tensor, Tensor]:
-    """For each block of queries how many blocks of keys are set, and which: these first, in ascending order."""
+    """For each query block, the number of key blocks that are set, and their indices first, in ascending order."""
     counts = blocks.sum(-1, dtype=torch.int32)  # (query blocks,)
     order = (~blocks).to(torch.int8).argsort(dim=-1, stable=True).int()  # (query blocks, key blocks)
     return counts[None, None], order[None, None]

@@ -1,16 +1,16 @@
-"""One forward pass of a transformers decoder over one row of tokens, with attention of our own.
+"""One forward pass of a transformers decoder over one row of tokens, with our own attention.
 
-The decoder's modules are copied, weights and hooks shared, and the copy takes its attention from our entry in
-transformers' table of attention functions. The model itself is never changed: whoever uses it meanwhile, in whatever
-thread and with whatever attention, gets its own numbers, and an interrupt leaves nothing behind.
+The decoder's modules are copied, with weights and hooks shared, and the copy takes its attention from our entry in
+transformers' table of attention functions. The model itself is never changed: code that uses it at the same time, in
+any thread and with any attention, gets its usual numbers, and an interrupt leaves no changes behind.
 
-The last layer needs keys and values everywhere, but queries and the rest only where a reward is read. Where it can, it
-runs like this:
+The last layer needs keys and values for all tokens, but queries and the rest only where a reward is read. If possible,
+it runs like this:
 
 1. The layer runs on all tokens until it asks for attention. Our attention function takes the keys and values, and ends
    this run with the exception `_Collected`.
-2. Whatever goes by token (hidden states, positions, rotations) is cut down to the tokens at tags.
-3. The layer runs once more, on these. Our attention function answers the new queries from the keys and values of 1.
+2. Everything that has one entry per token (hidden states, positions, rotations) is reduced to the tokens at tags.
+3. The layer runs once more, on these. Our attention function uses the new queries and the keys and values of step 1.
 """
 
 import copy
@@ -26,8 +26,8 @@ from transformers import AttentionInterface, PretrainedConfig
 from medprm_scorer.errors import ModelError
 from medprm_scorer.local.row import KeysValues
 
-_NAME = "medprm_tree"  # of our attention in transformers' table
-_PASS = "medprm_pass"  # the keyword argument that a decoder hands on to its attention function
+_NAME = "medprm_tree"  # the name of our attention in transformers' table
+_PASS = "medprm_pass"  # the keyword argument that a decoder passes to its attention function
 
 LayerAttention = Callable[[int, Tensor, KeysValues, Tensor | None, float], Tensor]
 """Attention of one layer.
@@ -36,7 +36,7 @@ Args:
     layer: Number of the layer, in the order in which they run.
     queries: Shape (heads, queries, head_dim).
     row_kv: Keys and values of the row, each of shape (kv_heads, tokens, head_dim).
-    query_positions: Places in the row of the tokens that ask, shape (queries,); None if all do.
+    query_positions: Indices in the row of the query tokens, shape (queries,); None for all tokens.
     scale: Factor of the scores.
 
 Returns:
@@ -54,7 +54,7 @@ class ForwardPass:
         ModelError: Its attention cannot be replaced.
 
     Attributes:
-        last_layer_at_tags_only: Whether the last layer runs at tags only; set where the decoder has a list of layers.
+        last_layer_at_tags_only: Whether the last layer runs at tags only; set if the decoder has a list of layers.
     """
 
     def __init__(self, model: Any) -> None:
@@ -71,7 +71,7 @@ class ForwardPass:
         self._kinds = _kinds(self._decoder)
 
     def check_weights(self) -> None:
-        """Refuse a model that was moved or cast after it was wrapped: `.to()` changes the weights that are shared.
+        """Refuse a model that was moved or cast after it was wrapped: `.to()` changes the shared weights.
 
         Raises:
             ModelError: Its weights are on another device, or in another dtype.
@@ -88,7 +88,7 @@ class ForwardPass:
         Args:
             ids: Token ids, int64 of shape (tokens,), on the device of the embeddings.
             positions: Their positions, likewise.
-            tags: Places in the row where hidden states are wanted, ascending, int64 of shape (tags,).
+            tags: Indices in the row of the tokens whose hidden states are needed, ascending, int64 of shape (tags,).
             attend: The attention.
 
         Returns:
@@ -98,7 +98,7 @@ class ForwardPass:
             ModelError: The model does not take its attention from transformers' table, or its attention has a setting
                 that is not supported.
         """
-        wanted = tags if len(tags) else torch.zeros_like(ids[:1])  # one token at least, which layers need
+        wanted = tags if len(tags) else torch.zeros_like(ids[:1])  # layers need at least one token
         state = _PassState(attend, wanted, self.last_layer_at_tags_only)
         output = self._decoder(
             input_ids=ids[None],  # (1, tokens)
@@ -115,18 +115,18 @@ class ForwardPass:
 
 
 class _PassState:
-    """How far one forward pass has come.
+    """The state of one forward pass.
 
     Args:
         attend: The attention.
-        tags: Places in the row where hidden states are wanted, shape (tags,).
+        tags: Indices in the row of the tokens whose hidden states are needed, shape (tags,).
         at_tags_only: Whether the last layer runs at tags only.
     """
 
     def __init__(self, attend: LayerAttention, tags: Tensor, at_tags_only: bool) -> None:
         self._attend, self.tags, self.at_tags_only = attend, tags, at_tags_only
         self.layers = 0
-        """How many layers have had their attention. Counted here, since models may give two layers one number."""
+        """How many layers have run their attention. Counted here, since models may give two layers the same number."""
         self.collecting = False
         self._collected: KeysValues | None = None
 
@@ -141,7 +141,7 @@ class _PassState:
         return self._attend(layer, queries, self._collected, self.tags.to(queries.device), scale)
 
     def cut(self, value: Any, tokens: int) -> Any:
-        """Of anything that goes by token, shape (1, tokens, ...), the part at tags; anything else as it is."""
+        """The part at tags of a tensor with one entry per token, shape (1, tokens, ...); anything else unchanged."""
         if isinstance(value, tuple):
             return tuple(self.cut(one, tokens) for one in value)
         if isinstance(value, Tensor) and value.dim() >= 2 and value.shape[1] == tokens:
@@ -150,11 +150,11 @@ class _PassState:
 
 
 class _Collected(Exception):
-    """Ends the last layer's first run: its keys and values are taken."""
+    """Ends the last layer's first run, after its keys and values were taken."""
 
 
 def _last_layer(forward: Callable[..., Any], *given: Any, **named: Any) -> Any:
-    """The last layer's `forward`, in the three steps that the module's docstring names."""
+    """The last layer's `forward`, in the three steps of the module's docstring."""
     state: _PassState = named[_PASS]
     if not state.at_tags_only:
         return forward(*given, **named)
@@ -176,8 +176,8 @@ def _kinds(decoder: Any) -> set[tuple[torch.device, torch.dtype]]:
 
 
 def _copy_modules(decoder: Any) -> Any:
-    """The same modules with configurations of their own; weights, buffers, hooks and all else are shared."""
-    copied = (PretrainedConfig, nn.Module, types.MethodType, functools.partial)  # the last two may hold a module
+    """Copies of the modules with their own configurations; weights, buffers, hooks and everything else are shared."""
+    copied = (PretrainedConfig, nn.Module, types.MethodType, functools.partial)  # the last two may contain a module
     shared = {
         id(value): value
         for module in decoder.modules()
@@ -196,7 +196,7 @@ def _attention(
     scaling: float | None = None,
     **named: Any,
 ) -> tuple[Tensor, None]:
-    """The function in transformers' table.
+    """The attention function in transformers' table.
 
     Args:
         module: The attention module.
@@ -205,15 +205,15 @@ def _attention(
         value: As `key`.
         attention_mask: None: our attention knows from the row what each token sees.
         scaling: Factor of the scores; None for the usual one.
-        named: The state of the pass, and settings of the model.
+        named: The state of the pass, and the model's settings.
 
     Returns:
-        Shape (1, queries, heads, head_dim), and no weights.
+        Shape (1, queries, heads, head_dim), and None for the weights.
     """
     del module, attention_mask
     state: _PassState | None = named.get(_PASS)
     if state is None:
-        raise ModelError("this kind of model does not hand arguments on to its attention")
+        raise ModelError("this kind of model does not pass arguments on to its attention")
     for setting in ("sliding_window", "softcap", "s_aux", "position_bias"):
         if named.get(setting) is not None:
             raise ModelError(f"the model's attention has a {setting}, which is not supported")
@@ -221,5 +221,5 @@ def _attention(
     return state.attention(query[0], (key[0], value[0]), scale)[None], None
 
 
-# no entry in the table of masks: transformers then makes none, and does not look at positions (which waits for a GPU)
+# no entry in the table of masks: transformers then makes none, and does not read positions (which would wait for a GPU)
 AttentionInterface.register(_NAME, _attention)

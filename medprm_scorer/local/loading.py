@@ -1,6 +1,6 @@
-"""A model and its tokenizer from a hub id or a folder: safetensors only, no code from it, no weight missing.
+"""A model and its tokenizer from a hub id or a folder: only safetensors, no code from there, and no missing weights.
 
-Also what is done to weights when they are loaded (quantization), and what they are recognised by (the fingerprint).
+It also holds the quantization of weights as they are loaded, and the fingerprint that identifies them.
 """
 
 import hashlib
@@ -37,8 +37,8 @@ def load(
     """Load a causal language model and its tokenizer.
 
     Args:
-        name: A folder, or an id on the Hugging Face hub such as `dmis-lab/llama-3.1-medprm-reward-v1.0`.
-        device: `cpu`, `cuda`, `cuda:1`, `mps`; None takes a GPU where there is one.
+        name: A folder, or a Hugging Face hub id such as `dmis-lab/llama-3.1-medprm-reward-v1.0`.
+        device: `cpu`, `cuda`, `cuda:1`, `mps`; None takes a GPU if there is one.
         dtype: `float32`, `bfloat16` or `float16`; None takes float32 on a CPU, bfloat16 on a GPU, and float16 on one
             that has no bfloat16.
         revision: Branch, tag or commit on the hub.
@@ -49,7 +49,7 @@ def load(
 
     Raises:
         InputError: The device, dtype or quantization is unknown.
-        ModelError: There is no such model, it cannot be read, or its weights are not all there as safetensors.
+        ModelError: There is no such model, it cannot be read, or some of its weights are missing or not in safetensors.
     """
     target = choose_device(device)
     chosen = choose_dtype(dtype, target)
@@ -66,7 +66,7 @@ def load(
         load_kwargs |= {"quantization_config": quantized, "device_map": {"": target}}
     offline = {"trust_remote_code": False, "local_files_only": True}
     try:
-        # from a folder in any case: for a hub id without safetensors, transformers may ask a service to convert it
+        # always from a folder: for a hub id without safetensors, transformers may ask a service to convert it
         folder = name if local else snapshot_download(str(name), revision=revision, allow_patterns=_HUB_FILES)
         layers = getattr(AutoConfig.from_pretrained(folder, **offline), "num_hidden_layers", 0)
         if layers > _MOST_LAYERS:  # making them would take for ever, before the first weight is missed
@@ -78,20 +78,20 @@ def load(
     tied = {"lm_head.weight"} if getattr(model.config, "tie_word_embeddings", False) else set()
     unexpected = set(report["unexpected_keys"]) - tied
     unexpected = {key for key in unexpected if not key.endswith("rotary_emb.inv_freq")}
-    if unexpected:  # weights that its config has no place for: another architecture, or fewer layers
+    if unexpected:  # weights that do not fit its config: another architecture, or fewer layers
         raise ModelError(
-            f"the model {str(name)!r} has {len(unexpected)} weights too many, the first being {min(unexpected)}"
+            f"the model {str(name)!r} has {len(unexpected)} unexpected weights, the first being {min(unexpected)}"
         )
     missing = sorted(report["missing_keys"]) + sorted(str(entry) for entry in report["mismatched_keys"])
     if missing:  # transformers would fill these with random numbers
         raise ModelError(f"the model {str(name)!r} lacks {len(missing)} of its weights, the first being {missing[0]}")
-    if getattr(model, "hf_quantizer", None) is None:  # quantized weights are put on the device as they are loaded
+    if getattr(model, "hf_quantizer", None) is None:  # quantized weights are already on the device
         model = model.to(target)
     return model.eval(), tokenizer
 
 
 def choose_device(device: str | torch.device | None) -> torch.device:
-    """The device asked for, if it is there; for None a GPU if there is one, else the CPU.
+    """The requested device, if it exists; for None, a GPU if there is one, otherwise the CPU.
 
     Raises:
         InputError: The name is unknown or the machine has no such device.
@@ -113,9 +113,9 @@ def choose_device(device: str | torch.device | None) -> torch.device:
 
 
 def choose_dtype(dtype: str | torch.dtype | None, device: torch.device) -> torch.dtype:
-    """The dtype asked for; for None, float32 on a CPU and bfloat16, the released weights' own, on a GPU.
+    """The requested dtype; for None, float32 on a CPU, and on a GPU bfloat16, the dtype of the released weights.
 
-    NVIDIA GPUs before compute capability 8.0 have no bfloat16, and get float16. Rewards are read in float32 anyway.
+    NVIDIA GPUs before compute capability 8.0 have no bfloat16, and use float16. Rewards are always read in float32.
 
     Raises:
         InputError: The dtype is not one of float32, bfloat16 and float16.
@@ -131,28 +131,28 @@ def choose_dtype(dtype: str | torch.dtype | None, device: torch.device) -> torch
 
 
 def _has_bfloat16(device: torch.device) -> bool:
-    """Whether a CUDA device computes in bfloat16 itself; AMD's, which have the same name, do."""
+    """Whether a CUDA device supports bfloat16 natively; AMD devices, which use the same name, do."""
     return bool(torch.version.hip) or torch.cuda.get_device_capability(device) >= (8, 0)
 
 
 def quantization_config(quantization: Any, dtype: torch.dtype) -> Any:
     """The configuration that transformers' `from_pretrained` takes.
 
-    Weights of the linear layers are made smaller as they are loaded: `int8` to 8 bits with a scale for each row, by
-    torchao; `int4` to 4-bit NormalFloat with scales that are quantized too (QLoRA, arXiv 2305.14314), by bitsandbytes.
-    What is computed stays in `dtype`, token by token, so that a candidate's rewards still do not depend on the
-    others (they would by LLM.int8, which treats all that runs together by its outliers). The embeddings and the
-    language-model head, which rewards are read from, stay as they are.
+    The weights of the linear layers are quantized as they are loaded: `int8` to 8 bits with a scale for each row, by
+    torchao; `int4` to 4-bit NormalFloat with quantized scales (QLoRA, arXiv 2305.14314), by bitsandbytes. Activations
+    stay in `dtype`, token by token, so a candidate's rewards still do not depend on the others (with LLM.int8 they
+    would, since it treats everything in one pass by its outliers). The embeddings and the language-model head, from
+    which rewards are read, are not quantized.
 
     Args:
         quantization: `int8`, `int4`, a transformers quantization configuration, or None.
-        dtype: What is computed in.
+        dtype: The dtype of the computation.
 
     Returns:
         The configuration; None for None.
 
     Raises:
-        InputError: It is neither.
+        InputError: `quantization` is none of these.
         ModelError: The package that it needs is not installed.
 
     Example:
@@ -186,14 +186,15 @@ def _int8() -> Any:
     from torchao.quantization import Int8WeightOnlyConfig
     from transformers import TorchAoConfig
 
-    return TorchAoConfig(Int8WeightOnlyConfig(set_inductor_config=False))  # else it changes how the process compiles
+    return TorchAoConfig(Int8WeightOnlyConfig(set_inductor_config=False))  # True affects the whole process
 
 
 def fingerprint(model: Any) -> str:
-    """A hash of the names, shapes and 64 spread-out numbers of every weight: any training moves some of them.
+    """A hash of the names, the shapes and 64 spread-out numbers of every weight: any training changes some of them.
 
     Args:
-        model: A model; copies of it in float32, bfloat16 and float16 have the same fingerprint, quantized ones another.
+        model: A model; copies of it in float32, bfloat16 and float16 have the same fingerprint, quantized ones a
+            different one.
 
     Returns:
         16 hexadecimal digits.
@@ -203,15 +204,15 @@ def fingerprint(model: Any) -> str:
         for part in _parts(weight.detach()):
             flat = part.flatten()  # (numbers,)
             places = torch.linspace(0, len(flat) - 1, min(64, len(flat)), dtype=torch.float64, device="cpu").long()
-            # in bfloat16 steps, so that float32 and bfloat16 copies of the released weights are one model
+            # rounded to bfloat16, so that float32 and bfloat16 copies of the released weights count as one model
             sampled = flat[places.to(flat.device)].to(torch.bfloat16).float().cpu().tolist()
             digest.update(f"{name} {tuple(part.shape)} {sampled}".encode())
     return digest.hexdigest()[:16]
 
 
 def _parts(weight: Any) -> Iterator[Tensor]:
-    """The plain tensors that a weight consists of: several, numbers and their scales, if it is quantized."""
-    if not hasattr(weight, "__tensor_flatten__"):  # PyTorch's protocol of tensors that are made of others
+    """The plain tensors that make up a weight: several (numbers and scales) if it is quantized."""
+    if not hasattr(weight, "__tensor_flatten__"):  # PyTorch's protocol for tensors made of other tensors
         yield weight
         return
     for name in weight.__tensor_flatten__()[0]:

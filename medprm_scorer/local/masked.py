@@ -1,4 +1,4 @@
-"""Attention of a row with a mask over all keys: the plain twin of the other ways, for any device."""
+"""Attention of a row with a mask over all keys: the plain reference for the other implementations, on any device."""
 
 from collections.abc import Sequence
 

@@ -1,8 +1,7 @@
-"""What the host application has set for itself must change no reward: autocast, gradients, the precision of products.
+"""Settings of the host application must not change rewards: autocast, gradients, the precision of products.
 
-Autocast and the gradient mode belong to a thread, and are set aside while a pass runs. The precision of float32
-products is one setting for all threads: changing it would change what others compute meanwhile, so a lower one is
-refused.
+Autocast and the gradient mode belong to a thread, and are disabled while a pass runs. The precision of float32 products
+is one setting for all threads: changing it would affect other threads, so a lower precision is refused.
 """
 
 from collections.abc import Iterator
@@ -17,20 +16,20 @@ _POSITIONS = 2**14  # more than a pass has
 
 @contextmanager
 def fixed_numerics(device: torch.device, dtype: torch.dtype) -> Iterator[None]:
-    """No autocast and no gradients inside, and no products of less than float32's precision where that is promised.
+    """Disable autocast and gradients, and refuse products of less than float32's precision for a float32 model.
 
-    One caller's settings would change its own rewards, and those of all callers that are served in the same batch.
+    Otherwise one caller's settings would change the rewards of all callers that are served in the same batch.
 
     Args:
-        device: What is computed on.
-        dtype: What the model computes in.
+        device: The device of the computation.
+        dtype: The dtype of the model.
 
     Raises:
         ScoringError: The process lets PyTorch compute float32 products in TF32 or bfloat16.
     """
     if not _float32_is_whole(device) and (dtype == torch.float32 or not _positions_are_exact(device)):
         raise ScoringError(
-            "this process computes float32 products in less than float32, which changes rewards: call "
+            "this process computes float32 products with less than float32 precision, which changes rewards: call "
             'torch.set_float32_matmul_precision("highest"), or load the model in bfloat16'
         )
     with ExitStack() as stack:
@@ -42,7 +41,7 @@ def fixed_numerics(device: torch.device, dtype: torch.dtype) -> Iterator[None]:
 
 
 def _float32_is_whole(device: torch.device) -> bool:
-    """Whether float32 products on the device are in float32: the default of PyTorch."""
+    """Whether float32 products on the device are computed in float32, which is PyTorch's default."""
     backend = torch.backends.cuda.matmul if device.type == "cuda" else getattr(torch.backends.mkldnn, "matmul", None)
     precision = getattr(backend, "fp32_precision", None)
     if precision is None:  # PyTorch before 2.9
@@ -51,7 +50,7 @@ def _float32_is_whole(device: torch.device) -> bool:
 
 
 def _positions_are_exact(device: torch.device) -> bool:
-    """Whether the one float32 product of a half-precision Llama, positions times frequencies, keeps the positions."""
+    """Whether positions stay exact in the one float32 product of a half-precision Llama, with frequencies."""
     positions = torch.arange(_POSITIONS, dtype=torch.float32, device=device)[None, None]  # (1, 1, positions)
     ones = torch.ones(1, 64, 1, dtype=torch.float32, device=device)  # (1, frequencies, 1)
     with torch.autocast(device.type, enabled=False):

@@ -1,4 +1,4 @@
-"""The plain twin of the transformers engine: nothing packed, nothing shared, the model's own attention."""
+"""The plain reference for the transformers engine: no packing, no sharing, the model's own attention."""
 
 import asyncio
 from collections.abc import Sequence
@@ -16,7 +16,7 @@ from medprm_scorer.local.reward_head import RewardHead
 class PlainEngine:
     """One candidate at a time, the whole prompt each time, nothing shared; see `Engine` for the protocol.
 
-    For tests and for doubt; it reads the documents anew for every candidate.
+    For tests and for checking doubtful results; it reads the documents again for every candidate.
     """
 
     def __init__(self, model: Any, positive_id: int, negative_id: int) -> None:
@@ -33,7 +33,7 @@ class PlainEngine:
             return [[self._score_chain(prompt.prefix, chain) for chain in prompt.chains] for prompt in prompts]
 
     async def ascore(self, prompts: Sequence[EncodedPrompt]) -> Rewards:
-        """As `score`, in a worker thread, so that the event loop stays free."""
+        """`score`, in a worker thread, so that the event loop is not blocked."""
         return await asyncio.to_thread(self.score, prompts)
 
     def _score_chain(self, prefix: Sequence[int], chain: EncodedChain) -> list[float]:

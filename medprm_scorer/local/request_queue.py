@@ -1,12 +1,12 @@
-"""Dynamic batching: calls that come while others are served are served together.
+"""Dynamic batching: calls that arrive while others are served are served together.
 
-Calls line up in one queue. Whoever gets the lock first is the leader: it serves the calls at the head of the queue, as
-many as fit a batch, its own among them or not. The followers find their answers ready when they get the lock. So a lone
-call waits for nobody, and calls that come together make full batches. Callers from asyncio hold no thread while they
-wait: one thread of the queue's own leads for them.
+Calls wait in one queue. The caller that gets the lock first is the leader: it serves the calls at the head of the
+queue, as many as fit in a batch, whether or not its own is among them. The followers find their answers ready when they
+get the lock. So a single call does not wait, and simultaneous calls make full batches. Callers from asyncio hold no
+thread while they wait: one thread of the queue leads for them.
 
-A call leaves the queue only when it is answered or given up. So a leader may be interrupted at any moment, and the next
-one serves whatever it has not answered.
+A call leaves the queue only when it is answered or abandoned. So a leader may be interrupted at any moment, and the
+next one serves whatever it has not answered.
 """
 
 import asyncio
@@ -24,11 +24,11 @@ _Answer = TypeVar("_Answer")
 
 
 class DynamicBatcher(Generic[_Item, _Answer]):
-    """Serves calls from many threads and tasks in batches. After a fork the child's queue is empty, and works.
+    """Serves calls from many threads and tasks in batches. After a fork, the child's queue is empty and usable.
 
     Args:
-        serve: Answers the items of several calls, in order, in one go. Called with the lock held.
-        size: How large an item is.
+        serve: Answers the items of several calls, in order, in one batch. Called with the lock held.
+        size: Returns the size of an item.
         most: Size of a batch: a call is added to others only while their sizes together stay within it.
         linger: Seconds for which the first asyncio call of a batch waits for others; calls from threads never do.
 
@@ -49,22 +49,22 @@ class DynamicBatcher(Generic[_Item, _Answer]):
         reset_after_fork(self)
 
     def reset(self) -> None:
-        """An empty queue with an open lock: what a process has after a fork, which copies none of its other threads."""
+        """Reset to an empty queue with an open lock. Needed after a fork, which copies no other threads."""
         self.lock = threading.Lock()
         self._queue: list[_Call[_Item, _Answer]] = []
-        # Held for moments only. `with` takes a plain lock in one step; an interrupt could strike inside a Condition's.
+        # Held only briefly. `with` takes a plain lock in one step; an interrupt could occur inside a Condition's.
         self._guard = threading.Lock()
         self._changed = threading.Condition(self._guard)
         self._thread = ThreadPoolExecutor(1, thread_name_prefix="medprm")
 
     def call(self, items: Sequence[_Item]) -> list[_Answer]:
-        """Answers to the items, in order; waits for them.
+        """Wait for the answers to the items, and return them in order.
 
         Args:
-            items: The items; may be none.
+            items: The items; may be empty.
 
         Raises:
-            Exception: Whatever serving these items raises; the faults of other calls stay theirs.
+            Exception: Whatever serving these items raises. Failures of other calls do not affect this one.
         """
         call = self._enter(items)
         try:
@@ -73,11 +73,11 @@ class DynamicBatcher(Generic[_Item, _Answer]):
                     if not call.done:
                         self._lead()
         finally:
-            call.done = True  # if this caller was interrupted: nobody waits for the answer
+            call.done = True  # in case this caller was interrupted: no one waits for the answer
         return call.result()
 
     async def acall(self, items: Sequence[_Item]) -> list[_Answer]:
-        """As `call`, with the event loop left free. A call that is cancelled in the queue is never served."""
+        """As `call`, without blocking the event loop. A call that is cancelled in the queue is never served."""
         loop, done = asyncio.get_running_loop(), asyncio.Event()
         call = self._enter(items, lambda: loop.call_soon_threadsafe(done.set))
         self._thread.submit(self._lead_all)
@@ -95,14 +95,14 @@ class DynamicBatcher(Generic[_Item, _Answer]):
         return call
 
     def _lead_all(self) -> None:
-        """Serve until the queue is empty, in the queue's own thread."""
+        """Serve until the queue is empty, in the queue's thread."""
         with self._guard:
             self._changed.wait_for(lambda: not self._queue or self._is_full(), self._linger)
         while self._queue:
             with self.lock:
                 try:
                     self._lead()
-                except BaseException:  # noqa: BLE001 - no caller's thread: nobody else may lead, and tasks wait
+                except BaseException:  # noqa: BLE001 - not a caller's thread: tasks wait, and there may be no other leader
                     for call in self._queue:
                         call.error = call.error or ScoringError("scoring was interrupted: call again")
                         call.done = True
@@ -119,13 +119,13 @@ class DynamicBatcher(Generic[_Item, _Answer]):
             with self._guard:
                 for call in self._queue:
                     if call.done:
-                        with suppress(RuntimeError):  # its event loop was closed meanwhile
+                        with suppress(RuntimeError):  # its event loop has been closed
                             call.wake()
                 self._queue = [call for call in self._queue if not call.done]
                 self._changed.notify_all()
 
     def _head(self) -> "list[_Call[_Item, _Answer]]":
-        """The calls of the next batch, which stay in the queue meanwhile."""
+        """The calls of the next batch, which stay in the queue until they are answered."""
         batch: list[_Call[_Item, _Answer]] = []
         size = 0
         with self._guard:
@@ -139,13 +139,13 @@ class DynamicBatcher(Generic[_Item, _Answer]):
         return batch
 
     def _answer(self, batch: "Sequence[_Call[_Item, _Answer]]") -> None:
-        """Answer calls together; if that fails, one by one: the fault of one is no fault of the others."""
+        """Answer calls together; if that fails, one by one, so that one failure does not affect the others."""
         try:
             answers = iter(self._serve([item for call in batch for item in call.items]))
             for call in batch:
                 call.answers = [next(answers) for _ in call.items]
                 call.done = True
-        except Exception as error:  # noqa: BLE001 - handed to the callers
+        except Exception as error:  # noqa: BLE001 - passed to the callers
             if len(batch) == 1:
                 batch[0].error = error
                 batch[0].done = True
@@ -156,9 +156,9 @@ class DynamicBatcher(Generic[_Item, _Answer]):
 
 
 class _Call(Generic[_Item, _Answer]):
-    """One call in the queue: done when it is answered, has failed, or was given up by its caller.
+    """One call in the queue: done when it is answered, has failed, or was abandoned by its caller.
 
-    Not a `Future`, whose lock an interrupt of the leader could leave closed.
+    It is not a `Future`, since an interrupt of the leader could leave a `Future`'s lock closed.
     """
 
     def __init__(self, items: list[_Item], size: int, wake: Callable[[], object]) -> None:
@@ -168,7 +168,7 @@ class _Call(Generic[_Item, _Answer]):
         self.done = False
 
     def result(self) -> list[_Answer]:
-        """The answers; raises the error."""
+        """The answers; raises the error if there is one."""
         if self.error is not None:
             raise self.error
         return self.answers

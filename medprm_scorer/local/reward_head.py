@@ -1,4 +1,4 @@
-"""From a hidden state at a step tag to its reward: a head of two rows, in float32."""
+"""From a hidden state at a step tag to its reward: a two-row head, in float32."""
 
 from typing import Any
 
@@ -11,7 +11,7 @@ from medprm_scorer.errors import ModelError
 class RewardHead:
     """reward = softmax over the logits of " +" and " -" = sigmoid(h · (W[+] - W[-])), as Med-PRM reads its model.
 
-    Of the 128k rows of the language-model head only these two are kept, so logits of a whole vocabulary are never
+    Only these two of the 128k rows of the language-model head are kept, so logits of the whole vocabulary are never
     computed.
 
     Args:
@@ -20,7 +20,8 @@ class RewardHead:
         negative_id: Id of " -".
 
     Raises:
-        ModelError: The model has no plain linear head, or changes its logits in a way that this head does not repeat.
+        ModelError: The model has no plain linear head, or changes its logits in a way that this head does not
+            reproduce.
     """
 
     def __init__(self, model: Any, positive_id: int, negative_id: int) -> None:
@@ -39,12 +40,12 @@ class RewardHead:
 
     def __call__(self, hidden: Tensor) -> Tensor:
         """Rewards, float32 of shape (n,), from the final (normalized) hidden states at tags, shape (n, hidden size)."""
-        weight = self._of_labels(self._linear.weight)  # (2, hidden size); now, as weights may be trained
-        logits = (hidden.float()[:, None] * weight).sum(-1)  # (n, 2); no matrix product: its precision can be set lower
+        weight = self._of_labels(self._linear.weight)  # (2, hidden size); read anew, as weights may be trained
+        logits = (hidden.float()[:, None] * weight).sum(-1)  # (n, 2); a matrix product may be less precise
         if self._linear.bias is not None:
             logits = logits + self._of_labels(self._linear.bias)  # (n, 2)
         return logits.softmax(-1)[:, 0]  # (n,)
 
     def _of_labels(self, whole: Tensor) -> Tensor:
-        """The two rows, in float32; each by its number, since a list of them would be copied to the device."""
+        """The two rows, in float32; each by its index, since a list of indices would be copied to the device."""
         return torch.stack([whole[row].detach() for row in self._rows]).float()

@@ -1,4 +1,4 @@
-"""A row of a prefix tree as attention needs it: what each token sees, on the device, moved there in one copy."""
+"""A row of a prefix tree in the form that attention needs: what each token sees, moved to the device in one copy."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -17,12 +17,12 @@ KeysValues = tuple[Tensor, Tensor]
 
 @dataclass(frozen=True)
 class Level:
-    """Stretches of queries, each of which sees one stretch of keys; no query and no key is in two of them.
+    """Stretches of queries, each of which sees one stretch of keys; no query or key is in two stretches.
 
     Args:
-        queries: Places in the row of the queries, one stretch behind the other: a slice, or int32 of (queries,).
-        keys: Places among all keys, likewise.
-        query_ends: 0, and the ends of the stretches among the queries: int32 of (stretches + 1,).
+        queries: Indices of the queries in the row, one stretch after the other: a slice, or int32 of shape (queries,).
+        keys: Indices among all keys, in the same form.
+        query_ends: 0, and the ends of the stretches among the queries: int32 of shape (stretches + 1,).
         key_ends: As `query_ends`, for keys.
         most_queries: Length of the longest stretch of queries.
         most_keys: Length of the longest stretch of keys.
@@ -38,14 +38,14 @@ class Level:
 
 @dataclass(frozen=True)
 class Row:
-    """What attention needs to know of a row.
+    """What attention needs to know about a row.
 
     Args:
         pieces: From `TokenTree.row`; keys come in two kinds: first those of the pieces that the row does not run, in
             this order, then those of the row's own tokens.
         tokens: Number of tokens that the row runs.
-        device: Where all this is wanted.
-        inputs: Other lists of numbers that the row needs there, such as token ids.
+        device: The device on which attention runs.
+        inputs: Other lists of numbers that the row needs on the device, such as token ids.
     """
 
     pieces: Sequence[Piece]
@@ -56,7 +56,7 @@ class Row:
     @property
     def given(self) -> list[Tensor]:
         """The `inputs`, each int32 of shape (its length,)."""
-        if self.device.type == "cpu":  # no copy to save, and not every way of attention needs the rest
+        if self.device.type == "cpu":  # there is no copy to save, and not every attention needs the rest
             return [torch.tensor(one, dtype=torch.int32, device="cpu") for one in self.inputs]
         return self._moved[0]
 
@@ -67,20 +67,20 @@ class Row:
 
     @property
     def levels(self) -> list[Level]:
-        """What tokens see outside their own piece, by depth in the tree, behind the level of the pieces themselves.
+        """What tokens see: first within their own piece, then, by depth in the tree, outside it.
 
-        In the first level every piece that the row runs sees itself, and a token of it no further than itself. In each
-        of the others the tokens below the pieces of one depth see those pieces whole.
+        In the first level, every piece that the row runs sees itself, causally. In each further level, the tokens below
+        the pieces of one depth see all of those pieces.
         """
         return self._moved[2]
 
     @cached_property
     def memory(self) -> dict[str, Any]:
-        """What a way of attention has made for this row, to be used again in the next layer."""
+        """Data that an attention has computed for this row, to be used again in the next layer."""
         return {}
 
     def visible(self, query_positions: Tensor) -> Tensor:
-        """Which keys the tokens at these places of the row see: bools of shape (queries, keys)."""
+        """Which keys the tokens at these indices of the row see: bools of shape (queries, keys)."""
         first, end = self.seen  # (keys,), (keys,)
         return (first <= query_positions[:, None]) & (query_positions[:, None] < end)  # (queries, keys)
 
@@ -116,7 +116,7 @@ class Row:
         return first, end.repeat_interleave(lengths)  # (keys,) each
 
     def _by_level(self) -> list[list[tuple[int, int, int, int]]]:
-        """For each level its stretches: start and length of the queries, start and length of the keys."""
+        """The stretches of each level: start and length of the queries, start and length of the keys."""
         before = sum(piece.length for piece in self.pieces if not piece.in_row)  # keys
         own: list[tuple[int, int, int, int]] = []
         by_depth: list[list[tuple[int, int, int, int]]] = []
@@ -146,7 +146,7 @@ def join(row_kv: KeysValues, prefix_kv: Sequence[KeysValues], repeat: int = 1) -
 
 
 def _copied(parts: Sequence[Tensor], device: torch.device) -> list[Tensor]:
-    """One-dimensional tensors of one dtype, on the device by one copy; from pinned memory, so that nothing waits."""
+    """One-dimensional tensors of one dtype, moved to the device in one copy from pinned memory, without waiting."""
     joined = torch.cat(list(parts))
     pinned = device.type == "cuda" and torch.cuda.is_available()
     if pinned:
@@ -157,7 +157,7 @@ def _copied(parts: Sequence[Tensor], device: torch.device) -> list[Tensor]:
 def _numbers(
     query_starts: Sequence[int], query_lengths: Sequence[int], key_starts: Sequence[int], key_lengths: Sequence[int]
 ) -> tuple[list[int], ...]:
-    """Places of the queries and of the keys (none where a slice says it), and the ends of their stretches."""
+    """Indices of the queries and of the keys (none if a slice describes them), and the ends of their stretches."""
     places = (
         []
         if _is_gapless(starts, lengths)

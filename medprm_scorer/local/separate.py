@@ -1,8 +1,8 @@
-"""Rewards that no neighbour can change, not in the last bit: every chain runs in passes of its own.
+"""Rewards that do not depend on other chains, not even in the last bit: every chain runs in separate passes.
 
-In a packed pass the size of the matrices, and so the order in which a processor adds up, depends on all that is in it.
-Here each pass has the tokens of one prefix or of one chain, so it is the same computation whatever else is asked. The
-prefix is still run once for all of its chains.
+In a packed pass, the size of the matrices, and so the order of summation, depends on everything in it. Here each pass
+has the tokens of one prefix or of one chain, so the computation is the same whatever else is scored. The prefix is
+still run once for all of its chains.
 """
 
 from collections.abc import Callable, Sequence
@@ -20,7 +20,7 @@ def score_separately(run: _Run, prompts: Sequence[EncodedPrompt]) -> Rewards:
 
     Args:
         run: Runs a tree, as `TransformersEngine.run`.
-        prompts: The prompts; a prefix and a chain behind it that come twice are run once.
+        prompts: The prompts; a repeated prefix, and a repeated chain after it, are run once.
     """
     rewards: dict[tuple[int, ...], dict[EncodedChain, list[float]]] = {}
     for prompt in prompts:

@@ -1,4 +1,4 @@
-"""Scoring chains that grow, with a KV cache: what was computed of them before is not computed again."""
+"""Scoring of growing chains with a KV cache: earlier results are not computed again."""
 
 import bisect
 import threading
@@ -19,29 +19,29 @@ class _Engine(Protocol):
 
 
 class EngineSession:
-    """Chains behind one prefix, scored again and again as they grow.
+    """Chains after one prefix, scored repeatedly as they grow.
 
     Holds the keys and values of the prefix and of the chains of the latest call: those of other chains are dropped.
     Safe to use from many threads: calls take turns.
 
     Args:
-        engine: Runs trees, and has the lock that is held meanwhile.
+        engine: Runs trees, and has the lock that must be held for that.
         prefix: Token ids of the prefix.
     """
 
     def __init__(self, engine: _Engine, prefix: tuple[int, ...]) -> None:
         self._engine, self._prefix = engine, prefix
         self._latest: _Latest | None = None
-        self._shared: int | None = None  # tokens of the prefix that the latest call has run, if it has moved since then
+        self._shared: int | None = None  # prefix tokens run by the latest call, if the prefix changed since
         self._open = True
         self.tokens_run = 0
-        """Tokens that the calls so far have run."""
+        """Tokens run by the calls so far."""
 
     def score(self, chains: Sequence[EncodedChain]) -> list[list[float]]:
-        """Rewards by chain and step; only tokens that no chain of the call before began with are run.
+        """Rewards by chain and step; only tokens that are not in a common prefix with the previous call are run.
 
         Args:
-            chains: The chains; the same one may be there several times.
+            chains: The chains; one may occur several times.
 
         Raises:
             InputError: The session is closed.
@@ -56,7 +56,7 @@ class EngineSession:
             return [self._latest.rewards[chain] for chain in chains] if self._latest else []
 
     def move(self, prefix: tuple[int, ...]) -> None:
-        """Have later calls score behind another prefix; of the one before, what both begin with is not run again.
+        """Change the prefix for later calls; the tokens that it shares with the old prefix are not run again.
 
         Args:
             prefix: Token ids of the new prefix.
@@ -94,17 +94,17 @@ class EngineSession:
         return _Latest(chains, tree, cache, rewards)
 
     def _known(self, chain: EncodedChain) -> tuple[EncodedChain | None, int]:
-        """A chain of the latest call that begins alike, and how many tokens that are, with those of the prefix."""
+        """A chain of the latest call with the same beginning, and the number of shared tokens, including the prefix."""
         if self._latest is None or self._shared == 0:
             return None, 0
-        if self._shared is not None:  # only of the prefix, which all chains have: any of them will do
+        if self._shared is not None:  # only the prefix is shared, which all chains have: any of them will do
             return next(iter(self._latest.sequences)), self._shared
         source, length = self._latest.longest_match(chain)
         return source, len(self._prefix) + length
 
 
 class _Latest:
-    """What the latest call has computed."""
+    """The results of the latest call."""
 
     def __init__(
         self, chains: Sequence[EncodedChain], tree: TokenTree, cache: KVCache, rewards: dict[EncodedChain, list[float]]
@@ -114,9 +114,9 @@ class _Latest:
         self._sorted = sorted(chains, key=lambda chain: chain.ids)
 
     def longest_match(self, chain: EncodedChain) -> tuple[EncodedChain, int]:
-        """The chain that begins with most tokens of the given one, and how many of them can be used."""
+        """The chain with the longest common prefix with the given one, and how many of its tokens can be used."""
         place = bisect.bisect(self._sorted, chain.ids, key=lambda one: one.ids)
         found = [(common_length(one.ids, chain.ids), one) for one in self._sorted[max(place - 1, 0) : place + 1]]
         shared, one = max(found, key=lambda pair: pair[0])
-        tags = set(one.tags)  # a token that was no tag before has no reward yet
+        tags = set(one.tags)  # a token that was not a tag before has no reward yet
         return one, min([shared, *(tag for tag in chain.tags if tag < shared and tag not in tags)])

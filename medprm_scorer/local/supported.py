@@ -1,4 +1,4 @@
-"""Which models the engine of this process can run, by what their configuration and weights say."""
+"""Which models the engine in this process can run, judged by their configuration and weights."""
 
 from collections.abc import Sequence
 from typing import Any
@@ -7,13 +7,13 @@ from medprm_scorer.errors import ModelError
 
 
 def check_supported(model: Any) -> None:
-    """Refuse a model that cannot be run, or would give other rewards, when candidates share a prefix.
+    """Refuse a model that cannot be run, or would give different rewards, when candidates share a prefix.
 
     Args:
         model: A transformers causal language model.
 
     Raises:
-        ModelError: Its attention or positions depend on more than a token's path and position, or its layers lie on
+        ModelError: Its attention or positions depend on more than a token's path and position, or its layers are on
             several devices.
     """
     _check_attention(model.config)
@@ -30,10 +30,10 @@ def _check_attention(config: Any) -> None:
 
 
 def _check_devices(model: Any) -> None:
-    """Layers on several devices, or in part on none, are what `device_map="auto"` makes."""
+    """Refuse layers on several devices, or partly on none, as `device_map="auto"` makes them."""
     devices = sorted({str(weight.device) for weight in model.parameters()})
     if len(devices) > 1:
         raise ModelError(
-            f"the model's weights lie on several devices ({', '.join(devices)}), which is not supported: load it onto "
+            f"the model's weights are on several devices ({', '.join(devices)}), which is not supported: load it onto "
             "one, without device_map, with quantization if it is too large"
         )

@@ -1,13 +1,13 @@
-"""A prefix tree of token sequences, so that what several of them begin with is run once.
+"""A prefix tree of token sequences, so that shared prefixes are run once.
 
-Each question's prefix is a root, and the candidates branch where they part. The tokens that must be run are numbered in
-depth-first order; such a number is called an index here. In that order the tokens below any run of tokens follow
-directly, without a gap, so what a token may see follows from two numbers per run: token q sees token k exactly if
-k <= q < end(k), where end(k) is the end of everything below k. Any stretch of the order is a row that a model can run
-in one forward pass: `TokenTree.row` says what the row needs of the tokens before it, and that is never more than the
-path to its first token.
+Each question's prefix is a root, and the candidates branch where they differ. The tokens that must be run are numbered
+in depth-first order; such a number is called an index here. In that order the tokens below any run of tokens follow
+directly, without a gap, so what a token may see follows from two numbers per run: token q sees token k exactly if k <=
+q < end(k), where end(k) is the end of everything below k. Any stretch of the order is a row that a model can run in one
+forward pass: `TokenTree.row` says what the row needs from the tokens before it, which is never more than the path to
+its first token.
 
-A sequence may begin with tokens whose keys and values are known already. These have a position in the tree, but no
+A sequence may begin with tokens whose keys and values are already known. These have a position in the tree, but no
 index.
 """
 
@@ -16,12 +16,12 @@ from dataclasses import dataclass, replace
 from itertools import pairwise
 
 _WORTH_SHARING = 8
-"""Least number of tokens that are split off to be shared: every split makes the attention's pieces smaller."""
+"""The smallest number of tokens for which a shared span is split off: every split makes the pieces smaller."""
 
 
 @dataclass(frozen=True)
 class Span:
-    """A run of tokens that the same sequences pass through.
+    """A run of consecutive tokens that the same sequences pass through.
 
     Args:
         position: Position of its first token in those sequences.
@@ -42,14 +42,14 @@ class Span:
 
 @dataclass(frozen=True)
 class Piece:
-    """The part of a span that a row runs, or that it needs from before.
+    """The part of a span that a row runs, or that it needs from earlier rows.
 
     Args:
         span: Number of the span.
         position: Position of the first token.
         length: Number of tokens.
-        start: Place in the row of the first token that sees it; if the row runs it, of its own first token.
-        end: One more than the place in the row of the last token that sees it.
+        start: Index in the row of the first token that sees it; if the row runs it, of its own first token.
+        end: One more than the index in the row of the last token that sees it.
         in_row: Whether the row runs it.
     """
 
@@ -65,13 +65,13 @@ class TokenTree:
     """The prefix tree of several groups of sequences; the sequences of one group have the same beginning.
 
     Args:
-        groups: For each group, what its sequences begin with (at least one token) and how each continues: at least
-            one, all different.
+        groups: For each group, the common prefix of its sequences (at least one token) and their continuations: at
+            least one, all different.
         known: For each group, for each of its sequences, how many of its first tokens are known; None if none are.
-            Where sequences are the same, they are known alike.
+            Where sequences are identical, the same tokens must be known.
 
     Attributes:
-        spans: In depth-first order.
+        spans: The spans, in depth-first order.
         paths: For each group, for each sequence, the numbers of the spans that it passes through.
         size: Number of tokens to run.
         ids: Token ids by index.
@@ -111,10 +111,10 @@ class TokenTree:
         raise IndexError(f"the sequence has no token at position {position}")
 
     def row(self, start: int, end: int) -> list[Piece]:
-        """The pieces, in depth-first order, that the tokens from `start` up to `end` are or see.
+        """The pieces, in depth-first order, that the tokens from `start` up to `end` run or see.
 
-        A piece comes after everything that its tokens see: a stack that is written by position holds, at each piece,
-        exactly its path.
+        A piece comes after everything that its tokens see: a stack indexed by position holds exactly the path of each
+        piece.
         """
         pieces: list[Piece] = []
         for number, span in enumerate(self.spans):
@@ -135,13 +135,13 @@ class TokenTree:
         return pieces
 
     def _add(self, prefix: tuple[int, ...], tails: Sequence[tuple[int, ...]], known: Sequence[int]) -> None:
-        """Put one group into the tree."""
+        """Add one group to the tree."""
         order = sorted(range(len(tails)), key=tails.__getitem__)
         common = [0, *(common_length(tails[one], tails[two]) for one, two in pairwise(order))]
         self.paths.append([[] for _ in tails])
         open_: list[int] = []  # the spans above the one being made
         self._open(open_, prefix, tails, order, 0, len(prefix), known)
-        todo = [(0, len(order), 0, len(open_))]  # order[first:last] are the same up to this place behind the prefix
+        todo = [(0, len(order), 0, len(open_))]  # order[first:last] are identical up to this position after the prefix
         while todo:
             first, last, place, level = todo.pop()
             self._close(open_, level)
@@ -182,14 +182,14 @@ class TokenTree:
                 self.size += high - low
 
     def _close(self, open_: list[int], level: int) -> None:
-        """All but the first `level` open spans have nothing more below them."""
+        """Close all open spans except the first `level`: nothing more comes below them."""
         for number in open_[level:]:
             self.spans[number] = replace(self.spans[number], end=self.size)
         del open_[level:]
 
 
 def _runs(common: Sequence[int], first: int, last: int, least: int) -> Iterator[tuple[int, int]]:
-    """Cut first..last wherever neighbours have less than `least` tokens in common."""
+    """Split first..last wherever neighbours share fewer than `least` tokens."""
     low = first
     for place in range(first + 1, last):
         if common[place] < least:
@@ -199,7 +199,7 @@ def _runs(common: Sequence[int], first: int, last: int, least: int) -> Iterator[
 
 
 def indices_to_run(indices: Iterable[Iterable[int | None]]) -> list[int]:
-    """Of the indices of some tokens, those of tokens that are run: ascending, each once.
+    """The indices of those tokens that are run: ascending, each once.
 
     Example:
         >>> indices_to_run([[4, None], [2, 4]])
@@ -209,5 +209,5 @@ def indices_to_run(indices: Iterable[Iterable[int | None]]) -> list[int]:
 
 
 def common_length(one: Sequence[int], two: Sequence[int]) -> int:
-    """Number of tokens that two sequences begin with alike."""
+    """Length of the common prefix of two sequences."""
     return next((place for place, (a, b) in enumerate(zip(one, two, strict=False)) if a != b), min(len(one), len(two)))

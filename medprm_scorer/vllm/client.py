@@ -1,10 +1,10 @@
-"""HTTP to a scoring server: timeouts, retries with backoff and jitter, bounded concurrency and answers.
+"""HTTP to a scoring server: timeouts, retries with backoff and jitter, limits on concurrency and answer size.
 
-Every request is bounded in time, answer and all, and may be sent again, since scoring changes nothing on the server.
-Connections that fail, 429 and 502 to 504 are tried again until `retry_for` seconds have passed; a time-out, 500, or an
+Every request has a time limit, including its answer, and may be sent again, since scoring changes nothing on the
+server. Failed connections, 429 and 502 to 504 are retried until `retry_for` seconds have passed. A timeout, 500, or an
 answer that breaks off may be the request's own fault and is tried three times. Other refusals are final. Answers are
-never decompressed, since a small body may hold gigabytes. Redirects are not followed. A proxy that the environment
-names is used for https only, where it cannot read what passes through it.
+never decompressed, since a small body may hold gigabytes. Redirects are not followed. A proxy from the environment is
+used only for https, where it cannot read the traffic.
 """
 
 import asyncio
@@ -25,8 +25,8 @@ if TYPE_CHECKING:
     import httpx
     from tenacity import RetryCallState
 
-_BUSY = frozenset({429, 502, 503, 504})  # the server, or one before it, is busy or away
-_MOST_TRIES = 3  # of what may fail for ever
+_BUSY = frozenset({429, 502, 503, 504})  # the server, or one in front of it, is busy or unreachable
+_MOST_TRIES = 3  # for failures that may be permanent
 _LONGEST_PAUSE = 15.0  # seconds
 _LONGEST_MESSAGE = 300  # characters of a server's message
 _LARGEST_ANSWER = 16 * 2**20  # bytes; 512 results take less than a hundredth of that
@@ -36,14 +36,14 @@ _IDS = re.compile(r"\[?(?:-?\d+,\s*){3,}-?\d+\]?")
 
 @dataclass(frozen=True)
 class ClientConfig:
-    """How patient a client is, and how much it asks for at once.
+    """Time limits, retries and concurrency of a client.
 
     Args:
         timeout: Seconds for one request, from its first byte to the last of its answer.
         connect_timeout: Seconds for a connection.
-        retry_for: Seconds during which failed requests are tried again; 0 for never.
-        concurrency: Most requests under way at once.
-        first_pause: Most seconds before the first new try; each later pause is twice as long, up to 15 s.
+        retry_for: Seconds for which failed requests are retried; 0 for no retries.
+        concurrency: Most simultaneous requests.
+        first_pause: Most seconds before the first retry; each later pause is twice as long, up to 15 s.
 
     Raises:
         InputError: One of them is out of range.
@@ -67,15 +67,15 @@ class ClientConfig:
 
 
 class RefusedError(ServerError):
-    """The server understood the request and will not answer it; another try would not help."""
+    """The server understood the request and refused it; a retry would not help."""
 
-    def __init__(self, message: str, status: int = 400) -> None:  # with a default: copied and pickled by its message
+    def __init__(self, message: str, status: int = 400) -> None:  # the default is for copying and pickling
         super().__init__(message)
         self.status = status
 
 
 class UnavailableError(ServerError):
-    """The server is away or fails: one try did not work, and another may."""
+    """The server is unreachable or fails: one try did not work, but another may."""
 
     def __init__(self, message: str, *, retry_limited: bool = False, pause: float | None = None) -> None:
         super().__init__(message)
@@ -83,16 +83,17 @@ class UnavailableError(ServerError):
 
 
 class Client:
-    """Asks one server. All of its coroutines belong to one event loop.
+    """Sends requests to one server. All of its coroutines belong to one event loop.
 
     Args:
-        url: Such as `http://127.0.0.1:8000`; a path before the server's own is kept.
-        api_key: Sent as a bearer token; None for none.
+        url: Such as `http://127.0.0.1:8000`; a path prefix is kept.
+        api_key: Sent as a bearer token; None for no key.
         verify: False to trust any certificate (never outside a test), or an `ssl.SSLContext` with your own.
         config: Time and concurrency.
 
     Raises:
-        InputError: The URL is none, the API key has characters that a header cannot hold, or `verify` is another thing.
+        InputError: The URL is invalid, the API key has characters that a header cannot hold, or `verify` has another
+            type.
         ServerError: httpx or tenacity is not installed.
     """
 
@@ -113,7 +114,7 @@ class Client:
         self._slots: asyncio.Semaphore | None = None
         self._home: asyncio.AbstractEventLoop | None = None
 
-    def __repr__(self) -> str:  # the key stays out
+    def __repr__(self) -> str:  # without the key
         return f"Client({self.url})"
 
     async def get(self, path: str) -> dict[str, Any]:
@@ -121,11 +122,11 @@ class Client:
         return await self._request_with_retries("GET", path, None)
 
     async def post(self, path: str, body: dict[str, Any]) -> dict[str, Any]:
-        """The JSON object that answers a JSON body.
+        """The JSON object returned for a JSON body.
 
         Raises:
-            RefusedError: The server says no, with its own words.
-            ServerError: It is away or answers nonsense, again and again.
+            RefusedError: The server refuses, with its own message.
+            ServerError: It is unreachable or sends invalid answers, repeatedly.
         """
         return await self._request_with_retries(
             "POST", path, json.dumps(body, separators=(",", ":"), allow_nan=False).encode()
@@ -166,7 +167,7 @@ class Client:
     async def _request_with_retries(self, method: str, path: str, body: bytes | None) -> dict[str, Any]:
         from tenacity import AsyncRetrying, retry_if_exception_type
 
-        # When each try failed. Counted from the first failure: before it the server was not away, only slow.
+        # When each try failed. Time counts from the first failure: until then the server was reachable, only slow.
         failures: list[float] = []
 
         def stop(state: "RetryCallState") -> bool:
@@ -176,14 +177,14 @@ class Client:
             return late or (error.retry_limited and state.attempt_number >= _MOST_TRIES)
 
         http, slots = self._open()
-        async with slots:  # kept between tries, so that a server that is away is not asked by ever more requests
+        async with slots:  # kept between tries, so that requests to an unreachable server do not pile up
             retrying = AsyncRetrying(
                 retry=retry_if_exception_type(UnavailableError), stop=stop, wait=self._pause, reraise=True
             )
             return await retrying(self._request, http, method, path, body)
 
     def _pause(self, state: "RetryCallState") -> float:
-        """Seconds before the next try: at random between half of the longest pause and all; more if the server asks."""
+        """Seconds before the next try: random, from half of the longest pause to all of it; more if the server asks."""
         longest = min(self._config.first_pause * 2.0 ** min(state.attempt_number - 1, 30), _LONGEST_PAUSE)
         return max(random.uniform(longest / 2, longest), _failure(state).pause or 0.0)
 
@@ -221,12 +222,12 @@ class Client:
         try:
             answer = json.loads(content, object_pairs_hook=_without_doubles)
         except _DoubledKeyError:
-            raise ServerError(f"{server} answered {path} with JSON in which a key is there twice") from None
-        except (ValueError, RecursionError):  # also what is no UTF-8
-            message = f"{server} answered {path} with something that is no JSON"
+            raise ServerError(f"{server} answered {path} with JSON in which a key occurs twice") from None
+        except (ValueError, RecursionError):  # also for invalid UTF-8
+            message = f"{server} answered {path} with something that is not JSON"
             raise UnavailableError(message, retry_limited=True) from None
         if not isinstance(answer, dict):
-            raise ServerError(f"{server} answered {path} with JSON that is no object")
+            raise ServerError(f"{server} answered {path} with JSON that is not an object")
         return answer
 
     async def _exchange(
@@ -246,7 +247,7 @@ class Client:
 
 
 class _DoubledKeyError(ValueError):
-    """A JSON object has a key twice: readers differ in which one they take."""
+    """A JSON object has a key twice: parsers differ in which one they use."""
 
 
 def _without_doubles(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
@@ -257,7 +258,7 @@ def _without_doubles(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
 
 
 def _causes(error: BaseException | None) -> Iterator[BaseException]:
-    """An error and what it came from, which libraries note as cause or as context, as they please."""
+    """An error and its causes; some libraries record them as cause, others as context."""
     while error is not None:
         yield error
         error = error.__cause__ or error.__context__
@@ -282,12 +283,12 @@ def _setup_problem(error: Exception) -> str:
 
 def _failure(state: "RetryCallState") -> UnavailableError:
     error = state.outcome.exception() if state.outcome else None
-    assert isinstance(error, UnavailableError)  # nothing else is tried again
+    assert isinstance(error, UnavailableError)  # nothing else is retried
     return error
 
 
 def _retry_after(value: str | None) -> float | None:
-    """Seconds that a Retry-After header asks for, given as seconds or as a date; None if it says nothing."""
+    """Seconds that a Retry-After header asks for, given as seconds or as a date; None if there is none."""
     if value is None:
         return None
     if value.strip().isdigit():
@@ -300,7 +301,7 @@ def _retry_after(value: str | None) -> float | None:
 
 
 def _reason(content: bytes) -> str:
-    """What an error's body says, whichever of the usual forms it has."""
+    """The message in an error's body, in any of the usual forms."""
     text = content[: 2**16].decode(errors="replace")
     try:
         body = json.loads(text)
@@ -309,7 +310,7 @@ def _reason(content: bytes) -> str:
     if isinstance(body, dict):
         inner = body.get("error", body)
         said = inner.get("message", inner.get("detail")) if isinstance(inner, dict) else inner
-        if isinstance(said, list):  # what is wrong with each field; their values stay out
+        if isinstance(said, list):  # what is wrong with each field, without the values
             said = "; ".join(str(entry.get("msg", "")) for entry in said if isinstance(entry, dict))
         if isinstance(said, str):
             return _shorten(said) or "no reason given"
@@ -317,7 +318,7 @@ def _reason(content: bytes) -> str:
 
 
 def _shorten(text: str) -> str:
-    """A server's message, on one line, not too long, and without lists of ids: those are text in another alphabet."""
+    """A server's message, on one line, shortened, and without lists of token ids, which are text in another form."""
     line = " ".join(_IDS.sub("[...]", text).split())
     line = "".join(letter if letter.isprintable() else "\ufffd" for letter in line)
     return line if len(line) <= _LONGEST_MESSAGE else line[:_LONGEST_MESSAGE] + "..."
@@ -343,7 +344,7 @@ def _checked(url: str) -> str:
 def _httpx() -> Any:
     try:
         import httpx
-        import tenacity  # noqa: F401 - so that a missing one is an error before any work
+        import tenacity  # noqa: F401 - so that a missing package is an error before any work
     except ModuleNotFoundError as error:
         raise ServerError(f'a vLLM server needs the package {error.name}: pip install "medprm[vllm]"') from None
     return httpx

@@ -1,9 +1,9 @@
-"""The four ways in which a vLLM server gives rewards: what to send, and how to read what comes back.
+"""The four endpoints by which a vLLM server gives rewards: what to send, and how to read the answer.
 
-Nothing here touches the network. Three endpoints give one number for one prompt, so a candidate is sent once for each
-of its steps, cut right after the step tag, and the server's prefix cache sees to it that nothing is computed twice.
-STEP pooling gives all steps of a candidate at once, but reads the documents anew for every candidate, since vLLM turns
-its prefix cache off for it.
+Nothing here uses the network. Three endpoints give one number per prompt, so a candidate is sent once for each of its
+steps, cut right after the step tag, and the server's prefix cache ensures that nothing is computed twice. STEP pooling
+gives all steps of a candidate at once, but reads the documents again for every candidate, since vLLM turns its prefix
+cache off for it.
 """
 
 import math
@@ -17,17 +17,17 @@ from medprm_scorer.errors import InputError, ServerError
 Answer = Mapping[str, Any]
 """A server's answer, read from JSON."""
 
-_NOISE = 0.01  # how far the two labels' probabilities may be from 1 together
+_NOISE = 0.01  # how far the sum of the two labels' probabilities may be from 1
 
 
 @dataclass(frozen=True)
 class Item:
-    """What is read after the prefix, and how many rewards come of it."""
+    """The tokens after the prefix, and the number of rewards that they give."""
 
     ids: tuple[int, ...]
     rewards: int
 
-    def __repr__(self) -> str:  # ids are text in another alphabet
+    def __repr__(self) -> str:  # token ids are text in another form
         return f"Item({len(self.ids)} tokens, {self.rewards} rewards)"
 
 
@@ -41,15 +41,15 @@ class Labels:
 
 @dataclass(frozen=True)
 class Endpoint:
-    """One way of asking a vLLM server for rewards.
+    """One way to ask a vLLM server for rewards.
 
     Args:
-        name: What users call it: `generative_scoring`, `completions`, `classify` or `step_pooling`.
+        name: Its name for users: `generative_scoring`, `completions`, `classify` or `step_pooling`.
         path: Its path on the server.
         reuses_prefix: Whether the server computes the documents once for all candidates.
-        whole_chains: Whether one item is a whole chain; else it is a chain's beginning, up to one of its tags.
-        write: From labels, prefix and items to the request's body, without the model's name.
-        read: From the labels and one entry of the answer to its rewards.
+        whole_chains: Whether one item is a whole chain; otherwise it is a chain's beginning, up to one of its tags.
+        write: Turns labels, prefix and items into the request's body, without the model's name.
+        read: Turns the labels and one entry of the answer into its rewards.
         entries: The answer's field that holds the entries.
     """
 
@@ -71,8 +71,8 @@ class Endpoint:
         """The rewards of every item, matched by the `index` of the answer's entries.
 
         Raises:
-            ServerError: An entry is missing, doubled or unreadable, or has a wrong number of rewards, NaN, or numbers
-                that are no probabilities.
+            ServerError: An entry is missing, duplicated or unreadable, or has a wrong number of rewards, NaN, or
+                numbers that are not probabilities.
         """
         entries = answer.get(self.entries)
         if not isinstance(entries, list) or len(entries) != len(items):
@@ -82,7 +82,7 @@ class Endpoint:
         for entry in entries:
             index = entry.get("index") if isinstance(entry, dict) else None
             if not isinstance(index, int) or isinstance(index, bool) or not 0 <= index < len(items) or index in found:
-                raise ServerError(f"the server's {self.path} gave a result whose index is missing, doubled or unknown")
+                raise ServerError(f"the server's {self.path} gave a result with a missing, repeated or unknown index")
             found[index] = self._read_entry(labels, entry)
             if len(found[index]) != items[index].rewards:
                 raise ServerError(
@@ -95,7 +95,7 @@ class Endpoint:
             rewards = [float(reward) for reward in self.read(labels, entry)]
         except (KeyError, IndexError, TypeError, ValueError, AttributeError, OverflowError):
             raise ServerError(
-                f"the server's {self.path} gave a result of another form than that of a two-label reward model"
+                f"the server's {self.path} gave a result that does not have the form of a two-label reward model"
             ) from None
         for reward in rewards:
             if not 0.0 <= reward <= 1.0:
@@ -109,10 +109,10 @@ def endpoint_named(name: str, *others: str) -> Endpoint:
 
     Args:
         name: The name.
-        others: What else may be chosen, for the message.
+        others: Further valid names, for the message.
 
     Raises:
-        InputError: There is none; with the names there are.
+        InputError: There is none; the message lists the valid names.
     """
     for endpoint in ENDPOINTS:
         if endpoint.name == name:
@@ -136,7 +136,7 @@ def _write_scoring(labels: Labels, prefix: Sequence[int], items: Sequence[Item])
 
 
 def _read_scoring(labels: Labels, entry: Mapping[str, Any]) -> list[float]:
-    del labels  # the score is that of the first label asked for
+    del labels  # the score is that of the first requested label
     return [_number(entry["score"])]
 
 
@@ -148,7 +148,8 @@ def _write_completions(labels: Labels, prefix: Sequence[int], items: Sequence[It
         "logprobs": 2,
         "return_tokens_as_token_ids": True,
         "add_special_tokens": False,
-        # neutral: a server takes others from the model's generation_config.json, and they would change the numbers
+        # neutral settings: otherwise a server takes those of the model's generation_config.json, which change the
+        # numbers
         "temperature": 1.0,
         "top_p": 1.0,
         "top_k": -1,
@@ -165,25 +166,25 @@ def _read_completions(labels: Labels, entry: Mapping[str, Any]) -> list[float]:
     if positive is None or negative is None:
         raise ServerError(_RAW_LOGPROBS)
     plus, minus = math.exp(_number(positive)), math.exp(_number(negative))
-    if abs(plus + minus - 1.0) > _NOISE:  # NaN passes here, and is refused by its own name
+    if abs(plus + minus - 1.0) > _NOISE:  # NaN passes here, and gets its own message later
         raise ServerError(_RAW_LOGPROBS)
     return [plus / (plus + minus)]
 
 
 _RAW_LOGPROBS = (
-    "the server's /v1/completions does not give the probabilities of the two labels alone: "
+    "the server's /v1/completions does not give the probabilities of only the two labels: "
     "start it with --logprobs-mode processed_logprobs"
 )
 
 
 def _write_classify(labels: Labels, prefix: Sequence[int], items: Sequence[Item]) -> dict[str, Any]:
-    del labels  # the server's head is made from them when it starts
+    del labels  # the server's head is made from them at its start
     return {"input": _whole(prefix, items), "add_special_tokens": False}
 
 
 def _read_classify(labels: Labels, entry: Mapping[str, Any]) -> list[float]:
     del labels
-    (positive,) = entry["probs"]  # more of them: another head, and nothing says which is which
+    (positive,) = entry["probs"]  # with more, it is another head, and nothing says which number is which
     return [_number(positive)]
 
 
@@ -211,4 +212,4 @@ ENDPOINTS = (
     Endpoint("classify", "/classify", True, False, _write_classify, _read_classify),
     Endpoint("step_pooling", "/pooling", False, True, _write_pooling, _read_pooling),
 )
-"""Best first: those that reuse the prefix, and of these the one that sends it once."""
+"""Best first: those that reuse the prefix, beginning with the one that sends it only once."""

@@ -1,8 +1,8 @@
-"""The engine that has rewards computed by a vLLM server; see `endpoints` for the ways in which servers give them.
+"""The engine that gets rewards from a vLLM server; see `endpoints` for the endpoints that can give them.
 
 When it starts, it compares the server's tokenizer with its own, and finds the best endpoint that gives rewards for one
-known prompt. After that every answer is still checked: right model, every result there once, every number a
-probability.
+known prompt. After that, every answer is still checked: it is from the right model, has every result exactly once, and
+every number is a probability.
 """
 
 import asyncio
@@ -19,8 +19,8 @@ from medprm_scorer.vllm.event_loop import BackgroundLoop
 from medprm_scorer.vllm.server import ServerInfo
 
 _MOST_ITEMS = 512  # in one request
-_MOST_IDS = 1_000_000  # in one request: some 7 MB
-_SAME = 1e-6  # rewards of different steps that are nearer than this did not come from reading them
+_MOST_IDS = 1_000_000  # in one request: about 7 MB
+_SAME = 1e-6  # rewards of different steps that are closer than this do not depend on the steps
 
 
 class VLLMEngine:
@@ -29,12 +29,12 @@ class VLLMEngine:
     Safe to call from many threads and event loops. Make one with `connect`.
 
     Args:
-        client: Speaks to the server.
+        client: Connects to the server.
         loop: Runs the client.
         model: The served model's name, which every answer must name.
-        root: Where the server loaded it from, for the fingerprint.
-        max_tokens: Longest prefix plus chain that the server reads.
-        endpoint: How it is asked.
+        root: The path or id from which the server loaded it, for the fingerprint.
+        max_tokens: Longest prefix plus chain that the server reads, in tokens.
+        endpoint: The endpoint that is used.
         labels: Ids of " +" and " -".
         cache_salt: Keeps this engine's cached prefixes apart from those of other users of the server, or None.
     """
@@ -68,19 +68,19 @@ class VLLMEngine:
         endpoint: str = "auto",
         cache_salt: str | None = None,
     ) -> "VLLMEngine":
-        """Find out how a server gives rewards, and try it on one prompt.
+        """Find the endpoint by which a server gives rewards, and try it on one prompt.
 
         Args:
             server: The server and its model.
-            labels: Ids of the labels in the tokenizer that prompts are made with.
-            tag_id: Id of the step tag there.
+            labels: Ids of the labels in the tokenizer of the prompts.
+            tag_id: Id of the step tag in that tokenizer.
             probe: A prompt with several different steps.
             endpoint: `auto` for the best that works, or the name of one.
             cache_salt: As in `VLLMEngine`.
 
         Raises:
-            ModelError: The server's tokenizer has other ids, or the probe's rewards do not depend on its steps.
-            ServerError: No endpoint gives rewards (it says why for each), or the server is away.
+            ModelError: The server's tokenizer has different ids, or the probe's rewards do not depend on its steps.
+            ServerError: No endpoint gives rewards (the message says why for each), or the server is unreachable.
             InputError: The endpoint is unknown.
         """
         choices = ENDPOINTS if endpoint == "auto" else (endpoint_named(endpoint, "auto"),)
@@ -122,7 +122,7 @@ class VLLMEngine:
         return self._loop.run(self._score(prompts))
 
     async def ascore(self, prompts: Sequence[EncodedPrompt]) -> Rewards:
-        """As `score`; cancelling it closes the requests that are under way."""
+        """Async `score`; cancelling it closes the requests in progress."""
         return await self._loop.arun(self._score(prompts))
 
     def close(self) -> None:
@@ -134,7 +134,7 @@ class VLLMEngine:
         tasks = [asyncio.ensure_future(self._score_prompt(prompt)) for prompt in prompts]
         try:
             return list(await asyncio.gather(*tasks))
-        finally:  # one failed, or the caller no longer waits: the others' requests are closed
+        finally:  # one failed, or the caller no longer waits: the other requests are closed
             for task in tasks:
                 task.cancel()
             await asyncio.gather(*tasks, return_exceptions=True)
@@ -143,7 +143,7 @@ class VLLMEngine:
         items_of: dict[EncodedChain, list[Item]] = {chain: self.endpoint.items(chain) for chain in prompt.chains}
         distinct = list(dict.fromkeys(item for items in items_of.values() for item in items))
         rewards: dict[Item, list[float]] = {}
-        for part in _parts(distinct, len(prompt.prefix)):  # one after the other: the first fills the server's cache
+        for part in _parts(distinct, len(prompt.prefix)):  # one after another: the first fills the server's cache
             body = self.endpoint.write(self._labels, prompt.prefix, part)
             answer = await self._client.post(self.endpoint.path, self._addressed(body))
             self._check_model(answer)
@@ -171,7 +171,7 @@ def _check_probe(rewards: Sequence[Sequence[float]], endpoint: Endpoint) -> None
 
 
 def _parts(items: Sequence[Item], prefix: int) -> Iterator[list[Item]]:
-    """The items in order, in as few parts as the bounds on a request allow; at least one item in each."""
+    """The items in order, in as few parts as the limits on a request allow; at least one item in each."""
     part: list[Item] = []
     ids = 0
     for item in items:

@@ -1,8 +1,8 @@
-"""An event loop in a thread of its own, so that one client serves threads and event loops alike.
+"""An event loop in a separate thread, so that one client serves both threads and event loops.
 
-A connection pool belongs to the event loop that opened it, and callers may have none, one, or one after the other. So
-all requests run on this loop; a thread waits for them, and a task of another loop awaits them. No thread is held for a
-request. (anyio's blocking portal does the same, but keeps a process alive until it is closed.)
+A connection pool belongs to the event loop that opened it, and callers may have no loop, one, or several in turn. So
+all requests run on this loop; a thread waits for them, and a task of another loop awaits them. No thread is blocked for
+a request. (anyio's blocking portal does the same, but keeps a process alive until it is closed.)
 """
 
 import asyncio
@@ -25,12 +25,12 @@ class BackgroundLoop:
         reset_after_fork(self)
 
     def reset(self) -> None:
-        """No loop, and an open lock: what a process has after a fork."""
+        """Reset to no loop and an open lock, as needed after a fork."""
         self._lock = threading.Lock()
         self._loop: asyncio.AbstractEventLoop | None = None
 
     def run(self, work: Coroutine[Any, Any, _Result]) -> _Result:
-        """The coroutine's result, waited for in this thread; an interrupt of the wait cancels the coroutine."""
+        """Wait in this thread for the coroutine's result; interrupting the wait cancels the coroutine."""
         future = self._submit(work)
         try:
             return future.result()
@@ -39,7 +39,7 @@ class BackgroundLoop:
             raise
 
     async def arun(self, work: Coroutine[Any, Any, _Result]) -> _Result:
-        """The coroutine's result, awaited; cancelling the awaiting task cancels the coroutine."""
+        """Await the coroutine's result; cancelling the awaiting task cancels the coroutine."""
         return await asyncio.wrap_future(self._submit(work))
 
     def _submit(self, work: Coroutine[Any, Any, _Result]) -> "Future[_Result]":

@@ -1,7 +1,7 @@
-"""The `vllm serve` line for a reward model: the settings that make a server's rewards right, and its size.
+"""The `vllm serve` command for a reward model: the settings that make a server's rewards right, and its size.
 
-Written for vLLM 0.32, from its source. A server with another head or another logprobs mode gives other numbers without
-a word. The tests against a real server start it with these options.
+Written for vLLM 0.32, from its source. A server with another head or another logprobs mode silently gives different
+numbers. The tests against a real server start it with these options.
 """
 
 import json
@@ -16,7 +16,7 @@ from medprm_scorer.vllm.endpoints import endpoint_named
 
 _RPC_PORT = 13345
 
-# The tokens (not the texts) of " -" and " +", in the order that vLLM wants: negative, positive.
+# The tokens (not the texts) of " -" and " +", in the order that vLLM expects: negative, positive.
 _HEAD = {
     "architectures": ["LlamaForSequenceClassification"],
     "classifier_from_token": ["Ġ-", "Ġ+"],
@@ -31,15 +31,15 @@ class Serving:
 
     Args:
         model: Hub id or folder.
-        endpoint: Which of `endpoints.ENDPOINTS` the server is for.
+        endpoint: The endpoint that the server is for, one of `endpoints.ENDPOINTS`.
         tensor_parallel: GPUs that share the weights of one copy.
-        pipeline_parallel: Stages that one copy is cut into.
+        pipeline_parallel: Stages into which one copy is split.
         data_parallel: Copies of the model, on all hosts together.
         hosts: Number of machines.
         head: Address of the first machine.
         max_model_len: Longest prompt plus one, in tokens.
         dtype: `bfloat16`, `float16` or `float32`.
-        host: Address that the server listens at.
+        host: Address on which the server listens.
         port: Its port.
         step_tag_id: Id of the step tag, which STEP pooling needs.
 
@@ -76,7 +76,7 @@ class Serving:
 
 
 def server_options(serving: Serving) -> list[str]:
-    """What follows `vllm serve MODEL` on one host, apart from the options for several hosts.
+    """The options after `vllm serve MODEL` on one host, without the options for several hosts.
 
     Example:
         >>> server_options(Serving("some/model"))[:4]
@@ -89,7 +89,7 @@ def server_options(serving: Serving) -> list[str]:
         step = {"task": "token_classify", "pooling_type": "STEP", "step_tag_id": serving.step_tag_id}
         options += ["--pooler-config", _json(_CLASSIFY if serving.endpoint == "classify" else step)]
     else:
-        # /v1/completions gives the labels' own probabilities only so; /generative_scoring does not mind
+        # /v1/completions needs this to give the labels' own probabilities; /generative_scoring works either way
         options += ["--logprobs-mode", "processed_logprobs"]
     if serving.endpoint != "step_pooling":
         options.append("--enable-prefix-caching")
@@ -102,7 +102,7 @@ def server_options(serving: Serving) -> list[str]:
 
 
 def command_lines(serving: Serving) -> list[str]:
-    """The shell commands to type, one for each host; with several hosts, each after a comment that says where.
+    """The shell commands to type, one for each host; with several hosts, each follows a comment that names the host.
 
     Example:
         >>> print(*command_lines(Serving("some/model", endpoint="completions")))
@@ -120,7 +120,7 @@ processed_logprobs --enable-prefix-caching
 
 
 def _host_options(serving: Serving, rank: int) -> Sequence[str]:
-    if serving.data_parallel > 1:  # whole copies on each host, with one front
+    if serving.data_parallel > 1:  # whole copies on each host, with one front end
         local = serving.data_parallel // serving.hosts
         where = ["--data-parallel-size-local", str(local), "--data-parallel-address", serving.head]
         where += ["--data-parallel-rpc-port", str(_RPC_PORT)]

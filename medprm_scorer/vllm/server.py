@@ -1,4 +1,4 @@
-"""What a vLLM server says of itself: its model, how long prompts may be, and whether its tokenizer is ours."""
+"""What a vLLM server reports: its model, how long prompts may be, and whether its tokenizer is the same as ours."""
 
 import ssl
 from typing import Any
@@ -11,15 +11,15 @@ from medprm_scorer.vllm.event_loop import BackgroundLoop
 
 
 class ServerInfo:
-    """A server, and what it says of its model.
+    """A server, and what it reports about its model.
 
     Args:
-        client: Speaks to the server.
+        client: Connects to the server.
         loop: Runs the client.
-        model: The name of the model to use where the server has several; None takes the only one.
+        model: The name of the model to use if the server has several; None takes the only one.
 
     Raises:
-        ServerError: The server is away, or does not answer like vLLM.
+        ServerError: The server is unreachable, or does not answer like vLLM.
         InputError: It serves no model of that name, or several and none was named.
     """
 
@@ -31,7 +31,7 @@ class ServerInfo:
         length = card.get("max_model_len")
         if not isinstance(length, int) or isinstance(length, bool) or length < 2:
             raise ServerError(f"the server at {client.url} does not say how long its model's prompts may be")
-        self.max_tokens = length - 1  # a generate server keeps one for its answer, and cuts off what is longer
+        self.max_tokens = length - 1  # a generate server reserves one token for its answer, and cuts off longer prompts
 
     @classmethod
     def at(
@@ -43,13 +43,13 @@ class ServerInfo:
         verify: bool | ssl.SSLContext = True,
         config: ClientConfig | None = None,
     ) -> "ServerInfo":
-        """Ask the server at a URL; see `Client` for the other arguments.
+        """Query the server at a URL; see `Client` for the other arguments.
 
         Args:
             url: Its URL.
             model: As in `ServerInfo`.
             api_key: Its key.
-            verify: Whose certificates are trusted.
+            verify: Which certificates are trusted.
             config: Time and concurrency; None for the defaults.
 
         Raises:
@@ -59,14 +59,14 @@ class ServerInfo:
         return cls(Client(url, api_key, verify, config or ClientConfig()), BackgroundLoop(), model)
 
     def check_tokenizer(self, labels: Labels, tag_id: int) -> None:
-        """Compare the server's tokenizer with the ids that prompts are made with, if the server shows it.
+        """Compare the server's tokenizer with the token ids of the prompts, if the server exposes it.
 
         Args:
-            labels: Ids of the labels in the tokenizer that prompts are made with.
-            tag_id: Id of the step tag there.
+            labels: Ids of the labels in the tokenizer of the prompts.
+            tag_id: Id of the step tag in that tokenizer.
 
         Raises:
-            ModelError: The tag or a label is not that single token there.
+            ModelError: On the server, the tag or a label is not that single token.
         """
         wanted = {STEP_TAG: tag_id, POSITIVE_LABEL: labels.positive, NEGATIVE_LABEL: labels.negative}
         for text, id_ in wanted.items():
@@ -79,8 +79,8 @@ class ServerInfo:
                 return  # a server without this endpoint
             if ids != [id_]:
                 raise ModelError(
-                    f"the server's model {self.model!r} does not read {text!r} as the one token {id_}: "
-                    "it is another model than the tokenizer's"
+                    f"the server's model {self.model!r} does not read {text!r} as the single token {id_}: "
+                    "its model does not match the tokenizer"
                 )
 
 

@@ -113,7 +113,7 @@ def test_a_file_that_was_changed_is_left_alone(path, rest):
         file.write(rest)
     assert "has been changed after line 6" in refusal(path)
     path.write_bytes(rest + LINES[0])
-    assert "has not written" in refusal(path)
+    assert "did not write" in refusal(path)
 
 
 def test_one_at_a_time(path):

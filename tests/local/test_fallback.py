@@ -112,7 +112,7 @@ def test_a_deterministic_engine_changes_its_way_at_load_only(like_cuda, monkeypa
     engine = TransformersEngine(like_cuda, PLUS, MINUS, deterministic=True)
     engine.check_against_plain(ASKED[0])
     use(monkeypatch, "cascade", failing(RuntimeError("no kernel image is available")))
-    with pytest.raises(ScoringError, match="load the model anew"):
+    with pytest.raises(ScoringError, match="load the model again"):
         engine.score(ASKED)
     fresh = TransformersEngine(like_cuda, PLUS, MINUS, deterministic=True)
     with pytest.warns(RuntimeWarning):

@@ -57,7 +57,7 @@ def test_missing_weights_are_not_filled_with_random_numbers(folder):
 
 def test_weights_without_a_place_are_not_left_out(folder):
     change_json(folder / "config.json", num_hidden_layers=2)
-    with pytest.raises(ModelError, match="weights too many"):
+    with pytest.raises(ModelError, match="unexpected weights"):
         load(folder)
 
 

@@ -123,7 +123,7 @@ def test_a_server_that_offers_nothing_says_why_for_each():
 def test_a_server_with_another_tokenizer_is_refused(tokens, named):
     with (
         running(StandIn(tokens=tokens)) as server,
-        pytest.raises(ModelError, match=f"does not read {named} as the one"),
+        pytest.raises(ModelError, match=f"does not read {named} as the single"),
     ):
         reach(server)
 
@@ -143,7 +143,7 @@ def change_scores(new):
         (0.5, ModelError, "gives the reward 0.500 to every step"),
         (1.5, ServerError, r"a number outside \[0, 1\]"),
         (float("nan"), ServerError, "NaN instead of a reward"),
-        (None, ServerError, "of another form"),
+        (None, ServerError, "the form of a two-label"),
     ],
 )
 def test_a_wrong_model_is_refused_at_the_start(score, error, message):

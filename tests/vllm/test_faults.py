@@ -238,7 +238,7 @@ BOMB = gzip.compress(b" " * 64 * 2**20)
         (BOMB, {"Content-Encoding": "gzip"}, 200, "compressed"),
         (BOMB, {"Content-Encoding": "gzip"}, 400, "with 400: no reason given"),
         (b" " * 2**20, None, 200, "more than"),
-        (b"[" * 100_000, None, 200, "no JSON"),
+        (b"[" * 100_000, None, 200, "not JSON"),
         (b"[" * 100_000, None, 400, "with 400"),
         (b'{"model": 1, "model": 2}', None, 200, "a key is there twice"),
         (b'{"data": [{"index": 0, "index": 1}]}', None, 200, "a key is there twice"),
