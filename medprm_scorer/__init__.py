@@ -1,4 +1,4 @@
-"""Exact, safe step rewards from the Med-PRM process reward model, and ranking of sampled answers by them.
+"""Exact, safe step rewards from the Med-PRM process reward model, and ranking of sampled answers with them.
 
 >>> from medprm_scorer import MedPRM
 >>> prm = MedPRM.from_pretrained()  # the small demo model inside the package: CPU, offline

@@ -1,20 +1,20 @@
-"""From the rewards of a chain's steps to one reward for the chain.
+"""Reduces the rewards of a chain's steps to one reward for the chain.
 
 `min` is the paper's choice (arXiv 2506.11474): a chain is as good as its worst step. A follow-up (arXiv 2604.09482)
-finds `mean` ahead for the same kind of model, so the choice is the caller's.
+finds `mean` better for the same kind of model, so the choice is left to the caller.
 
 `min` and `prod` favour chains with few steps: the more steps, the more chances of a low reward. `min_of_three` is a
-minimum that does not. Of a chain with k ≥ 3 rewards r₁ ≤ … ≤ r_k it is the expected smallest of three steps drawn
+minimum that does not. For a chain with k ≥ 3 rewards r₁ ≤ … ≤ r_k it is the expected smallest of three steps drawn
 without replacement,
 
     Σ rᵢ C(k − i, 2) / C(k, 3),    i = 1 … k − 2,
 
-an unbiased estimate (a U-statistic) of what the smallest of three such steps is: if steps are alike, its mean is the
-same for every k. Three, since the authors keep chains of 3 to 9 steps (`2 < steps < 10`,
-`python/3_test_dataset_sampling.py` in eth-medical-ai-lab/Med-PRM), so the shortest keep their `min`. With k = 1 or 2
-there are no three steps to draw, and the smallest reward is too kind. It becomes 1 − (1 − min)^(k/3), the value that is
-as probable under the smallest of three as `min` is under the smallest of k if rewards are spread evenly over [0, 1]. So
-a chain that could not be split does not win by that.
+an unbiased estimate (a U-statistic) of the smallest of three such steps: if all steps have the same distribution, its
+mean is the same for every k. The number is three because the authors keep chains of 3 to 9 steps (`2 < steps < 10`,
+`python/3_test_dataset_sampling.py` in eth-medical-ai-lab/Med-PRM), so the shortest of these keep their `min`. With k =
+1 or 2 there are no three steps to draw, and the smallest reward would be too high. It becomes 1 − (1 − min)^(k/3): if
+rewards are uniform on [0, 1], this is the same quantile of the smallest of three as `min` is of the smallest of k. So a
+chain that could not be split does not win because of that.
 """
 
 import math
@@ -27,10 +27,10 @@ Aggregate = Literal["min", "last", "mean", "prod", "geomean", "max", "min_of_thr
 """How the rewards of a chain's steps become one."""
 
 AGGREGATES: tuple[str, ...] = get_args(Aggregate)
-"""The names that `aggregate_rewards` takes. `geomean` is the product freed of the chain's length."""
+"""The names that `aggregate_rewards` takes. `geomean` is the product, corrected for the chain's length."""
 
 FAVOURS_FEW_STEPS: tuple[str, ...] = ("min", "prod")
-"""Aggregates under which a chain gains by being split into fewer steps."""
+"""Aggregates under which a chain gains from a split into fewer steps."""
 
 
 def aggregate_rewards(rewards: Sequence[float], aggregate: str) -> float:
@@ -77,18 +77,18 @@ def aggregate_rewards(rewards: Sequence[float], aggregate: str) -> float:
         result = math.fsum(values) / len(values)
     elif low == 0.0:
         result = 0.0
-    else:  # by logarithms, since the product of a long chain would be 0 before its root is taken
+    else:  # with logarithms, since the product of a long chain could underflow to 0 before the root is taken
         result = math.exp(math.fsum(map(math.log, values)) / len(values))
-    return min(max(result, low), high)  # rounding may step over the bounds by one unit in the last place
+    return min(max(result, low), high)  # rounding may exceed the bounds by one unit in the last place
 
 
 def _min_of_three(ascending: Sequence[float]) -> float:
-    """See the head of this module."""
+    """See the docstring of this module."""
     count = len(ascending)
     if count < 3:
         low = ascending[0]
         return -math.expm1(math.log1p(-low) * count / 3) if low < 1.0 else 1.0  # 1 − (1 − low)^(count/3), exact near 0
     draws = math.comb(count, 3)
-    # weights as fractions of whole numbers: they add up to 1, so equal rewards give that reward
+    # weights as exact fractions: they add up to 1, so equal rewards give that reward
     total = math.fsum(reward * (math.comb(count - place, 2) / draws) for place, reward in enumerate(ascending, start=1))
     return min(max(total, ascending[0]), ascending[-1])

@@ -1,4 +1,4 @@
-"""Several requests in one call of the engine: results in order, errors in place, the next batch read meanwhile."""
+"""Several requests in one engine call: results and errors in order, while the next batch is already being read."""
 
 import time
 from collections import deque
@@ -12,8 +12,8 @@ from medprm_scorer.preparation import Choice, EncodedRequest
 from medprm_scorer.results.models import Ranking
 
 _AHEAD_TOKENS = 16384
-"""How many tokens of requests are gathered for one call of an engine that names no `max_batch_tokens`."""
-_PASSES = 2  # of an engine that does: a call's last pass may be a short one
+"""How many tokens of requests are collected for one call of an engine without `max_batch_tokens`."""
+_PASSES = 2  # for an engine with it: a call's last pass may be short
 
 Entry = EncodedRequest | MedPRMError
 """One request as token ids, or why there are none."""
@@ -22,12 +22,12 @@ _Request = TypeVar("_Request")
 
 
 def encoded_of(batch: list[Entry]) -> list[EncodedRequest]:
-    """What a batch has for the engine, in order."""
+    """The prompts of a batch for the engine, in order."""
     return [entry for entry in batch if isinstance(entry, EncodedRequest)]
 
 
 def finish_batch(batch: list[Entry], rewards: Rewards, choice: Choice, begun: float) -> list[Ranking | MedPRMError]:
-    """The rankings of a batch whose prompts have these rewards, and the errors, in order.
+    """The rankings of a batch from the rewards of its prompts, and the errors, in order.
 
     Raises:
         ScoringError: There are not as many rewards as prompts.
@@ -44,13 +44,13 @@ def finish_batch(batch: list[Entry], rewards: Rewards, choice: Choice, begun: fl
                 continue
             results.append(entry.ranking(next(by_request), choice, seconds=0.0, groups=entry.groups(choice)))
         except MedPRMError as error:
-            results.append(error.with_traceback(None))  # whose frames would hold the whole batch
+            results.append(error.with_traceback(None))  # its frames would keep the whole batch in memory
     seconds = {"seconds": time.perf_counter() - begun}
     return [one if isinstance(one, MedPRMError) else one.model_copy(update=seconds) for one in results]
 
 
 class Pipeline(Generic[_Request]):
-    """Ranks a stream of requests in packed calls of the engine, and prepares the next call while one runs.
+    """Ranks a stream of requests in packed engine calls, and prepares the next call while one runs.
 
     Args:
         engine: Computes rewards.
@@ -68,7 +68,7 @@ class Pipeline(Generic[_Request]):
         """Rankings in the order of the requests.
 
         Raises:
-            MedPRMError: Of the first request that cannot be ranked, after the rankings before it; names its place.
+            MedPRMError: A request cannot be ranked. Raised after the rankings before it; the message names its place.
         """
         pool = ThreadPoolExecutor(1, thread_name_prefix="medprm-rank-many")
         batch: list[Entry] = []

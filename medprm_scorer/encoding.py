@@ -1,10 +1,10 @@
-"""Tokens: prompts as token ids in which every step tag's place is known by construction.
+"""Tokens: prompts as token ids in which the position of every step tag is known by construction.
 
-Text from outside is never tokenized together with special tokens. Each stretch of text between two of our own special
-tokens goes through a private copy of the tokenizer that knows no added tokens at all, and the special ids are put in
-between. On benign text the ids equal those of the official route (render the chat template, tokenize the whole text);
-on hostile text no special id can appear except ours. Nothing is found by searching for the tag: `" ки"` also stands
-inside ordinary Russian words.
+Untrusted text is never tokenized together with special tokens. Each stretch of text between two of our own special
+tokens goes through a private copy of the tokenizer that has no added tokens, and the special ids are inserted in
+between. On benign text the ids equal those of the official method (render the chat template, tokenize the whole text);
+on hostile text no special id can appear except ours. Tags are not found by searching: `" ки"` also occurs inside
+ordinary Russian words.
 """
 
 import copy
@@ -30,9 +30,9 @@ from medprm_scorer.text.prompts import (
 )
 from medprm_scorer.text.sanitize import valid_unicode
 
-_WITHOUT_DOCUMENTS = ("no_documents", "outcome")  # these prompts say that there are none
-_USER_PLACE = "MEDPRMUSERCONTENT"  # stands for the user content while the chat template is rendered
-_RANDOM = ("dropout", "alpha", "nbest_size")  # of a tokenizer's model: set, a text has other tokens each time
+_WITHOUT_DOCUMENTS = ("no_documents", "outcome")  # these prompts say that there are no documents
+_USER_PLACE = "MEDPRMUSERCONTENT"  # placeholder for the user content while the chat template is rendered
+_RANDOM = ("dropout", "alpha", "nbest_size")  # settings of a tokenizer's model that make tokenization random
 _SETTINGS = (
     *_RANDOM,
     *("ignore_merges", "byte_fallback", "fuse_unk", "unk_token"),
@@ -46,7 +46,7 @@ class EncodedPrefix:
 
     Args:
         ids: Token ids, from the first begin-of-text to the colon of "Explanation:".
-        documents_used: Number of documents, from the first, that fitted the budget.
+        documents_used: Number of documents, counted from the first, that fitted in the budget.
     """
 
     ids: tuple[int, ...]
@@ -62,7 +62,7 @@ class EncodedChain:
 
     Args:
         ids: Token ids from the space before the first word to the last step tag, included.
-        tags: Places in `ids` of the step tags, ascending; the last is `len(ids) - 1`.
+        tags: Indices in `ids` of the step tags, ascending; the last is `len(ids) - 1`.
     """
 
     ids: tuple[int, ...]
@@ -74,19 +74,19 @@ class EncodedChain:
 
 @dataclass(frozen=True)
 class EncodedPrompt:
-    """One question's work for an engine: the prefix once, and its chains."""
+    """The input of an engine for one question: the prefix once, and its chains."""
 
     prefix: tuple[int, ...]
     chains: tuple[EncodedChain, ...]
 
     @property
     def tokens(self) -> int:
-        """Tokens that an engine is to run: the prefix once and every chain."""
+        """Tokens for an engine to run: the prefix once and every chain."""
         return len(self.prefix) + sum(len(chain.ids) for chain in self.chains)
 
     @property
     def unique_tokens(self) -> int:
-        """Tokens left when identical chains are run once."""
+        """Tokens if identical chains are run once."""
         return len(self.prefix) + sum(len(chain.ids) for chain in set(self.chains))
 
     def __repr__(self) -> str:
@@ -105,8 +105,8 @@ class PromptEncoder:
 
     Raises:
         ModelError: The tokenizer is not a fast one, has no chat template, lacks the tag or the labels as single tokens,
-            joins text across the places where the prompt is assembled, or draws tokens at random. The methods raise it
-            if such a setting of the tokenizer is changed later.
+            merges text across the boundaries of prompt parts, or tokenizes at random. The methods raise it if such a
+            setting of the tokenizer is changed later.
     """
 
     def __init__(self, tokenizer: Any, system: str = "rag") -> None:
@@ -115,14 +115,14 @@ class PromptEncoder:
             raise ModelError("the tokenizer must be a fast one (a tokenizer.json that the tokenizers library reads)")
         if not getattr(tokenizer, "chat_template", None):
             raise ModelError("the tokenizer has no chat template, so the prompt cannot be written as trained")
-        system_prompt(system, has_documents=True)  # an unknown name is refused here, before any work
+        system_prompt(system, has_documents=True)  # refuses an unknown name before any work
         self.system = system
         self._plain = _without_added_tokens(backend)
         self._settings = _model_settings(self._plain)
         random = [name for name in _RANDOM if self._settings[name]]
         if random:
             raise ModelError(
-                f"the tokenizer's {random[0]} is on, so a text has other tokens each time: load it without, or set "
+                f"the tokenizer's {random[0]} is on, so a text gets other tokens each time: load it without, or set "
                 f"tokenizer.backend_tokenizer.model.{random[0]} = None"
             )
         self._special_ids: dict[str, int] = {str(token): id_ for id_, token in tokenizer.added_tokens_decoder.items()}
@@ -143,13 +143,13 @@ class PromptEncoder:
         self._check_against_text_route(tokenizer)
 
     def prefix(self, question: str, documents: Sequence[str] = ()) -> EncodedPrefix:
-        """Encode what all candidates of a question share.
+        """Encode the part that all candidates of a question share.
 
         Args:
-            question: The question, options inside.
+            question: The question, including its answer options.
             documents: Documents in order of relevance. Whole documents are taken while their tokens, plus one each, fit
-                3,072 (the authors' 4,096 less 1,024 reserved); the first that does not fit ends the list. None are
-                taken under the system prompts `no_documents` and `outcome`, which were trained without.
+                in 3,072 (the authors' 4,096 minus 1,024 reserved); the first that does not fit ends the list. None are
+                taken with the system prompts `no_documents` and `outcome`, which were trained without documents.
         """
         used = self._within_budget(documents) if self.system not in _WITHOUT_DOCUMENTS else []
         head = self._heads[system_prompt(self.system, has_documents=bool(used))]
@@ -159,8 +159,8 @@ class PromptEncoder:
         """Encode one candidate's steps, each followed by the step tag.
 
         Args:
-            steps: Texts of the steps, stripped; at least one.
-            front: Text before the first step, which has no tag.
+            steps: Stripped texts of the steps; at least one.
+            front: Text before the first step; it has no tag.
         """
         if not steps:
             raise InputError("a chain without steps cannot be encoded")
@@ -174,7 +174,7 @@ class PromptEncoder:
         return EncodedChain(tuple(ids), tuple(tags))
 
     def tagged_chain(self, pieces: Sequence[str]) -> EncodedChain:
-        """Encode a solution that carries the step tag, to the letter: `Explanation: ` is followed by it as it is.
+        """Encode a solution that already has step tags: it follows `Explanation: ` unchanged.
 
         Args:
             pieces: The text before each tag, as from `medprm_scorer.text.tagged.tagged_pieces`; at least one.
@@ -198,7 +198,7 @@ class PromptEncoder:
         return max(self._plain.get_vocab_size() - 1, *self._special_ids.values())
 
     def count(self, text: str) -> int:
-        """Number of tokens of a text from outside, without special tokens."""
+        """Number of tokens of an untrusted text, without special tokens."""
         return len(self._encode_text(text))
 
     def _within_budget(self, documents: Sequence[str]) -> list[str]:
@@ -219,7 +219,7 @@ class PromptEncoder:
         return list(ids)
 
     def _encode_parts(self, parts: Sequence[int | str]) -> list[int]:
-        """Special ids as they are; neighbouring texts joined first, since the tokenizer sees them as one stretch."""
+        """Special ids unchanged; adjacent texts are joined first, since the tokenizer sees them as one stretch."""
         ids: list[int] = []
         text = ""
         for part in parts:
@@ -264,7 +264,7 @@ class PromptEncoder:
         return ids[0]
 
     def _check_against_text_route(self, tokenizer: Any) -> None:
-        """Hold the assembled ids to the official text route on one benign prompt, before any reward is given out."""
+        """Compare the assembled ids with the official method on one benign prompt, before any reward is returned."""
         documents = ["Label: 5 mg per kg.", "(2) Limit 300 mg"]
         steps = ["Step 1: Read 5 mg.", "Step 2: Thus 10 mg."]
         for front in ("", "1. So:", "(So)"):
@@ -278,7 +278,7 @@ class PromptEncoder:
                 official = list(tokenizer(_written(tokenizer, messages), add_special_tokens=True)["input_ids"])
             prefix = self.prefix("Which dose?\n\n(A) 10 mg", documents)
             if official != [*prefix.ids, *self.chain(steps, front).ids, *self.tail_ids]:
-                raise ModelError("this tokenizer joins text across prompt pieces, so its prompts cannot be made exact")
+                raise ModelError("this tokenizer merges text across prompt parts, so its prompts cannot be made exact")
 
 
 def _written(tokenizer: Any, messages: Sequence[Mapping[str, str]]) -> str:
@@ -302,10 +302,10 @@ def _patterns_that_end() -> Iterator[None]:
 
 
 def _without_added_tokens(backend: Tokenizer) -> Tokenizer:
-    """A tokenizer with the same model and rules that knows no added tokens, truncates nothing and pads nothing.
+    """A tokenizer with the same model and rules, but without added tokens, truncation or padding.
 
     The `split_special_tokens` switch of transformers would change a tokenizer that other threads may be using, and
-    leaves added tokens that are not marked special in force.
+    would leave added tokens active that are not marked special.
     """
     plain = Tokenizer(backend.model)  # shared: a copy of a large vocabulary takes seconds
     if backend.normalizer is not None:
@@ -316,16 +316,16 @@ def _without_added_tokens(backend: Tokenizer) -> Tokenizer:
 
 
 def _model_settings(tokenizer: Tokenizer) -> dict[str, Any]:
-    """What changes the tokens of a text, beside the vocabulary."""
+    """The settings that change the tokens of a text, besides the vocabulary."""
     model = tokenizer.model
     return {name: getattr(model, name, None) for name in _SETTINGS}
 
 
 def load_tokenizer(name: str | Path, revision: str | None = None) -> Any:
-    """The fast tokenizer of a folder or hub id; nothing of torch is loaded, no code from the folder is run.
+    """The fast tokenizer of a folder or hub id; torch is not loaded, and no code from the folder is run.
 
     Args:
-        name: A folder, or an id on the Hugging Face hub such as `dmis-lab/llama-3.1-medprm-reward-v1.0`.
+        name: A folder, or a Hugging Face hub id such as `dmis-lab/llama-3.1-medprm-reward-v1.0`.
         revision: Branch, tag or commit on the hub.
 
     Raises:

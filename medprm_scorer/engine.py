@@ -1,4 +1,4 @@
-"""What an engine is: token ids in, step rewards out. Nothing here knows of text, answers or votes."""
+"""The interface of an engine: token ids in, step rewards out. Nothing here knows about text, answers or votes."""
 
 import hashlib
 import os
@@ -14,13 +14,13 @@ from medprm_scorer.encoding import EncodedChain, EncodedPrompt
 from medprm_scorer.errors import InputError
 
 Dtype = Literal["float32", "bfloat16", "float16"]
-"""What a local engine computes in."""
+"""The dtypes in which a local engine computes."""
 
 Quantization = Literal["int8", "int4"]
-"""How a local engine keeps its weights."""
+"""How a local engine stores its weights."""
 
 EndpointName = Literal["auto", "generative_scoring", "completions", "classify", "step_pooling"]
-"""How a server is asked; `auto` takes the best that works."""
+"""The endpoint of a server that is used; `auto` takes the best that works."""
 
 Rewards = list[list[list[float]]]
 """Rewards by prompt, chain and step, each P(+) in [0, 1]."""
@@ -29,10 +29,10 @@ _Known = dict[bytes, tuple[float, ...]]
 
 
 class Remembered(list[list[float]]):
-    """The rewards of one prompt, of whose chains some, or all, were not computed but remembered.
+    """The rewards of one prompt, some or all of whose chains were not computed but taken from the cache.
 
     Args:
-        rewards: By chain and step.
+        rewards: The rewards by chain and step.
         computed: Tokens of the chains that were computed, each once.
 
     Example:
@@ -46,19 +46,19 @@ class Remembered(list[list[float]]):
         self.computed = computed
 
     def tokens_of(self, prompt: EncodedPrompt) -> int:
-        """Tokens that were run for this prompt: with all of its chains remembered, not even the prefix."""
+        """Tokens that were run for this prompt; 0, without even the prefix, if all chains were in the cache."""
         return len(prompt.prefix) + self.computed if self.computed else 0
 
 
 @dataclass(frozen=True)
 class _LookedUp:
-    """What is known of some prompts.
+    """What the cache holds for some prompts.
 
     Args:
-        keys: Of each prompt, the keys of its chains.
-        known: What is known.
-        missing: Prompts with the chains that are not, each once.
-        computed: Of each prompt that was asked about, the tokens of those of its chains that are not.
+        keys: For each prompt, the keys of its chains.
+        known: The cached rewards.
+        missing: Prompts with the chains that are not cached, each once.
+        computed: For each requested prompt, the tokens of its chains that are not cached.
     """
 
     keys: list[list[bytes]]
@@ -68,10 +68,10 @@ class _LookedUp:
 
 
 class PrefixScorer(Protocol):
-    """Scores chains behind one prefix, call after call.
+    """Scores chains after one prefix, in repeated calls.
 
     Attributes:
-        tokens_run: Tokens that were run so far.
+        tokens_run: Tokens run so far.
     """
 
     @property
@@ -84,25 +84,25 @@ class PrefixScorer(Protocol):
         ...
 
     def move(self, prefix: tuple[int, ...]) -> None:
-        """Have later calls score behind another prefix; what it has in common with the one before may be kept."""
+        """Change the prefix for later calls; what the new prefix shares with the old one may be kept."""
         ...
 
     def close(self) -> None:
-        """Free what is kept between calls."""
+        """Free the memory that is held between calls."""
         ...
 
 
 class Engine(Protocol):
     """Computes the reward at every step tag of encoded prompts.
 
-    An engine may also have `open_session` (see there), and `max_batch_tokens`, the most tokens that it runs at once:
-    callers with many prompts then give it about as much as fills a few passes.
+    An engine may also have `open_session` (see there) and `max_batch_tokens`, the most tokens that it runs at once:
+    callers with many prompts then pass it enough to fill a few passes.
 
     Attributes:
-        name: What it is, for people: `transformers (cpu, float32)`.
+        name: A readable name: `transformers (cpu, float32)`.
         max_tokens: Longest prefix plus chain that the model can read, in tokens.
-        fingerprint: The same for the same model, whatever computes it, and another for other weights: what kept
-            rewards are recognised by.
+        fingerprint: The same for the same model on any engine, and different for different weights. It identifies
+            stored rewards.
     """
 
     name: str
@@ -117,7 +117,8 @@ class Engine(Protocol):
         """Score every chain of every prompt.
 
         Args:
-            prompts: Each a prefix and the chains that share it; prefix plus chain never longer than `max_tokens`.
+            prompts: Each has a prefix and the chains that share it; prefix plus chain must not be longer than
+                `max_tokens`.
 
         Returns:
             For each prompt, in order, for each of its chains, in order, one reward per tag, in order.
@@ -128,12 +129,12 @@ class Engine(Protocol):
         ...
 
     async def ascore(self, prompts: Sequence[EncodedPrompt]) -> Rewards:
-        """As `score`, with the event loop left free."""
+        """As `score`, without blocking the event loop."""
         ...
 
 
 def open_session(engine: Engine, prefix: Sequence[int]) -> PrefixScorer:
-    """The engine's own session (`open_session(prefix)`), which keeps what it has computed; else one that keeps nothing.
+    """The engine's own session (`open_session(prefix)`), which caches results; otherwise one that caches nothing.
 
     Args:
         engine: Any engine.
@@ -144,7 +145,7 @@ def open_session(engine: Engine, prefix: Sequence[int]) -> PrefixScorer:
 
 
 class StatelessSession:
-    """The session of an engine that has none: every call computes everything.
+    """The session for an engine that has none: every call computes everything.
 
     Args:
         engine: Any engine.
@@ -166,24 +167,24 @@ class StatelessSession:
         return rewards
 
     def move(self, prefix: tuple[int, ...]) -> None:
-        """Have later calls score behind another prefix."""
+        """Change the prefix for later calls."""
         self._prefix = prefix
 
     def close(self) -> None:
-        """No call is answered after this."""
+        """Close the session; it refuses later calls."""
         self._open = False
 
 
 class RememberingEngine:
-    """An engine that remembers the latest chains that it has scored, by their exact token ids and those before them.
+    """An engine with a cache of the latest scored chains, keyed by their exact token ids and those of the prefix.
 
-    So nothing but the same system prompt, documents, question and chain is ever taken for the same. A remembered reward
-    is that of the first call: what was scored beside it then may have rounded it another way.
+    So a hit requires the same system prompt, documents, question and chain. A cached reward is that of the first call,
+    whose other chains may have changed its rounding.
 
     Args:
-        engine: Computes what is not known. Everything else is its own, too.
-        chains: Most chains to remember, at least 1; the one that was not asked for longest goes first. One takes about
-            300 bytes; of its tokens only a SHA-256 is kept.
+        engine: Computes the rewards that are not cached; all other properties are also its own.
+        chains: Most chains to cache, at least 1; the least recently used one is dropped first. One takes about 300
+            bytes; only a SHA-256 of its tokens is stored.
 
     Raises:
         InputError: `chains` is not a whole number of at least 1.
@@ -210,7 +211,7 @@ class RememberingEngine:
 
     @property
     def fingerprint(self) -> str:
-        """That of the engine."""
+        """The value of the engine."""
         return self._engine.fingerprint
 
     def score(self, prompts: Sequence[EncodedPrompt]) -> Rewards:
@@ -224,7 +225,7 @@ class RememberingEngine:
         return self._filled(found, await self._engine.ascore(found.missing) if found.missing else [])
 
     def open_session(self, prefix: Sequence[int]) -> PrefixScorer:
-        """A session of the engine, which is asked for what is not known."""
+        """A session of the engine, which computes what is not cached."""
         return _RememberingSession(self, open_session(self._engine, prefix), tuple(prefix))
 
     def _look_up(self, prompts: Sequence[EncodedPrompt]) -> _LookedUp:
@@ -244,7 +245,7 @@ class RememberingEngine:
         return found
 
     def _filled(self, found: _LookedUp, rewards: Rewards) -> Rewards:
-        """All rewards, with the computed ones remembered; what is no probability is not."""
+        """All rewards, and cache the computed ones; values that are not probabilities are not cached."""
         known = found.known
         for prompt, computed in zip(found.missing, rewards, strict=True):
             known.update(zip(_keys(prompt), map(tuple, computed), strict=True))
@@ -268,28 +269,28 @@ class _RememberingSession:
 
     @property
     def tokens_run(self) -> int:
-        """Tokens that were run so far; what was remembered is not."""
+        """Tokens run so far, without those of cached chains."""
         return self._session.tokens_run
 
     def score(self, chains: Sequence[EncodedChain]) -> list[list[float]]:
         """Rewards by chain and step."""
         found = self._memory._look_up([EncodedPrompt(self._prefix, tuple(chains))])
-        # the session is asked even for nothing: it refuses when it is closed
+        # the session is called even if nothing is missing: a closed one refuses
         rewards = [self._session.score(found.missing[0].chains if found.missing else [])]
         return self._memory._filled(found, rewards if found.missing else [])[0]
 
     def move(self, prefix: tuple[int, ...]) -> None:
-        """Have later calls score behind another prefix."""
+        """Change the prefix for later calls."""
         self._session.move(prefix)
         self._prefix = prefix
 
     def close(self) -> None:
-        """Free what is kept between calls."""
+        """Free the memory that is held between calls."""
         self._session.close()
 
 
 def _keys(prompt: EncodedPrompt) -> Iterator[bytes]:
-    """A digest of all that the rewards of each chain depend on."""
+    """A digest of everything that the rewards of each chain depend on."""
     prefix = hashlib.sha256(array("q", [len(prompt.prefix), *prompt.prefix]))
     for chain in prompt.chains:
         digest = prefix.copy()
@@ -298,7 +299,7 @@ def _keys(prompt: EncodedPrompt) -> Iterator[bytes]:
 
 
 class Resettable(Protocol):
-    """Something with threads or locks, which a forked process cannot use."""
+    """An object with threads or locks, which a forked process cannot use."""
 
     def reset(self) -> None:
         """Start afresh."""
@@ -309,7 +310,7 @@ _resettable: "WeakSet[Resettable]" = WeakSet()
 
 
 def reset_after_fork(something: Resettable) -> None:
-    """Have it reset in every process that is forked from this one, which has none of its other threads."""
+    """Reset it in every process that is forked from this one, since the other threads do not exist there."""
     _resettable.add(something)
 
 

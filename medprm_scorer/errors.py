@@ -1,6 +1,6 @@
 """The exceptions that medprm raises. Every message is one sentence that a user can act on.
 
-No message carries text of a question, a document or a candidate: a candidate is named by its index.
+No message contains text of a question, a document or a candidate: a candidate is named by its index.
 """
 
 from collections.abc import Iterable
@@ -8,7 +8,7 @@ from typing import Any
 
 
 class MedPRMError(Exception):
-    """Base class of everything that medprm raises on purpose."""
+    """Base class of all exceptions that medprm raises deliberately."""
 
 
 class InputError(MedPRMError, ValueError):
@@ -16,15 +16,15 @@ class InputError(MedPRMError, ValueError):
 
 
 class QuestionTooLongError(InputError):
-    """The question with its documents leaves the model no room for a candidate."""
+    """The question with its documents leaves no room for a candidate in the model's context."""
 
 
 class ModelError(MedPRMError):
-    """The model or its tokenizer cannot be used: missing files, a tag or label that is not a single token."""
+    """The model or its tokenizer cannot be used: files are missing, or a tag or label is not a single token."""
 
 
 class ScoringError(MedPRMError):
-    """Scoring was tried and gave no usable rewards: NaN, out of memory, no candidate that can be scored."""
+    """Scoring gave no usable rewards: NaN, out of memory, or no candidate that can be scored."""
 
 
 class NothingScoredError(ScoringError):
@@ -32,11 +32,11 @@ class NothingScoredError(ScoringError):
 
 
 class DoubtfulAnswerError(MedPRMError):
-    """The answer is not trusted, and what is in doubt is to end in an error.
+    """The answer is not trusted, and the settings ask for an error in that case.
 
     Args:
-        message: What to know, in figures only.
-        ranking: The ranking (`Ranking`), with its texts, which the message does not have.
+        message: The reason, with numbers but without texts.
+        ranking: The ranking (`Ranking`), including its texts, which the message does not contain.
     """
 
     def __init__(self, message: str, ranking: Any = None) -> None:
@@ -48,15 +48,15 @@ class DoubtfulAnswerError(MedPRMError):
 
 
 class OutputError(MedPRMError):
-    """A result cannot be written: the disk is full, or the file has gone."""
+    """A result cannot be written: the disk is full, or the file no longer exists."""
 
 
 class ServerError(ScoringError):
-    """The server that computes the rewards is away, refuses the request, or answers nonsense."""
+    """The server that computes the rewards is unreachable, refuses the request, or sends an invalid answer."""
 
 
 class PolicyError(MedPRMError):
-    """The policy of a search cannot be used: it does not continue what was begun, gives no steps, or is away."""
+    """The policy of a search cannot be used: it does not continue a prefix, gives no steps, or is unreachable."""
 
 
 def with_message(error: MedPRMError, message: str) -> MedPRMError:
@@ -77,15 +77,15 @@ def with_message(error: MedPRMError, message: str) -> MedPRMError:
 
 
 def check_choice(what: str, value: object, names: Iterable[str]) -> None:
-    """Refuse a setting that is none of the names it can have.
+    """Refuse a setting that is not one of the valid names.
 
     Args:
-        what: What the setting is, for the message.
-        value: The setting.
-        names: The names that it can have.
+        what: The name of the setting, for the message.
+        value: Its value.
+        names: The valid names.
 
     Raises:
-        InputError: It is none of them; the message lists them.
+        InputError: It is not one of them; the message lists them.
 
     Example:
         >>> check_choice("aggregate", "median", ["min", "last"])

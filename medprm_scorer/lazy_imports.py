@@ -1,4 +1,4 @@
-"""Public names that are imported when they are first used, so that a package is quick to import and asks for little."""
+"""Public names that are imported on first use, so that a package imports quickly and has few dependencies."""
 
 import sys
 from collections.abc import Callable, Mapping
@@ -9,7 +9,7 @@ from medprm_scorer.errors import MedPRMError
 
 
 class MissingPackageError(MedPRMError, ImportError):
-    """A package that an optional part builds on is not installed; the message has the command that installs it."""
+    """A package that an optional part needs is not installed; the message has the command that installs it."""
 
 
 def lazy(
@@ -19,8 +19,8 @@ def lazy(
 
     Args:
         package: The package's `__name__`.
-        homes: For each module that has public names, these names, with blanks between them.
-        needs: The package that all of them need, as it is imported, and what to give to `pip install` for it.
+        homes: For each module with public names, these names, separated by blanks.
+        needs: The import name of the package that all of them need, and the argument for `pip install`.
 
     Example:
         >>> _, names = lazy("math", {"fractions": "Fraction"})
@@ -49,15 +49,15 @@ def missing(what: str, package: str, install: str, error: ImportError) -> Import
     """The error to raise when an import has failed.
 
     Args:
-        what: What the user asked for.
-        package: The package that it needs, as it is imported.
-        install: What to give to `pip install`, with quotes where a shell needs them; an extra of medprm is named as
-            its folder's, too, for those who have it from there.
+        what: The part that the user wanted to use.
+        package: The import name of the package that it needs.
+        install: The argument for `pip install`, with quotes if a shell needs them. For an extra of medprm the message
+            also names the command for its source folder.
         error: The failed import.
 
     Returns:
-        A `MissingPackageError` if it is that package that is not there; else the import's own error, since something
-        inside an installed package is broken.
+        A `MissingPackageError` if that package is missing; otherwise the import's own error, since something inside an
+        installed package is broken.
 
     Example:
         >>> print(missing("This", "langchain_core", '"medprm[langchain]"', ModuleNotFoundError(name="langchain_core")))

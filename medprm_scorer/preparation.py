@@ -1,4 +1,4 @@
-"""One request on its way to the engine and back: texts to token ids before it, rewards to a ranking after it."""
+"""The steps before and after the engine for one request: texts to token ids, and rewards to a ranking."""
 
 import math
 import re
@@ -28,7 +28,7 @@ from medprm_scorer.text.tagged import tagged_pieces
 
 
 class Judge(Protocol):
-    """Says whether the answer of a ranking is to be trusted."""
+    """Decides whether the answer of a ranking is trusted."""
 
     def judge(self, ranking: Ranking) -> Ranking:
         """The ranking with its `confidence` and `trusted`."""
@@ -37,13 +37,13 @@ class Judge(Protocol):
 
 @dataclass(frozen=True)
 class Choice:
-    """How a winner is chosen.
+    """How the winner is chosen.
 
     Args:
         strategy: One of `STRATEGIES`.
         aggregate: One of `AGGREGATES`.
-        group: Says which answers of a question are equal; None compares them by `normalize_answer`.
-        trust: Says whether the answer is to be trusted; None says nothing.
+        group: Decides which answers of a question are equal; None compares them with `normalize_answer`.
+        trust: Decides whether the answer is trusted; None leaves that open.
 
     Raises:
         InputError: The strategy or the aggregate is unknown.
@@ -61,7 +61,7 @@ class Choice:
 def choose(
     chains: Sequence[ScoredChain], strategy: str, aggregate: str, labels: Mapping[str, Hashable] | None = None
 ) -> dict[str, Any]:
-    """The choice among scored chains, as the fields of a `Ranking` that depend on nothing else.
+    """The choice among scored chains, as the fields of a `Ranking` that depend only on it.
 
     Args:
         chains: Every candidate.
@@ -85,16 +85,16 @@ def choose(
 
 @dataclass(frozen=True, repr=False)
 class EncodedRequest:
-    """One request as token ids, with what is needed to make a ranking of its rewards.
+    """One request as token ids, with the data needed to turn its rewards into a ranking.
 
     Args:
         request: The request.
-        prefix: What its candidates share.
-        prompt: What the engine runs.
-        tail: How many tokens the official text has after the last step tag, which no reward depends on.
-        chains: Every candidate, in order; those that cannot be scored with their error.
-        split: The steps of those that can be scored, by index, in the order of the prompt's chains.
-        whole: Whether one step for each chain was asked for.
+        prefix: The part that its candidates share.
+        prompt: The input of the engine.
+        tail: How many tokens the official text has after the last step tag; no reward depends on them.
+        chains: Every candidate, in order; those that cannot be scored have their error.
+        split: The steps of the candidates that can be scored, by index, in the order of the prompt's chains.
+        whole: Whether one step per chain was requested.
         unread: How many chains the caller's answer function failed on.
     """
 
@@ -109,17 +109,17 @@ class EncodedRequest:
 
     @property
     def tokens(self) -> int:
-        """Tokens that the engine is to run, before it shares what candidates have in common."""
+        """Tokens for the engine to run, before it merges common prefixes of candidates."""
         return self.prompt.tokens
 
     def scored(self, rewards: list[list[float]]) -> list[ScoredChain]:
-        """The chains with the rewards that the engine gave.
+        """The chains with the rewards from the engine.
 
         Args:
-            rewards: By chain of the prompt and step, each in [0, 1].
+            rewards: Rewards by chain of the prompt and step, each in [0, 1].
 
         Raises:
-            ScoringError: They are too few, too many, or no rewards.
+            ScoringError: There are too few or too many, or they are not probabilities.
         """
         check_rewards(rewards, [len(chain.tags) for chain in self.prompt.chains])
         chains = list(self.chains)
@@ -130,11 +130,11 @@ class EncodedRequest:
 
     @property
     def answers(self) -> dict[str, str]:
-        """The different answers of the chains that can be scored, in order: key of `normalize_answer` → as written."""
+        """The different answers of the chains that can be scored, in order: key of `normalize_answer` → wording."""
         return different_answers(self.chains[index] for index in self.split)
 
     def groups(self, choice: Choice) -> Any:
-        """What the choice's `group` function says of the answers, for `ranking`; an awaitable if it is async.
+        """The result of the choice's `group` function for the answers, for `ranking`; an awaitable if it is async.
 
         None if there is no function, or fewer than two different answers.
 
@@ -148,17 +148,17 @@ class EncodedRequest:
         return [] if found is None else found  # no labels, which `ranking` refuses
 
     def ranking(self, rewards: list[list[float]], choice: Choice, *, seconds: float, groups: Any = None) -> Ranking:
-        """The choice among the chains by the rewards that the engine gave.
+        """The choice among the chains by the rewards from the engine.
 
         Args:
             rewards: As in `scored`.
             choice: How to choose.
             seconds: Wall-clock time to report.
-            groups: What `groups` gave, awaited.
+            groups: The result of `groups`, awaited.
 
         Raises:
             ScoringError: As in `scored`.
-            InputError: The group function gave no labels.
+            InputError: The group function returned no valid labels.
         """
         chains = self.scored(rewards)
         answers = self.answers
@@ -184,7 +184,7 @@ class EncodedRequest:
         return ranking if choice.trust is None else choice.trust.judge(ranking)
 
     def _about_steps(self, aggregate: str) -> list[str]:
-        """What to know of how the chains were split into steps."""
+        """What to know about how the chains were split into steps."""
         splits = list(self.split.values())
         found = []
         if not self.whole:
@@ -198,7 +198,7 @@ class EncodedRequest:
 
 
 def different_answers(chains: Iterable[ScoredChain]) -> dict[str, str]:
-    """The different answers of some chains, in order: key of `normalize_answer` → as written first."""
+    """The different answers of some chains, in order: key of `normalize_answer` → first wording."""
     found: dict[str, str] = {}
     for chain in chains:
         if chain.answer is not None:
@@ -207,12 +207,12 @@ def different_answers(chains: Iterable[ScoredChain]) -> dict[str, str]:
 
 
 def labelled(answers: Mapping[str, str], labels: Sequence[Hashable] | None) -> dict[str, Hashable]:
-    """The label of each answer that `different_answers` gave, by its key; empty without labels."""
+    """The label of each answer of `different_answers`, by its key; empty without labels."""
     return {} if labels is None else dict(zip(answers, labels, strict=True))
 
 
 def voters(chains: Iterable[ScoredChain], aggregate: str | None, labels: Mapping[str, Hashable]) -> list[Scored]:
-    """What a selection needs to know of scored chains.
+    """The input of `select` for scored chains.
 
     Args:
         chains: The chains; one with an error has no reward.
@@ -239,7 +239,7 @@ class RequestEncoder:
         encoder: Turns text into token ids.
         max_tokens: Longest prefix plus chain that the model can read, in tokens.
         steps: How a chain of thought given as one text is split into steps: one of `SPLIT_RULES`.
-        answer: Reads the answer from a chain's text; None takes the package's own rules.
+        answer: Reads the answer from a chain's text; None uses the package's own rules.
 
     Raises:
         InputError: The rule for steps is unknown.
@@ -248,11 +248,11 @@ class RequestEncoder:
     def __init__(self, encoder: PromptEncoder, max_tokens: int, steps: str, answer: AnswerFunction | None) -> None:
         check_choice("rule for steps", steps, SPLIT_RULES)
         self.encoder, self.max_tokens = encoder, max_tokens
-        self.steps = "whole" if encoder.system == "outcome" else steps  # outcome mode has one tag, at the very end
+        self.steps = "whole" if encoder.system == "outcome" else steps  # outcome mode has a single tag, at the end
         self._answer = answer
 
     def prefix(self, question: str, documents: Sequence[str]) -> EncodedPrefix:
-        """What all candidates of a question share.
+        """The part that all candidates of a question share.
 
         Raises:
             InputError: A wrong type, a blank question, or a question too long for the model.
@@ -275,20 +275,20 @@ class RequestEncoder:
         some: bool = False,
         answers: bool = True,
     ) -> EncodedRequest:
-        """All that comes before the engine: what it is to run, and the chains that wait for their rewards.
+        """Everything before the engine: its input, and the chains that wait for their rewards.
 
         Args:
-            request: The question, its candidates and documents. Under the rule `auto`, and in outcome mode, its
-                `tagged` texts are scored to the letter; another rule splits the candidates themselves.
-            prefix: What `prefix` gave for the question and documents, if it has been asked already.
-            answer: Reads the answers, in place of the encoder's own function.
-            some: These are only some of the candidates: that all of them fail is no error yet.
-            answers: False reads no answers.
+            request: The question, its candidates and documents. With the rule `auto`, and in outcome mode, its `tagged`
+                texts are scored unchanged; with another rule, the candidates themselves are split.
+            prefix: The result of `prefix` for the question and documents, if it was already computed.
+            answer: Reads the answers, instead of the encoder's own function.
+            some: Whether these are only some of the candidates; it is then not an error if all of them fail.
+            answers: Whether to read the answers.
 
         Raises:
-            InputError: A blank question, no candidates, a question too long for the model, answers that are not one
-                for each candidate, a cut-off candidate that is not there, or an answer function that failed on all.
-            NothingScoredError: No candidate can be scored; it says why for each.
+            InputError: A blank question, no candidates, a question too long for the model, not one answer for each
+                candidate, an index in `truncated` that does not exist, or an answer function that failed on all.
+            NothingScoredError: No candidate can be scored; the message says why for each.
         """
         check_request(request.question, request.candidates, request.documents)
         given = _given_answers(request)
@@ -310,7 +310,7 @@ class RequestEncoder:
             try:
                 if answers:
                     reading = self.read(text, request.question, request.options, index, answer, given[index])
-            except InputError as failure:  # of a function of the caller's
+            except InputError as failure:  # from the caller's function
                 failures.append(failure)
             chains.append(
                 ScoredChain(
@@ -340,15 +340,15 @@ class RequestEncoder:
         answer: AnswerFunction | None = None,
         given: str | None = None,
     ) -> Reading:
-        """What a chain answers.
+        """The answer of a chain.
 
         Args:
             text: The chain.
-            question: Its question; None if it is not known.
+            question: Its question; None if unknown.
             options: The answers to choose from; None reads them from the question.
-            index: Place of the chain, for messages.
-            answer: Reads the answer, in place of the encoder's own function.
-            given: The answer, if it is known already.
+            index: Index of the chain, for messages.
+            answer: Reads the answer, instead of the encoder's own function.
+            given: The answer, if it is already known.
 
         Raises:
             InputError: The answer function failed.
@@ -363,7 +363,7 @@ class RequestEncoder:
     def _encode(
         self, candidate: Candidate, tagged: TaggedSolution | None
     ) -> tuple[Steps | None, EncodedChain | None, str | None]:
-        """A candidate's steps and their tokens, or why it has none."""
+        """A candidate's steps and their tokens, or the reason why it has none."""
         text = None
         if tagged is not None and self.encoder.system == "outcome":
             text = tagged.outcome
@@ -374,11 +374,11 @@ class RequestEncoder:
             return steps, None if steps is None else self.encoder.chain(steps.steps, steps.front), error
         pieces = tagged_pieces(text)
         if not pieces:
-            return None, None, "its processed text carries no step tag"
+            return None, None, "its processed text has no step tag"
         return Steps("", tuple(map(str.strip, pieces)), "tagged"), self.encoder.tagged_chain(pieces), None
 
     def _split(self, candidate: Candidate) -> tuple[Steps | None, str | None]:
-        """A candidate's steps, or why it has none."""
+        """A candidate's steps, or the reason why it has none."""
         if self.encoder.system == "outcome" and not isinstance(candidate, str):
             candidate = "\n".join(candidate)
         try:
@@ -387,7 +387,7 @@ class RequestEncoder:
             return None, str(error)
         if self.encoder.system == "outcome" and isinstance(candidate, str):
             flat = re.sub(r"\r\n|\r|\n", " ", candidate)
-            if steps.steps == (flat.strip(),):  # as the authors write it: blanks at its two ends stay
+            if steps.steps == (flat.strip(),):  # as the authors write it: blanks at both ends stay
                 steps = Steps("", (flat,), steps.rule)
         return (steps, None) if steps.steps else (None, "it is blank")
 
@@ -396,15 +396,15 @@ def _given_answers(request: RankRequest) -> Sequence[str | None]:
     count = len(request.candidates)
     if request.tagged and len(request.tagged) != count:
         raise InputError(
-            f"tagged must have one entry for each of the {count} candidates, and has {len(request.tagged)}"
+            f"tagged must have one entry for each of the {count} candidates, but has {len(request.tagged)}"
         )
     if any(not 0 <= index < count for index in request.truncated):
-        raise InputError(f"truncated must hold places of candidates, from 0 to {count - 1}")
+        raise InputError(f"truncated must hold indices of candidates, from 0 to {count - 1}")
     if request.answers is None:
         return [None] * count
     if len(request.answers) != count:
         raise InputError(
-            f"answers must have one entry for each of the {count} candidates, and has {len(request.answers)}"
+            f"answers must have one entry for each of the {count} candidates, but has {len(request.answers)}"
         )
     return request.answers
 
@@ -417,7 +417,7 @@ def check_rewards(rewards: Sequence[Sequence[float]], steps: Sequence[int]) -> N
         steps: Number of steps of each chain.
 
     Raises:
-        ScoringError: Saying what is wrong with them.
+        ScoringError: They are wrong; the message says how.
     """
     if len(rewards) != len(steps):
         raise ScoringError(f"the engine returned {len(rewards)} chains for {len(steps)}")

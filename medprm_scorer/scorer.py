@@ -43,10 +43,10 @@ class MedPRM:
         engine: Computes rewards from token ids.
         encoder: Turns text into token ids for that engine's model.
         steps: How a chain of thought given as one text is split into steps: one of `SPLIT_RULES`.
-        answer: Reads the answer from a chain's text; None takes `extract_answer`.
-        trust: Says whether answers are to be trusted: a `Trust`, the path of its file, or `Floors`; None says nothing.
-        cache: How many scored chains to remember, so that the same chain of the same request is not computed again;
-            None remembers none. `unique_tokens` counts only what was computed.
+        answer: Reads the answer from a chain's text; None uses `extract_answer`.
+        trust: Decides whether answers are trusted: a `Trust`, the path of its file, or `Floors`. None leaves that open.
+        cache: How many scored chains to cache, so that the same chain of the same request is not computed again; None
+            caches none. `unique_tokens` counts only what was computed.
 
     Example:
         >>> prm = MedPRM.from_pretrained()  # the small demo model inside the package
@@ -93,31 +93,32 @@ class MedPRM:
         Args:
             model: A folder or a hub id such as `dmis-lab/llama-3.1-medprm-reward-v1.0`; None loads the small demo model
                 inside the package, on the CPU and without network. It knows no medicine.
-            device: `cpu`, `cuda`, `cuda:1`, `mps`; None takes a GPU where there is one.
+            device: `cpu`, `cuda`, `cuda:1`, `mps`; None takes a GPU if there is one.
             dtype: `float32`, `bfloat16`, `float16`; None takes bfloat16 on a GPU and float32 on a CPU.
             revision: Branch, tag or commit on the hub.
             quantization: `int8` or `int4` (4-bit NormalFloat) for small devices, or a transformers quantization
-                configuration; None loads the weights in `dtype`. Rewards change: measure on your own questions.
+                configuration; None loads the weights in `dtype`. Quantization changes the rewards: measure on your own
+                questions.
             max_batch_tokens: Most tokens in one pass of the model; None chooses by the device and its free memory.
-            deterministic: True gives a chain the same rewards to the last bit, whatever is scored beside it, on the
-                same machine with the same number of threads. Chains then run one by one behind the shared documents,
-                which takes longer. Without it they differ by rounding: by less than 1e-5 in float32, by some hundredths
-                in bfloat16 (`python -m benchmarks.neighbours` measures both).
-            system: System prompt: `rag` (with documents, in use also where there are none), `no_documents`, `auto` (the
+            deterministic: True gives a chain the same rewards to the last bit, whatever else is scored, on the same
+                machine with the same number of threads. Chains then run one by one after the shared documents, which is
+                slower. Otherwise rewards can differ by rounding: by less than 1e-5 in float32, by some hundredths in
+                bfloat16 (`python -m benchmarks.neighbours` measures both).
+            system: System prompt: `rag` (written for documents, but also usable without), `no_documents`, `auto` (the
                 first with documents, the second without), `outcome` or `card` (the model card's). None takes the one
                 that the model was trained on: `rag`, and `auto` for the demo model.
             steps: How one text is split into steps; see `medprm_scorer.text.steps`.
-            answer: Your own function from a chain's text to its answer, or None.
-            trust: Says whether answers are to be trusted: what `medprm calibrate` wrote (a path, or a `Trust`), or
-                `Floors`. It fits one model, strategy and aggregate; rankings by others are refused.
-            cache: How many scored chains to remember; see the class.
+            answer: Your own function that reads the answer from a chain's text, or None.
+            trust: Decides whether answers are trusted: the output of `medprm calibrate` (a path, or a `Trust`), or
+                `Floors`. It is valid for one model, strategy and aggregate; others are refused.
+            cache: How many scored chains to cache; see the class.
 
         Raises:
             ModelError: The model or tokenizer cannot be loaded or used.
             InputError: An option is unknown.
         """
-        trust = given_trust(trust)  # a bad file is refused before gigabytes are loaded
-        from medprm_scorer.local.loading import (  # transformers' models: slow to import, and not for servers
+        trust = given_trust(trust)  # refuses a bad file before gigabytes are loaded
+        from medprm_scorer.local.loading import (  # transformers' models: slow to import, and not needed for servers
             DEMO_MODEL,
             load,
         )
@@ -159,12 +160,12 @@ class MedPRM:
             model: A Llama-like causal language model. It is put in evaluation mode.
             tokenizer: Its fast tokenizer, with the step tag.
             max_batch_tokens: As in `from_pretrained`, like the options after it.
-            deterministic: Whether rewards are the same whatever is scored beside a chain.
+            deterministic: Whether a chain's rewards are the same whatever else is scored.
             system: System prompt.
             steps: Rule for steps.
             answer: Function from text to answer, or None.
             trust: A `Trust`, the path of its file, `Floors`, or None.
-            cache: How many scored chains to remember; see the class.
+            cache: How many scored chains to cache; see the class.
 
         Raises:
             ModelError: The tokenizer lacks the tag or the labels as single tokens, the model cannot be used, or it does
@@ -207,33 +208,34 @@ class MedPRM:
         trust: GivenTrust = None,
         cache: int | None = None,
     ) -> "MedPRM":
-        """Have a running vLLM server compute the rewards; `medprm vllm-command` prints how to start one.
+        """Use a running vLLM server to compute the rewards; `medprm vllm-command` prints how to start one.
 
-        The server is asked what it offers, and one known prompt is tried. `prm.engine` says which endpoint was chosen.
+        The server's endpoints are tried with one known prompt. `prm.engine` shows which endpoint was chosen.
 
         Args:
             url: Such as `http://127.0.0.1:8000`.
             tokenizer: A folder or hub id with the model's tokenizer, or a fast tokenizer that is already loaded; None
-                takes the place where the server loaded its model from.
-            model: The served model's name; None takes the only one.
-            endpoint: `auto`, the best that works, or one of `generative_scoring`, `completions`, `classify` (these
-                compute documents once for all candidates) and `step_pooling` (which does not).
-            api_key: The server's key; None takes the environment's `VLLM_API_KEY`, if it is set.
-            cache_salt: Keeps your cached documents apart from those of other users of the server.
-            verify: False trusts any certificate; an `ssl.SSLContext` brings your own.
+                takes the path or id from which the server loaded its model.
+            model: The served model's name; None takes the only one served.
+            endpoint: `auto` (the best that works), `generative_scoring`, `completions` or `classify` (these compute
+                documents once for all candidates), or `step_pooling` (which does not).
+            api_key: The server's key; None takes the environment variable `VLLM_API_KEY`, if it is set.
+            cache_salt: Separates your cached documents from those of other users of the server.
+            verify: False trusts any certificate; an `ssl.SSLContext` supplies your own.
             timeout: Seconds for one request.
-            retry_for: Seconds during which a server that is away or busy is asked again.
-            concurrency: Most requests under way at once.
+            retry_for: Seconds for which requests to an unreachable or busy server are retried.
+            concurrency: Most simultaneous requests.
             revision: The tokenizer's branch, tag or commit on the hub.
             system: System prompt, as in `from_pretrained`, like the options after it.
             steps: Rule for steps.
             answer: Function from text to answer, or None.
             trust: A `Trust`, the path of its file, `Floors`, or None.
-            cache: How many scored chains to remember; see the class.
+            cache: How many scored chains to cache; see the class.
 
         Raises:
-            ServerError: The server is away, refuses, or no endpoint gives rewards; with its own words.
-            ModelError: It serves another model than the tokenizer's, or the tokenizer cannot be used.
+            ServerError: The server is unreachable, refuses, or no endpoint gives rewards; the message quotes the
+                server.
+            ModelError: The served model does not match the tokenizer, or the tokenizer cannot be used.
             InputError: An option is wrong, or the server has no model of that name.
         """
         from medprm_scorer.vllm.client import ClientConfig
@@ -279,15 +281,15 @@ class MedPRM:
 
     @property
     def trust(self) -> Trust | Floors | None:
-        """What says whether answers are to be trusted, where a call does not bring its own."""
+        """Decides whether answers are trusted, unless a call passes its own `trust`."""
         return self._trust
 
     @property
     def settings(self) -> dict[str, str]:
-        """What rewards depend on beside the texts: model, system prompt, rule for steps, and what is computed in."""
+        """What rewards depend on besides the texts: model, system prompt, rule for steps, and dtype."""
         requests = self._requests
         found = {"model": self.engine.fingerprint, "system": requests.encoder.system, "steps": requests.steps}
-        dtype = getattr(self.engine, "dtype", None)  # a server does not tell its own
+        dtype = getattr(self.engine, "dtype", None)  # a server does not report its dtype
         if dtype is not None:
             found["dtype"] = dtype
         if getattr(self.engine, "deterministic", False):
@@ -295,13 +297,13 @@ class MedPRM:
         return found
 
     def score(self, question: str, candidates: Sequence[Candidate], documents: Sequence[str] = ()) -> list[ScoredChain]:
-        """Give every step of every candidate its reward.
+        """Score every step of every candidate.
 
         Args:
-            question: The question, options inside.
-            candidates: Each a whole chain of thought, or its steps.
-            documents: Retrieved documents, most relevant first. Whole documents are read in order while they fit 3,072
-                tokens; `rank` reports how many were.
+            question: The question, including its answer options.
+            candidates: Each is a whole chain of thought, or a list of its steps.
+            documents: Retrieved documents, most relevant first. Whole documents are read in order while they fit in
+                3,072 tokens; `rank` reports how many were read.
 
         Returns:
             One chain per candidate, in the order of the candidates. One that cannot be scored (blank, too long for the
@@ -309,7 +311,7 @@ class MedPRM:
 
         Raises:
             InputError: A wrong type, a blank question, no candidates, or a question too long for the model.
-            ScoringError: No candidate could be scored (it says why for each), or the model gave NaN.
+            ScoringError: No candidate could be scored (the message says why for each), or the model gave NaN.
         """
         encoded = self._requests.encode(make_request(question, candidates, documents))
         (rewards,) = self.engine.score([encoded.prompt])
@@ -331,7 +333,7 @@ class MedPRM:
         truncated: Sequence[int] = (),
         trust: GivenTrust = None,
     ) -> Ranking:
-        """Score the candidates and choose among them.
+        """Score the candidates and choose the best.
 
         Args:
             question: As in `score`.
@@ -341,24 +343,24 @@ class MedPRM:
                 reward) or `majority_vote` (self-consistency; rewards only break ties).
             aggregate: How step rewards become a chain reward: `min` (the paper's), `last`, `mean`, `prod`, `geomean`,
                 `max`, `min_of_three` (a minimum that does not favour chains with few steps).
-            id: The caller's own name for the request; comes back in the ranking.
-            answer: Reads a chain's answer: takes `(text)` or `(text, question)`, gives the answer, None, or `DECLINED`.
-                None takes the object's own (`from_pretrained(answer=…)`), or else the package's rules.
+            id: The caller's own name for the request; returned in the ranking.
+            answer: Reads a chain's answer: takes `(text)` or `(text, question)`, and returns the answer, None, or
+                `DECLINED`. None uses the object's own (`from_pretrained(answer=…)`), otherwise the package's rules.
             options: The answers to choose from, a dict of letters and texts or a list of texts from A on; None reads
                 them from the question.
-            group: Takes the list of the different answers (and the question, if it has a second parameter), gives a
-                label for each: answers with the same label are one vote. None compares them by `normalize_answer`.
-            answers: The answer of each candidate where it is known already, such as a field of structured output; None
-                in its place reads it from the text.
-            truncated: Places of candidates that were cut off before their end, such as by a limit of tokens. They
-                cannot win over one that was not.
-            trust: Says whether the answer is to be trusted, in `ranking.confidence` and `ranking.trusted`: a `Trust`,
-                the path of its file, or `Floors`. None takes the object's own.
+            group: Takes the list of the different answers (and the question, if it has a second parameter), and returns
+                a label for each: answers with the same label count as one. None compares them with `normalize_answer`.
+            answers: The answer of each candidate if it is already known, for example from a field of structured output.
+                An entry of None reads it from the text.
+            truncated: Indices of candidates that were cut off before their end, for example by a token limit. They
+                cannot win against a complete one.
+            trust: Decides whether the answer is trusted, in `ranking.confidence` and `ranking.trusted`: a `Trust`, the
+                path of its file, or `Floors`. None uses the object's own.
 
         Raises:
             InputError: As in `score`; an unknown strategy or aggregate; a `trust` that was made with another model,
-                strategy or aggregate; your group function failed, or your answer
-                function failed on every chain. (Where it fails on some, these give no answer, and a caution says so.)
+                strategy or aggregate; your group function failed, or your answer function failed on every chain. (If it
+                fails on some chains, these give no answer, and a caution says so.)
             ScoringError: As in `score`.
         """
         begun = time.perf_counter()
@@ -381,14 +383,14 @@ class MedPRM:
         group: GroupFunction | None = None,
         trust: GivenTrust = None,
     ) -> Iterator[Ranking]:
-        """Rank many requests, in order, each as soon as it is done.
+        """Rank many requests, in order, and yield each ranking as soon as it is done.
 
-        Requests are packed: the model runs several together if they are small, and the next are tokenized meanwhile.
+        Requests are packed: the model runs several small ones together, while the next are being tokenized.
 
         Args:
-            requests: `RankRequest`s, or dicts with the same fields (records of the released test set, too). They may be
-                a generator: it is read in this thread, and as far ahead as two packed calls of the engine need. The
-                `seconds` of a ranking are those of its call.
+            requests: `RankRequest`s, or dicts with the same fields; also records of the released test set. They may be
+                a generator, which is read in this thread, as far ahead as two packed engine calls need. The `seconds`
+                of a ranking are those of its engine call.
             strategy: As in `rank`.
             aggregate: As in `rank`.
             answer: As in `rank`.
@@ -396,10 +398,10 @@ class MedPRM:
             trust: As in `rank`.
 
         Raises:
-            InputError: At once for an unknown strategy or aggregate, or a `trust` that does not fit; when its turn
-                comes for a bad request, naming its place in the input. That ends the iteration: to go on past bad
-                requests, call `rank` for each.
-            ScoringError: As in `score`, naming the request's place.
+            InputError: Immediately, for an unknown strategy or aggregate, or a `trust` that does not match. For a bad
+                request, when it is reached; the message names its place in the input. This ends the iteration: to
+                continue after bad requests, call `rank` for each.
+            ScoringError: As in `score`; the message names the request's place.
         """
         choice = self._choice(strategy, aggregate, group, trust)
         prepare = partial(self._prepare, answer=answer)
@@ -417,28 +419,30 @@ class MedPRM:
         seed: int = 0,
         noise: float = NOISE,
     ) -> Explanation:
-        """Say which documents carry each step of a ranking's winner, or of any chain, and which contradict it.
+        """Show which documents support each step of a ranking's winner, or of any chain, and which contradict it.
 
-        The chain is scored again without each document, with each alone, and with none. That says what the rewards
+        The chain is scored again without each document, with each alone, and with none. This shows what the rewards
         depend on; it does not make them right.
 
         Args:
             ranking: A ranking of this model, whose winner is explained; or a question, with `chain`.
             chain: With a question: a chain of thought, or its steps.
-            documents: All documents that the ranking was made with, whose texts a ranking does not hold; or those of
-                the question. Only those that fit the budget are read, and have effects.
-            runner_up: Whether to explain the best chain with another answer, too (`Explanation.runner_up`).
-            sentences: Whether to leave out each sentence of the documents that carry or contradict a step most, too.
-            shapley: Random orders for Shapley values, from 0 (none) to 10,000; some 50 are plenty for 5 documents.
-            seed: Of these orders.
+            documents: All documents of the ranking, since a ranking does not hold their texts; or those of the
+                question. Only those that fit in the budget are read and have effects.
+            runner_up: Whether to also explain the best chain with another answer (`Explanation.runner_up`).
+            sentences: Whether to also leave out, one by one, the sentences of the documents that support or contradict
+                a step most.
+            shapley: Number of random orders for Shapley values, from 0 (none) to 10,000; about 50 are plenty for 5
+                documents.
+            seed: Seed of these orders.
             noise: Smallest effect that counts, in log-odds.
 
         Returns:
-            The effects, and what they cost. With n documents, 2n + 2 prompts (two of them: 4), which share what
-            they begin with.
+            The effects, and their cost. It takes 2n + 2 prompts for n documents (4 prompts for 2 documents), which
+            share prefixes.
 
         Raises:
-            InputError: As in `score`; or the documents are not as many as the ranking was made with.
+            InputError: As in `score`; or the number of documents is not that of the ranking.
             ScoringError: As in `score`.
 
         Example:
@@ -465,7 +469,7 @@ class MedPRM:
         seed: int = 0,
         noise: float = NOISE,
     ) -> Explanation:
-        """`explain`, with the event loop left free while the model runs."""
+        """`explain`, without blocking the event loop while the model runs."""
         question, subjects = self._to_explain(ranking, chain, documents, runner_up)
         method = Method(sentences, shapley, seed, noise)
         return await aexplain(self._requests, self.engine, question, subjects, documents, method)
@@ -475,22 +479,22 @@ class MedPRM:
     ) -> tuple[str, list[Subject]]:
         if isinstance(ranking, Ranking):
             if chain is not None:
-                raise InputError("a ranking has its chains: give a chain with a question only")
+                raise InputError("a ranking has its own chains: pass a chain only with a question")
             return ranking.question, subjects_of(ranking, documents, self._requests.steps, runner_up=runner_up)
         if chain is None or runner_up:
             raise InputError("explain takes a ranking, or a question and one chain, which has no runner-up")
         return ranking, [Subject(chain)]
 
     def session(self, question: str, documents: Sequence[str] = ()) -> Session:
-        """Score chains of one question again and again as they grow.
+        """Score the chains of one question repeatedly as they grow.
 
         Args:
             question: As in `score`.
             documents: As in `score`.
 
         Returns:
-            A `Session`: its `score(candidates)` gives what `score(question, candidates, documents)` gives, but runs
-            only what is new since its call before. It holds memory until it is closed.
+            A `Session`: its `score(candidates)` gives the same as `score(question, candidates, documents)`, but runs
+            only what is new since its previous call. It holds memory until it is closed.
 
         Raises:
             InputError: A wrong type, a blank question, or a question too long for the model.
@@ -518,7 +522,7 @@ class MedPRM:
         scores: bool = True,
         trust: GivenTrust = None,
     ) -> LiveRanking:
-        """Score candidates of one question as they come, and rank them in the end: to stop when there are enough.
+        """Score the candidates of one question as they arrive, and rank them at the end, to stop when there are enough.
 
         Args:
             question: As in `rank`.
@@ -527,16 +531,17 @@ class MedPRM:
             aggregate: As in `rank`.
             answer: As in `rank`.
             options: As in `rank`.
-            group: As in `rank`; not async. Asked again whenever there is another answer.
-            scores: False only reads what candidates answer as they come, and scores all of them in the end.
+            group: As in `rank`; not async. Called again whenever there is a new answer.
+            scores: False only reads the candidates' answers as they arrive, and scores all of them at the end.
             trust: As in `rank`.
 
         Returns:
-            A `LiveRanking`: `add(candidates)` gives what all candidates so far say, as `should_stop` takes it, and
-            `ranking()` what `rank` gives for them. It holds memory until it is closed.
+            A `LiveRanking`: `add(candidates)` returns the answers and rewards of all candidates so far, in the form
+            that `should_stop` takes, and `ranking()` returns what `rank` gives for them. It holds memory until it is
+            closed.
 
         Raises:
-            InputError: As in `session`; an unknown strategy or aggregate, or a `trust` that does not fit.
+            InputError: As in `session`; an unknown strategy or aggregate, or a `trust` that does not match.
 
         Example:
             >>> prm = MedPRM.from_pretrained()
@@ -562,10 +567,10 @@ class MedPRM:
         group: GroupFunction | None = None,
         trust: GivenTrust = None,
     ) -> list[Ranking | MedPRMError]:
-        """Rank several requests with one call of the engine.
+        """Rank several requests with one engine call.
 
-        For requests that are all there already; `rank_many` takes them as they come and gives each ranking when it is
-        done. A request that cannot be ranked does not end the others: its error stands in its place.
+        This is for a complete list of requests; `rank_many` takes them as they arrive and yields each ranking when it
+        is done. A request that cannot be ranked does not affect the others: its error takes its place in the result.
 
         Args:
             requests: As in `rank_many`.
@@ -580,7 +585,7 @@ class MedPRM:
             `seconds` of every ranking are those of the whole call.
 
         Raises:
-            InputError: An unknown strategy or aggregate, a `trust` that does not fit, or something that is no list of
+            InputError: An unknown strategy or aggregate, a `trust` that does not match, or `requests` is not a list of
                 requests.
             ScoringError: The engine failed as a whole.
 
@@ -627,7 +632,7 @@ class MedPRM:
 
         Args:
             text: The whole chain.
-            question: Its question, whose options the answer is read by; None reads without.
+            question: Its question, whose options help to read the answer; None reads without it.
             answer: As in `rank`.
             options: As in `rank`.
 
@@ -646,17 +651,17 @@ class MedPRM:
         return self._requests.read(text, question, options, answer=answer).answer
 
     def count_tokens(self, text: str) -> int:
-        """How many tokens a text from outside is, such as a document: of all documents, 3,072 tokens are read.
+        """The number of tokens of a text, for example a document: at most 3,072 tokens of documents are read.
 
         Args:
-            text: Any text. Special tokens are not added, and their names in it count as plain text.
+            text: Any text. Special tokens are not added, and their names in the text count as plain text.
         """
         return self.encoder.count(text)
 
     async def ascore(
         self, question: str, candidates: Sequence[Candidate], documents: Sequence[str] = ()
     ) -> list[ScoredChain]:
-        """`score`, with the event loop left free."""
+        """`score`, without blocking the event loop."""
         request = make_request(question, candidates, documents)
         encoded = await asyncio.to_thread(self._requests.encode, request)
         (rewards,) = await self.engine.ascore([encoded.prompt])
@@ -678,7 +683,7 @@ class MedPRM:
         truncated: Sequence[int] = (),
         trust: GivenTrust = None,
     ) -> Ranking:
-        """`rank`, with the event loop left free."""
+        """`rank`, without blocking the event loop."""
         begun = time.perf_counter()
         choice = self._choice(strategy, aggregate, group, trust)
         request = make_request(
@@ -701,7 +706,7 @@ class MedPRM:
         group: GroupFunction | None = None,
         trust: GivenTrust = None,
     ) -> list[Ranking | MedPRMError]:
-        """`rank_batch`, with the event loop left free."""
+        """`rank_batch`, without blocking the event loop."""
         begun = time.perf_counter()
         choice = self._choice(strategy, aggregate, group, trust)
         batch = await asyncio.to_thread(self._prepare_batch, requests, answer)
@@ -713,7 +718,7 @@ class MedPRM:
 
 
 def _probe(encoder: PromptEncoder) -> EncodedPrompt:
-    """A small known prompt, to try an engine on."""
+    """A small known prompt for testing an engine."""
     chains = (encoder.chain(["Step 1: Yes.", "Step 2: No."]), encoder.chain(["Step 1: No.", "Step 2: 5 mg."], "So:"))
     return EncodedPrompt(encoder.prefix("Which dose?", ["5 mg"]).ids, chains)
 

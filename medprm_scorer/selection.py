@@ -1,4 +1,4 @@
-"""From scored chains and their answers to an order, the votes and a winner.
+"""Turns scored chains and their answers into an order, the votes and a winner.
 
 The strategies, as the paper defines them (arXiv 2506.11474):
 
@@ -6,16 +6,15 @@ The strategies, as the paper defines them (arXiv 2506.11474):
 - `best_of_n`      the chain with the highest reward.
 - `majority_vote`  the answer that most chains give (self-consistency, the baseline); rewards only break ties.
 
-Chains without an answer do not vote; chains that decline to answer vote for declining. Answers with the same key are
-one answer. A tie between answers goes to the larger weight, then to the larger best reward, then to the answer whose
+Chains without an answer do not vote; chains that decline to answer vote for declining. Answers with the same key count
+as one answer. A tie between answers goes to the larger weight, then to the larger best reward, then to the answer whose
 first chain is the earliest; a tie between chains goes to the earlier one.
 
-Two rules are this package's own, since a few chains must not decide over many:
+Two rules are this package's own, so that a few chains cannot decide against many:
 
 - If the chains that vote hold less than half of all reward, no vote is taken: `best_of_n` decides. (If all rewards are
-  0, the chains are counted.)
-- A chain that was cut off takes no part while there is one that was not: without its end, its lowest reward can only be
-  too high.
+  0, the chains are counted instead.)
+- A chain that was cut off takes no part if any chain was not: without its end, its lowest reward can only be too high.
 """
 
 import math
@@ -38,7 +37,7 @@ def check_settings(strategy: str, aggregate: str) -> None:
     """Refuse an unknown strategy or aggregate.
 
     Raises:
-        InputError: With the names there are.
+        InputError: It is unknown; the message lists the valid names.
     """
     check_choice("strategy", strategy, STRATEGIES)
     check_choice("aggregate", aggregate, AGGREGATES)
@@ -46,14 +45,14 @@ def check_settings(strategy: str, aggregate: str) -> None:
 
 @dataclass(frozen=True)
 class Scored:
-    """What a selection needs to know of one candidate. The `repr` shows no text.
+    """The input of `select` for one candidate. The `repr` shows no text.
 
     Args:
-        index: Place of the candidate in the request; ties go to the smaller one.
+        index: Index of the candidate in the request; ties go to the smaller one.
         reward: The chain's reward in [0, 1]; None if it could not be scored.
         answer: The answer that the chain gives; None or blank if it gives none.
-        declined: The chain says that it cannot answer.
-        truncated: The chain was cut off before its end.
+        declined: Whether the chain says that it cannot answer.
+        truncated: Whether the chain was cut off before its end.
         key: Chains with the same key give the same answer; None takes `normalize_answer` of the answer.
     """
 
@@ -66,9 +65,9 @@ class Scored:
 
     @property
     def vote(self) -> Hashable:
-        """What the chain votes for; None if for nothing."""
+        """What the chain votes for; None if it does not vote."""
         if self.declined:
-            return (DECLINED,)  # a tuple, so that no answer can be the same
+            return (DECLINED,)  # a tuple, so that it cannot equal an answer
         if self.answer is None or not self.answer.strip():
             return None
         return normalize_answer(self.answer) if self.key is None else ("group", self.key)
@@ -76,13 +75,13 @@ class Scored:
 
 @dataclass(frozen=True)
 class AnswerVote:
-    """What one answer received. The `repr` shows no text.
+    """The votes for one answer. The `repr` shows no text.
 
     Args:
-        answer: The answer, as the earliest chain that gives it wrote it; `DECLINED` for the chains that decline.
+        answer: The answer in the wording of the earliest chain that gives it; `DECLINED` for the chains that decline.
         count: Number of scored chains that give it.
         weight: Sum of their rewards.
-        share: Part of the counts under `majority_vote`, else of the weights (of the counts if all weights are 0).
+        share: Share of the counts under `majority_vote`, otherwise of the weights (of the counts if all weights are 0).
         declined: Whether this is the vote of the chains that decline.
     """
 
@@ -95,7 +94,7 @@ class AnswerVote:
 
 @dataclass(frozen=True)
 class Selection:
-    """What was decided. The `repr` shows no text.
+    """The decision. The `repr` shows no text.
 
     Args:
         order: Indices of all candidates: the winner, the others by reward, then those that were cut off, then those
@@ -104,7 +103,7 @@ class Selection:
         declined: Whether the winner declines to answer.
         votes: One entry per answer: the winner's first, then in the order of the strategy (for `best_of_n` that of
             `weighted_vote`).
-        strategy: What decided: the strategy asked for, or `best_of_n` if a vote was asked for and not taken.
+        strategy: The strategy that decided: the requested one, or `best_of_n` if a vote was requested but not taken.
     """
 
     order: tuple[int, ...]
@@ -122,7 +121,7 @@ class _Group:
 
     @property
     def weight(self) -> float:
-        # fsum rounds once, so the order of the candidates cannot decide a tie
+        # fsum rounds only once, so the order of the candidates cannot decide a tie
         return math.fsum(map(_reward, self.chains))
 
     @property
@@ -135,7 +134,7 @@ class _Group:
 
     @property
     def rank(self) -> tuple[float, float, int]:
-        """The smallest is the best: larger weight, then larger best reward, then the earlier."""
+        """A sort key, best first: larger weight, then larger best reward, then the earlier chain."""
         return (-self.weight, -_reward(self.chains[0]), self.first.index)
 
 
@@ -149,8 +148,8 @@ def select(candidates: Iterable[Scored], strategy: str) -> Selection:
         strategy: One of `STRATEGIES`.
 
     Returns:
-        The order, the votes and the winning answer. For a vote, the winner is the highest-reward chain among those that
-        give the winning answer.
+        The order, the votes and the winning answer. For a vote, the winner is the chain with the highest reward among
+        those that give the winning answer.
 
     Raises:
         InputError: The strategy is unknown, there are no candidates, or two have the same index.
@@ -193,7 +192,7 @@ def select(candidates: Iterable[Scored], strategy: str) -> Selection:
 
 
 def _checked(candidates: Iterable[Scored]) -> tuple[list[Scored], list[Scored]]:
-    """The candidates with a reward, best first, and those without, by index."""
+    """The candidates with a reward, best first, and those without one, by index."""
     candidates = sorted(candidates, key=lambda candidate: candidate.index)
     if not candidates:
         raise InputError("there are no candidates to choose from: pass at least one")
@@ -215,7 +214,7 @@ def _reward(chain: Scored) -> float:
 
 
 def _grouped(chains: Sequence[Scored]) -> list[_Group]:
-    """The chains that vote, by what they vote for; `chains` is best first, and so is each group."""
+    """The chains that vote, grouped by what they vote for; like `chains`, each group is best first."""
     members: dict[Hashable, list[Scored]] = {}
     for chain in chains:
         if chain.vote is not None:

@@ -1,4 +1,4 @@
-"""A question whose candidates grow step by step, or come one by one: what was scored before is not computed again."""
+"""A question whose candidates grow step by step, or arrive one by one: earlier results are not computed again."""
 
 import asyncio
 import threading
@@ -23,11 +23,11 @@ from medprm_scorer.text.answers.callers_functions import AnswerFunction, GroupFu
 
 
 class Session:
-    """Scores growing chains of one question. Made by `MedPRM.session`; closed by `with`, or by `close`.
+    """Scores growing chains of one question. Made by `MedPRM.session`; close it with `close` or a `with` block.
 
     A local model keeps the keys and values of the documents and question, and of the chains of the latest call, so that
-    scoring the same chains with one more step each runs the new steps only; chains that are left out of a call are
-    dropped. With a server, what is kept is the server's to decide. Safe to use from many threads and tasks at once.
+    scoring the same chains with one more step each runs only the new steps. Chains that are left out of a call are
+    dropped. A server decides itself what it keeps. Safe to use from many threads and tasks at once.
 
     Args:
         encoder: Turns candidates into token ids.
@@ -46,11 +46,11 @@ class Session:
         self._latest: dict[EncodedChain, list[float]] = {}
 
     def score(self, candidates: Sequence[Candidate], *, answers: bool = True) -> list[ScoredChain]:
-        """As `MedPRM.score`; the candidates may be those of earlier calls with more steps, or others.
+        """Like `MedPRM.score`; the candidates may be those of earlier calls with more steps, or others.
 
         Args:
             candidates: As in `MedPRM.score`.
-            answers: Whether to read what the chains answer. That takes time, and a chain without an end has no answer.
+            answers: Whether to read the chains' answers. That takes time, and an unfinished chain has no answer.
 
         Raises:
             InputError: As in `MedPRM.score`, or the session is closed.
@@ -61,7 +61,7 @@ class Session:
         return encoded.scored(self._rewards(encoded.prompt.chains))
 
     async def ascore(self, candidates: Sequence[Candidate], *, answers: bool = True) -> list[ScoredChain]:
-        """`score`, with the event loop left free."""
+        """`score`, without blocking the event loop."""
         return await asyncio.to_thread(partial(self.score, candidates, answers=answers))
 
     def rank(
@@ -76,7 +76,7 @@ class Session:
         group: GroupFunction | None = None,
         truncated: Sequence[int] = (),
     ) -> Ranking:
-        """As `MedPRM.rank`; what `score` has scored before is not computed again.
+        """Like `MedPRM.rank`; what `score` has already scored is not computed again.
 
         Raises:
             InputError: As in `MedPRM.rank`, or the session is closed.
@@ -101,7 +101,7 @@ class Session:
         group: GroupFunction | None = None,
         truncated: Sequence[int] = (),
     ) -> Ranking:
-        """`rank`, with the event loop left free; `group` may be async."""
+        """`rank`, without blocking the event loop; `group` may be async."""
         begun = time.perf_counter()
         choice = Choice(strategy, aggregate, group)
         encoded = await asyncio.to_thread(self._encode, candidates, id, answer, options, truncated)
@@ -112,10 +112,10 @@ class Session:
         return encoded.ranking(rewards, choice, seconds=time.perf_counter() - begun, groups=groups)
 
     def add_documents(self, documents: Sequence[str]) -> None:
-        """Put more documents behind those that are there: later calls score with all of them.
+        """Add documents after the present ones: later calls score with all of them.
 
-        A local model keeps what it has computed of the documents before; the question and the chains behind them are
-        computed anew.
+        A local model keeps the keys and values of the earlier documents; the question and the chains after them are
+        computed again.
 
         Args:
             documents: The new documents.
@@ -130,11 +130,11 @@ class Session:
 
     @property
     def tokens_run(self) -> int:
-        """Tokens that the calls so far have run; with a server, the unique ones of each call that it was asked for."""
+        """Tokens run by the calls so far; with a server, the unique tokens of each call."""
         return self._engine.tokens_run
 
     def _rewards(self, chains: Sequence[EncodedChain]) -> list[list[float]]:
-        """Their rewards; the engine is not asked, and so drops nothing, if the call before had all of them."""
+        """Their rewards; if the previous call had all of them, the engine is not called, and so drops nothing."""
         latest = self._latest
         if chains and all(chain in latest for chain in chains):
             return [latest[chain] for chain in chains]
@@ -154,7 +154,7 @@ class Session:
         return self._encoder.encode(request, self._prefix, answer)
 
     def close(self) -> None:
-        """Free what is kept; the session cannot be used after that."""
+        """Free the memory; the session cannot be used after that."""
         self._engine.close()
         self._latest = {}
 
@@ -171,10 +171,10 @@ class Session:
 
 
 class LiveRanking:
-    """Scores the candidates of one question as they come, and ranks them in the end. Made by `MedPRM.live`.
+    """Scores the candidates of one question as they arrive, and ranks them at the end. Made by `MedPRM.live`.
 
-    Nothing is scored twice, and the ranking is that of `MedPRM.rank` for the same candidates. Closed by `with`, or by
-    `close`. Safe to use from many threads and tasks at once: calls take turns.
+    Nothing is scored twice, and the ranking is that of `MedPRM.rank` for the same candidates. Close it with `close` or
+    a `with` block. Safe to use from many threads and tasks at once: calls take turns.
 
     Args:
         encoder: Turns candidates into token ids.
@@ -184,8 +184,8 @@ class LiveRanking:
         choice: How the winner is chosen.
         answer: Reads the answers, in place of the encoder's own function.
         options: The answers to choose from.
-        scores: Whether candidates are scored as they come; else only what they answer is read, and all of them are
-            scored in the end.
+        scores: Whether candidates are scored as they arrive. Otherwise only their answers are read, and all of them are
+            scored at the end.
 
     Raises:
         InputError: A wrong type, a blank question, or a question too long for the model.
@@ -214,9 +214,9 @@ class LiveRanking:
         self._chains: dict[int, ScoredChain] = {}
         self._labels: dict[tuple[str, ...], list[Hashable]] = {}
         self._computed: int | None = None
-        """Tokens of the chains that were computed, where others were remembered."""
+        """Tokens of the chains that were computed, if others were in the cache."""
         self.seconds = 0.0
-        """Wall-clock time of reading and scoring so far."""
+        """Wall-clock time of reading answers and scoring so far."""
 
     def reset(self) -> None:
         """An open lock: what a process has after a fork, which copies none of its other threads."""
@@ -230,21 +230,21 @@ class LiveRanking:
         answers: Sequence[str | None] | None = None,
         truncated: Sequence[int] = (),
     ) -> list[Sample]:
-        """Take in more candidates.
+        """Add candidates.
 
         Args:
             candidates: As in `MedPRM.rank`.
-            numbers: A number for each, none of which was given before: candidates are ranked in their order. None
-                numbers them as they come.
+            numbers: A new number for each: candidates are ranked in the order of their numbers. None numbers them as
+                they arrive.
             answers: As in `MedPRM.rank`.
-            truncated: As in `MedPRM.rank`: places in `candidates`.
+            truncated: As in `MedPRM.rank`: indices in `candidates`.
 
         Returns:
-            For each candidate so far, in the order of the numbers, what it votes for and its reward, as `should_stop`
-            takes them. One that has no part in the choice has neither.
+            For each candidate so far, in the order of the numbers, what it votes for and its reward, in the form that
+            `should_stop` takes. Both are None for one that takes no part in the choice.
 
         Raises:
-            InputError: A wrong type, a number that was given before, or the ranking is closed.
+            InputError: A wrong type, a number that was used before, or the ranking is closed.
             ScoringError: The model gave NaN, or the engine failed.
         """
         with self._lock, self._timed():
@@ -252,7 +252,7 @@ class LiveRanking:
                 first = max(self._given, default=-1) + 1
                 numbers = range(first, first + len(candidates))
             if len(set(numbers) - set(self._given)) != len(candidates):
-                raise InputError("each candidate must have a number of its own")
+                raise InputError("each candidate must have a different number")
             request = self._request(candidates, answers=answers, truncated=truncated)
             encoded = self._encoder.encode(request, self._prefix, self._answer, some=True)
             if self._scores:
@@ -276,17 +276,17 @@ class LiveRanking:
         answers: Sequence[str | None] | None = None,
         truncated: Sequence[int] = (),
     ) -> list[Sample]:
-        """`add`, with the event loop left free."""
+        """`add`, without blocking the event loop."""
         add = partial(self.add, numbers=numbers, answers=answers, truncated=truncated)
         return await asyncio.to_thread(add, candidates)
 
     def votes(self) -> dict[int, Hashable]:
-        """What each candidate votes for, by its number; those that have no part in the choice are not there."""
+        """What each candidate votes for, by its number; candidates that take no part in the choice are left out."""
         with self._lock:
             return {voter.index: voter.vote for voter in self._voters()}
 
     def chain(self, number: int) -> ScoredChain:
-        """What a candidate was read as, its `index` the number; with its rewards, if it was scored.
+        """The candidate as a chain, with its number as `index`, and with its rewards if it was scored.
 
         Raises:
             InputError: There is no such candidate.
@@ -324,7 +324,7 @@ class LiveRanking:
         return encoded.ranking(rewards, self._choice, seconds=self.seconds, groups=labels)
 
     def close(self) -> None:
-        """Free what is kept; nothing more can be scored after that."""
+        """Free the memory; nothing more can be scored after that."""
         self._engine.close()
 
     def __enter__(self) -> "LiveRanking":
@@ -347,7 +347,7 @@ class LiveRanking:
             self.seconds += time.perf_counter() - begun
 
     def _voters(self) -> list[Scored]:
-        """What each candidate that has a part in the choice votes for."""
+        """What each candidate that takes part in the choice votes for."""
         chains = [self._chains[number] for number in sorted(self._chains) if self._chains[number].error is None]
         answers = different_answers(chains)
         aggregate = self._choice.aggregate if self._scores else None
@@ -355,7 +355,7 @@ class LiveRanking:
         return [voter for voter in found if not voter.truncated] or found
 
     def _evidence(self) -> list[Sample]:
-        """What each candidate says, as the choice weighs it."""
+        """The vote and the reward of each candidate."""
         strategy, said = self._choice.strategy, {voter.index: (voter.vote, voter.reward) for voter in self._voters()}
         for number, (vote, reward) in said.items():
             if reward is not None and strategy == "best_of_n":
@@ -365,7 +365,7 @@ class LiveRanking:
         return [said.get(number, (None, None)) for number in sorted(self._chains)]
 
     def _label(self, answers: dict[str, str]) -> list[Hashable] | None:
-        """What the user's function says of different answers, asked once for the same ones; None without a question."""
+        """The result of the user's function for the different answers, called once for the same ones, or None."""
         if self._choice.group is None or len(answers) < 2:
             return None
         written = tuple(answers.values())

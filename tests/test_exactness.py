@@ -262,7 +262,7 @@ def test_a_processed_solution_without_a_tag_has_no_reward():
     solutions = [{"solution": "a", "prm_processed_solution": "no tag"}, {"solution": "Step 1: b."}]
     (ranking,) = prm.rank_batch([{"question": "Which?", "solutions": solutions}])
     assert {chain.index: chain.error for chain in ranking.chains} == {
-        0: "its processed text carries no step tag",
+        0: "its processed text has no step tag",
         1: None,
     }
 

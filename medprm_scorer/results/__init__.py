@@ -1,1 +1,1 @@
-"""What goes in and comes out, and how it looks in a terminal and on a page."""
+"""Requests and results, and how they are shown in a terminal and on a page."""

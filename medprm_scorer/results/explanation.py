@@ -1,4 +1,4 @@
-"""What `MedPRM.explain` gives: which documents carry, or contradict, each step of a chain.
+"""The result of `MedPRM.explain`: which documents support or contradict each step of a chain.
 
 Steps and documents are counted from 0 here and in JSON, and from 1 wherever they are shown to a reader.
 """
@@ -12,28 +12,28 @@ from medprm_scorer.results.facts import weakest_step
 from medprm_scorer.results.models import Result, ScoredChain, Text
 
 NOISE = 2.0
-"""Smallest effect that counts, in log-odds: odds that are 7.4 times as high. Leaving out a document that a step has
-nothing to do with changes the places and numbers of the others, and moved the demo model's log-odds by less than this
-in 9 of 10 cases (`python -m benchmarks.attribution`; chosen on 100 other questions)."""
+"""Smallest effect that counts, in log-odds: odds that are 7.4 times as high. Leaving out a document that is unrelated
+to a step still changes the positions and numbers of the others. This moved the demo model's log-odds by less than this
+threshold in 9 of 10 cases (`python -m benchmarks.attribution`; chosen on 100 other questions)."""
 
 Verdict = Literal["supports", "contradicts", "nothing"]
 """What a document does to a step."""
 
 
 class Effect(Result):
-    """By how much one document moves one step.
+    """The effect of one document on one step.
 
     Args:
-        step: Place of the step, from 0.
-        document: Place of the document, from 0.
-        without: Log-odds of the step with all documents, less those without this one: as it is added last.
-        alone: Log-odds with this document only, less those with none.
-        shapley: Mean of what it adds over random orders of the documents; None if it was not asked for.
-        moves: The number by which the verdict is given: `shapley`, or else `without`, or else, for a document that is
-            repeated by others, `alone`, at most what all documents move together and none by itself.
-        verdict: `supports` or `contradicts`, from the noise threshold on; else `nothing`.
-        repeated: Whether other documents do the same: leaving any of them out changes nothing, and each alone moves the
-            step as all of them do.
+        step: Index of the step, from 0.
+        document: Index of the document, from 0.
+        without: Log-odds of the step with all documents minus those without this one, as if it were added last.
+        alone: Log-odds with only this document minus those with none.
+        shapley: Its mean contribution over random orders of the documents; None if not requested.
+        moves: The number that decides the verdict: `shapley` if there is one, otherwise `without`. For a document that
+            others repeat, it is `alone`, limited to the effect of all documents together.
+        verdict: `supports` or `contradicts` if the effect reaches the noise threshold; otherwise `nothing`.
+        repeated: Whether other documents have the same effect: leaving out any one of them changes nothing, and each
+            alone moves the step as all of them do.
     """
 
     step: int = Field(ge=0)
@@ -50,14 +50,14 @@ class Effect(Result):
 
 
 class SentenceEffect(Result):
-    """By how much one sentence of a document moves one step.
+    """The effect of one sentence of a document on one step.
 
     Args:
-        step: Place of the step, from 0.
-        document: Place of the document, from 0.
-        start: Where the sentence begins in the document's text.
-        end: Where it ends.
-        without: Log-odds of the step with all documents, less those with this sentence left out.
+        step: Index of the step, from 0.
+        document: Index of the document, from 0.
+        start: Start of the sentence in the document's text.
+        end: End of the sentence.
+        without: Log-odds of the step with all documents minus those with this sentence left out.
     """
 
     step: int = Field(ge=0)
@@ -71,12 +71,12 @@ class SentenceEffect(Result):
 
 
 class Cost(Result):
-    """What an explanation took.
+    """The cost of an explanation.
 
     Args:
         prompts: Different prompts, each with its own choice of documents.
-        prompt_tokens: Their tokens, each prompt and chain counted whole.
-        unique_tokens: Tokens left where what they begin with alike is run once.
+        prompt_tokens: Their tokens, with every prompt and chain counted in full.
+        unique_tokens: Tokens when shared prefixes are run once.
         seconds: Wall-clock time.
     """
 
@@ -90,25 +90,25 @@ class Cost(Result):
 
 
 class Explanation(Result):
-    """Which documents carry each step of a chain, by the reward model.
+    """Which documents support each step of a chain, according to the reward model.
 
-    It says what the rewards depend on, not what is true: a document supports a step if the model believes the step more
-    for having read it.
+    It says what the rewards depend on, not what is true: a document supports a step if the model rates the step higher
+    after reading it.
 
     Args:
         chain: The chain, with the rewards that it has with all documents.
         question: The question.
-        documents: All documents, the ones that were not read included.
-        documents_read: Places of those that were read; only these have effects.
-        log_odds: Of each step, with all documents that were read.
-        log_odds_without_documents: Of each step, with none.
-        effects: By step, then by document.
-        sentences: By step, for its `carriers`, each of their sentences; empty if not asked for.
+        documents: All documents, including those that were not read.
+        documents_read: Indices of those that were read; only these have effects.
+        log_odds: Log-odds of each step, with all documents that were read.
+        log_odds_without_documents: Log-odds of each step, with no documents.
+        effects: The effects, by step, then by document.
+        sentences: For each step, the effects of all sentences of its `carriers`; empty if not requested.
         noise: Smallest effect that counts, in log-odds.
         permutations: Random orders behind the Shapley values; 0 without.
-        cost: Of the whole call.
-        cautions: What to know before relying on it, in sentences without any text from outside.
-        runner_up: The same for the best chain with another answer, if it was asked for and there is one.
+        cost: The cost of the whole call.
+        cautions: What to know before relying on it, in sentences without any text of the request.
+        runner_up: The same for the best chain with another answer, if requested and if there is one.
     """
 
     chain: ScoredChain
@@ -126,18 +126,18 @@ class Explanation(Result):
     runner_up: "Explanation | None" = None
 
     def supporting(self, step: int) -> list[int]:
-        """Places of the documents that support a step, the strongest first.
+        """Indices of the documents that support a step, the strongest first.
 
         Args:
-            step: Place of the step, from 0.
+            step: Index of the step, from 0.
         """
         return self._by_verdict(step, "supports")
 
     def contradicting(self, step: int) -> list[int]:
-        """Places of the documents that contradict a step, the strongest first.
+        """Indices of the documents that contradict a step, the strongest first.
 
         Args:
-            step: Place of the step, from 0.
+            step: Index of the step, from 0.
         """
         return self._by_verdict(step, "contradicts")
 
@@ -147,29 +147,29 @@ class Explanation(Result):
 
     @property
     def unsupported(self) -> list[int]:
-        """Places of the steps that no document supports."""
+        """Indices of the steps that no document supports."""
         return [step for step in range(len(self.chain.steps)) if not self.supporting(step)]
 
     @property
     def weakest(self) -> int:
-        """Place of the step with the lowest reward, from 0."""
+        """Index of the step with the lowest reward, from 0."""
         return weakest_step(self.chain) - 1
 
     @property
     def supporting_documents(self) -> list[int]:
-        """Places of the documents that support at least one step, ascending."""
+        """Indices of the documents that support at least one step, ascending."""
         return sorted({row.document for row in self.effects if row.verdict == "supports"})
 
     @property
     def support(self) -> list[float | None]:
-        """For each document, by how much it moves the step that it moves most, in log-odds; None if it was not read."""
+        """For each document, its largest effect on any step, in log-odds; None if it was not read."""
         rows: dict[int, list[float]] = {}
         for row in self.effects:
             rows.setdefault(row.document, []).append(row.moves)
         return [max(rows[place], key=abs) if place in rows else None for place in range(len(self.documents))]
 
     def effect(self, step: int, document: int) -> Effect:
-        """The row of one step and one document.
+        """The effect of one document on one step.
 
         Raises:
             KeyError: There is none.
@@ -180,23 +180,23 @@ class Explanation(Result):
         raise KeyError(f"no effect of document {document} on step {step}")
 
     def carriers(self, step: int) -> list[Effect]:
-        """The rows of the document that supports a step most and of the one that contradicts it most, as far as any do.
+        """The strongest supporting and the strongest contradicting effect on a step, if there are any.
 
-        Documents that others repeat are left out: no sentence of one of them can be told from the others'.
+        Documents that others repeat are left out, since the effects of their sentences cannot be separated.
 
         Args:
-            step: Place of the step, from 0.
+            step: Index of the step, from 0.
         """
         ordered = (*self.supporting(step), *self.contradicting(step))
         rows = [row for row in (self.effect(step, document) for document in ordered) if not row.repeated]
         return list({row.verdict: row for row in reversed(rows)}.values())
 
     def sentence(self, step: int, document: int) -> SentenceEffect | None:
-        """The sentence of a document that moves a step most, in the document's direction; None if none is above noise.
+        """The sentence of a document with the largest effect on a step, in the document's direction, or None.
 
         Args:
-            step: Place of the step, from 0.
-            document: Place of the document, from 0; sentences are known of the `carriers` of the step only.
+            step: Index of the step, from 0.
+            document: Index of the document, from 0; sentences are known only for the `carriers` of the step.
         """
         rows = [row for row in self.sentences if (row.step, row.document) == (step, document)]
         if not rows:

@@ -1,4 +1,4 @@
-"""How an `Explanation` looks in a browser: each step with the documents that move it, the sentences marked."""
+"""Shows an `Explanation` in a browser: each step with the documents that affect it, with marked sentences."""
 
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
@@ -15,12 +15,12 @@ _TEMPLATE = "results/explanation.html.j2"
 
 @dataclass(frozen=True, repr=False)
 class Stretch:
-    """A part of a document: a sentence that moves steps, or what stands between those.
+    """A part of a document: a sentence that affects steps, or the text between such sentences.
 
     Args:
         text: The part.
         supports: Numbers, from 1, of the steps that it supports.
-        contradicts: Those of the steps that it contradicts.
+        contradicts: Numbers of the steps that it contradicts.
     """
 
     text: str
@@ -29,7 +29,7 @@ class Stretch:
 
 
 def to_html(explanation: "Explanation") -> str:
-    """The explanation as one page that needs nothing else: nothing to load, no script, all text escaped."""
+    """The explanation as one self-contained page: it loads nothing, has no script, and all text is escaped."""
     return render_page("Med-PRM explanation", _TEMPLATE, **_values(explanation, links=True))
 
 
@@ -39,11 +39,11 @@ def to_html_fragment(explanation: "Explanation") -> str:
 
 
 def stretches(explanation: "Explanation", document: int) -> list[Stretch]:
-    """A document in parts, so that each sentence that carries or contradicts a step can be marked.
+    """A document in parts, so that each sentence that supports or contradicts a step can be marked.
 
     Args:
-        explanation: Where the sentences are from.
-        document: Place of the document, from 0.
+        explanation: The explanation with the sentences.
+        document: Index of the document, from 0.
     """
     text = explanation.documents[document]
     marked: dict[tuple[int, int], list[tuple[int, float]]] = {}
@@ -63,7 +63,7 @@ def stretches(explanation: "Explanation", document: int) -> list[Stretch]:
 
 
 def _values(explanation: "Explanation", *, links: bool) -> dict[str, Any]:
-    """What the template uses; links lead from steps to documents and back, by names that are unique in a page only."""
+    """The values for the template; links between steps and documents use names that are unique only within a page."""
     chains = [explanation, *([explanation.runner_up] if explanation.runner_up else ())]
     return {
         "explanation": explanation,

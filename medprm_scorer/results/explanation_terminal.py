@@ -1,4 +1,4 @@
-"""How an `Explanation` looks in a terminal, and what the terminal and the page say of each step and document."""
+"""Shows an `Explanation` in a terminal; also the phrases for each step and document, shared with the page."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -15,16 +15,16 @@ from medprm_scorer.text.sanitize import one_line
 if TYPE_CHECKING:
     from medprm_scorer.results.explanation import Effect, Explanation
 
-_LONGEST = 300  # characters of a sentence that are quoted
+_LONGEST = 300  # most characters of a quoted sentence
 
 
 @dataclass(frozen=True)
 class Finding:
-    """What one document does to a step, for a reader; without a document, that none does anything.
+    """A readable finding: the effect of one document on a step, or that no document has any.
 
     Args:
-        words: A phrase on one line, without any text from outside.
-        quote: The sentence that carries it, safe to show; "" if that is not known.
+        words: A phrase on one line, without any text of the request.
+        quote: The sentence behind it, safe to show; "" if unknown.
         verdict: `supports`, `contradicts` or `nothing`.
         documents: Numbers of the documents, from 1, ascending.
     """
@@ -36,11 +36,11 @@ class Finding:
 
 
 def findings(explanation: "Explanation", step: int) -> list[Finding]:
-    """What each document that moves a step does to it, those that support it first; one finding if none does.
+    """The effect of each document on a step, supporting ones first; a single finding if no document has an effect.
 
     Args:
-        explanation: Where it is from.
-        step: Place of the step, from 0.
+        explanation: The explanation.
+        step: Index of the step, from 0.
     """
     found = []
     for verdict, places in (
@@ -62,7 +62,7 @@ def _one(explanation: "Explanation", row: "Effect") -> Finding:
 
 
 def _repeated(rows: Sequence["Effect"], verdict: str) -> list[Finding]:
-    """Documents any one of which would do."""
+    """A finding for documents any one of which would suffice."""
     if not rows:
         return []
     documents = tuple(sorted(row.document + 1 for row in rows))
@@ -84,7 +84,7 @@ def moves(row: "Effect") -> str:
 
 
 def does(explanation: "Explanation", document: int) -> str:
-    """What a document does to all steps, in one phrase."""
+    """The effect of a document on all steps, in one phrase."""
     if document not in explanation.documents_read:
         return "was not read"
     parts = []
@@ -112,7 +112,7 @@ def weakest(explanation: "Explanation") -> str:
 
 
 def method(explanation: "Explanation") -> str:
-    """How the effects were computed and what that took, in sentences."""
+    """How the effects were computed and what that cost, in sentences."""
     cost = explanation.cost
     shapley = f"Shapley values are of {explanation.permutations} random orders. " if explanation.permutations else ""
     return (
@@ -124,7 +124,7 @@ def method(explanation: "Explanation") -> str:
 
 
 def to_text(explanation: "Explanation") -> str:
-    """The explanation as plain text of at most 80 columns, ASCII but for what the texts hold."""
+    """The explanation as plain text of at most 80 columns, ASCII except in the texts themselves."""
     return as_text(to_rich(explanation, ascii_only=True))
 
 
@@ -132,7 +132,7 @@ def to_rich(explanation: "Explanation", *, ascii_only: bool = False) -> Renderab
     """The explanation for a rich console.
 
     Args:
-        explanation: What to draw.
+        explanation: What to show.
         ascii_only: Draw bars in ASCII, for an output that can show nothing else.
     """
     parts: list[RenderableType] = [*_chain(explanation, ascii_only)]

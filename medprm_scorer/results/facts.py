@@ -1,4 +1,4 @@
-"""What can be said of a ranking or a chain without drawing it."""
+"""Facts about a ranking or a chain, without any display."""
 
 from collections import Counter
 from collections.abc import Sequence
@@ -10,11 +10,11 @@ if TYPE_CHECKING:
     from medprm_scorer.results.models import Ranking, ScoredChain
 
 _MANY = 4
-"""From so many votes on, it is worth saying that most of them differ."""
+"""The fewest votes for which it is worth saying that most of them differ."""
 
 
 def is_good(reward: float) -> bool:
-    """Whether the model would write `+` rather than `-` after a step of this reward."""
+    """Whether the model would write `+` rather than `-` after a step with this reward."""
     return reward >= 0.5
 
 
@@ -24,13 +24,13 @@ def is_scored(chain: "ScoredChain") -> bool:
 
 
 def majority_answer(ranking: "Ranking") -> str | None:
-    """What majority vote, the baseline, would have answered; None if no chain gives an answer, or most decline."""
+    """The answer of majority vote, the baseline; None if no chain gives an answer, or most decline."""
     most = max(ranking.votes, key=lambda vote: (vote.count, vote.weight), default=None)
     return None if most is None or most.declined else most.answer
 
 
 def weakest_step(chain: "ScoredChain") -> int:
-    """The number, from 1, of the step with the lowest reward; the first of equals."""
+    """The number, from 1, of the step with the lowest reward; the first one in a tie."""
     return 1 + min(range(len(chain.steps)), key=lambda place: chain.steps[place].reward)
 
 
@@ -40,10 +40,10 @@ def first_bad_step(chain: "ScoredChain") -> int | None:
 
 
 def losing_chain(ranking: "Ranking") -> "ScoredChain | None":
-    """The chain that shows best why another answer lost; None if no chain with another answer breaks.
+    """The chain that best shows why another answer lost; None if no chain with another answer breaks.
 
-    Of those whose answer has the most chains, the one that breaks last: the longer a chain is right, the more its last
-    step tells.
+    Among the chains of the most frequent other answer, it is the one that breaks last: the longer a chain is right, the
+    more informative its break is.
     """
     answers = Counter(chain.answer for chain in ranking.chains if is_scored(chain))
     losers = [
@@ -59,14 +59,15 @@ def losing_chain(ranking: "Ranking") -> "ScoredChain | None":
 
 
 def cautions(ranking: "Ranking", asked: str) -> list[str]:
-    """What a reader should know before relying on the answer: sentences of one line, without any text from outside.
+    """What a reader should know before relying on the answer: sentences of one line, without any text of the request.
 
-    They say that documents were not read; that chains were cut off; that no vote was taken, or that chains had no part
-    in it; that almost every answer is another; that the winner declines; and that every chain has a step below 0.5.
+    They report documents that were not read; chains that were cut off; that no vote was taken, or that chains took no
+    part in it; that almost every answer is different; that the winner declines; and that every chain has a step below
+    0.5.
 
     Args:
         ranking: The ranking.
-        asked: The strategy that was asked for.
+        asked: The requested strategy.
     """
     scored = [chain for chain in ranking.chains if is_scored(chain)]
     found = [*_about_documents(ranking), *_about_cut_off(scored), *_about_votes(ranking, scored, asked)]

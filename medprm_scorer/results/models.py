@@ -1,8 +1,8 @@
-"""What goes in and what comes out: `RankRequest`, `ScoredStep`, `ScoredChain`, `Vote` and `Ranking`.
+"""Input and output: `RankRequest`, `ScoredStep`, `ScoredChain`, `Vote` and `Ranking`.
 
-All are pydantic models that survive `model_dump_json()` and back. Their `repr` and their validation errors never show
-text of a question, a document or a candidate, since both end up in logs and traces; `str(ranking)` is for a person at a
-terminal and does show it.
+All are pydantic models that can be written with `model_dump_json()` and read back. Their `repr` and their validation
+errors never show text of a question, a document or a candidate, since both end up in logs and traces; `str(ranking)` is
+for a person at a terminal and does show it.
 """
 
 from collections.abc import Iterator, Sequence
@@ -20,12 +20,12 @@ Text = Annotated[str, BeforeValidator(lambda value: valid_unicode(value) if isin
 
 
 class Result(BaseModel):
-    """What all of them share: frozen, and no text from outside in `repr` or in the errors of validation."""
+    """The base class of all of them: frozen, and without request text in `repr` or in validation errors."""
 
     model_config = ConfigDict(frozen=True, hide_input_in_errors=True)
 
     def _summary(self) -> str:
-        """The part of `repr` between the brackets: numbers only, no text from outside."""
+        """The part of `repr` between the brackets: only numbers, no text of the request."""
         raise NotImplementedError
 
     def __repr__(self) -> str:
@@ -34,7 +34,7 @@ class Result(BaseModel):
     def __str__(self) -> str:
         return repr(self)
 
-    def __repr_args__(self) -> Any:  # pydantic and rich build their own displays from this
+    def __repr_args__(self) -> Any:  # pydantic and rich build their displays from this
         return [(None, self._summary())]
 
     def __rich_repr__(self) -> Iterator[str]:
@@ -42,10 +42,10 @@ class Result(BaseModel):
 
 
 class TaggedSolution(Result):
-    """The texts of a candidate that already carry step tags, as the released test set stores them.
+    """The texts of a candidate that already have step tags, as stored in the released test set.
 
     Args:
-        steps: `prm_processed_solution`: scored to the letter in place of the candidate; None if there is none.
+        steps: `prm_processed_solution`: scored unchanged instead of the candidate; None if there is none.
         outcome: `orm_processed_solution`: the same in outcome mode.
     """
 
@@ -60,15 +60,16 @@ class RankRequest(Result):
     """One question with the answers to choose from.
 
     Args:
-        question: The question, options inside.
-        candidates: Each a whole chain of thought, or its steps.
+        question: The question, including its answer options.
+        candidates: Each is a whole chain of thought, or a list of its steps.
         documents: Retrieved documents, most relevant first.
-        id: The caller's own name for the request; comes back in results of many.
+        id: The caller's own name for the request; returned in its result.
         options: The answers to choose from, by letter, or in order from A; None reads them from the question.
-        answers: Each candidate's answer where it is known, else None to read it from the text; None reads all.
-        truncated: Places of the candidates that were cut off before their end, from 0.
+        answers: Each candidate's answer if it is known, otherwise None to read it from the text; None reads all of
+            them.
+        truncated: Indices of the candidates that were cut off before their end, from 0.
         tagged: Texts with step tags, one entry for each candidate; empty if no candidate has any.
-        options_appended: Whether the question's options stood beside it and were appended.
+        options_appended: Whether the question's options were in a separate field and were appended.
 
     Example:
         >>> RankRequest(question="…", candidates=["Step 1: … The answer is (A)"])
@@ -108,13 +109,13 @@ class ScoredChain(Result):
     """One candidate with the reward of each of its steps.
 
     Args:
-        index: Place of the candidate in the input, from 0.
+        index: Index of the candidate in the input, from 0.
         text: The candidate's text; a list of steps is joined by newlines.
         steps: The steps with their rewards; empty if the candidate could not be scored.
         answer: The answer that the chain gives, or None if it gives none.
-        error: None, or why the candidate could not be scored.
+        error: Why the candidate could not be scored, or None.
         declined: Whether the chain says that it cannot answer.
-        truncated: Whether the chain was cut off before its end, as the caller said.
+        truncated: Whether the chain was cut off before its end, according to the caller.
         split_by: The rule that split it into steps (see `SPLIT_RULES`); None if it could not be scored.
     """
 
@@ -139,7 +140,7 @@ class ScoredChain(Result):
             aggregate: One of `min last mean prod geomean max min_of_three`; the paper uses `min`.
 
         Raises:
-            ScoringError: The chain could not be scored and so has no reward.
+            ScoringError: The chain has no reward, since it could not be scored.
             InputError: The aggregate is unknown.
         """
         if self.error is not None or not self.steps:
@@ -153,13 +154,15 @@ class ScoredChain(Result):
 
 
 class Vote(Result):
-    """What one answer received.
+    """The votes for one answer.
 
     Args:
-        answer: The answer, as the first chain that gave it wrote it; `(declined)` for those that decline to answer.
+        answer: The answer in the wording of the first chain that gave it; `(declined)` for those that decline to
+            answer.
         count: Number of scored chains that gave it.
         weight: Sum of their chain rewards.
-        share: This answer's part of all votes, in [0, 1]: of the counts under `majority_vote`, else of the weights.
+        share: This answer's share of all votes, in [0, 1]: of the counts under `majority_vote`, otherwise of the
+            weights.
         declined: Whether this is the vote of the chains that decline to answer.
     """
 
@@ -182,27 +185,28 @@ class Ranking(Result):
             were not, then those that could not be scored.
         answer: The winning answer; None if the winner gives none or declines.
         votes: One entry per answer, the winner first.
-        strategy: The strategy that decided; `best_of_n` if a vote was asked for and the chains that give an answer held
-            less than half of all reward, or none did.
+        strategy: The strategy that decided; `best_of_n` if a vote was requested but the chains that give an answer held
+            less than half of all reward, or no chain gave one.
         aggregate: How step rewards became a chain reward.
         question: The question.
-        documents_used: How many of the documents fitted the budget and were read, counted from the first.
+        documents_used: How many documents, counted from the first, fitted in the budget and were read.
         documents_given: How many documents there were.
-        prompt_tokens: Tokens of all prompts, each counted whole: what one-at-a-time scoring would run.
-        unique_tokens: Tokens that were in fact run: the shared prefix once, each candidate up to its last tag; none of
-            what was remembered (`cache=`).
+        prompt_tokens: Tokens of all prompts, each counted in full: what scoring them one by one would run.
+        unique_tokens: Tokens that were actually run: the shared prefix once, and each candidate up to its last tag,
+            without those from the cache (`cache=`).
         seconds: Wall-clock time of scoring and selection.
         id: The request's own id, if it had one.
         declined: Whether the winner says that it cannot answer.
-        documents_read: Places of the documents that were read, from 0.
-        stopped: Why no more candidates were drawn: `confident` or `agree` (the rule for stopping was satisfied), `all`
-            (as many came as were wanted), `budget`, `deadline`, or `quorum` (fewer came, but as many as must); None if
-            the candidates were given.
-        samples_drawn: How many samples were asked for, with those that failed or were cancelled; None likewise.
-        cautions: What to know before relying on the answer, in sentences without any text from outside; most often
-            none. `medprm_scorer.results.facts.cautions` has the list.
-        confidence: Calibrated probability that the answer is right, in [0, 1]; None without a calibration that fits.
-        trusted: Whether the answer is trusted, as `trust=` says; None if nothing was given to judge it.
+        documents_read: Indices of the documents that were read, from 0.
+        stopped: Why no more candidates were sampled: `confident` or `agree` (the stopping rule was satisfied), `all`
+            (all wanted samples arrived), `budget`, `deadline`, or `quorum` (fewer arrived, but at least the required
+            number); None if the candidates were given.
+        samples_drawn: How many samples were requested, including those that failed or were cancelled; None if the
+            candidates were given.
+        cautions: What to know before relying on the answer, in sentences without any text of the request; usually
+            empty. `medprm_scorer.results.facts.cautions` has the list.
+        confidence: Calibrated probability that the answer is right, in [0, 1]; None without a matching calibration.
+        trusted: Whether the answer is trusted, as decided by `trust=`; None if that was not given.
     """
 
     best: ScoredChain
@@ -236,11 +240,11 @@ class Ranking(Result):
         """One self-contained HTML page: every chain, step by step, coloured by reward, all text escaped.
 
         Args:
-            documents: The documents of the request, which a ranking does not hold: the page then shows them too, and
+            documents: The documents of the request, which a ranking does not hold: the page then also shows them, and
                 which of them were read.
 
         Raises:
-            InputError: They are not as many as the ranking was made with.
+            InputError: Their number is not that of the ranking.
         """
         return page.to_html(self, documents)
 

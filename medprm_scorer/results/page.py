@@ -1,8 +1,8 @@
-"""How a `Ranking` looks in a browser: `to_html` for a page of its own, `to_html_fragment` for a notebook's cell.
+"""Shows a `Ranking` in a browser: `to_html` for a separate page, `to_html_fragment` for a notebook's cell.
 
 The page loads nothing and runs no script. Text takes its colour from the page or notebook around it, so light and dark
-both work; rewards are drawn from orange (0) over grey to blue (1), which common colour blindness keeps apart, and every
-reward is written there as a number too.
+both work; rewards are coloured from orange (0) through grey to blue (1), which people with common colour blindness can
+tell apart, and every reward is also shown as a number.
 
 Pages are Jinja templates (`*.html.j2`). Every value that a template prints is cleaned by `clean_text` and escaped by
 the environment itself, so no template can forget to.
@@ -28,14 +28,14 @@ _ORANGE, _GREY, _BLUE = (200, 82, 0), (150, 150, 150), (18, 100, 180)
 
 
 def to_html(ranking: "Ranking", documents: Sequence[str] = ()) -> str:
-    """The ranking as one page that needs nothing else: nothing to load, no script, all text escaped.
+    """The ranking as one self-contained page: it loads nothing, has no script, and all text is escaped.
 
     Args:
-        ranking: What to draw.
-        documents: The documents that the ranking was made with, to be shown and marked as read or not.
+        ranking: What to show.
+        documents: The documents of the ranking, which are then shown and marked as read or not.
 
     Raises:
-        InputError: There are some documents, but not as many as the ranking was made with.
+        InputError: There are documents, but their number is not that of the ranking.
     """
     return render_page("Med-PRM ranking", "results/ranking.html.j2", **ranking_values(ranking, documents))
 
@@ -50,8 +50,8 @@ def render_page(title: str, content: str, **values: Any) -> str:
 
     Args:
         title: The window's title.
-        content: Name of the template of what the page shows, from the package's folder on.
-        values: What the template uses; a text is cleaned and escaped where it is printed, unless it is `Markup`.
+        content: Name of the template of the content, relative to the package's folder.
+        values: The values for the template; a text is cleaned and escaped where it is printed, unless it is `Markup`.
     """
     return environment().get_template("results/page.html.j2").render(title=title, content=content, **values)
 
@@ -83,25 +83,25 @@ def environment() -> "Environment":
         trim_blocks=True,
         lstrip_blocks=True,
     )
-    # a filter that strips must clean first, else `strip` would drop control characters in silence
+    # a filter that strips must clean first, otherwise `strip` would silently drop control characters
     made.filters.update(line=one_line, block=lambda text: clean_text(text).strip())
     return made
 
 
 def _clean(value: Any) -> Any:
-    """What a template prints, made safe to show; `Markup` is still `Markup` after it."""
+    """A printed value, made safe to show; `Markup` stays `Markup`."""
     return type(value)(clean_text(value)) if isinstance(value, str) else value
 
 
 def ranking_values(ranking: "Ranking", documents: Sequence[str]) -> dict[str, Any]:
-    """What `ranking.html.j2` uses, for a page that shows a ranking and more.
+    """The values for `ranking.html.j2`, for a page that shows a ranking and more.
 
     Raises:
         InputError: As in `to_html`.
     """
     if documents and len(documents) != ranking.documents_given:
         raise InputError(
-            f"the ranking was made with {ranking.documents_given} documents, and {len(documents)} are given to show"
+            f"the ranking was made with {ranking.documents_given} documents, but {len(documents)} were passed"
         )
     return {
         "ranking": ranking,
@@ -120,7 +120,7 @@ def ranking_values(ranking: "Ranking", documents: Sequence[str]) -> dict[str, An
 
 
 def colours(reward: float) -> str:
-    """The colour of a reward, and black or white for text on it, whichever reads better (WCAG 2 contrast)."""
+    """The colour of a reward, and black or white for text on it, whichever is easier to read (WCAG 2 contrast)."""
     low, high, part = (_ORANGE, _GREY, reward * 2) if reward < 0.5 else (_GREY, _BLUE, reward * 2 - 1)
     red, green, blue = (round(start + (end - start) * part) for start, end in zip(low, high, strict=True))
     linear = [

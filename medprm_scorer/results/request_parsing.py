@@ -1,9 +1,9 @@
-"""From a caller's arguments or a request file to `RankRequest`: the own form, and records of the released test set.
+"""Turns a caller's arguments or a request file into a `RankRequest`: our own form, or records of the released test set.
 
 Own form: `{"question": …, "candidates": […], "documents": […], "id": …}`, the last two optional. Released test set
 (`dmis-lab/llama-3.1-medprm-reward-test-set`): `question`, `related_docs`, `solutions`, `question_id`. In both,
-`options` beside the question are appended to it, unless it already holds their texts. Other keys are the caller's own
-and are left alone. Messages name the key and what was expected, never what stood there: that may be a patient's.
+`options` next to the question are appended to it, unless it already contains their texts. Other keys are the caller's
+own and are ignored. Messages name the key and what was expected, never the value, which may be a patient's.
 """
 
 import json
@@ -23,7 +23,7 @@ from medprm_scorer.text.tagged import tagged_pieces
 
 _SEVERAL = "a request file holds one request"
 
-# Left out of a request in silence, these would cost the evidence that the rewards rest on
+# If these were silently ignored, the rewards would lack their evidence
 MEANT_DOCUMENTS = (
     *("document", "docs", "doc", "related_docs", "source_documents", "retrieved_documents", "sources", "chunks"),
     *("context", "contexts", "passages", "evidence", "knowledge"),
@@ -43,7 +43,7 @@ def make_request(
     answers: Sequence[str | None] | None = None,
     truncated: Sequence[int] = (),
 ) -> RankRequest:
-    """A request from what a caller passed.
+    """A request from a caller's arguments.
 
     Raises:
         InputError: Something has the wrong type; the message names it.
@@ -76,7 +76,7 @@ def check_request(question: object, candidates: object, documents: object) -> No
     """Refuse what is not a question with candidates and documents.
 
     Raises:
-        InputError: Naming the first thing that is wrong, and its place.
+        InputError: Something is wrong; the message names the first such thing, and its place.
     """
     if not isinstance(question, str) or not question.strip():
         raise InputError("the question must be a text that is not blank")
@@ -96,10 +96,10 @@ def check_request(question: object, candidates: object, documents: object) -> No
 
 
 def parse_request(record: object) -> RankRequest:
-    """Check one decoded JSON record and make a request of it.
+    """Check one decoded JSON record and turn it into a request.
 
-    Of a record of the test set, each solution's `solution` is a candidate. Where it has `prm_processed_solution` or
-    `orm_processed_solution`, these are what is scored, to the letter, as by the authors' scorer.
+    In a record of the test set, each solution's `solution` is a candidate. If it has `prm_processed_solution` or
+    `orm_processed_solution`, these are scored unchanged, as by the authors' scorer.
 
     Args:
         record: A mapping with `question` and `candidates`, or with `question` and `solutions`.
@@ -108,7 +108,7 @@ def parse_request(record: object) -> RankRequest:
         The request. Blank candidates are kept: scoring reports each by its index.
 
     Raises:
-        InputError: A key is missing or has the wrong type; one line that names the key.
+        InputError: A key is missing or has the wrong type. The message is one line that names the key.
 
     Example:
         >>> parse_request({"question": "Which one?", "candidates": ["The answer is (A)"], "id": "q1"})
@@ -124,14 +124,14 @@ def parse_request(record: object) -> RankRequest:
         if record.get("documents") is None:
             for key in MEANT_DOCUMENTS:
                 if key in record:
-                    raise InputError(f"{key}: unknown key beside candidates; documents go under the key documents")
+                    raise InputError(f"{key}: unknown key next to candidates; documents go under the key documents")
         candidates = [_candidate(item, f"candidates[{i}]") for i, item in enumerate(_list(record, "candidates"))]
         documents_key, id_key = "documents", "id"
     elif "solutions" in record:
         if record.get("related_docs") is None:
             for key in ("documents", *MEANT_DOCUMENTS):
                 if key in record and key != "related_docs":
-                    raise InputError(f"{key}: unknown key beside solutions; documents go under the key related_docs")
+                    raise InputError(f"{key}: unknown key next to solutions; documents go under the key related_docs")
         solutions = [_solution(item, f"solutions[{i}]") for i, item in enumerate(_list(record, "solutions"))]
         candidates = [candidate for candidate, _ in solutions]
         tagged = [texts for _, texts in solutions]
@@ -162,7 +162,7 @@ def parse_request(record: object) -> RankRequest:
 
 
 def request_id(record: object) -> str | int | None:
-    """The id of a record, even of one that `parse_request` refuses; None if it has none, or none that is usable.
+    """The id of a record, even of one that `parse_request` refuses; None if it has no usable id.
 
     Example:
         >>> request_id({"id": "q1", "question": 3}), request_id({"question_id": 7, "solutions": []}), request_id([])
@@ -182,7 +182,7 @@ def read_request(path: str, *, candidates: bool = True) -> RankRequest:
 
     Args:
         path: A file in UTF-8, with or without a byte order mark; `-` is standard input.
-        candidates: Whether it must have candidates; else it may, and they are left out.
+        candidates: Whether it must have candidates; otherwise any candidates are ignored.
 
     Returns:
         The request.
@@ -244,7 +244,7 @@ def _candidate(item: object, key: str) -> str | list[str]:
 
 
 def _solution(item: object, key: str) -> tuple[str | list[str], TaggedSolution]:
-    """A candidate, and its texts with step tags as far as it has them."""
+    """A candidate, and its texts with step tags, if it has any."""
     if not isinstance(item, Mapping):
         raise InputError(f"{key}: expected an object with solution or prm_processed_solution, found {json_kind(item)}")
     tagged = TaggedSolution(
@@ -263,7 +263,7 @@ def _tagged(value: object, key: str) -> str | None:
 
 
 def _options(value: object) -> list[tuple[str, str]]:
-    """Options beside a question, each with its letter."""
+    """The options next to a question, each with its letter."""
     if value is None:
         return []
     if isinstance(value, Mapping):
@@ -299,7 +299,7 @@ def _identity(value: object, key: str) -> str | int | None:
 
 
 def json_kind(value: object) -> str:
-    """What a JSON value is, in JSON's words, for messages that must not show the value.
+    """The type of a JSON value, in JSON's terms, for messages that must not show the value.
 
     Example:
         >>> json_kind("fever"), json_kind({}), json_kind(None)

@@ -1,7 +1,7 @@
-"""How a `Ranking` looks in a terminal: `to_rich` for the command line, `to_text` for `str(ranking)`.
+"""Shows a `Ranking` in a terminal: `to_rich` for the command line, `to_text` for `str(ranking)`.
 
-Good and bad steps differ in three ways, so that no reader depends on colour: a mark (`+` from 0.5 on, else `-`, the
-model's own labels), a bar and the number. The page is in `page`.
+Good and bad steps differ in three ways, so that no reader depends on colour: a mark (`+` from 0.5 up, otherwise `-`,
+the model's own labels), a bar and the number. The page is in `page`.
 """
 
 import re
@@ -32,11 +32,11 @@ if TYPE_CHECKING:
 WIDTH = 80
 """Columns of `to_text`."""
 
-# Told apart with every common colour blindness, and legible on dark and light terminals
+# Distinguishable with every common colour blindness, and legible on dark and light terminals
 _GOOD, _BAD = "dodger_blue1", "dark_orange3"
 BAR = 10
 """Columns of the bar that shows a reward."""
-_MARKER = re.compile(r"\AStep \d+:\s*")  # the number stands beside it already
+_MARKER = re.compile(r"\AStep \d+:\s*")  # the number is already next to it
 
 
 def method(ranking: "Ranking") -> str:
@@ -45,12 +45,12 @@ def method(ranking: "Ranking") -> str:
 
 
 def no_answer(ranking: "Ranking") -> str:
-    """What is shown in place of an answer where there is none."""
+    """What is shown if there is no answer."""
     return "(declines to answer)" if ranking.declined else "(none given)"
 
 
 def trust_note(ranking: "Ranking") -> str | None:
-    """How far the answer is trusted, in one phrase; None if nothing was given to judge it."""
+    """Whether the answer is trusted, in one phrase; None if no `trust` was given."""
     if ranking.trusted is None:
         return None
     if ranking.confidence is not None:
@@ -60,7 +60,7 @@ def trust_note(ranking: "Ranking") -> str | None:
 
 
 def sampling_note(ranking: "Ranking") -> str | None:
-    """How many samples were drawn and why no more, in one phrase; None if the candidates were given."""
+    """How many samples were drawn and why sampling stopped, in one phrase; None if the candidates were given."""
     if ranking.stopped is None or ranking.samples_drawn is None:
         return None
     drawn, ranked = ranking.samples_drawn, len(ranking.chains)
@@ -79,7 +79,7 @@ def costs(ranking: "Ranking") -> str:
 
 
 def to_text(ranking: "Ranking") -> str:
-    """The ranking as plain text of at most 80 columns: no ANSI codes, and ASCII but for what the texts hold."""
+    """The ranking as plain text of at most 80 columns: no ANSI codes, and ASCII except in the texts themselves."""
     return as_text(to_rich(ranking, ascii_only=True))
 
 
@@ -97,8 +97,8 @@ def to_rich(ranking: "Ranking", *, ascii_only: bool = False, brief: bool = False
     """The ranking for a rich console.
 
     Args:
-        ranking: What to draw.
-        ascii_only: Draw bars and the like in ASCII, for an output that can show nothing else.
+        ranking: What to show.
+        ascii_only: Draw bars and symbols in ASCII, for an output that can show nothing else.
         brief: Leave out the chains that did not win.
     """
     parts: list[RenderableType] = [
@@ -170,7 +170,7 @@ def style_of(reward: float) -> str:
 
 
 def _steps(steps: Sequence["ScoredStep"], ascii_only: bool, marked: int, note: str) -> Table:
-    """One row for each step: mark, reward, bar, text, and a note on the step of the number `marked`, from 1."""
+    """One row for each step: mark, reward, bar, text, and a note at the step number `marked`, from 1."""
     table = Table.grid(padding=(0, 1), expand=True)
     for width in (1, 5, BAR):
         table.add_column(width=width, no_wrap=True)
@@ -199,7 +199,7 @@ def _votes(ranking: "Ranking") -> list[RenderableType]:
 
 
 def majority_note(ranking: "Ranking") -> str:
-    """What majority vote would have said, in a sentence on one line."""
+    """The result of majority vote, in one sentence on one line."""
     majority = majority_answer(ranking)
     if majority is None:
         return "Majority vote has nothing to say: no chain gives an answer."

@@ -1,8 +1,8 @@
-"""The samples of one question while they are drawn: how many are still needed, and what became of each. Asks nobody.
+"""The state of sampling for one question: how many samples are still needed, and the outcome of each. It calls no one.
 
-Whoever asks a policy takes numbers from it (`start`) as long as some are `needed`, and hands in what came of each
-(`finish`), in any order: what is kept is in the order of the numbers. With a rule for stopping, what the samples say is
-handed in as well (`judge`), and drawing ends as soon as the rule is satisfied, whatever is still running.
+The code that calls a policy takes numbers from it (`start`) while some are `needed`, and reports the outcome of each
+(`finish`), in any order: samples are kept in the order of the numbers. With a stopping rule, the samples' answers and
+rewards are also reported (`judge`), and sampling ends as soon as the rule is satisfied, even if some are still running.
 """
 
 import sys
@@ -20,30 +20,30 @@ Value = TypeVar("Value")
 Stopped = Literal["confident", "agree", "all", "budget", "deadline", "quorum"]
 """Why no more samples were drawn.
 
-- `confident`, `agree`  the rule for stopping was satisfied.
-- `all`       as many came back as were wanted.
+- `confident`, `agree`  the stopping rule was satisfied.
+- `all`       all wanted samples arrived.
 - `budget`    the next sample would have exceeded the budget of tokens.
-- `deadline`  the time for the whole call was over.
-- `quorum`    some failed, or do not follow the rules, and were not replaced; but at least `quorum` came back.
+- `deadline`  the time for the whole call ran out.
+- `quorum`    some failed or did not follow the rules, and were not replaced, but at least `quorum` arrived.
 """
 
 STOPPED: tuple[str, ...] = get_args(Stopped)
 
 DEFAULT_REPLACEMENTS = 2
-"""Failed samples that are replaced by others, unless the user says otherwise."""
+"""The default number of failed samples that are replaced by others."""
 
-_SURELY_FAILING = 3  # so many failures before anything has come back say that the others will fail, too
-_REFUSED = (401, 403)  # HTTP: who asks is not known, or not allowed to
+_SURELY_FAILING = 3  # after this many failures, with no sample yet, the others are expected to fail too
+_REFUSED = (401, 403)  # HTTP: the caller is unknown or not allowed
 
 
 @dataclass(frozen=True)
 class Limits:
-    """What bounds the drawing of one question.
+    """Limits on the sampling for one question.
 
     Args:
-        replacements: How many failed samples are replaced by others, once some other sample has come back.
-        quorum: Fewest samples that must come back as candidates.
-        tokens: Most tokens of all samples together, by what is reported; None for no bound.
+        replacements: How many failed samples are replaced by others, once some other sample has arrived.
+        quorum: The fewest samples that must arrive as candidates.
+        tokens: Most tokens of all samples together, as reported; None for no limit.
 
     Raises:
         InputError: A number is out of its range.
@@ -67,17 +67,20 @@ NO_LIMITS = Limits()
 class Drawing(Generic[Value]):
     r"""The samples of one question.
 
-    A sample that failed does not end the others. But where nothing has come back yet, no more are asked for once all
-    of the first ones have failed (at least three), or one was refused for who asks: the others would fail, too.
+    A failed sample does not end the others. But if none has arrived yet, no more are requested once all of the first
+    ones have failed (at least three), or once the caller was refused as unknown or not allowed: the others would fail
+    too.
 
     Args:
-        n: How many samples are wanted at most, at least 1.
-        read: A drawn value as a candidate: a text, a `Sample`, None if it is no candidate (a call of a tool, say), or
-            the exception by which the value counts as failed.
-        rules: Keep only chains with so many steps, and draw until there are `n` of them; None keeps all and draws `n`.
-        stop: When fewer are enough; None draws all. What the samples say must then be handed in by `judge`.
-        probe: Draw one sample first, alone, and no more if it is no candidate.
-        limits: What bounds the drawing.
+        n: The most samples wanted, at least 1.
+        read: Turns a drawn value into a candidate: a text, a `Sample`, None if it is not a candidate (a tool call, for
+            example), or an exception if the value counts as failed.
+        rules: Keep only chains with that many steps, and draw until there are `n` of them; None keeps all and draws
+            `n`.
+        stop: When fewer are enough; None draws all. With a rule, the samples' answers and rewards must be reported with
+            `judge`.
+        probe: Draw one sample first, alone, and no more if it is not a candidate.
+        limits: Limits on the sampling.
 
     Raises:
         InputError: `n` is not a whole number of at least 1.
@@ -108,23 +111,23 @@ class Drawing(Generic[Value]):
         self.stop = replace(stop, max_samples=None) if isinstance(stop, Confident) else stop
         self._read = read
         self.started = 0
-        """How many samples were asked for."""
+        """How many samples were requested."""
         self.running: set[int] = set()
-        """The numbers of those that have not come back."""
+        """The numbers of those that have not arrived."""
         self.late: set[int] = set()
-        """The numbers of those that take so long that another may come before."""
+        """The numbers of those that take so long that a replacement may be started."""
         self.cancelled = 0
-        """How many were still running when there were enough."""
+        """How many were still running when enough had arrived."""
         self.tokens_spent = 0
-        """Tokens of the samples that came back, by what is reported."""
+        """Tokens of the samples that arrived, as reported."""
         self.stopped: Stopped | None = None
-        """Why drawing ended; None before it has."""
+        """Why sampling ended; None before that."""
         self.no_candidates: list[Value] = []
-        """The values that are no candidates."""
+        """The values that are not candidates."""
         self.unfit: list[Value] = []
-        """The values that have too few steps or too many."""
+        """The values with too few or too many steps."""
         self.surplus: list[Value] = []
-        """The values that came when enough had been kept."""
+        """The values that arrived after enough had been kept."""
         self._kept: dict[int, tuple[Value, Sample]] = {}
         self._errors: dict[int, Exception] = {}
         self._evidence: Sequence[stopping.Sample] = ()
@@ -138,7 +141,7 @@ class Drawing(Generic[Value]):
 
     @property
     def values(self) -> list[Value]:
-        """The values that are kept, in the order of their numbers."""
+        """The kept values, in the order of their numbers."""
         return [self._kept[number][0] for number in sorted(self._kept)]
 
     @property
@@ -148,7 +151,7 @@ class Drawing(Generic[Value]):
 
     @property
     def numbers(self) -> list[int]:
-        """The numbers of those."""
+        """The numbers of the kept values."""
         return sorted(self._kept)
 
     @property
@@ -158,12 +161,12 @@ class Drawing(Generic[Value]):
 
     @property
     def all_values(self) -> list[Value]:
-        """Every value that did not fail, whether it is kept or not."""
+        """Every value that did not fail, kept or not."""
         return [*self.values, *self.no_candidates, *self.unfit, *self.surplus]
 
     @property
     def finished(self) -> int:
-        """How many samples have come back or failed."""
+        """How many samples have arrived or failed."""
         return self._came_back + len(self._errors)
 
     @property
@@ -172,11 +175,11 @@ class Drawing(Generic[Value]):
 
     @property
     def unjudged(self) -> int:
-        """How many samples have been kept, and what they say has not been handed in; 0 without a rule for stopping."""
+        """How many kept samples have not been reported with `judge`; 0 without a stopping rule."""
         return 0 if self.stop is None else len(self._kept) - len(self._evidence)
 
     def needed(self) -> int:
-        """How many more samples to ask for now, beside those that are running."""
+        """How many more samples to request now, besides those that are running."""
         if self.stopped is not None or self._gives_up():
             return 0
         if self.probe and not self.finished:
@@ -184,7 +187,7 @@ class Drawing(Generic[Value]):
         return max(0, min(self._wished(), self._affordable()))
 
     def _wished(self) -> int:
-        """How many more to ask for now, whatever they cost; below 0 if more are running than it takes."""
+        """How many more to request now, regardless of cost; negative if more are running than needed."""
         if self.rules is None:
             replaced = min(len(self._errors), self.limits.replacements) if self._came_back else 0
             more = self.wanted + replaced - self.started
@@ -202,35 +205,35 @@ class Drawing(Generic[Value]):
         return more
 
     def _affordable(self) -> int:
-        """For how many more, beside those that are running, the budget of tokens suffices, at the mean cost so far."""
-        if self.limits.tokens is None or not self.tokens_spent:  # nobody knows yet what one costs
+        """How many more, besides those that are running, the token budget allows at the mean cost so far."""
+        if self.limits.tokens is None or not self.tokens_spent:  # the cost of a sample is not yet known
             return sys.maxsize
         left = self.limits.tokens - self.tokens_spent
         return left * self._came_back // self.tokens_spent - len(self.running)
 
     def _gives_up(self) -> bool:
-        """Whether what failed so far, before anything has come back, says that the others would fail, too."""
+        """Whether the failures so far, with no sample yet, mean that the others would fail too."""
         if self._came_back or not self._errors:
             return False
         refused = any(_status(error) in _REFUSED for error in self._errors.values())
         return refused or len(self._errors) >= max(_SURELY_FAILING, self._first_wave)
 
     def start(self) -> int:
-        """The number of a sample that is asked for now."""
+        """The number of a new sample, which the caller requests now."""
         self.started += 1
         self.running.add(self.started - 1)
         return self.started - 1
 
     def finish(self, number: int, outcome: Value | Exception, tokens: int = 0) -> Sample | None:
-        """Take in what came of a sample.
+        """Record the outcome of a sample.
 
         Args:
             number: Its number.
-            outcome: What came, or why it failed.
-            tokens: What it has cost, by what is reported.
+            outcome: The value, or the exception if it failed.
+            tokens: Its cost, as reported.
 
         Returns:
-            The sample, if it is kept.
+            The sample if it is kept, otherwise None.
         """
         self.running.discard(number)
         self._first_wave = self._first_wave or self.started
@@ -259,10 +262,10 @@ class Drawing(Generic[Value]):
         return None
 
     def judge(self, evidence: Sequence[stopping.Sample]) -> None:
-        """Take in what the samples that are kept say, and ask the rule for stopping.
+        """Record the answers and rewards of the kept samples, and apply the stopping rule.
 
         Args:
-            evidence: An answer and a reward for each sample that is kept, or for each but the latest.
+            evidence: An answer and a reward for each kept sample, or for all but the latest.
         """
         self._evidence, self._more = evidence, None
         if self.stopped is not None or self.stop is None:
@@ -273,7 +276,7 @@ class Drawing(Generic[Value]):
             self.end(reason)
 
     def _reason(self) -> Stopped | None:
-        """Why drawing is over; None if it is not."""
+        """Why sampling is over; None if it is not."""
         if self.probe and self.finished == 1 and self.no_candidates:
             return "all"
         if self.unjudged:
@@ -289,19 +292,20 @@ class Drawing(Generic[Value]):
         return "all" if len(self._kept) + len(self.no_candidates) >= self.wanted else "quorum"
 
     def end(self, reason: Stopped) -> None:
-        """Draw no more; what is still running is given up."""
+        """Draw no more; samples that are still running are abandoned."""
         self.stopped = reason
         self.cancelled += len(self.running)
         self.running.clear()
 
     def check(self) -> None:
-        """Refuse a drawing that gave too few candidates, or neither a candidate nor anything else to hand on.
+        """Refuse a result with too few candidates, or with neither a candidate nor any other value.
 
         Raises:
-            Exception: The first failure, unchanged but for a note with the count: retries and fallbacks go by its type.
-            TimeoutError: The deadline came before any sample.
-            ScoringError: Fewer than `quorum` came back, nothing was drawn, or no chain has the steps that the rules ask
-                for.
+            Exception: The first failure, unchanged except for a note with the count, so that retries and fallbacks see
+                its type.
+            TimeoutError: The deadline passed before any sample arrived.
+            ScoringError: Fewer than `quorum` arrived, nothing was drawn, or no chain has the number of steps that the
+                rules require.
         """
         if self._kept and len(self._kept) < self.limits.quorum:
             raise ScoringError(
@@ -325,7 +329,7 @@ class Drawing(Generic[Value]):
 
 
 def _status(error: Exception) -> int | None:
-    """The status of the HTTP answer that an error stands for, in the ways that clients keep it."""
+    """The HTTP status behind an error, in the various places where clients store it."""
     for holder in (error, getattr(error, "response", None)):
         status = getattr(holder, "status_code", None)
         if isinstance(status, int):
@@ -334,6 +338,6 @@ def _status(error: Exception) -> int | None:
 
 
 def _add_note(error: Exception, note: str) -> None:
-    """What `add_note` does, for Python 3.10 too; an error raised again does not collect notes."""
+    """`add_note`, also for Python 3.10; an error that is raised again does not collect more notes."""
     notes = [line for line in getattr(error, "__notes__", []) if line != note]
     error.__notes__ = [*notes, note]  # type: ignore[attr-defined]

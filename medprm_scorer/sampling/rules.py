@@ -1,9 +1,9 @@
-"""What a sample is, and which of them are kept: the paper's rules.
+"""What a sample is, and which samples are kept, by the paper's rules.
 
 The paper (arXiv 2506.11474) and its authors' code keep only chains of 3 to 9 steps and draw 1.25 times as many as
-wanted, since some will not be kept (`SamplingRules`). What is then missing is drawn in the same way again. The limit on
-all that is drawn is this package's own. Steps are counted as the reward model will read them, by `split_steps` with
-its `auto` rule. Chains that say the same are all kept: each is one vote.
+wanted, since some will not be kept (`SamplingRules`). Missing ones are drawn in the same way again. The limit on the
+total number drawn is this package's own. Steps are counted as the reward model will read them, by `split_steps` with
+its `auto` rule. Identical chains are all kept: each is one vote.
 """
 
 import math
@@ -14,14 +14,14 @@ from fractions import Fraction
 from medprm_scorer.errors import InputError
 from medprm_scorer.text.steps.split import split_steps
 
-_MOST_OVERSAMPLE = 100  # a slip of the decimal point must not become a bill
+_MOST_OVERSAMPLE = 100  # a misplaced decimal point must not become expensive
 
 
 def check_count(name: str, value: object) -> None:
-    """Refuse what is no whole number of at least 1.
+    """Refuse a value that is not a whole number of at least 1.
 
     Raises:
-        InputError: It names the setting.
+        InputError: It is not; the message names the setting.
     """
     if isinstance(value, bool) or not isinstance(value, int) or value < 1:
         raise InputError(f"{name} must be a whole number of at least 1")
@@ -29,7 +29,7 @@ def check_count(name: str, value: object) -> None:
 
 @dataclass(frozen=True)
 class SamplingRules:
-    """Which chains are kept and how many are drawn; the defaults are the paper's, but for `rounds`.
+    """Which chains are kept and how many are drawn; the defaults are the paper's, except for `rounds`.
 
     To keep every chain that is not blank: `SamplingRules(min_steps=1, max_steps=sys.maxsize)`.
 
@@ -37,7 +37,7 @@ class SamplingRules:
         min_steps: Fewest steps of a chain, at least 1.
         max_steps: Most steps of a chain, at least `min_steps`; any size.
         oversample: How many to draw for each one missing, from 1 to 100; the number to draw is rounded up.
-        rounds: Bound on all that is drawn, as a multiple of what is drawn if all are kept; at least 1.
+        rounds: Limit on the total number drawn, as a multiple of the number drawn if all are kept; at least 1.
 
     Raises:
         InputError: A value is out of its range or not a number.
@@ -65,7 +65,7 @@ class SamplingRules:
             missing: Number of chains still wanted.
 
         Returns:
-            `oversample` times as many, rounded up; exact for the factor as it is written (1.1 · 50 is 55).
+            `oversample` times as many, rounded up; exact for the factor as written (1.1 · 50 is 55).
 
         Example:
             >>> SamplingRules().to_draw(5)
@@ -79,11 +79,11 @@ PAPER_RULES = SamplingRules()
 
 
 def keeps(chain: str | Sequence[str], rules: SamplingRules = PAPER_RULES) -> bool:
-    r"""Whether a chain has neither too few steps nor too many.
+    r"""Whether a chain has neither too few nor too many steps.
 
     Args:
         chain: The whole chain of thought, or a tuple of its steps.
-        rules: The bounds, both included.
+        rules: The bounds, inclusive.
 
     Raises:
         InputError: The chain is not text.
@@ -101,11 +101,11 @@ def keeps(chain: str | Sequence[str], rules: SamplingRules = PAPER_RULES) -> boo
 
 @dataclass(frozen=True, repr=False)
 class Sample:
-    """What a policy wrote, as a candidate.
+    """A text that a policy wrote, as a candidate.
 
     Args:
         chain: The whole chain of thought, or its steps.
-        answer: The answer, where a field of its own held it; None to read it in the chain.
+        answer: The answer, if a separate field held it; None to read it from the chain.
         truncated: Whether the policy was cut off before it had finished.
     """
 

@@ -1,4 +1,4 @@
-"""Drawing chains of thought from a policy until there are enough that follow the rules."""
+"""Samples chains of thought from a policy until enough of them follow the rules."""
 
 import inspect
 from collections.abc import Awaitable, Callable, Sequence
@@ -13,19 +13,19 @@ from medprm_scorer.sampling.stopping import Agree, Rule, given_rule
 from medprm_scorer.text.answers import normalize_answer, read
 
 Judge = Callable[[Sequence[str]], Sequence[stopping.Sample]]
-"""Takes the chains that are new and gives, for all so far, what each answers and its reward: `LiveRanking.add`."""
+"""Takes the new chains and returns, for all so far, each answer and reward: `LiveRanking.add`."""
 
 
 @dataclass(frozen=True)
 class Samples:
-    """The chains that were kept, and what became of the others. The `repr` shows no text.
+    """The chains that were kept, and counts of the others. The `repr` shows no text.
 
     Args:
-        chains: The chains kept, in the order drawn, as the policy wrote them; at least one, at most `wanted`.
-        wanted: How many were asked for.
-        drawn: How many the policy gave in all.
-        dropped: How many of these have too few steps (a blank chain has none) or too many.
-        rounds: How often the policy was asked.
+        chains: The kept chains, in the order drawn, as the policy wrote them; at least one, at most `wanted`.
+        wanted: How many were requested.
+        drawn: How many the policy returned in total.
+        dropped: How many of these have too few (a blank chain has none) or too many steps.
+        rounds: How often the policy was called.
         stopped: Why no more were drawn: `confident`, `agree`, `all`, or `quorum` if there are fewer than wanted.
     """
 
@@ -43,7 +43,7 @@ class Samples:
 
     @property
     def surplus(self) -> int:
-        """How many chains follow the rules and were left out, since enough had been kept."""
+        """How many chains follow the rules but were left out, since enough had been kept."""
         return self.drawn - self.dropped - len(self.chains)
 
 
@@ -55,27 +55,27 @@ def sample_chains(
     stop: Rule | Literal["confident", "agree"] | None = None,
     judge: Judge | None = None,
 ) -> Samples:
-    r"""Draw chains of thought for one question until enough follow the rules.
+    r"""Sample chains of thought for one question until enough follow the rules.
 
-    Drawing ends when `n` chains are kept, when the rule for stopping is satisfied, after `rules.rounds` times as many
-    as `n` chains take, or when `draw` gives none. Where fewer than `n` are kept, `complete` is False, and `stopped`
-    says why.
+    Sampling ends when `n` chains are kept, when the stopping rule is satisfied, when `rules.rounds` times the number
+    needed for `n` chains has been drawn, or when `draw` returns none. If fewer than `n` are kept, `complete` is False,
+    and `stopped` says why.
 
     Args:
-        draw: Asks the policy for that many chains. It may give fewer; of those it gives beyond what is still missing,
-            none is kept.
+        draw: Gets that many chains from the policy. It may return fewer; chains beyond those still missing are not
+            kept.
         n: How many chains are wanted, at least 1.
         rules: Which chains are kept and how many are drawn.
         stop: When fewer than `n` are enough: `confident`, `agree`, a `Confident` or an `Agree`; None draws all.
-        judge: What the chains say, of which `confident` needs the rewards: `add` of a `MedPRM.live`. None reads their
-            answers, without the question.
+        judge: Returns the chains' answers and rewards, which `confident` needs: `add` of a `MedPRM.live`. None reads
+            the answers, without the question.
 
     Returns:
         The chains and the counts.
 
     Raises:
-        InputError: `n` is not a number of at least 1, `draw` gave anything but a list of texts, or the rule needs
-            rewards and there is no `judge`.
+        InputError: `n` is not a number of at least 1, `draw` did not return a list of texts, or the rule needs rewards
+            and there is no `judge`.
         ScoringError: Not one chain was kept.
         Exception: Whatever `draw` or `judge` raises, unchanged; the chains of earlier rounds are lost.
 
@@ -102,23 +102,23 @@ async def asample_chains(
     stop: Rule | Literal["confident", "agree"] | None = None,
     judge: Callable[[Sequence[str]], Any] | None = None,
 ) -> Samples:
-    """As `sample_chains`, for a policy that is awaited.
+    """`sample_chains` for a policy that is awaited.
 
-    Rounds follow one another, since each depends on what the last one gave; within a round `draw` may ask for its
-    chains all at once.
+    Rounds follow one another, since each depends on the previous one; within a round, `draw` may request all chains at
+    once.
 
     Args:
         draw: Asks the policy for that many chains.
         n: How many chains are wanted, at least 1.
         rules: Which chains are kept and how many are drawn.
         stop: When fewer are enough.
-        judge: What the chains say; may be async, such as `aadd` of a `MedPRM.live`.
+        judge: Returns the chains' answers and rewards; may be async, such as `aadd` of a `MedPRM.live`.
 
     Returns:
         The chains and the counts.
 
     Raises:
-        InputError: As in `sample_chains`, or `draw` is not to be awaited.
+        InputError: As in `sample_chains`, or `draw` is not async.
         ScoringError: Not one chain was kept.
         Exception: Whatever `draw` or `judge` raises, unchanged; the chains of earlier rounds are lost.
     """
@@ -126,7 +126,7 @@ async def asample_chains(
     while count := rounds.to_draw():
         pending = draw(count)
         if not inspect.isawaitable(pending):
-            raise InputError(f"draw must be async, and gave {type(pending).__name__}: use sample_chains for it")
+            raise InputError(f"draw must be async, but returned {type(pending).__name__}: use sample_chains for it")
         if new := rounds.add(await pending):
             said = rounds.judge(new)
             rounds.judged(await said if inspect.isawaitable(said) else said)
@@ -134,7 +134,7 @@ async def asample_chains(
 
 
 class _Rounds:
-    """The chains of one question, drawn as many at a time as are needed."""
+    """The chains of one question, drawn in rounds as needed."""
 
     def __init__(self, n: int, rules: SamplingRules, stop: Any, judge: Callable[[Sequence[str]], Any] | None) -> None:
         rule = given_rule(stop)
@@ -144,17 +144,17 @@ class _Rounds:
         self._wanted, self._rounds, self._ended = n, 0, False
         self._answers: list[stopping.Sample] = []
         self.judge = judge or self._read
-        """What the chains say, given those that are new."""
+        """The chains' answers and rewards, given the new chains."""
 
     def to_draw(self) -> int:
-        """How many chains to ask for next; 0 when drawing is over."""
+        """How many chains to request next; 0 when sampling is over."""
         rules = self._drawing.rules
         if self._ended or (self._drawing.stop is None and rules is not None and self._rounds >= rules.rounds):
             return 0
         return self._drawing.needed()
 
     def add(self, chains: Sequence[str]) -> list[str]:
-        """Take in what the policy gave; those that are to be judged."""
+        """Add the policy's chains; returns those that need judging."""
         chains = _texts(chains, self._rounds + 1)
         self._rounds += 1
         self._ended = not chains
@@ -163,7 +163,7 @@ class _Rounds:
         return self._drawing.values[-self._drawing.unjudged :] if self._drawing.unjudged else []
 
     def judged(self, said: Sequence[stopping.Sample]) -> None:
-        """Take in what all chains so far say."""
+        """Record the answers and rewards of all chains so far."""
         self._drawing.judge(said)
 
     def samples(self) -> Samples:
@@ -176,7 +176,7 @@ class _Rounds:
         return Samples(tuple(drawing.values), self._wanted, drawing.finished, len(drawing.unfit), self._rounds, stopped)
 
     def _read(self, chains: Sequence[str]) -> Sequence[stopping.Sample]:
-        """The answers of all chains, read without the question; declining is an answer of its own."""
+        """The answers of all chains, read without the question; declining counts as a separate answer."""
         for reading in map(read, chains):
             answer = None if reading.answer is None else normalize_answer(reading.answer)
             self._answers.append((True if reading.declined else answer, None))
@@ -184,12 +184,12 @@ class _Rounds:
 
 
 def _texts(chains: Sequence[str], round_number: int) -> Sequence[str]:
-    """What `draw` gave, refused if it is no list of texts."""
+    """The result of `draw`, refused if it is not a list of texts."""
     if not isinstance(chains, Sequence) or isinstance(chains, (str, bytes, bytearray, memoryview)):
-        raise InputError(f"draw must return a list of texts, and gave {type(chains).__name__}")
+        raise InputError(f"draw must return a list of texts, but returned {type(chains).__name__}")
     for place, chain in enumerate(chains):
         if not isinstance(chain, str):
             raise InputError(
-                f"[{place}] of what draw gave in round {round_number} must be text, not {type(chain).__name__}"
+                f"[{place}] of the chains of round {round_number} must be text, not {type(chain).__name__}"
             )
     return chains

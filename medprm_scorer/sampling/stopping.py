@@ -1,17 +1,17 @@
-"""When enough samples of a question have been drawn: the rules by which a sampler stops, as functions of plain numbers.
+"""Stopping rules: when enough samples of a question have been drawn, as functions of plain numbers.
 
 `Confident` stops when the leading answer will very likely stay ahead of the second. It is the Beta rule of
-Adaptive-Consistency (arXiv 2305.11860) with the rewards of the chains in place of counts, as in ReASC (2601.02970):
-if the two answers have the weights v and w so far, the probability p that further weight goes to the leader rather than
-to the second has the posterior Beta(1 + v, 1 + w) under a uniform prior, and sampling stops when P(p > 1/2) reaches
+Adaptive-Consistency (arXiv 2305.11860) with the rewards of the chains instead of counts, as in ReASC (2601.02970): if
+the two answers have the weights v and w so far, the probability p that further weight goes to the leader rather than to
+the second has the posterior Beta(1 + v, 1 + w) under a uniform prior, and sampling stops when P(p > 1/2) reaches
 `confidence`.
 
-What this promises: if samples were independent, and rewards were the evidence that the rule takes them for, the
-leader at the stop would be the leader of unlimited sampling in about that share of the questions. What it does not
-promise: that the leader is right. Rewards that are wrong in the same direction stop it early on a wrong answer. And
-looking after every sample makes stopping too early somewhat more likely than a single look.
+What this promises: if samples were independent, and rewards were as informative as the rule assumes, the leader at the
+stop would be the leader of unlimited sampling in about that share of the questions. It does not promise that the leader
+is right. Rewards that are wrong in the same direction stop it early on a wrong answer. And checking after every sample
+makes stopping too early somewhat more likely than a single check.
 
-Where no answer can be read, only the best reward counts. If samples are exchangeable, the next one beats the best of n
+If no answer can be read, only the best reward counts. If samples are exchangeable, the next one beats the best of n
 with a probability of at most 1 / (n + 1), by at most 1 − best: sampling stops when the product is below `min_gain`.
 """
 
@@ -23,18 +23,18 @@ from dataclasses import dataclass, field, fields
 from medprm_scorer.errors import InputError
 
 Sample = tuple[Hashable | None, float | None]
-"""What a sample answers (None: nothing that could be read) and its reward (None: it could not be scored)."""
+"""The answer of a sample (None if none could be read) and its reward (None if it could not be scored)."""
 
 
 @dataclass(frozen=True)
 class Confident:
-    """Stop when the leading answer will very likely stay ahead; see the head of this module.
+    """Stop when the leading answer will very likely stay ahead; see the docstring of this module.
 
     Args:
         confidence: Probability at which to stop, above 0.5 and below 1.
         min_samples: Fewest samples to draw.
         max_samples: Most samples to draw; None leaves it to the sampler's `n`.
-        min_gain: Where no answer can be read: expected gain in reward below which no more is drawn, in (0, 1).
+        min_gain: If no answer can be read: the expected gain in reward below which sampling stops, in (0, 1).
 
     Raises:
         InputError: A number is out of its range.
@@ -61,7 +61,7 @@ class Confident:
 
     @property
     def name(self) -> str:
-        """The rule in a table, with what differs from the defaults, such as `confident=0.9`."""
+        """The rule's name in a table, with the settings that differ from the defaults, such as `confident=0.9`."""
         others = [(part.name, part.default) for part in fields(self) if part.name != "confidence"]
         other = [f" {key}={getattr(self, key)}" for key, usual in others if getattr(self, key) != usual]
         return f"confident={float(self.confidence)}{''.join(other)}"
@@ -69,7 +69,7 @@ class Confident:
 
 @dataclass(frozen=True)
 class Agree:
-    """Stop when so many samples give the same answer, whatever their rewards.
+    """Stop when so many samples give the same answer, regardless of their rewards.
 
     Args:
         samples: How many, at least 2.
@@ -90,7 +90,7 @@ class Agree:
 
     @property
     def name(self) -> str:
-        """The rule in a table."""
+        """The rule's name in a table."""
         return f"agree={self.samples}"
 
 
@@ -120,13 +120,13 @@ def parse_rule(text: str) -> Rule:
             count = int(number) if equals else Agree.samples
             return Agree(count)
     except ValueError as error:
-        if isinstance(error, InputError):  # a number out of its range
+        if isinstance(error, InputError):  # the number is out of its range
             raise
     raise InputError("a stopping rule is confident or agree, with or without a number: confident=0.9, agree=3")
 
 
 def given_rule(stop: object) -> Rule | None:
-    """The rule that a user gave.
+    """The rule from a user's argument.
 
     Args:
         stop: A rule, its name with or without a number, or None.
@@ -149,8 +149,8 @@ def should_stop(samples: Sequence[Sample], rule: Rule) -> bool:
     """Whether enough samples have been drawn.
 
     Args:
-        samples: For each sample so far, what it answers and its reward in [0, 1]. Answers are compared by equality:
-            normalize them before. A sample that declines to answer has an answer of its own.
+        samples: For each sample so far, its answer and its reward in [0, 1]. Answers are compared by equality:
+            normalize them first. Declining to answer counts as a separate answer.
         rule: The rule.
 
     Raises:
@@ -175,12 +175,12 @@ def should_stop(samples: Sequence[Sample], rule: Rule) -> bool:
 
 
 def samples_to_ask(samples: Sequence[Sample], rule: Rule) -> int:
-    """How many more samples to ask for at once: as many as are enough if they are like those so far.
+    """How many more samples to request at once: as many as are enough if they are like those so far.
 
-    For `Agree`, as many as the leading answer lacks. For `Confident`, the fewest with which the rule would stop if the
-    weights of the two leading answers grew in proportion; before the first sample, if all answers were the same and
-    all rewards 1. So an easy question is decided by the first samples that are asked for, and a hard one soon uses all
-    calls that may run at once.
+    For `Agree`, this is as many as the leading answer lacks. For `Confident`, it is the fewest with which the rule
+    would stop if the weights of the two leading answers grew in proportion; before the first sample, it assumes that
+    all answers are the same and all rewards are 1. So an easy question is decided by the first samples requested, and a
+    hard one soon uses all calls that may run at once.
 
     Args:
         samples: As in `should_stop`.
@@ -201,27 +201,27 @@ def samples_to_ask(samples: Sequence[Sample], rule: Rule) -> int:
     if rule.max_samples is not None:
         most = min(most, rule.max_samples - len(samples))
     if not standing.scored:
-        standing = Standing(None, 1.0, 0.0, 1.0, 1, voted=True)  # as if one had come, with a reward of 1
+        standing = Standing(None, 1.0, 0.0, 1.0, 1, voted=True)  # as if one sample had arrived, with a reward of 1
         fewest, most = fewest - 1, most - 1
         return 1 + _fewest(standing, fewest, most, rule)
     return _fewest(standing, fewest, most, rule)
 
 
 def _fewest(standing: "Standing", fewest: int, most: int, rule: Confident) -> int:
-    """The fewest further samples, between two bounds, with which the rule would stop; by halving."""
-    while fewest < most:  # more is never less likely to be enough
+    """The fewest further samples, between two bounds, with which the rule would stop; by bisection."""
+    while fewest < most:  # more samples are never less likely to be enough
         middle = (fewest + most) // 2
         fewest, most = (fewest, middle) if _is_enough(standing, middle, rule) else (middle + 1, most)
     return fewest
 
 
 MOST_AT_ONCE = 64
-"""Most samples that are asked for together; more would rarely run at once."""
+"""Most samples that are requested together; more would rarely run at once."""
 
 
 @dataclass(frozen=True)
 class Standing:
-    """Where a question stands after some samples. The `repr` shows no text.
+    """The state of a question after some samples. The `repr` shows no text.
 
     Args:
         leader: The answer with the largest weight; None if no vote would be taken.
@@ -241,12 +241,12 @@ class Standing:
 
     @property
     def probability(self) -> float | None:
-        """That the leader stays ahead of the second; None if there is no leader."""
+        """The probability that the leader stays ahead of the second; None if there is no leader."""
         return probability_of_staying_ahead(self.lead, self.second) if self.voted else None
 
     @classmethod
     def of(cls, samples: Sequence[Sample]) -> "Standing":
-        """Where these samples stand.
+        """The state after these samples.
 
         Raises:
             InputError: A reward is no probability.
@@ -263,7 +263,7 @@ class Standing:
         ahead = sorted(((math.fsum(rewards), answer) for answer, rewards in weights.items()), key=lambda one: -one[0])
         silent = math.fsum(reward for answer, reward in scored if answer is None)
         best = max((reward for _, reward in scored), default=0.0)
-        if not ahead or math.fsum(weight for weight, _ in ahead) < silent:  # no vote: the best reward decides
+        if not ahead or math.fsum(weight for weight, _ in ahead) < silent:  # without a vote, the best reward decides
             return cls(None, 0.0, 0.0, best, len(scored), voted=False)
         second = ahead[1][0] if len(ahead) > 1 else 0.0
         return cls(ahead[0][1], ahead[0][0], second, best, len(scored), voted=True)
@@ -274,7 +274,7 @@ def _agreeing(samples: Sequence[Sample]) -> int:
 
 
 def _is_enough(standing: Standing, more: int, rule: Confident) -> bool:
-    """Whether the rule stops once so many more samples have come, in the proportions of those so far."""
+    """Whether the rule stops after so many more samples in the proportions of those so far."""
     if not standing.voted:
         return (1.0 - standing.best) / (standing.scored + more + 1) < rule.min_gain
     grown = 1.0 + more / standing.scored if standing.scored else 1.0

@@ -1,7 +1,7 @@
-"""What a policy model is asked.
+"""The prompts for a policy model.
 
-The paper's policies (arXiv 2506.11474) were told to solve step by step, to begin each step with `Step {number}:`, and
-how to end; the sentences here are our own.
+The paper's policies (arXiv 2506.11474) were instructed to solve the question step by step, to begin each step with
+`Step {number}:`, and how to end. The wording here is our own.
 """
 
 from collections.abc import Mapping, Sequence
@@ -34,7 +34,7 @@ POLICY_PROMPTS: Mapping[str, str] = MappingProxyType(
 
 
 def kind_of_answer(question: str) -> str:
-    r"""`options` if a question has options, else `free`.
+    r"""`options` if a question has options, otherwise `free`.
 
     Args:
         question: The question.
@@ -50,16 +50,16 @@ def policy_messages(question: str, documents: Sequence[str] = (), kind: str | No
     r"""The chat messages that ask a policy for one chain of thought.
 
     Args:
-        question: The question, options inside.
-        documents: What the answer may rest on, most relevant first; the same texts that the chains are scored against.
+        question: The question, including its answer options.
+        documents: The evidence for the answer, most relevant first; the same texts with which the chains are scored.
         kind: `options` (the answer is an option's letter), `open` (a diagnosis in words) or `free` (any short answer);
-            None takes `options` if the question has options, else `free`.
+            None takes `options` if the question has options, otherwise `free`.
 
     Returns:
         A system and a user message, each `{"role": …, "content": …}`, as chat models and servers take them.
 
     Raises:
-        InputError: The kind is unknown, the question is no text or blank, or the documents are not a list of texts.
+        InputError: The kind is unknown, the question is blank or not a text, or the documents are not a list of texts.
 
     Example:
         >>> system, user = policy_messages("Which? (A) … (B) …", ["Fever is common."])

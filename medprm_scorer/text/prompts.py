@@ -1,8 +1,8 @@
 """The text of the prompt, as the model was trained on it.
 
 The model reads: system prompt, documents, question, `Explanation:`, then the steps with a tag after each. The texts
-here are model input, letter for letter those of the authors' training and scoring code (`python/4_scoring_PRM.py` of
-eth-medical-ai-lab/Med-PRM; `card`: the model card's quick start). Tokenizing them is the work of `encoding`.
+here are model input, and match exactly those of the authors' training and scoring code (`python/4_scoring_PRM.py` of
+eth-medical-ai-lab/Med-PRM; `card`: the model card's quick start). `encoding` tokenizes them.
 """
 
 from collections.abc import Iterable, Mapping, Sequence
@@ -21,10 +21,10 @@ POSITIVE_LABEL = " +"
 """The token whose probability at the tag is the reward (id 489)."""
 
 NEGATIVE_LABEL = " -"
-"""The token that it is weighed against (id 482)."""
+"""The token that it is compared with (id 482)."""
 
 DOCUMENT_TOKEN_BUDGET = 3072
-"""Tokens for documents in training: 4096 less 1024 kept for the rest; each document costs its tokens + 1."""
+"""Tokens for documents in training: 4096 minus 1024 reserved for the rest; each document costs its tokens + 1."""
 
 _STEPWISE = (
     "You are an evaluator assessing the logicality and validity of the reasoning in each step of the given "
@@ -67,12 +67,12 @@ def system_prompt(mode: str, has_documents: bool) -> str:
 
     Args:
         mode: A name in `SYSTEM_PROMPTS`, or `auto` (`rag` with documents, `no_documents` without). The released model
-            was trained on `rag` throughout, also where a question had no documents (the authors' training script sets
-            `use_rag="yes"`); a model trained on both, as the demo model, takes `auto`.
+            was always trained on `rag`, even if a question had no documents (the authors' training script sets
+            `use_rag="yes"`); a model trained on both, such as the demo model, takes `auto`.
         has_documents: Whether the prompt will hold at least one document, after the budget.
 
     Returns:
-        The prompt, to the letter.
+        The exact prompt.
 
     Raises:
         InputError: The mode is unknown.
@@ -88,10 +88,10 @@ def system_prompt(mode: str, has_documents: bool) -> str:
 
 
 def document_block(documents: Sequence[str]) -> str:
-    r"""The documents as they stand before the question.
+    r"""The documents in the form in which they precede the question.
 
     A document that already begins with its own `Document <number>:` is not numbered again, as in the model card's
-    request. Else a document's text is untouched.
+    request. Otherwise a document's text is unchanged.
 
     Args:
         documents: The documents that fit the budget, most relevant first.
@@ -120,13 +120,13 @@ def document_block(documents: Sequence[str]) -> str:
 
 
 def user_prefix(question: str, documents: Sequence[str]) -> str:
-    r"""The user's message up to where the steps begin; the same for every candidate of a question.
+    r"""The user message up to the beginning of the steps; the same for every candidate of a question.
 
-    No space at the end: the token layer puts one before the first step, or before the text in front of it. Nothing is
-    stripped, since in training only the chat template trims, and only the message's two ends.
+    It has no space at the end: the token layer puts one before the first step, or before the text in front of it.
+    Nothing is stripped, since in training only the chat template trims, and only both ends of the message.
 
     Args:
-        question: The question, options inside.
+        question: The question, including its answer options.
         documents: The documents that fit the budget, most relevant first.
 
     Returns:

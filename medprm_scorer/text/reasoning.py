@@ -1,4 +1,4 @@
-r"""A reasoning model's scratch work, told apart from its answer.
+r"""Separates a reasoning model's scratch work from its answer.
 
 | model | scratch work |
 |---|---|
@@ -27,24 +27,25 @@ _HARMONY_TAG = re.compile(
     rf"(?P<open>{_OPEN}|{_HARMONY_OPEN})|(?P<close>{_CLOSE}|{_HARMONY_CLOSE})|(?P<end><\|(?:end|return|call)\|>)",
     re.IGNORECASE,
 )
-_BARE_OPEN, _BARE_CLOSE = "analysis", "assistantfinal"  # what is left of harmony without its special tokens
+_BARE_OPEN, _BARE_CLOSE = "analysis", "assistantfinal"  # the rest of the harmony format without its special tokens
 _STEP = re.compile(r"Step \d+:")
 
 
 def strip_reasoning(text: str) -> str:
     r"""Remove a reasoning model's scratch work, unless it is all there is.
 
-    Any closing tag ends a block, whatever opened it. A closing tag outside a block makes everything before it scratch
-    work, since some chat templates put the opening tag into the prompt; but not if a `Step <n>:` is there and none
-    comes after the tag, so that a stray tag hides no steps. A block that is never closed was cut off: it counts as
-    text, since dropping it could drop the whole chain. If there is nothing but scratch work, only the tags are removed.
+    Any closing tag ends a block, whichever tag opened it. A closing tag outside a block makes everything before it
+    scratch work, since some chat templates put the opening tag into the prompt. The exception is a text with `Step
+    <n>:` before the tag and none after it, so that a stray tag hides no steps. A block that is never closed was cut
+    off: it counts as text, since dropping it could drop the whole chain. If there is only scratch work, only the tags
+    are removed.
 
     Args:
         text: A model's answer.
 
     Returns:
-        The text unchanged if it has none of the tags; else what remains, stripped, with a newline in place of what was
-        removed.
+        The text unchanged if it has none of the tags; otherwise the rest, stripped, with a newline in place of each
+        removed part.
 
     Raises:
         InputError: The text is not a `str`.
@@ -91,7 +92,7 @@ def strip_reasoning(text: str) -> str:
 
 
 def _without_bare_harmony(text: str) -> str | None:
-    """The final channel of a harmony answer whose special tokens were dropped; None if this is none."""
+    """The final channel of a harmony answer whose special tokens were dropped; None if this is not one."""
     start = text.lstrip()
     if not start.startswith(_BARE_OPEN) or _BARE_CLOSE not in start:
         return None

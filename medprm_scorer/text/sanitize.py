@@ -1,11 +1,16 @@
-"""Text from outside, made fit to be tokenized, stored and printed."""
+"""Makes untrusted text safe to tokenize, store and print."""
 
 import re
 import unicodedata
 
 # Marks that reorder what follows them on the screen: text could be made to read as another text
 _BIDI = "\u061c\u200e\u200f\u202a\u202b\u202c\u202d\u202e\u2066\u2067\u2068\u2069"
-_HARMFUL = {"Cc", "Cs", "Zl", "Zp"}  # controls (ESC and all of C1 among them), lone surrogates, odd line ends
+_HARMFUL = {
+    "Cc",
+    "Cs",
+    "Zl",
+    "Zp",
+}  # controls (including ESC and all of C1), lone surrogates, unusual line ends
 
 
 def valid_unicode(text: str) -> str:
@@ -23,14 +28,15 @@ def valid_unicode(text: str) -> str:
 
 
 def clean_text(text: str, *, newlines: bool = True) -> str:
-    r"""Make text from outside safe to show: it can no longer steer a terminal or reorder a line.
+    r"""Make untrusted text safe to show: it can no longer control a terminal or reorder a line.
 
-    Control characters (so ANSI escapes), bidirectional overrides and lone surrogates each become `U+FFFD`; nothing is
-    dropped in silence. Line ends become newlines and tabs spaces. All other text, right-to-left script too, is kept.
+    Control characters (and so ANSI escapes), bidirectional overrides and lone surrogates each become `U+FFFD`; nothing
+    is silently dropped. Line ends become newlines, and tabs become spaces. All other text is kept, including
+    right-to-left script.
 
     Args:
         text: Any text.
-        newlines: Keep newlines; else each becomes a space, for what must stay on one line.
+        newlines: Keep newlines; otherwise each becomes a space, for text that must stay on one line.
 
     Example:
         >>> clean_text("a\x1b[31mb\r\n")
@@ -46,5 +52,5 @@ def clean_text(text: str, *, newlines: bool = True) -> str:
 
 
 def one_line(text: str) -> str:
-    """`clean_text` on one line, without blanks at its ends."""
+    """`clean_text` on one line, without blanks at both ends."""
     return clean_text(text, newlines=False).strip()

@@ -1,7 +1,7 @@
-"""Solutions that already carry the step tag, as the released test set stores them (`prm_processed_solution`).
+"""Solutions that already have step tags, as stored in the released test set (`prm_processed_solution`).
 
-The authors' scorer reads these texts to the letter, so nothing is stripped or joined here. For such records only, never
-for a candidate: in untrusted text a tag means nothing.
+The authors' scorer reads these texts unchanged, so nothing is stripped or joined here. This is only for such records,
+never for a candidate: in untrusted text a tag means nothing.
 """
 
 import re
@@ -12,9 +12,9 @@ _TAG = re.compile(re.escape(STEP_TAG) + r"(?=\s|\Z)")
 
 
 def tagged_pieces(text: str) -> tuple[str, ...]:
-    """The text before each tag, to the letter; what follows the last tag is left out, since no reward depends on it.
+    """The exact text before each tag; text after the last tag is left out, since no reward depends on it.
 
-    The tag counts where it stands alone, before whitespace or the end, so never inside a Cyrillic word.
+    The tag counts only before whitespace or the end, so never inside a Cyrillic word.
 
     Args:
         text: Steps, each followed by the tag.

@@ -1,1 +1,1 @@
-"""How far to trust an answer, calibrated or by plain floors, and which documents carried it."""
+"""Whether to trust an answer, with a calibration or plain floors, and which documents support it."""

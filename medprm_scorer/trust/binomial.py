@@ -1,9 +1,9 @@
-"""Exact probabilities of the binomial distribution, as bounds on a risk need them. Standard library only."""
+"""Exact probabilities of the binomial distribution, for bounds on a risk. Uses only the standard library."""
 
 import math
 from collections.abc import Callable
 
-_NEGLIGIBLE = 1e-17  # of a sum, below the rounding of a float
+_NEGLIGIBLE = 1e-17  # relative to a sum: below the rounding of a float
 _HALVINGS = 60
 
 
@@ -13,7 +13,7 @@ def lower_tail(successes: int, trials: int, probability: float) -> float:
     Args:
         successes: Any whole number.
         trials: At least 0.
-        probability: Of each trial, in [0, 1].
+        probability: Probability of success in each trial, in [0, 1].
 
     Returns:
         A probability, exact to about 12 digits.
@@ -29,7 +29,7 @@ def lower_tail(successes: int, trials: int, probability: float) -> float:
     if probability >= 1.0:
         return 0.0
     odds = probability / (1.0 - probability)
-    # from the term nearest to the mean outwards, so that the terms fall
+    # from the term nearest to the mean outwards, so that the terms decrease
     if successes <= trials * probability:
         return min(1.0, _sum(successes, trials, probability, lambda k: (k - 1, k / (trials - k + 1) / odds)))
     above = _sum(successes + 1, trials, probability, lambda k: (k + 1, (trials - k) / (k + 1) * odds))
@@ -55,7 +55,7 @@ def clopper_pearson(successes: int, trials: int, level: float = 0.95) -> tuple[f
 
 
 def upper_bound(successes: int, trials: int, delta: float) -> float:
-    """The largest proportion that so few successes do not rule out: below the truth with a probability of `delta`.
+    """The largest proportion that is compatible with so few successes: below the truth with a probability of `delta`.
 
     Args:
         successes: From 0 to `trials`.
@@ -72,18 +72,18 @@ def upper_bound(successes: int, trials: int, delta: float) -> float:
 
 
 def fewest_trials(risk: float, delta: float) -> int:
-    """How many trials without any failure it takes to say that the risk is at most `risk`, but for `delta`.
+    """How many trials without any failure show that the risk is at most `risk`, with a probability of error of `delta`.
 
     Example:
         >>> fewest_trials(0.05, 0.1)
         45
     """
     count = max(1, math.ceil(math.log(delta) / math.log1p(-risk)))
-    return count if lower_tail(0, count, risk) <= delta else count + 1  # where rounding decides
+    return count if lower_tail(0, count, risk) <= delta else count + 1  # if rounding decides
 
 
 def _sum(first: int, trials: int, probability: float, step: Callable[[int], tuple[int, float]]) -> float:
-    """The terms from `first` outwards, until they no longer count."""
+    """The terms from `first` outwards, until they are negligible."""
     term = math.exp(
         math.lgamma(trials + 1)
         - math.lgamma(first + 1)
@@ -100,7 +100,7 @@ def _sum(first: int, trials: int, probability: float, step: Callable[[int], tupl
 
 
 def _where(is_low: Callable[[float], bool]) -> float:
-    """The number in [0, 1] up to which the test holds."""
+    """The largest number in [0, 1] for which the test holds."""
     low, high = 0.0, 1.0
     for _ in range(_HALVINGS):
         middle = (low + high) / 2

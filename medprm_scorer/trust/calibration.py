@@ -1,4 +1,4 @@
-"""`calibrate_rankings`: from judged rankings to a `Trust`, and what it is worth: risk by coverage, and reliability."""
+"""`calibrate_rankings`: turns judged rankings into a `Trust`, with its quality: risk by coverage, and reliability."""
 
 import math
 from collections.abc import Iterable, Mapping, Sequence
@@ -13,23 +13,23 @@ from medprm_scorer.trust.fit import Curve, Judged, Tested, check_thresholds, fit
 from medprm_scorer.trust.probability import Part
 from medprm_scorer.trust.trust import FittedOn, Trust
 
-_FIT = 3  # one question of so many is for the probability, the others are for the threshold
+_FIT = 3  # one question in three is for the probability, the others are for the threshold
 BINS = 10
 """Bins of a reliability table, of equal width on [0, 1]."""
 
 
 class RiskRow(Part):
-    """What one threshold gives on the questions that were kept for it.
+    """The results of one threshold on the questions reserved for it.
 
     Args:
         threshold: Smallest confidence that is trusted.
-        coverage: Part of the questions that are answered, in [0, 1].
+        coverage: Share of the questions that are answered, in [0, 1].
         answered: How many these are.
-        errors: How many of them are answered wrongly.
-        risk: Their part; None if none is answered.
+        errors: How many of them are answered incorrectly.
+        risk: The share of errors; None if none is answered.
         low: Lower end of its exact 95 % interval (Clopper-Pearson).
         high: Upper end.
-        promised: Whether the promise may be given for this threshold.
+        promised: Whether the promise holds for this threshold.
     """
 
     threshold: float
@@ -48,7 +48,7 @@ class ReliabilityBin(Part):
     Args:
         count: How many.
         mean: Mean of the probabilities.
-        right: Part of the answers that are right.
+        right: Share of the answers that are right.
         low: Lower end of its exact 95 % interval.
         high: Upper end.
     """
@@ -76,20 +76,21 @@ class Reliability(Part):
 
 
 class Calibration(Part):
-    """A calibration and what it is worth, on the questions that its probability was not fitted on.
+    """A calibration and its quality on the questions that its probability was not fitted on.
 
     Args:
         trust: The calibration.
         questions: All questions that took part.
         unanswered: Those whose ranking gives no answer: they are never trusted.
-        accuracy: Part of the answers that are right if every question is answered.
-        rows: Risk against coverage, by falling threshold.
-        coverage: Part of the questions that the chosen threshold answers; 0 if there is none.
-        upper: Largest error rate that the chosen threshold's errors leave possible, but for `delta`; None without one.
-        before: Reliability of what stands for a probability without calibration: the winner's share of the votes, or
-            the best reward where no vote is taken.
+        accuracy: Share of the answers that are right if every question is answered.
+        rows: Risk against coverage, by decreasing threshold.
+        coverage: Share of the questions that the chosen threshold answers; 0 if there is none.
+        upper: Upper bound on the error rate at the chosen threshold, with a probability of error of `delta`; None
+            without one.
+        before: Reliability of the uncalibrated stand-in for a probability: the winner's share of the votes, or the best
+            reward if no vote is taken.
         after: Reliability of the calibrated confidence.
-        repeated: Questions that were left out because their text came before; dependent questions break the promise.
+        repeated: Questions that were left out as repeated; dependent questions break the promise.
     """
 
     trust: Trust
@@ -167,7 +168,7 @@ def calibrate_rankings(
 
 
 def divided(questions: Sequence[Judged]) -> tuple[Sequence[Judged], Sequence[Judged]]:
-    """The questions for the probability, and those for the threshold; they must be in random order."""
+    """The questions for the probability, and those for the threshold. The input must be in random order."""
     return questions[: len(questions) // _FIT], questions[len(questions) // _FIT :]
 
 
@@ -176,7 +177,7 @@ def fit(
 ) -> tuple[Curve, list[Tested]]:
     """The probability from the first questions, and the thresholds tested on the others.
 
-    With only some of the `numbers` of a ranking (`features`) the others do not enter: with one alone, trust is a
+    With only some of the `numbers` of a ranking (`features`), the others are not used: with a single one, trust is a
     threshold on it.
     """
     curve = fit_curve(fitting, numbers)
@@ -193,7 +194,7 @@ def check_enough(questions: int, risk: float, delta: float) -> None:
     """Refuse a promise that so few questions cannot support.
 
     Raises:
-        InputError: It says how many it takes; or a number is out of its range.
+        InputError: There are too few, and the message says how many are needed; or a number is out of its range.
 
     Example:
         >>> check_enough(40, risk=0.05, delta=0.1)
@@ -245,14 +246,14 @@ def reliability(chances: Sequence[float], right: Sequence[bool]) -> Reliability:
 
 
 def judged(ranking: Ranking, right: bool) -> Judged:
-    """What a calibration looks at of one question."""
+    """The data of one question that a calibration uses."""
     best = ranking.best.reward(ranking.aggregate)
     voted = ranking.strategy != "best_of_n" and bool(ranking.votes)
     return Judged(features(ranking), bool(right), min(1.0, ranking.votes[0].share) if voted else best)
 
 
 class _Seen:
-    """How the rankings were made, gathered while they go by."""
+    """How the rankings were made, collected while they are read."""
 
     def __init__(self) -> None:
         self._counts: set[int] = set()
@@ -278,9 +279,9 @@ class _Seen:
 
     def fitted_on(self, strategy: str | None, settings: Mapping[str, str] | None, stop: str | None) -> FittedOn:
         """What the calibration holds for."""
-        voted = sorted(self._strategies - {"best_of_n"})  # which also decides where no vote is taken
+        voted = sorted(self._strategies - {"best_of_n"})  # which also decides if no vote is taken
         if len(self._aggregates) > 1 or len(voted) > 1 or (strategy and voted not in ([], [strategy])):
-            raise InputError("the rankings were not all made with one strategy and one aggregate: calibrate each alone")
+            raise InputError("the rankings were made with several strategies or aggregates: calibrate each separately")
         (aggregate,) = self._aggregates
         documents = "some" if len(self._documents) > 1 else "all" if True in self._documents else "none"
         return FittedOn.model_validate(
@@ -297,7 +298,7 @@ class _Seen:
 
 
 def _total(needed: int) -> int:
-    """The fewest questions of which so many are left for the threshold."""
+    """The fewest questions that leave so many for the threshold."""
     total = needed
     while total - total // _FIT < needed:
         total += 1

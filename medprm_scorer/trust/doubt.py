@@ -1,4 +1,4 @@
-"""What to do with an answer that is not trusted: one pure decision, for every caller alike."""
+"""What to do with an answer that is not trusted: one pure decision that all callers share."""
 
 from collections.abc import Callable
 from typing import Any, Literal
@@ -7,10 +7,10 @@ from medprm_scorer.errors import DoubtfulAnswerError, InputError, check_choice
 from medprm_scorer.results.models import Ranking
 
 OnDoubt = Literal["answer", "abstain", "raise", "interrupt"] | Callable[[Ranking], Any]
-"""What happens in doubt; a function is called with the ranking."""
+"""What happens if an answer is not trusted; a function is called with the ranking."""
 
 Action = Literal["answer", "abstain", "raise", "interrupt", "call"]
-"""What is done with one ranking."""
+"""The action for one ranking."""
 
 _NAMES = ("answer", "abstain", "raise", "interrupt")
 
@@ -19,12 +19,12 @@ def decide(ranking: Ranking, on_doubt: OnDoubt = "answer") -> Action:
     """What to do with a ranking.
 
     Args:
-        ranking: It is in doubt if its `trusted` is False; with None, nothing was asked to judge it.
-        on_doubt: `answer` gives the answer all the same, with its caution; `abstain` says that there is none; `raise`
-            ends in an error; `interrupt` asks a person; a function is called.
+        ranking: The ranking. It is in doubt if its `trusted` is False; None means that no `trust` was given.
+        on_doubt: `answer` gives the answer anyway, with its caution; `abstain` says that there is none; `raise` raises
+            an error; `interrupt` asks a person; a function is called.
 
     Returns:
-        `answer` for a ranking that is not in doubt, else what `on_doubt` says: `call` for a function.
+        `answer` for a ranking that is not in doubt, otherwise what `on_doubt` says: `call` for a function.
 
     Raises:
         InputError: `on_doubt` is neither one of these nor a function.
@@ -37,7 +37,7 @@ def decide(ranking: Ranking, on_doubt: OnDoubt = "answer") -> Action:
 
 
 def check_on_doubt(on_doubt: object) -> None:
-    """Refuse what says nothing about doubt.
+    """Refuse an invalid `on_doubt`.
 
     Raises:
         InputError: It is neither a function nor one of the names.
@@ -50,11 +50,11 @@ def check_on_doubt(on_doubt: object) -> None:
 
 
 def doubtful(ranking: Ranking, why: str = "") -> DoubtfulAnswerError:
-    """The error for a ranking that is not trusted, in figures.
+    """The error for a ranking that is not trusted, with its numbers.
 
     Args:
         ranking: The ranking; it is the error's `ranking`.
-        why: More to say, such as why it could not be put otherwise.
+        why: A further reason, for the end of the message.
     """
     sure = "" if ranking.confidence is None else f"confidence {ranking.confidence:.2f}, "
     reward = ranking.best.reward(ranking.aggregate)

@@ -1,9 +1,9 @@
-"""By how much each document moves the log-odds of a step: which prompts tell it, and the arithmetic. Numbers only.
+"""The effect of each document on the log-odds of a step: which prompts are needed, and the arithmetic. Only numbers.
 
 A step's log-odds are ln(p / (1 - p)) for its reward p. A document's effect is a difference of log-odds between two
-prompts that differ in that document alone: `without`, with all the other documents beside it (leave one out), and
-`alone`, with none. Leave-one-out misses a document that another one repeats (arXiv 2507.04480), which `alone` shows.
-Shapley values are the mean effect over random orders in which the documents are added.
+prompts that differ only in that document: `without`, with all other documents present (leave one out), and `alone`,
+with none. Leave-one-out misses a document that another one repeats (arXiv 2507.04480), which `alone` shows. Shapley
+values are the mean effect over random orders in which the documents are added.
 """
 
 import math
@@ -13,14 +13,14 @@ from collections.abc import Mapping, Sequence
 from medprm_scorer.results.explanation import Effect
 
 LIMIT = 24 * math.log(2)
-"""Largest log-odds that are told apart, 16.6: a float32 reward nearer to 1 than 2^-24 is 1."""
+"""Largest log-odds that can be distinguished, 16.6: a float32 reward closer to 1 than 2^-24 is 1."""
 
 Shown = tuple[int, ...]
-"""Places of the documents that a prompt shows, ascending."""
+"""Indices of the documents in a prompt, ascending."""
 
 
 def log_odds(reward: float) -> float:
-    """ln(p / (1 - p)), at most `LIMIT` away from 0, so that rewards of 0 and 1 have some, too.
+    """ln(p / (1 - p)), limited to `LIMIT` in absolute value, so that rewards of 0 and 1 have finite ones.
 
     Args:
         reward: p, in [0, 1].
@@ -55,14 +55,14 @@ def orders(documents: int, permutations: int, seed: int) -> list[Shown]:
 
 
 def plan(documents: int, permutations: Sequence[Shown] = ()) -> list[Shown]:
-    """What the prompts must show: all documents, none, all but each, each alone, and the first k of each permutation.
+    """The sets of documents for the prompts: all, none, all but each, each alone, and the first k of each permutation.
 
     Args:
         documents: How many documents there are.
         permutations: Orders of all of them, for Shapley values.
 
     Returns:
-        Each set of documents once, sorted so that neighbours begin alike.
+        Each set of documents once, sorted so that neighbours share prefixes.
 
     Example:
         >>> plan(3)
@@ -82,9 +82,9 @@ def effects(
     """The effect of each document on each step.
 
     Args:
-        found: By what a prompt shows, for everything in `plan`, the log-odds of each step.
+        found: For each set of documents in `plan`, the log-odds of each step.
         documents: How many documents there are.
-        permutations: The orders that `plan` was made with.
+        permutations: The orders that were passed to `plan`.
         noise: Smallest effect that counts, in log-odds.
 
     Returns:
@@ -99,9 +99,9 @@ def effects(
     rows = []
     for step, (most, least) in enumerate(zip(found[everything], found[()], strict=True)):
         last = [most - found[_but(everything, place)][step] for place in everything]
-        shared = most - least - math.fsum(last)  # what all of them move together, and none of them by itself
+        shared = most - least - math.fsum(last)  # the effect of all of them together beyond their individual effects
         if abs(shared) < max(map(abs, last), default=0.0):
-            shared = 0.0  # less than one of them by itself: noise of several prompts
+            shared = 0.0  # smaller than an individual effect: noise of several prompts
         for place, without in enumerate(last):
             alone = found[(place,)][step] - least
             shapley = _shapley(found, place, step, permutations) if permutations else None
@@ -124,10 +124,11 @@ def effects(
 
 
 def _moves(without: float, alone: float, shared: float, noise: float) -> tuple[float, bool]:
-    """One number for a document, and whether others say the same.
+    """One number for a document, and whether others repeat it.
 
-    Its effect beside the others, if it has one. Else others may repeat it: then it moves the step alone, and all of
-    them together move the step in that direction by more than their effects beside each other add up to.
+    This is its effect with all others present, if it has one. Otherwise others may repeat it: then it moves the step
+    when it is alone, and all of them together move the step in that direction by more than the sum of their
+    leave-one-out effects.
     """
     if abs(without) < noise <= min(abs(alone), abs(shared)) and alone * shared > 0:
         return math.copysign(min(abs(alone), abs(shared)), alone), True

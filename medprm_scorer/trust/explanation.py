@@ -1,8 +1,7 @@
-"""`explain`: chains scored again with other choices of documents, to see which document carries which step.
+"""`explain`: scores chains again with other sets of documents, to see which document supports which step.
 
-All prompts go to the engine as one tree, so that what they begin with alike (the first documents, for instance) is run
-once. The work is a generator that yields prompts and is sent their rewards, the same for a caller who waits and for one
-who awaits.
+All prompts go to the engine as one tree, so that shared prefixes (the first documents, for instance) are run once. The
+work is a generator that yields prompts and is sent their rewards, so it serves both sync and async callers.
 """
 
 import time
@@ -22,10 +21,10 @@ from medprm_scorer.text.steps import split_steps
 from medprm_scorer.trust.effects import LIMIT, Shown, effects, log_odds, orders, plan
 from medprm_scorer.trust.shared_prompt import joined, unique_tokens
 
-_TOGETHER = 64  # sequences in one call of the engine
-_MOST_SENTENCES = 64  # of one document; more are left out several at a time
+_TOGETHER = 64  # sequences in one engine call
+_MOST_SENTENCES = 64  # sentences of one document; with more, several are left out at a time
 _MOST_ORDERS = 10_000
-_SAME = 0.02  # rewards of one model on one machine differ by less, in half precision too
+_SAME = 0.02  # rewards of one model on one machine differ by less, even in half precision
 
 _Chains = list[list[float]]
 """Rewards by chain and step."""
@@ -38,7 +37,7 @@ class Subject:
     Args:
         candidate: Its text, or its steps.
         index: Its place among the candidates.
-        before: The rewards that its steps had in a ranking; empty if it comes from none.
+        before: The rewards of its steps in a ranking; empty if it is not from a ranking.
     """
 
     candidate: Candidate
@@ -51,9 +50,9 @@ class Method:
     """How to explain.
 
     Args:
-        sentences: Whether to leave out single sentences, too.
-        shapley: Random orders for Shapley values; 0 for none.
-        seed: Of these orders.
+        sentences: Whether to also leave out single sentences.
+        shapley: Number of random orders for Shapley values; 0 for none.
+        seed: Seed of these orders.
         noise: Smallest effect that counts, in log-odds.
 
     Raises:
@@ -73,22 +72,22 @@ class Method:
 
 
 def subjects_of(ranking: Ranking, documents: Sequence[str], steps: str, *, runner_up: bool) -> list[Subject]:
-    """What to explain of a ranking: its winner and, if asked for, the best chain with another answer.
+    """The chains of a ranking to explain: its winner and, if requested, the best chain with another answer.
 
     Args:
         ranking: The ranking.
-        documents: The documents that it was made with, whose texts a ranking does not hold.
+        documents: The documents of the ranking, since a ranking does not hold their texts.
         steps: The rule by which a text is split into steps.
-        runner_up: Whether the second is asked for; where no chain has another answer, it is the next chain.
+        runner_up: Whether the second is requested; if no chain has another answer, it is the next chain.
 
     Raises:
-        InputError: The documents are not as many as the ranking was made with.
+        InputError: The number of documents is not that of the ranking.
     """
     check_request(ranking.question, ["any"], documents)
     if len(documents) != ranking.documents_given:
         raise InputError(
             "a ranking does not hold the texts of its documents: pass them, explain(ranking, documents=[...]); it was "
-            f"made with {ranking.documents_given}, and {len(documents)} are given"
+            f"made with {ranking.documents_given}, but {len(documents)} were passed"
         )
     others = [chain for chain in ranking.chains if is_scored(chain) and chain.index != ranking.best.index]
     others.sort(key=lambda chain: chain.answer == ranking.best.answer)  # stable: each part stays best first
@@ -104,7 +103,7 @@ def explain(
     documents: Sequence[str],
     method: Method,
 ) -> Explanation:
-    """What moves the steps of one chain, and of a runner-up; see `MedPRM.explain`."""
+    """What affects the steps of one chain, and of a runner-up; see `MedPRM.explain`."""
     work = _explain(requests, question, subjects, documents, method)
     prompt = next(work)
     try:
@@ -123,7 +122,7 @@ async def aexplain(
     documents: Sequence[str],
     method: Method,
 ) -> Explanation:
-    """`explain`, with the event loop left free while the model runs."""
+    """`explain`, without blocking the event loop while the model runs."""
     work = _explain(requests, question, subjects, documents, method)
     prompt = next(work)
     try:
@@ -181,7 +180,7 @@ def _explain(
 
 
 class _Scoring:
-    """Scores the same chains with one list of documents after another, and counts what that takes."""
+    """Scores the same chains with several lists of documents in turn, and counts the cost."""
 
     def __init__(self, requests: RequestEncoder, encoded: EncodedRequest) -> None:
         self._requests, self._encoded = requests, encoded
@@ -192,7 +191,7 @@ class _Scoring:
         """The rewards by variant, chain and step, for each variant of the documents.
 
         Raises:
-            ScoringError: The engine gave no rewards.
+            ScoringError: The engine returned no rewards.
         """
         chains = self._encoded.prompt.chains
         found: list[_Chains] = []
@@ -218,7 +217,7 @@ class _Scoring:
 
     @property
     def cost(self) -> Cost:
-        """What it has taken so far."""
+        """The cost so far."""
         return Cost(
             prompts=self._prompts,
             prompt_tokens=self._prompt_tokens,
@@ -235,7 +234,7 @@ def _found(
     permutations: Sequence[Shown],
     noise: float,
 ) -> Explanation:
-    """The explanation of one chain by documents; the cost comes later."""
+    """The explanation of one chain by documents; the cost is added later."""
     odds = {shown: [log_odds(reward) for reward in chains[place]] for shown, chains in rewards.items()}
     everything = max(odds, key=len)
     return Explanation(
@@ -254,7 +253,7 @@ def _found(
 
 @dataclass(frozen=True, repr=False)
 class _Cut:
-    """A document without one of its sentences: where that stands, and what is left."""
+    """A document without one of its sentences: the sentence's position, and the remaining text."""
 
     document: int
     start: int
@@ -277,11 +276,11 @@ def _cuts(document: int, text: str) -> list[_Cut]:
 
 
 def _of_sentences(found: Explanation, cuts: Sequence[_Cut], left: Sequence[Sequence[float]]) -> list[SentenceEffect]:
-    """For each step, the sentences of the documents that carry it; a single sentence moves what its document does.
+    """For each step, the sentences of the documents that affect it; a single sentence has the effect of its document.
 
     Args:
         found: The effects of the documents.
-        cuts: What was left out.
+        cuts: The parts that were left out.
         left: The rewards of the steps, by cut.
     """
     rows = []
@@ -311,7 +310,7 @@ def _carriers(found: Explanation) -> list[Effect]:
 
 
 def _candidate(chain: ScoredChain, steps: str) -> Candidate:
-    """The chain as it was given: its text if that is split into the same steps again, else the steps."""
+    """The chain in its original form: its text if that is split into the same steps again, otherwise the steps."""
     texts = [step.text for step in chain.steps]
     try:
         again = list(split_steps(chain.text, steps).steps)

@@ -1,4 +1,4 @@
-"""What of a ranking speaks for or against its answer, as plain numbers: the rewards, how they agree, how many voted."""
+"""Features of a ranking for or against its answer, as plain numbers: rewards, agreement, number of votes."""
 
 import math
 from collections.abc import Mapping
@@ -6,24 +6,24 @@ from collections.abc import Mapping
 from medprm_scorer.results.facts import is_scored
 from medprm_scorer.results.models import Ranking
 
-_NEAREST = 1e-3  # to 0 and 1: beyond it, differences of rewards are noise
+_NEAREST = 1e-3  # closest to 0 and 1: beyond this, differences of rewards are noise
 
 NAMES = (
     *("share", "lead", "count_share", "support", "best", "mean", "rival", "others"),
     *("silent", "declined", "lost", "unvoted", "chains"),
 )
-"""What `features` finds, in its order."""
+"""The names of the features, in order."""
 
 
 def features(ranking: Ranking) -> Mapping[str, float] | None:
-    """The numbers by which a calibration judges a ranking; no text is looked at.
+    """The numbers by which a calibration judges a ranking; it reads no text.
 
-    `share` and `lead` are the winner's part of all reward and its lead over the second answer; `count_share` its part
+    `share` and `lead` are the winner's share of all reward and its lead over the second answer; `count_share` its share
     of the chains; `support` the logarithm of 1 plus its reward; `best`, `mean` and `rival` the log-odds of the winning
-    chain's reward, of the mean reward behind the answer and of that behind the second; `others` the log-odds of the
-    mean reward of all; `silent` and `declined` the parts of the chains that did not vote or declined; `lost` that of
-    the chains that were cut off or could not be scored; `unvoted` whether the best reward decided; `chains` the
-    logarithm of their number.
+    chain's reward, of the mean reward for the answer and of that for the second; `others` the log-odds of the mean
+    reward of all; `silent` and `declined` the shares of the chains that did not vote or declined; `lost` that of the
+    chains that were cut off or could not be scored; `unvoted` whether the best reward decided; `chains` the logarithm
+    of their number.
 
     Args:
         ranking: A ranking; its `aggregate` says what a chain's reward is.

@@ -14,8 +14,8 @@ from medprm_scorer.trust.probability import Weight, probability
 Features = Mapping[str, float]
 Floats = npt.NDArray[np.float64]
 
-_PENALTY = 1.0  # on squared weights of standardized numbers, as is usual (C = 1)
-_ROUNDS = 50  # of Newton's method, which needs some 10
+_PENALTY = 1.0  # on squared weights of standardized numbers, the usual choice (C = 1)
+_ROUNDS = 50  # of Newton's method, which needs about 10
 _FOLDS = 5
 _GRID = 20  # thresholds, at equal steps of coverage
 
@@ -27,7 +27,7 @@ class Judged:
     Args:
         found: The numbers of its ranking; None if it has no answer, and so is never trusted.
         right: Whether the answer is right.
-        before: What stands for a probability without calibration: the share of the votes, or the best reward.
+        before: The uncalibrated stand-in for a probability: the share of the votes, or the best reward.
     """
 
     found: Features | None
@@ -49,14 +49,14 @@ class Curve:
 
 @dataclass(frozen=True)
 class Tested:
-    """One threshold on the questions that were kept for it.
+    """One threshold on the questions reserved for it.
 
     Args:
         threshold: Smallest probability that is trusted.
         answered: Questions that reach it.
-        errors: Those of them that are answered wrongly.
-        p_value: Of the hypothesis that the error rate is above the risk.
-        promised: Whether this and all that were tested before it were rejected.
+        errors: Those of them that are answered incorrectly.
+        p_value: p-value of the hypothesis that the error rate is above the risk.
+        promised: Whether the hypotheses of this threshold and of all tested before it were rejected.
     """
 
     threshold: float
@@ -69,10 +69,10 @@ class Tested:
 def fit_curve(questions: Sequence[Judged], numbers: Sequence[str] = NAMES) -> Curve:
     """Logistic regression with a quadratic penalty on the weights, by Newton's method.
 
-    Targets are drawn in from 0 and 1 as by Platt (1999), so that a part without errors does not give certainty.
+    Targets are moved inwards from 0 and 1 as by Platt (1999), so that a group without errors does not give certainty.
 
     Args:
-        questions: Judged questions; those without an answer play no part.
+        questions: Judged questions; those without an answer are ignored.
         numbers: Which numbers of a ranking enter.
     """
     used = [question for question in questions if question.found is not None]
@@ -85,7 +85,7 @@ def fit_curve(questions: Sequence[Judged], numbers: Sequence[str] = NAMES) -> Cu
     varies = scale > 1e-9
     names = [name for name, keeps in zip(numbers, varies, strict=True) if keeps]
     design = np.column_stack([np.ones(len(used)), (table[:, varies] - mean[varies]) / scale[varies]])
-    penalty = np.diag([1e-6, *[_PENALTY] * len(names)])  # hardly any on the intercept: only so that it is defined
+    penalty = np.diag([1e-6, *[_PENALTY] * len(names)])  # almost none on the intercept, only so that it is defined
     solved = np.zeros(len(names) + 1)
     for _ in range(_ROUNDS):
         chance = 1.0 / (1.0 + np.exp(-np.clip(design @ solved, -30, 30)))
@@ -104,9 +104,9 @@ def fit_curve(questions: Sequence[Judged], numbers: Sequence[str] = NAMES) -> Cu
 def thresholds(
     questions: Sequence[Judged], calibrated: int, risk: float, delta: float, numbers: Sequence[str] = NAMES
 ) -> tuple[list[float], int]:
-    """The thresholds, in falling order, and the one that is tested first; from the questions of the fit alone.
+    """The thresholds, in decreasing order, and the one that is tested first; only from the questions of the fit.
 
-    The first is the one that will most likely pass, by the errors that were made on questions left out of the fit.
+    The first is the one most likely to pass, judged by the errors on questions held out of the fit.
 
     Args:
         questions: Those that the curve is fitted on.
@@ -139,10 +139,10 @@ def check_thresholds(
     """Fixed-sequence testing: from the first threshold downwards, until one fails; the rows of all thresholds.
 
     Args:
-        questions: None of which the curve, the grid or the first threshold was chosen on.
+        questions: Questions that were not used to choose the curve, the grid or the first threshold.
         curve: The fitted probability.
-        grid: Thresholds, in falling order.
-        first: Place of the one that is tested first.
+        grid: Thresholds, in decreasing order.
+        first: Index of the one that is tested first.
         risk: Largest error rate.
         delta: Largest p-value.
     """
@@ -160,7 +160,7 @@ def check_thresholds(
 
 
 def _most_errors(answered: int, risk: float, delta: float) -> int:
-    """With how many errors among so many answers the test still passes; -1 if with none."""
+    """The most errors among so many answers with which the test still passes; -1 if it never does."""
     most = -1
     while most < answered and lower_tail(most + 1, answered, risk) <= delta:
         most += 1

@@ -1,4 +1,4 @@
-"""`Floors`: an answer is trusted from some reward, share or number of votes on. Nothing is calibrated."""
+"""`Floors`: an answer is trusted from a minimum reward, share or number of votes. Nothing is calibrated."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -50,7 +50,7 @@ class Floors:
         aggregate: str | None = None,
         stop: str | None = None,
     ) -> None:
-        """Floors fit every model and every way of choosing."""
+        """Floors apply to every model and every selection method."""
 
     def judge(self, ranking: Ranking) -> Ranking:
         """The ranking with `trusted`, and with a caution if it does not reach a floor."""

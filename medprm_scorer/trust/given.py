@@ -1,4 +1,4 @@
-"""What may be given as `trust=`."""
+"""The values that `trust=` accepts."""
 
 from pathlib import Path
 
@@ -11,10 +11,10 @@ GivenTrust = Trust | Floors | str | Path | None
 
 
 def given_trust(trust: GivenTrust) -> Trust | Floors | None:
-    """What was given, with a path read.
+    """The value of `trust=`; a path is read.
 
     Raises:
-        InputError: It is something else, or the file is no trust file.
+        InputError: It is something else, or the file is not a trust file.
 
     Example:
         >>> given_trust(0.9)

@@ -1,4 +1,4 @@
-"""From the numbers of a ranking to the probability that its answer is right: a logistic curve."""
+"""Turns the numbers of a ranking into the probability that its answer is right: a logistic curve."""
 
 import math
 from collections.abc import Mapping
@@ -7,17 +7,17 @@ from pydantic import BaseModel, ConfigDict, Field
 
 
 class Part(BaseModel):
-    """A part of a trust file: frozen, finite, and without keys that nobody knows."""
+    """A part of a trust file: frozen, finite, and without unknown keys."""
 
     model_config = ConfigDict(frozen=True, extra="forbid", hide_input_in_errors=True, allow_inf_nan=False)
 
 
 class Weight(Part):
-    """How one number of a ranking (see `features`) enters its log-odds.
+    """How one number of a ranking (see `features`) contributes to its log-odds.
 
     Args:
-        mean: Its mean where it was fitted.
-        scale: Its standard deviation there, above 0.
+        mean: Its mean in the fit.
+        scale: Its standard deviation in the fit, above 0.
         weight: Log-odds for each standard deviation above the mean.
     """
 
@@ -31,8 +31,8 @@ def probability(found: Mapping[str, float], intercept: float, weights: Mapping[s
 
     Args:
         found: The numbers of its ranking.
-        intercept: Log-odds where all numbers are at their means.
-        weights: How the numbers enter; those without a weight do not.
+        intercept: Log-odds if all numbers are at their means.
+        weights: How the numbers contribute; those without a weight do not.
 
     Example:
         >>> probability({"share": 0.8}, 0.0, {"share": Weight(mean=0.8, scale=0.1, weight=2.0)})

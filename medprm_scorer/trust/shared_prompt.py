@@ -1,4 +1,4 @@
-"""Several prefixes, each with the same chains behind it, as one prompt: so the engine shares what they begin with."""
+"""Several prefixes, each followed by the same chains, as one prompt, so that the engine runs shared parts once."""
 
 from collections.abc import Sequence
 from itertools import pairwise
@@ -7,7 +7,7 @@ from medprm_scorer.encoding import EncodedChain, EncodedPrompt
 
 
 def joined(prefixes: Sequence[tuple[int, ...]], chains: Sequence[EncodedChain]) -> EncodedPrompt:
-    """One prompt that holds every prefix with every chain: its prefix is what all of them begin with.
+    """One prompt that holds every prefix with every chain: its prefix is their common prefix.
 
     Args:
         prefixes: Token ids, at least one; all begin with the same token.
@@ -32,9 +32,9 @@ def joined(prefixes: Sequence[tuple[int, ...]], chains: Sequence[EncodedChain]) 
 
 
 def unique_tokens(prompt: EncodedPrompt) -> int:
-    """Tokens that are run if whatever the chains of a prompt begin with alike is run once.
+    """Tokens that are run if every shared prefix of the chains of a prompt is run once.
 
-    An engine that shares long beginnings only, or the prefix alone, runs a few more, or all.
+    An engine that shares only long prefixes, or only the prompt's prefix, runs more.
 
     Example:
         >>> unique_tokens(EncodedPrompt((1,), (EncodedChain((2, 3), (1,)), EncodedChain((2, 4), (1,)))))
@@ -46,5 +46,5 @@ def unique_tokens(prompt: EncodedPrompt) -> int:
 
 
 def _alike(one: Sequence[int], two: Sequence[int]) -> int:
-    """How many tokens two sequences begin with alike."""
+    """Length of the common prefix of two sequences."""
     return next((place for place, (a, b) in enumerate(zip(one, two, strict=False)) if a != b), min(len(one), len(two)))

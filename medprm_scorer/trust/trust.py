@@ -23,10 +23,10 @@ _NAMES = {
 
 
 class FittedOn(Part):
-    """What a calibration holds for: rankings made in the same way.
+    """What a calibration is valid for: rankings made in the same way.
 
     Args:
-        settings: What rewards depend on beside the texts (`MedPRM.settings`), as far as it was known.
+        settings: What rewards depend on besides the texts (`MedPRM.settings`), as far as known.
         strategy: The strategy that was asked for.
         aggregate: How step rewards became chain rewards.
         stop: Name of the rule by which sampling stopped; None for a fixed number of samples.
@@ -45,37 +45,39 @@ class FittedOn(Part):
 
 
 class Trust(Part):
-    """A calibration: the probability that an answer is right, and the threshold from which it is trusted.
+    """A calibration: the probability that an answer is right, and the threshold above which it is trusted.
 
-    The promise: among the questions whose ranking is `trusted`, the part of wrong answers is at most `risk`. It holds
-    for the population that the calibration's questions were drawn from, with a probability of at least 1 − `delta` over
-    that drawing. It is no promise about one answer, nor about the next 100: their error rate varies around its mean.
+    The promise: among the questions whose ranking is `trusted`, the share of wrong answers is at most `risk`. It holds
+    for the population from which the calibration's questions were drawn, with a probability of at least 1 − `delta`
+    over that draw. It is not a promise about a single answer, nor about the next 100: their error rate varies around
+    its mean.
 
-    Why: Learn then Test (Angelopoulos, Bates, Candès, Jordan and Lei, arXiv 2110.01052) with fixed-sequence testing.
-    One part of the questions fits the probability, and from it alone come the thresholds and the order in which they
-    are tested. On the other part, for each threshold in turn, the hypothesis "the error rate among those at or above
-    it exceeds `risk`" has the p-value P(Binomial(answered, risk) <= errors), which is exact given how many are
-    answered. Testing ends at the first p-value above `delta`; the last threshold before it is taken, or none.
+    The method is Learn then Test (Angelopoulos, Bates, Candès, Jordan and Lei, arXiv 2110.01052) with fixed-sequence
+    testing. One part of the questions is used to fit the probability, and to choose the thresholds and the order in
+    which they are tested. On the other part, for each threshold in turn, the hypothesis "the error rate among those at
+    or above it exceeds `risk`" has the p-value P(Binomial(answered, risk) <= errors), which is exact given the number
+    of answered questions. Testing ends at the first p-value above `delta`; the last threshold before it is used, or
+    none.
 
-    What it assumes: the questions that it is used on come from the same source as those of the calibration, drawn
-    independently (exchangeable with them), and are ranked in the same way. What breaks it: other kinds of patients or
-    questions, another policy, prompt or temperature, documents from another search, questions that repeat each other,
-    labels that are wrong, trying several calibrations and keeping the best, and functions of your own (`answer`,
-    `group`) that were not in use then. Another model, strategy or aggregate is refused; another number of candidates,
-    or documents where there were none, is never trusted.
+    It assumes that the questions on which it is used come from the same source as those of the calibration, drawn
+    independently (exchangeable with them), and are ranked in the same way. It is broken by other kinds of patients or
+    questions, another policy, prompt or temperature, documents from another search, repeated questions, wrong labels,
+    trying several calibrations and keeping the best, and functions of your own (`answer`, `group`) that were not used
+    in the calibration. Another model, strategy or aggregate is refused; a ranking with another number of candidates, or
+    with documents where the calibration had none, is never trusted.
 
     Args:
-        format: The layout of the file.
+        format: The version of the file format.
         risk: Largest error rate among trusted answers, above 0 and below 1.
         delta: Largest probability that the promise fails, above 0 and below 1.
         threshold: Smallest `confidence` of a trusted answer; None, and nothing is trusted, if none keeps the promise.
-        intercept: Log-odds of a ranking whose numbers are all at their means.
-        weights: How the numbers of a ranking enter, by name.
-        fitted_on: What it holds for.
+        intercept: Log-odds of a ranking if all its numbers are at their means.
+        weights: How the numbers of a ranking contribute, by name.
+        fitted_on: What it is valid for.
         fitted: Questions that the probability was fitted on.
-        calibrated: Questions that the threshold was tested on, apart from those.
+        calibrated: Questions that the threshold was tested on; these are others.
         answered: Those of them that reach the threshold.
-        errors: Those of these that are answered wrongly.
+        errors: Those of the answered ones that are wrong.
     """
 
     format: Literal["medprm trust 1"] = "medprm trust 1"
@@ -109,21 +111,22 @@ class Trust(Part):
         stop: str | None = None,
         seed: int = 0,
     ) -> "Trust":
-        """Calibrate on rankings whose answers are known to be right or wrong. `calibrate` does it from a file.
+        """Calibrate on rankings whose answers are known to be right or wrong. `calibrate` does this from a file.
 
         Args:
             records: For each question one ranking, and whether its answer is right. They may be a generator.
             risk: Largest error rate among trusted answers, above 0 and below 1.
             delta: Largest probability that the promise fails, above 0 and below 1.
-            strategy: The strategy that was asked for; None takes the one that the rankings name.
-            settings: What computed the rewards: `prm.settings`. None leaves it open; every ranking then has a caution.
+            strategy: The requested strategy; None takes the one that the rankings name.
+            settings: The settings that computed the rewards: `prm.settings`. None leaves this open; every ranking then
+                has a caution.
             stop: Name of the rule by which sampling stopped; None for a fixed number.
-            seed: Of the division into two parts.
+            seed: Seed of the split into two parts.
 
         Raises:
             InputError: There are too few questions for the promise, or they were not ranked in the same way.
         """
-        from medprm_scorer.trust.calibration import calibrate_rankings  # numpy, which applying does not need
+        from medprm_scorer.trust.calibration import calibrate_rankings  # needs numpy; applying a calibration does not
 
         return calibrate_rankings(
             records, risk=risk, delta=delta, strategy=strategy, settings=settings, stop=stop, seed=seed
@@ -134,7 +137,7 @@ class Trust(Part):
         """Read a file that `save` wrote.
 
         Raises:
-            InputError: It cannot be read, or is no such file.
+            InputError: It cannot be read, or is not a trust file.
         """
         try:
             with Path(path).open("rb") as file:
@@ -147,10 +150,10 @@ class Trust(Part):
                 raise ValueError
             return cls.model_validate(json.loads(content))
         except (ValueError, RecursionError):  # pydantic's and json's are ValueErrors
-            raise InputError(f"{path} is no trust file: make one with medprm calibrate") from None
+            raise InputError(f"{path} is not a trust file: make one with medprm calibrate") from None
 
     def save(self, path: str | Path) -> None:
-        """Write it as JSON: numbers and the names of settings, no text of any question.
+        """Write it as JSON: numbers and the names of settings, without any text of a question.
 
         Raises:
             OutputError: It cannot be written.
@@ -170,16 +173,17 @@ class Trust(Part):
         aggregate: str | None = None,
         stop: str | None = None,
     ) -> None:
-        """Refuse rankings that are made in another way than those of the calibration.
+        """Refuse rankings that are made differently from those of the calibration.
 
         Args:
-            settings: What rewards depend on, as from `MedPRM.settings`. What one side does not know is not compared.
-            strategy: The strategy that is asked for; None if it is not known yet, as for the others.
+            settings: What rewards depend on, as from `MedPRM.settings`. Settings that one side does not know are not
+                compared.
+            strategy: The requested strategy; None if not yet known. The same holds for the others.
             aggregate: How step rewards become chain rewards.
             stop: Name of the stopping rule, `none` for a fixed number.
 
         Raises:
-            InputError: Naming what differs.
+            InputError: Something differs; the message names it.
         """
         made = self.fitted_on
         then = {**made.settings, "strategy": made.strategy, "aggregate": made.aggregate, "stop": made.stop or "none"}
@@ -220,13 +224,13 @@ class Trust(Part):
         return ranking.model_copy(update=update)
 
     def _outside(self, ranking: Ranking) -> str | None:
-        """Why the calibration says nothing of a ranking; None if it does."""
+        """Why the calibration does not apply to a ranking; None if it does."""
         then, count = self.fitted_on, len(ranking.chains)
         if not then.fewest <= count <= then.most:
             numbers = str(then.fewest) if then.fewest == then.most else f"{then.fewest} to {then.most}"
-            return f"it has {count} candidates, and the calibration had {numbers}"
+            return f"it has {count} candidates, but the calibration had {numbers}"
         if then.documents == "all" and not ranking.documents_used:
-            return "no document was read, and the calibration had documents for every question"
+            return "no document was read, but the calibration had documents for every question"
         if then.documents == "none" and ranking.documents_used:
-            return "documents were read, and the calibration had none"
+            return "documents were read, but the calibration had none"
         return None

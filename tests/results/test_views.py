@@ -374,7 +374,7 @@ def test_chains_that_decline_or_were_cut_off_are_named_so():
 
 
 def test_other_documents_than_the_rankings_own_are_refused():
-    with pytest.raises(InputError, match="made with 2 documents, and 1 are given"):
+    with pytest.raises(InputError, match="made with 2 documents, but 1 were passed"):
         example_ranking().to_html(["secret"])
 
 

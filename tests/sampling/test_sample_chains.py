@@ -168,7 +168,7 @@ def test_chains_that_say_the_same_are_all_kept():
 def test_anything_but_a_list_is_refused(batch, name):
     kind, message = run_both([batch], 2)[0]
     assert kind is InputError
-    assert f"list of texts, and gave {name}" in message
+    assert f"list of texts, but returned {name}" in message
     assert "secret" not in message
 
 
@@ -176,7 +176,7 @@ def test_anything_but_a_list_is_refused(batch, name):
 def test_the_place_of_what_is_not_text_is_named(wrong):
     kind, message = run_both([["secret"], [chain(3), "secret", wrong]], 2)[0]
     assert kind is InputError
-    assert "[2] of what draw gave in round 2" in message
+    assert "[2] of the chains of round 2" in message
     assert type(wrong).__name__ in message
     assert "secret" not in message
 

@@ -69,11 +69,11 @@ def test_steps_given_as_a_list_are_explained_as_they_were_scored(prm):
 
 def test_a_ranking_without_its_documents_or_of_another_model_says_so(prm):
     ranking = prm.rank(QUESTION, [GOOD], DOCUMENTS)
-    with pytest.raises(InputError, match=r"made with 3, and 0 are given"):
+    with pytest.raises(InputError, match=r"made with 3, but 0 were passed"):
         prm.explain(ranking)
     with pytest.raises(InputError, match=r"documents must be a list"):
         prm.explain(ranking, documents="one text")
-    with pytest.raises(InputError, match="with a question only"):
+    with pytest.raises(InputError, match="only with a question"):
         prm.explain(ranking, GOOD, DOCUMENTS)
     with pytest.raises(InputError, match="one chain"):
         prm.explain(QUESTION)

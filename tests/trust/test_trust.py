@@ -61,7 +61,7 @@ def test_a_ranking_without_an_answer_is_not_trusted(trust):
 def test_another_number_of_candidates_is_never_trusted(trust, count):
     judged = trust.judge(make_ranking([make_chain(index, [0.99], "A") for index in range(count)]))
     assert (judged.trusted, judged.confidence) == (False, None)
-    assert f"it has {count} candidates, and the calibration had 5" in judged.cautions[-1]
+    assert f"it has {count} candidates, but the calibration had 5" in judged.cautions[-1]
 
 
 def test_without_documents_that_the_calibration_had_nothing_is_trusted(trust):
@@ -141,7 +141,7 @@ def test_a_calibration_that_does_not_know_its_model_says_so(trust):
 def test_a_bad_file_is_refused_without_its_texts(trust, change, tmp_path):
     path = tmp_path / "trust.json"
     path.write_text(json.dumps({**trust.model_dump(), **change}))
-    with pytest.raises(InputError, match=r"no trust file: make one with medprm calibrate") as error:
+    with pytest.raises(InputError, match=r"not a trust file: make one with medprm calibrate") as error:
         Trust.load(path)
     assert "Mrs" not in str(error.value)
 
@@ -150,7 +150,7 @@ def test_a_bad_file_is_refused_without_its_texts(trust, change, tmp_path):
 def test_what_is_no_trust_file_is_refused(content, tmp_path):
     path = tmp_path / "trust.json"
     path.write_bytes(content)
-    with pytest.raises(InputError, match="no trust file"):
+    with pytest.raises(InputError, match="not a trust file"):
         Trust.load(path)
 
 
@@ -180,7 +180,7 @@ def test_records_are_rankings_with_judgements(record):
 
 def test_mixed_strategies_are_refused():
     mixed = [*made_up(60, 0), (make_ranking([make_chain(0, [0.5], "A")], "majority_vote"), True)]
-    with pytest.raises(InputError, match="not all made with one strategy"):
+    with pytest.raises(InputError, match="several strategies"):
         Trust.fit(mixed, risk=0.1, delta=0.1)
 
 

@@ -1,9 +1,10 @@
-"""Which option the prose of a chain affirms, where no statement names one.
+"""Which option the prose of a chain affirms, if no statement names one.
 
-What each sentence says of an option is its strength (`claims`). The last sentence of strength `CHOICE` or `SURE`
-decides, unless it names two options or a later sentence rejects its own. Without one, an option counts if it alone
-fits; or if it alone is mentioned and not rejected, while the others are all rejected or all left out; or if all others
-are rejected and it is not mentioned. A chain that ends by saying that no option fits affirms none.
+Each sentence gives each option that it mentions a strength (`claims`). The last sentence of strength `CHOICE` or `SURE`
+decides, unless it names two options or a later sentence rejects the chosen one. Without such a sentence, an option
+counts if it is the only one that fits; or if it is the only one mentioned and not rejected, while the others are all
+rejected or all left out; or if all others are rejected and it is not mentioned. A chain that ends by saying that no
+option fits affirms none.
 """
 
 import re
@@ -57,12 +58,12 @@ class _Claim:
 
 
 def affirmed(text: str, options: OptionSet, mentions: Mentions, asked: Asked) -> tuple[str | None, bool]:
-    """The option that the prose affirms, by the rules at the head of this module.
+    """The option that the prose affirms, by the rules in this module's docstring.
 
     Args:
         text: The chain without markup.
         options: The options of the question.
-        mentions: What finds their texts.
+        mentions: Finds mentions of their texts.
         asked: What the question asks.
 
     Returns:
@@ -86,7 +87,7 @@ def affirmed(text: str, options: OptionSet, mentions: Mentions, asked: Asked) ->
 
 
 def _names_another(text: str, spans: Sequence[tuple[int, int]], claims: Sequence[_Claim], asked: Asked) -> bool:
-    """Whether the chain ends with a choice that is none of the options, or is said in other words."""
+    """Whether the chain ends with a choice that is not an option, or that is expressed in other words."""
     if not spans or any(claim.place == len(spans) - 1 for claim in claims):
         return False
     parts = tokens(text[slice(*spans[-1])])
@@ -96,7 +97,7 @@ def _names_another(text: str, spans: Sequence[tuple[int, int]], claims: Sequence
 
 
 def _left(claims: Sequence[_Claim], options: OptionSet) -> str | None:
-    """The option that is left where no sentence says which is the choice."""
+    """The option that is left if no sentence states the choice."""
     strength = {label: max(c.strength for c in claims if c.label == label) for label in {c.label for c in claims}}
     rejected = {claim.label for claim in claims if claim.strength == REJECTED}
     kept = [label for label in strength if label not in rejected]
@@ -115,7 +116,7 @@ def _claims(
 ) -> Iterator[_Claim]:
     others = False  # whether the chain has come to `the other options`
     known, favoured = set[str](), set[str]()  # options mentioned, and said to fit
-    before: list[str] = []  # what the sentence before mentions and does not reject
+    before: list[str] = []  # what the previous sentence mentions and does not reject
     for place, (start, end) in enumerate(spans):
         parts = tokens(mark_letters(text[start:end], options))
         if not parts:
@@ -138,7 +139,7 @@ def _claims(
 
 
 def _said_of_this(flat: str) -> int | None:
-    """What a sentence says of the option of the sentence before: `therefore, this is the most likely finding`."""
+    """What a sentence says about the previous sentence's option: `therefore, this is the most likely finding`."""
     hence = _HENCE.match(flat)
     begin = hence.end() if hence else 0
     about = _THIS.match(flat, begin) or (_CONCLUDES.match(flat) and _THIS_IS.search(flat))

@@ -1,4 +1,4 @@
-"""What a question asks: the words by which a chain restates it, and whether it asks for what is not so."""
+"""What a question asks: the words by which a chain restates it, and whether it asks for the false option."""
 
 import re
 from collections.abc import Sequence
@@ -23,7 +23,7 @@ _FEWEST, _SHARE = 3, 0.75
 
 @dataclass(frozen=True)
 class Asked:
-    """The sentence of a question that asks; the empty text if it is not known.
+    """The sentence of a question that asks; empty if it is not known.
 
     Args:
         sentence: The sentence.
@@ -33,7 +33,7 @@ class Asked:
 
     @cached_property
     def inverted(self) -> bool:
-        """Whether it asks for the option that is not so: `which is NOT likely`, `all of these except`."""
+        """Whether it asks for the false option: `which is NOT likely`, `all of these except`."""
         return _INVERTED.search(self.sentence) is not None
 
     @cached_property
@@ -43,7 +43,7 @@ class Asked:
 
     @cached_property
     def own_words(self) -> frozenset[str]:
-        """The stems of the words that other questions do not have."""
+        """The stems of the words that are specific to this question."""
         return frozenset(word for _, word in content(tokens(self.sentence))) - _EVERY_QUESTION
 
     @cached_property
@@ -51,7 +51,7 @@ class Asked:
         return tuple(_SUPERLATIVE.findall(" ".join(tokens(self.sentence))))
 
     def restated(self, parts: Sequence[str]) -> float:
-        """The share of the question's own words that are among the tokens of a sentence; 0 to 1."""
+        """The share of the question's specific words that are among the tokens of a sentence, from 0 to 1."""
         words = {word for _, word in content(parts)}
         return len(self.own_words & words) / max(1, len(self.own_words))
 
@@ -60,7 +60,7 @@ class Asked:
         return len(self.own_words) >= _FEWEST and self.restated(parts) >= _SHARE
 
     def is_answered(self, clause: str) -> bool:
-        """Whether a clause has the question's superlative, as `the most concerning bite`."""
+        """Whether a clause has the question's superlative, such as `the most concerning bite`."""
         return any(phrase in clause for phrase in self._superlatives)
 
 

@@ -1,4 +1,4 @@
-"""A caller's own functions: one that reads a chain's answer, and one that says which answers are equal."""
+"""A caller's own functions: one that reads a chain's answer, and one that decides which answers are equal."""
 
 import inspect
 from collections.abc import Callable, Hashable, Sequence
@@ -9,10 +9,10 @@ from medprm_scorer.text.answers.reading import DECLINED, Reading
 from medprm_scorer.text.sanitize import valid_unicode
 
 AnswerFunction = Callable[..., str | None]
-"""Takes `(text)` or `(text, question)`; gives the answer, None, or `DECLINED`."""
+"""Takes `(text)` or `(text, question)`; returns the answer, None, or `DECLINED`."""
 
 GroupFunction = Callable[..., Sequence[Hashable]]
-"""Takes `(answers)` or `(answers, question)`; gives a label for each answer, the same for equal answers."""
+"""Takes `(answers)` or `(answers, question)`; returns a label for each answer, the same for equal answers."""
 
 
 def read_with(function: AnswerFunction, text: str, question: str | None, index: int) -> Reading:
@@ -20,15 +20,15 @@ def read_with(function: AnswerFunction, text: str, question: str | None, index: 
 
     Args:
         function: Takes the text, and the question if its second parameter has no default or is named `question`.
-        text: The chain; a blank one gives no answer, and the function is not asked.
+        text: The chain; a blank one gives no answer, and the function is not called.
         question: The question.
-        index: Place of the chain, for messages.
+        index: Index of the chain, for messages.
 
     Returns:
-        The answer, or none if the function gives None or blanks; `declined` if it gives `DECLINED`.
+        The answer, or none if the function returns None or blanks; `declined` if it returns `DECLINED`.
 
     Raises:
-        InputError: The function raised, or returned something else than a text or None.
+        InputError: The function raised, or returned something other than a text or None.
 
     Example:
         >>> read_with(lambda text: text.split()[-1], "So B", None, 0).answer
@@ -50,7 +50,7 @@ def read_with(function: AnswerFunction, text: str, question: str | None, index: 
 
 
 def group_with(function: GroupFunction, answers: Sequence[str], question: str) -> Any:
-    """What a caller's function says of a question's answers; to be passed to `checked_labels` (an awaitable at first).
+    """The result of a caller's function for a question's answers, for `checked_labels`; it may be awaitable.
 
     Args:
         function: Takes the answers, and the question if its second parameter has no default or is named `question`.
@@ -67,14 +67,14 @@ def group_with(function: GroupFunction, answers: Sequence[str], question: str) -
 
 
 def checked_labels(labels: object, count: int) -> list[Hashable]:
-    """The labels that a group function gave, one for each answer.
+    """The labels from a group function, one for each answer.
 
     Args:
-        labels: What it gave.
+        labels: The result of the function.
         count: How many answers there are.
 
     Raises:
-        InputError: They are too few, too many, or cannot be compared.
+        InputError: There are too few or too many, or they cannot be compared.
 
     Example:
         >>> checked_labels(["mi", "pe", "mi"], 3)
@@ -83,16 +83,16 @@ def checked_labels(labels: object, count: int) -> list[Hashable]:
     if inspect.isawaitable(labels):
         if inspect.iscoroutine(labels):
             labels.close()
-        raise InputError("the group function is async: call arank, or give a function that is not")
+        raise InputError("the group function is async: call arank, or pass a function that is not")
     if not isinstance(labels, Sequence) or isinstance(labels, str) or len(labels) != count:
-        raise InputError("the group function must return a list with one label for each answer that it is given")
+        raise InputError("the group function must return a list with one label for each answer that it receives")
     if not all(isinstance(label, Hashable) for label in labels):
         raise InputError("the group function must return labels that can be compared, such as texts or numbers")
     return list(labels)
 
 
 def _takes_question(function: Callable[..., Any]) -> bool:
-    """Whether a function takes the question beside what it reads; a default of its own is not overwritten."""
+    """Whether a function also takes the question; a parameter with its own default is not overwritten."""
     try:
         parameters = list(inspect.signature(function).parameters.values())
     except (TypeError, ValueError):  # a builtin without a signature

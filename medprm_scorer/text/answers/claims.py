@@ -1,6 +1,6 @@
-"""What a sentence says of each option that it mentions, by text or letter.
+"""What a sentence says about each option that it mentions, by text or letter.
 
-| strength | what the option's clause, and those that judge it, say | example |
+| strength | what the option's clause, and the clauses about it, say | example |
 |---|---|---|
 | `REJECTED` | a negation, or that it belongs elsewhere | `migraine comes with nausea, which is not mentioned` |
 | 0 | nothing for or against: conceded, supposed, contrasted | `while migraine is common, …` |
@@ -9,8 +9,8 @@
 | `CHOICE` | that it is the choice, or what the question asks | `the best test is a CT` |
 | `SURE` | a conclusion that it is the choice | `therefore, the best test is a CT` |
 
-A negation that the question has itself says nothing against an option (`the cause of the lack of immunity is …`).
-Where the question asks for what is not so, only a negation in a conclusion, or in the question's words, is a choice.
+A negation that is also in the question says nothing against an option (`the cause of the lack of immunity is …`). If
+the question asks for the false option, only a negation in a conclusion, or in the question's words, is a choice.
 """
 
 import re
@@ -43,7 +43,7 @@ NEGATION = re.compile(
     )
     + r"|不|非|排 除|没|な い|ま せ ん|除 外|否 定"
 )
-# behind an option: it belongs elsewhere
+# after an option: it belongs elsewhere
 _ELSEWHERE = re.compile(
     whole(
         either(
@@ -131,7 +131,7 @@ class _Clause:
     lead: str  # the word or mark before it
     text: str
     negated: bool
-    elsewhere: int  # offset in the sentence of what says that an option before it belongs elsewhere; -1
+    elsewhere: int  # offset of the words that say that an option before them belongs elsewhere; -1 if none
     labels: frozenset[str]
 
 
@@ -139,9 +139,9 @@ def said(parts: Sequence[str], options: OptionSet, mentions: Mentions, asked: As
     """The strength of each option that a sentence mentions.
 
     Args:
-        parts: Its `tokens`, options that are named by letter marked.
+        parts: Its `tokens`, with marks for options that are named by letter.
         options: The options.
-        mentions: What finds their texts.
+        mentions: Finds mentions of their texts.
         asked: What the question asks.
     """
     found = mentions.find(parts)
@@ -195,14 +195,14 @@ def _paraphrased(parts: Sequence[str], sentence: str, sure: bool, mentions: Ment
 
 
 def _is_negated(text: str, asked: Asked) -> bool:
-    """Whether a clause denies; `not ruled out` does not, nor does a negation of a question that asks for what is so."""
+    """Whether a clause denies; `not ruled out` does not, nor does a negation that the question itself contains."""
     asks = frozenset[str]() if asked.inverted else asked.words
     denials = NEGATION.finditer(text) if _NOT_EXCLUDED.search(text) is None else ()
     return any(not asks.issuperset(map(stem, denial.group().split())) for denial in denials)
 
 
 def _clauses(sentence: str, named: Sequence[tuple[int, str]], asked: Asked) -> list[_Clause]:
-    """The parts of a sentence between marks and conjunctions; a part that is nothing but names is one with the next."""
+    """The parts of a sentence between marks and conjunctions; a part with only names is joined with the next."""
     clauses: list[_Clause] = []
     start, lead = 0, ""
     for boundary in [*_BOUNDARY.finditer(sentence), None]:
@@ -232,7 +232,7 @@ def _strength(
     restates: bool,
     asked: Asked,
 ) -> int:
-    """What a sentence says of an option that one of its clauses mentions."""
+    """What a sentence says about an option that one of its clauses mentions."""
     own = clauses[index]
     if own.lead in _IF or own.lead == "where":
         return 0
@@ -241,8 +241,8 @@ def _strength(
     later = [clause for clause in clauses[index + 1 :] if not clause.labels or label in clause.labels]
     behind = next((clause for clause in later if clause.lead == ")" or _GOES_ON.match(clause.lead + clause.text)), None)
     if behind and any(clause not in later for clause in clauses[index + 1 : clauses.index(behind)]):
-        behind = None  # it goes on about another option
-    body = own.text + (behind.text if behind and not behind.negated else "")  # of a clause that goes on behind brackets
+        behind = None  # the sentence continues about another option
+    body = own.text + (behind.text if behind and not behind.negated else "")  # a clause may continue after brackets
     choice = IS_CHOICE.search(body) is not None or asked.is_answered(body)
     turned = any(clause.lead == "but" and IS_FITTING.search(clause.text) for clause in clauses[index + 1 :])
     fits = weighed = False

@@ -1,4 +1,4 @@
-"""Whether a chain ends by saying that there is no answer to be had."""
+"""Whether a chain ends by saying that the question cannot be answered."""
 
 import re
 
@@ -11,7 +11,7 @@ _LAST = 2
 
 
 def declines_at_end(text: str) -> bool:
-    """Whether one of the last two sentences declines, and does not only suppose so.
+    """Whether one of the last two sentences declines, and not just hypothetically.
 
     Example:
         >>> declines_at_end("Fever is given. The dose cannot be determined from the documents.")

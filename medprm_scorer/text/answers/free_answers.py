@@ -1,4 +1,4 @@
-"""Short answers in words, where no options are known: a diagnosis, a dose, a number."""
+"""Short answers in words, if no options are known: a diagnosis, a dose, a number."""
 
 import re
 from collections.abc import Sequence
@@ -27,7 +27,7 @@ NO_ANSWER = {
     "a clause": "in at by on from via one that whether what when how to between among if i we you",
     "an article": "a an some any another",
 }
-"""Words with which no short answer begins: `the diagnosis is confirmed by CT`, `the answer is a common drug`."""
+"""Words with which a short answer never begins: `the diagnosis is confirmed by CT`, `the answer is a common drug`."""
 _NO_ANSWER = frozenset(word for group in NO_ANSWER.values() for word in group.split())
 _NO_START = re.compile(words(DENIED, ANSWER), re.IGNORECASE)
 _FIRST = re.compile(r"[^\W\d_]+")
@@ -92,10 +92,10 @@ _MOST_WORDS = 14
 
 
 class FreeReader:
-    """Reads answers where no options are known, as a letter or a short text; see `statements.Reader`."""
+    """Reads answers if no options are known, as a letter or a short text; see `statements.Reader`."""
 
     def value(self, text: str, place: int, letters_only: bool = False) -> Value | None:
-        """The letter at a place, in upper case, or the short text."""
+        """The letter at a position, in upper case, or the short text."""
         lead = LEAD_IN.match(text, place)
         start = lead.end() if lead else place
         found = letter_at(text, start)
@@ -105,7 +105,7 @@ class FreeReader:
         return None if letters_only else _short(text, start)
 
     def alone(self, line: str) -> str | None:
-        """The letter, from A to J and not in lower case, or the yes or no, that a line is."""
+        """The answer if a line consists only of it: a capital letter from A to J, or yes or no."""
         line = line.strip(EDGES)
         found = letter_at(line, 0)
         if found and found.group("letter") in LABELS and not line[found.end() :].strip(" .)"):
@@ -115,7 +115,7 @@ class FreeReader:
 
 
 def final_diagnosis(text: str) -> Value | None:
-    """What follows the last `Final Diagnosis:` up to the end of its line; of the next line if it ends its own.
+    """The text after the last `Final Diagnosis:` up to the end of its line, or the next line if its own ends there.
 
     Args:
         text: The chain, with its markup.
@@ -134,13 +134,13 @@ def concluded(text: str, question: str | None) -> Value | None:
 
     Args:
         text: The chain without markup.
-        question: Its question: a diagnosis is no answer to one that plainly asks for something else. None if it is not
-            known.
+        question: Its question: a diagnosis does not answer a question that clearly asks for something else. None if it
+            is not known.
     """
     spans = list(sentences(text))
     last_two = spans[-2][0] if len(spans) > 1 else 0
     last = spans[-1][0] if spans else 0
-    # its last sentence asks; what stands before it may name a treatment and a disease alike
+    # its last sentence asks; the text before it may name treatments as well as diseases
     asks = question[[*sentences(question)][-1][0] :] if question and question.strip() else ""
     asked = _ASKS_DIAGNOSIS.search(asks) is not None or _ASKS_ELSE.search(asks) is None
     forms = [(_DIAGNOSIS_LINE, 0), (_DIAGNOSIS_IS, last_two)] if asked else []

@@ -1,9 +1,9 @@
-"""From an answer to the key under which it votes: equal answers, written in different ways, have one key."""
+"""The key under which an answer votes: equal answers in different spellings have the same key."""
 
 import re
 
 _EDGES = " .,;:!?*_`\"'“”‘’«»()[]{}"
-# read from the end of the key backwards; every repeat is bounded or a single character, so the time is linear
+# matched backwards from the end of the key; every repeat is bounded or a single character, so the time is linear
 _CITATION = r"[])}】]\s?[0-9]{1,3}(?:\s?[,;–-]\s?[0-9]{1,3}){0,7}\s?(?:s?ecruos|s?tnemucod|s?cod)?\s?[\[({【]"
 _CITED_END = re.compile(rf"(?:{_CITATION}|[{re.escape(_EDGES)}])*")
 _ARTICLES = re.compile(r"(?:(?:the|an)\s)+(?=[^\W_])")
@@ -26,7 +26,7 @@ UNITS = {
     "day": "day days",
     "week": "week weeks wk wks",
 }
-"""How a unit may be written behind a number, in lower case, by how the key has it."""
+"""The spellings of a unit after a number, in lower case, by the unit in the key."""
 _UNIT_BY_NAME = {name: unit for unit, names in UNITS.items() for name in names.split()} | {"mm hg": "mmhg"}
 _NAMES = "|".join(sorted((re.escape(name) for name in _UNIT_BY_NAME), key=len, reverse=True))
 _AFTER_NUMBER = re.compile(rf"(?<=[0-9])[ -]?({_NAMES})(?![^\W_])")
@@ -35,17 +35,17 @@ _PERCENT = re.compile(r"(?<=[0-9]) %")
 
 
 def normalize_answer(answer: str) -> str:
-    """The key under which answers are one vote.
+    """The key by which answers are counted as equal.
 
-    Letter case, runs of whitespace, and punctuation, brackets, quotes and markdown marks at the two ends do not matter;
-    nor do citations at the end (`[1]`, `(1, 2)`), a leading `the` or `an`, and how a unit behind a number is written
-    (`200mg`, `200 milligrams`). Signs do: `-5`, `5`, `<5` and `5%` are four answers.
+    Letter case, runs of whitespace, and punctuation, brackets, quotes and markdown marks at both ends do not matter.
+    Neither do citations at the end (`[1]`, `(1, 2)`), a leading `the` or `an`, and the spelling of a unit after a
+    number (`200mg`, `200 milligrams`). Signs do matter: `-5`, `5`, `<5` and `5%` are four answers.
 
     Args:
         answer: An answer as written.
 
     Returns:
-        The key; if the answer is nothing but punctuation, that punctuation; "" only for a blank answer.
+        The key; if the answer is only punctuation, that punctuation; "" only for a blank answer.
 
     Example:
         >>> normalize_answer("**(B).**") == normalize_answer("b")

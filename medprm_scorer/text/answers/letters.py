@@ -1,4 +1,4 @@
-"""Whether a letter behind `the answer is` is an option's letter, or the beginning of something else."""
+"""Whether a letter after `the answer is` is an option's letter, or the beginning of something else."""
 
 import re
 
@@ -14,13 +14,13 @@ _SECOND = re.compile(
     r"(?![^\W_])(?![-–'’][^\W_])(?![)\]}\"'”’]{0,2}[ \t](?:is|are|was|would|has|can(?:not)?|does|ist|est|es)\b)",
     re.IGNORECASE,
 )
-# Chinese and Japanese words that may follow a letter without a space; `B型` is hepatitis B and no option
+# Chinese and Japanese words that may follow a letter without a space; `B型` is hepatitis B, not an option
 _JOINED = re.compile(r"です|だ|で|が|を|と|に|は|の選択|选项|项|是|正|最|对|吧|或|和|与|か|また")
 _AFTER_ARTICLE = re.compile(
     r"[ \t]+(?!(?:because|since|as|for|given|which|and|or|but|due|based|in|when|is|not|if|although"
     r"|rather|instead|over|with|weil|da|car|porque)\b)[^\s–—(\-]|\n[ \t]*[a-z]"
 )
-SPECIES = (  # of the pathogens that questions name by the initial of their genus
+SPECIES = (  # species of pathogens that questions name with the initial of the genus
     "abortus|aegypti|aeruginosa|aerogenes|afarensis|africanum|agalactiae|albicans|ambigua|americanus|anthracis|aureus|auris"
     "|avium|bacilliformis|baumannii|bovis|braziliensis|brasiliensis|brucei|burgdorferi|burnetii|canimorsus|canis|capitis"
     "|capsulatum|catarrhalis|cepacia|cereus|chaffeensis|cholerae|cloacae|coli|conorii|cruzi|cysticercosis|dermatitidis"
@@ -41,7 +41,7 @@ _NAME = re.compile(r" (?:cells?|wave|linked|diff|lymphocytes?)\b")
 
 
 def letter_at(text: str, place: int) -> re.Match[str] | None:
-    """The option's letter that stands at a place; None if there is something else.
+    """The option's letter at a position; None if there is something else.
 
     A letter in brackets, or after `option`, always counts, in either case. A bare letter must stand alone (not
     `B-cell`, `T cell`, `D-dimer`, `A's`, `B12`); a bare `a` or `A` before more words is an article, `I` a pronoun, a
@@ -82,6 +82,6 @@ _BOXED_OPTION = re.compile(
 
 
 def boxed_letter(content: str) -> str | None:
-    """The letter, in upper case, if a box holds an option (`B`, `(B)`, `B) …`, `B: …`) and no `E. coli`."""
+    """The letter, in upper case, if a box holds an option (`B`, `(B)`, `B) …`, `B: …`) and not `E. coli`."""
     option = _BOXED_OPTION.match(content)
     return (option.group(1) or option.group(2)).upper() if option else None

@@ -1,11 +1,11 @@
 """Where a sentence mentions the options of a question: by their texts, compared word by word, or by their letters.
 
-Words count by their stems, so that `inhibits phagocytosis` mentions `Inhibition of phagocytosis`; small words do not.
-Up to three words must all be there, with one other between them at most; of more words, three quarters, in twice their
-room. What stands in brackets may be left out or stand alone (`Computed tomography (CT)`), and so may words of little
-weight (`Administer heparin`) and those that all options share, unless what is left would fit another option or the
-question. A chain's own abbreviations count (`central retinal artery occlusion (CRAO)`). Where two mentions overlap,
-the one that has more of its words counts.
+Words are compared by their stems, so that `inhibits phagocytosis` mentions `Inhibition of phagocytosis`; function words
+are ignored. If an option has up to three words, all must be present, with at most one other word between them. If it
+has more, three quarters must be present, within twice the option's length. Text in brackets may be left out or be used
+alone (`Computed tomography (CT)`). The same holds for words of little weight (`Administer heparin`) and for words that
+all options share, unless the rest would match another option or the question. Abbreviations that a chain introduces
+count (`central retinal artery occlusion (CRAO)`). If two mentions overlap, the one with more of its words counts.
 """
 
 import re
@@ -19,7 +19,7 @@ from medprm_scorer.text.answers.letters import SPECIES
 from medprm_scorer.text.answers.options import OptionSet
 
 LETTER_TOKEN = "§"
-"""The first character of the token of an option that is named by its letter."""
+"""The first character of the token for an option that is named by its letter."""
 
 _TOKEN = re.compile(
     r"§.|[0-9]+(?:[.,][0-9]+)*|[぀-ヿ㐀-鿿가-힯]|[^\W\d_]+(?:['’][^\W\d_]+)?|[,;:()?!]|\.(?=\s|$)|%|[<>=+]|[-–—](?=\s)"
@@ -28,7 +28,7 @@ _SUFFIXES = tuple(
     "ations ation ating ated ates ate ions ion ings ing ies ied ed es s e y ic al".split()  # noqa: SIM905
 )
 _DOUBLED = re.compile(r"([^\W\d_])\1")
-_STEM = 4  # letters that a stem keeps at least
+_STEM = 4  # fewest letters of a stem
 _SMALL = frozenset(
     "a an the of to in on for with and by from at as is are be this that these those it its his her their he she they"  # noqa: SIM905
     " patient patient's patients will would should".split()
@@ -46,10 +46,10 @@ _QUALIFIERS = (
 _BRACKETS = re.compile(r"\(([^()]{0,200})\)")
 _SHORT = re.compile(r"\(([A-Z][A-Za-z0-9]{1,9})\)")
 _MOST_SHORT = 50
-_BEFORE_SHORT = 120  # characters in which the words before their abbreviation stand
-_FEW = 3  # words that must all be there
-_SHARE = 0.75  # of more words
-_CLOSE = 0.5  # of an option's words, where a conclusion names it in other words
+_BEFORE_SHORT = 120  # characters before an abbreviation in which its words are searched
+_FEW = 3  # up to this many words, all must be present
+_SHARE = 0.75  # the share that must be present of more words
+_CLOSE = 0.5  # the share of an option's words, if a conclusion names it in other words
 _LIST = re.compile(r"(?i:\b(?:options|choices|answers) \(?|\()[A-J](?:, [A-J]){0,8},? (?:and|or|&) [A-J]\b")
 
 
@@ -75,8 +75,8 @@ class _Name:
     Args:
         label: The option's label.
         words: The stems.
-        need: How many of them must be there.
-        pairs: Those that follow one another.
+        need: How many of them must be present.
+        pairs: Pairs of adjacent words.
     """
 
     label: str
@@ -86,7 +86,7 @@ class _Name:
 
 
 def tokens(text: str) -> list[str]:
-    """Words, numbers and the marks that part clauses, in lower case.
+    """Words, numbers and the marks that separate clauses, in lower case.
 
     Example:
         >>> tokens("Give 1.5 mg, then stop.")
@@ -96,7 +96,7 @@ def tokens(text: str) -> list[str]:
 
 
 def stem(word: str) -> str:
-    """A word without its ending; `ae` and `oe` become `e`, doubled letters one.
+    """A word without its ending; `ae` and `oe` become `e`, and doubled letters become one.
 
     Example:
         >>> [stem(word) for word in ("inhibits", "inhibition", "anaemia", "gout")]
@@ -113,7 +113,7 @@ def stem(word: str) -> str:
 
 
 def content(parts: Sequence[str]) -> list[tuple[int, str]]:
-    """Place and stem of the tokens that are words or numbers and mean something."""
+    """Index and stem of the tokens that are content words or numbers."""
     return [(place, stem(part)) for place, part in enumerate(parts) if part[0].isalnum() and part not in _SMALL]
 
 
@@ -130,7 +130,7 @@ class Mentions:
         self.words = {label: frozenset(stems) for label, stems in whole.items()}
         shared = frozenset.intersection(*self.words.values()) if self.words else frozenset()
         told = Counter(_stems(question)) - Counter(word for stems in whole.values() for word in stems)
-        plain = _QUALIFIER_STEMS | told.keys()  # words that alone name no option
+        plain = _QUALIFIER_STEMS | told.keys()  # words that do not name an option on their own
         self._own_words = {label: words - shared - _LIGHT_STEMS for label, words in self.words.items()}
         self._names = [_name(label, stems) for label, stems in whole.items() if stems]
         for label, text in texts.items():
@@ -146,7 +146,7 @@ class Mentions:
                     self._names.append(_name(label, stems))
 
     def with_abbreviations(self, text: str) -> "Mentions":
-        """The same, with the abbreviations that a text gives for options: `Systemic lupus erythematosus (SLE)`.
+        """The same, with the abbreviations that a text introduces for options: `Systemic lupus erythematosus (SLE)`.
 
         Args:
             text: The chain.
@@ -181,7 +181,7 @@ class Mentions:
         return sorted({mention for _, mention in kept}, key=lambda mention: (mention.start, mention.end))
 
     def closest(self, parts: Sequence[str]) -> str | None:
-        """The option that shares the most of its own words with a sentence, and no other comes near.
+        """The option that shares the largest part of its words with a sentence, if no other option is close.
 
         Args:
             parts: Its `tokens`.
@@ -234,7 +234,7 @@ def _name(label: str, stems: Sequence[str]) -> _Name:
 
 
 def _windows(name: _Name, stems: Sequence[tuple[int, str]]) -> list[tuple[float, Mention]]:
-    """The stretches that hold enough of a name's words, with a weight: how many, in their order, of how long a name."""
+    """The stretches with enough of a name's words, each with a weight: number of words, order, length of the name."""
     places = [(rank, place, word) for rank, (place, word) in enumerate(stems) if word in name.words]
     size = len(name.words)
     room = size + (0 if size == 1 else 1 if size <= _FEW else size)
@@ -248,7 +248,7 @@ def _windows(name: _Name, stems: Sequence[tuple[int, str]]) -> list[tuple[float,
         if len(set(seen)) < name.need:
             start += 1
             continue
-        while seen[0] in seen[1:] and (seen[0], seen[1]) not in name.pairs:  # a shorter stretch holds them all
+        while seen[0] in seen[1:] and (seen[0], seen[1]) not in name.pairs:  # a shorter stretch contains all of them
             start, seen = start + 1, seen[1:]
         ordered = len(name.pairs.intersection(pairwise(seen)))
         weight = 100 * len(set(seen)) / size + ordered / 10 + size / 1000

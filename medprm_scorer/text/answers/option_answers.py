@@ -1,4 +1,4 @@
-"""What a statement names as its answer where the options are known: one of them, or none."""
+"""The answer that a statement names if the options are known: one of them, or none."""
 
 import re
 from functools import cached_property
@@ -39,11 +39,11 @@ class OptionReader:
 
     @cached_property
     def mentions(self) -> Mentions:
-        """Finds the options by their texts; made when it is needed, since most chains give a letter."""
+        """Finds the options by their texts; created on demand, since most chains give a letter."""
         return Mentions({} if self.options.yes_no else self.options.texts, self._question)
 
     def value(self, text: str, place: int, letters_only: bool = False) -> Value | None:
-        """The option at a place: by letter, by text, or by both if they agree."""
+        """The option at a position: by letter, by text, or by both if they agree."""
         lead = LEAD_IN.match(text, place)
         start = lead.end() if lead else place
         if _NOT.match(text, start):
@@ -67,7 +67,7 @@ class OptionReader:
         return None
 
     def alone(self, line: str) -> str | None:
-        """The option that a line is: its letter, its text, or both."""
+        """The option if a line consists only of it: its letter, its text, or both."""
         key = normalize_answer(line)
         for label, text in self.options.texts.items():
             if key in (normalize_answer(label), normalize_answer(text)):

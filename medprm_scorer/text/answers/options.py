@@ -1,14 +1,14 @@
-"""The options of a question: read from its text, or given.
+"""The options of a question: read from its text, or passed by the caller.
 
-An option has a label (`A`, `B`, …) and a text. Labels follow one another without a gap, two to ten of them. The forms,
-tried in order; the longest list found in a form counts, of equally long ones the last:
+An option has a label (`A`, `B`, …) and a text. Labels follow one another without a gap, two to ten of them. The forms
+are tried in order. The longest list found in a form counts; if several are equally long, the last one:
 
 | form | example |
 |---|---|
 | brackets | `(A) CT` on lines or in one line; `[A] CT` |
 | line | `A. CT`, `A) CT`, `A: CT`, `- A. CT`, `**A.** CT`, one on each line |
 | pairs | `{"A": "CT", "B": "MRI"}` |
-| inline | `… test? A. CT B. MRI`, after the end of a sentence only: `vitamin A. Then vitamin B.` is no list |
+| inline | `… test? A. CT B. MRI`, only after the end of a sentence: `vitamin A. Then vitamin B.` is not a list |
 | words | `Answer yes, no or maybe`, `(yes/no)`: the words are labels and texts |
 """
 
@@ -22,7 +22,7 @@ from medprm_scorer.text.answers.keys import normalize_answer
 from medprm_scorer.text.answers.words import YES_NO
 
 LABELS = "ABCDEFGHIJ"
-"""The labels that options get, in order; ten at most."""
+"""The labels of options, in order; at most ten."""
 
 _LEAD = r"(?:^|(?<=\n))[ \t>*+\-•_]{0,8}"
 _FORMS = (  # a form marks where an option begins: its label is the group that matched
@@ -31,7 +31,7 @@ _FORMS = (  # a form marks where an option begins: its label is the group that m
     re.compile(r"[\"']([A-Ja-j])[\"']\s?:\s?"),
     re.compile(r"(?<=[\s,;])([A-J])[.):](?=\s)"),
 )
-_INLINE = 3  # the place of the form that needs the end of a sentence before its first option
+_INLINE = 3  # the index of the form whose first option must follow the end of a sentence
 _BEFORE_INLINE = re.compile(r"(?:[?.:;!]|\A)\s*\Z")
 _WORDS = re.compile(
     r"\b(yes)\b[\"']?\s?(?:/|,|\bor\b)\s?[\"']?(no)\b(?:[\"']?,?\s?(?:/|,|\bor\b)\s?(?:or\s)?[\"']?(maybe|unclear|uncertain|unknown)\b)?",
@@ -53,17 +53,17 @@ class OptionSet:
 
     @cached_property
     def label_by_key(self) -> dict[str, str]:
-        """The label by what `normalize_answer` makes of it."""
+        """The label by its key from `normalize_answer`."""
         return {normalize_answer(label): label for label in self.texts}
 
     @cached_property
     def yes_no(self) -> dict[str, str]:
-        """The label by `yes`, `no` or `maybe` if these words are all that the options say; else empty."""
+        """The label by `yes`, `no` or `maybe`, if the options consist only of these words; otherwise empty."""
         meaning = {YES_NO.get(normalize_answer(text)): label for label, text in self.texts.items()}
         return {} if None in meaning else {str(word): label for word, label in meaning.items()}
 
     def label(self, name: str) -> str | None:
-        """The label as the question has it, for one in any letter case; None if there is no such option."""
+        """The label as written in the question, for a label in any letter case; None if there is no such option."""
         return self.label_by_key.get(normalize_answer(name))
 
 
@@ -74,7 +74,7 @@ def find_options(question: str) -> OptionSet | None:
         question: The question with its options, as the policy saw it.
 
     Returns:
-        The options in one of the forms at the head of this module; None if there are none.
+        The options in one of the forms in this module's docstring; None if there are none.
 
     Example:
         >>> dict(find_options("Which drug?\\n\\n(A) Aspirin\\n(B) Heparin").texts)
@@ -94,16 +94,16 @@ def find_options(question: str) -> OptionSet | None:
 
 
 def as_options(options: "OptionSet | Mapping[str, str] | Sequence[str]") -> OptionSet:
-    """Options as given by a caller.
+    """Options from a caller's argument.
 
     Args:
-        options: Texts by label; or texts alone, which get the labels A, B, ….
+        options: Texts by label, or only texts, which get the labels A, B, ….
 
     Returns:
         The options.
 
     Raises:
-        InputError: There are fewer than two or more than ten, one is no text, or two labels are the same.
+        InputError: There are fewer than two or more than ten, one is not a text, or two labels are the same.
 
     Example:
         >>> dict(as_options(["Aspirin", "Heparin"]).texts)
@@ -114,7 +114,7 @@ def as_options(options: "OptionSet | Mapping[str, str] | Sequence[str]") -> Opti
     if isinstance(options, str) or not isinstance(options, (Mapping, Sequence)):
         raise InputError("options must be texts by letter, or a list of texts")
     if not 2 <= len(options) <= len(LABELS):
-        raise InputError(f"options must be two to {len(LABELS)}, not {len(options)}")
+        raise InputError(f"there must be two to {len(LABELS)} options, not {len(options)}")
     texts = dict(options) if isinstance(options, Mapping) else dict(zip(LABELS, options, strict=False))
     if not all(isinstance(part, str) and part.strip() for pair in texts.items() for part in pair):
         raise InputError("the letter and the text of every option must be texts that are not blank")
@@ -126,7 +126,7 @@ def as_options(options: "OptionSet | Mapping[str, str] | Sequence[str]") -> Opti
 
 
 def _longest_run(question: str, form: re.Pattern[str], inline: bool) -> list[re.Match[str]]:
-    """The marks of the longest list: labels in one case, from A without a gap."""
+    """The marks of the longest list: labels in the same case, from A without a gap."""
     best: list[re.Match[str]] = []
     run: list[re.Match[str]] = []
     for mark in form.finditer(question):
@@ -141,7 +141,7 @@ def _longest_run(question: str, form: re.Pattern[str], inline: bool) -> list[re.
 
 
 def _texts(question: str, run: list[re.Match[str]]) -> list[tuple[str, str]]:
-    """What stands between the marks; the last option ends at its line, or at a blank one if options have many lines."""
+    """The texts between the marks; the last option ends with its line, or at a blank line if options are longer."""
     ends = [mark.start() for mark in run[1:]]
     several = any("\n" in question[mark.end() : end].strip() for mark, end in zip(run, ends, strict=False))
     stop = question.find("\n\n" if several else "\n", run[-1].end() + 1)

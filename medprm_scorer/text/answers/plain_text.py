@@ -19,7 +19,7 @@ _SENTENCE_END = re.compile(
     r"|(?<=[.!?][\"'”’)\]]))[ \t]+|(?<=[。！？؟])[ \t]*|\n+"
 )
 _NESTED = 3
-_LONGEST = 1000  # so that what compares the parts of a sentence takes linear time in all
+_LONGEST = 1000  # so that comparing the parts of a sentence takes linear time overall
 
 
 def plain(text: str) -> str:
@@ -38,7 +38,7 @@ def plain(text: str) -> str:
 
 
 def sentences(text: str) -> Iterator[tuple[int, int]]:
-    r"""Start and end of each sentence that is not blank; a line end always ends one, and so do 1,000 characters.
+    r"""Start and end of each sentence that is not blank; a line end always ends a sentence, and so do 1,000 characters.
 
     Example:
         >>> text = "Think of E. coli. Give 1.5 mg.\nThe answer is B. If it fails, C."

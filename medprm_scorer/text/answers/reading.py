@@ -1,4 +1,4 @@
-r"""From a chain of thought to the answer it gives, knowing the options of its question.
+r"""Reads the answer that a chain of thought gives, with the options of its question if known.
 
 The rules are tried in order; the first that finds something decides. Scratch work (`strip_reasoning`) is not read.
 
@@ -13,11 +13,12 @@ The rules are tried in order; the first that finds something decides. Scratch wo
 | 7. what prose affirms (`affirmed`) | `the best test is a CT` → B | `the most likely diagnosis is gout.` → gout |
 | 8. declining (`declining`) | `the dose cannot be determined` → declined | the same |
 
-A letter that is no option gives no answer, nor do two answers in one statement (`A or C`). An answer in words that
-equals an option is that option. Statements that are supposed, denied or asked do not count (`if she were pregnant, the
-answer is C`). English, German, French, Spanish, Chinese, Japanese and Arabic are read (`answer_words`).
+A letter that is not an option gives no answer, nor do two answers in one statement (`A or C`). An answer in words that
+equals an option counts as that option. Statements that are hypothetical, denied or questions do not count (`if she were
+pregnant, the answer is C`). English, German, French, Spanish, Chinese, Japanese and Arabic are read (`answer_words`).
 
-Why so careful: a wrong vote is worse than a missing one. What decides whether a bare letter counts is in `letters`.
+The rules are this careful because a wrong vote is worse than a missing one. Whether a bare letter counts is decided in
+`letters`.
 """
 
 from collections.abc import Mapping, Sequence
@@ -41,19 +42,19 @@ from medprm_scorer.text.reasoning import strip_reasoning
 __all__ = ["DECLINED", "Options", "Reading", "extract_answer", "normalize_answer", "read", "read_answer", "read_given"]
 
 DECLINED = "(declined)"
-"""What an answer function returns for a chain that says that there is no answer to be had."""
+"""What an answer function returns for a chain that says that the question cannot be answered."""
 
 Options = Mapping[str, str] | Sequence[str]
-"""The options of a question: texts by letter; or texts, which get the letters A, B, …."""
+"""The options of a question: texts by letter, or only texts, which get the letters A, B, …."""
 
 
 @dataclass(frozen=True)
 class Reading:
-    """What a chain answers; the `repr` shows no text.
+    """The answer of a chain; the `repr` shows no text.
 
     Args:
-        answer: The option's letter as the question has it, or a text; None if there is none.
-        declined: Whether the chain says that there is no answer to be had; never with an answer.
+        answer: The option's letter as written in the question, or a text; None if there is none.
+        declined: Whether the chain says that the question cannot be answered; never together with an answer.
     """
 
     answer: str | None = field(default=None, repr=False)
@@ -61,19 +62,19 @@ class Reading:
 
 
 def read_answer(text: str, question: str | None = None, options: Options | None = None) -> str | None:
-    r"""Find the answer that a chain of thought gives, by the rules at the head of this module.
+    r"""Find the answer that a chain of thought gives, by the rules in this module's docstring.
 
     Args:
         text: The whole chain.
         question: The question; its options are read from it (`find_options`).
-        options: The options, if the question does not hold them: texts by letter, or texts that get A, B, ….
+        options: The options, if the question does not contain them: texts by letter, or texts that get A, B, ….
 
     Returns:
         With options: the letter of one of them, in the case of the question, or None. Without: a letter in upper case,
         or the answer's words without markup around them, or None.
 
     Raises:
-        InputError: The text is not a `str`, or the options are not two to ten texts.
+        InputError: The text is not a `str`, or `options` does not have two to ten texts.
 
     Example:
         >>> question = "Which test comes first?\n(A) CT\n(B) Ultrasound"
@@ -90,14 +91,14 @@ def read_answer(text: str, question: str | None = None, options: Options | None 
 
 
 def extract_answer(text: str) -> str | None:
-    r"""Find the answer of a chain whose question is not known: `read_answer` without a question.
+    r"""Find the answer of a chain without its question: `read_answer` without a question.
 
     Args:
         text: The whole chain.
 
     Returns:
-        An option letter, in upper case; else the answer's words, as written but for markup around them; None if the
-        chain gives no answer in one of the forms.
+        An option letter, in upper case, or the answer's words as written, without markup around them; None if the chain
+        gives no answer in one of the forms.
 
     Raises:
         InputError: The text is not a `str`.
@@ -116,7 +117,7 @@ def extract_answer(text: str) -> str | None:
 
 
 def read(text: str, question: str | None = None, options: Options | None = None) -> Reading:
-    """The same as `read_answer`, and whether the chain declines to answer.
+    """Like `read_answer`, but also says whether the chain declines to answer.
 
     Args:
         text: The whole chain.
@@ -143,7 +144,7 @@ def read(text: str, question: str | None = None, options: Options | None = None)
 
 
 def read_given(answer: str, question: str | None = None, options: Options | None = None) -> Reading:
-    """What an answer says that is known already, say from a field of structured output.
+    """Read an answer that is already known, for example from a field of structured output.
 
     Args:
         answer: The answer.
@@ -151,7 +152,7 @@ def read_given(answer: str, question: str | None = None, options: Options | None
         options: The options; those of the question if None.
 
     Returns:
-        With options: the one that the answer names by letter or text, else none. Without: the answer as given.
+        With options: the one that the answer names by letter or text, or none. Without: the answer unchanged.
 
     Raises:
         InputError: As `read_answer`.

@@ -24,10 +24,10 @@ from medprm_scorer.text.answers.words import (
 )
 
 LEAD = r"(?:(?:\(?[0-9]{1,3}[.):]|step [0-9]{1,3}\s?[.:\-–]|[-*•>+]|#{1,6})[ \t]{1,4}){0,3}"
-"""What may stand before the words of a line: a step's number, a bullet, the mark of a heading."""
+"""What may come before the words of a line: a step's number, a bullet, the mark of a heading."""
 _SKIP = r"\s:*_`\"'“”‘’«»„「『=>#→➤✦\-"
 LEAD_IN = re.compile(rf"[{_SKIP}]{{0,24}}(?:{words(HEDGE)}(?:[{_SKIP},]{{1,12}}|(?=[(\[]))){{0,3}}", re.IGNORECASE)
-"""What may stand between the words of a statement and its answer."""
+"""What may come between the words of a statement and its answer."""
 _NOUN = words(ANSWER)
 _CUE = re.compile(
     either(
@@ -78,19 +78,19 @@ _ASIDE = re.compile(
     r"|\W*[0-9]{0,3}\W*\Z",
     re.IGNORECASE,
 )
-_BACK = 240  # characters before a statement in which it may be supposed or denied
-_MOST = 100  # statements that are looked at, the last ones
+_BACK = 240  # characters before a statement that are checked for a condition or a denial
+_MOST = 100  # only this many statements are read, from the end
 _LONGEST_LINE = 300
 
 
 @dataclass(frozen=True)
 class Value:
-    """What a statement says; the `repr` shows no text.
+    """The content of a statement; the `repr` shows no text.
 
     Args:
         answer: The label or the text; None if it names several answers, an option that does not exist, or declines.
         end: Where it ends in the text.
-        declined: Whether it says that there is no answer to be had.
+        declined: Whether it says that the question cannot be answered.
     """
 
     answer: str | None = field(repr=False)
@@ -99,19 +99,19 @@ class Value:
 
 
 class Reader(Protocol):
-    """Reads answers where the options are known, or where they are not."""
+    """Reads answers, with known options or without."""
 
     def value(self, text: str, place: int, letters_only: bool = False) -> Value | None:
-        """The value at a place of a text without markup; None if there is none.
+        """The value at a position of a text without markup; None if there is none.
 
         Args:
             text: The text.
-            place: Where the words of the statement end.
-            letters_only: Whether an answer in words does not count.
+            place: Offset of the end of the statement's words.
+            letters_only: Whether only letters count, not answers in words.
         """
 
     def alone(self, line: str) -> str | None:
-        """The answer that a line is, if it is nothing else."""
+        """The answer, if the line consists only of it."""
 
 
 @dataclass(frozen=True)
@@ -124,10 +124,10 @@ class _Statement:
 def stated(text: str, reader: Reader) -> Value | None:
     """The statement that counts in a text without markup.
 
-    The last line that gives the answer counts; a later sentence only if it ends the text and is nothing else. What is
-    supposed (`if she were pregnant, …`), denied (`the answer is not …`), asked (`the answer is A?`) or of others (`the
-    answer is A in children`) does not count, nor what follows a heading like `why not the others`. Praise of an option
-    counts if no other is praised.
+    The last line that gives the answer counts; a later sentence counts only if it ends the text and says nothing else.
+    Statements that are hypothetical (`if she were pregnant, …`), denied (`the answer is not …`), questions (`the answer
+    is A?`) or about other patients (`the answer is A in children`) do not count, nor does anything after a heading like
+    `why not the others`. Praise of an option counts if no other is praised.
 
     Args:
         text: The chain.
@@ -159,7 +159,7 @@ def _find(text: str, reader: Reader, starts: Sequence[int]) -> Iterator[_Stateme
         value = reader.value(text, cue.end(), letters_only=cue.lastgroup == "hence")
         is_line = cue.lastgroup in ("colon", "heading")
         if value is None and is_line and cue.start() >= starts[-1] and text[cue.end() :].strip():
-            value = Value(None, len(text))  # an answer that is no option: what the prose affirms is not asked
+            value = Value(None, len(text))  # an answer that is not an option: the prose is not read for what it affirms
         if value is not None and _is_meant(text, cue.start(), value.end, starts, last_end):
             last_end = value.end
             yield _Statement(cue.start(), value, "line" if is_line else "sentence")
@@ -174,7 +174,7 @@ def _find(text: str, reader: Reader, starts: Sequence[int]) -> Iterator[_Stateme
 
 
 def _is_meant(text: str, start: int, end: int, starts: Sequence[int], since: int) -> bool:
-    """Whether a statement is neither supposed, nor denied, nor asked, nor taken back at once."""
+    """Whether a statement is not hypothetical, denied, a question, or taken back immediately."""
     index = bisect_right(starts, start) - 1
     before = text[max(starts[index] if index >= 0 else 0, since, start - _BACK) : start]
     turns = [turn.end() for turn in _CONTRAST.finditer(before)]
@@ -184,7 +184,7 @@ def _is_meant(text: str, start: int, end: int, starts: Sequence[int], since: int
 
 
 def _last_line(text: str, reader: Reader) -> Value | None:
-    """The last line if it is nothing but an answer, and the line before is not another, as in a list of all options."""
+    """The last line if it is only an answer, and the line before is not another one, as in a list of all options."""
     lines: list[tuple[int, str]] = []
     end = len(text)
     while end > 0 and len(lines) < 2:

@@ -4,27 +4,27 @@ import re
 
 _BOXED = re.compile(r"\\boxed\s*\{\s*|\\[{}]|[{}]")
 _LATEX_TEXT = re.compile(r"\\(?:text|textbf|textit|textrm|mathrm|mathbf|mathsf|mathit|boxed)\s*\{(.*)\}", re.DOTALL)
-_NESTED_LATEX = 4  # wrappings that are taken off a boxed answer; a bound, so that hostile nesting costs nothing
+_NESTED_LATEX = 4  # wrappings that are removed from a boxed answer; a limit, so that hostile nesting costs nothing
 NAMES = (
     r"(?:final|correct|best|my|selected|chosen|predicted)?[_ ]?(?:answer|choice|option|diagnosis|prediction)"
     r"(?:[_ ]?(?:choice|option|letter|label))?"
 )
-"""What a field or a tag is called that holds the answer."""
+"""Names of a field or a tag that holds the answer."""
 _TAG = re.compile(rf"<({NAMES})>\s{{0,20}}([^<]{{1,400}})|\[({NAMES})\]\s{{0,20}}([^\[]{{1,400}})\[/", re.IGNORECASE)
 _FIELD = re.compile(
     rf"[\"'](?:{NAMES})[\"']\s?:\s?"
     r"(?:\"([^\"\n]{1,400})\"|'([^'\n]{1,400})'|\[([^\[\]]{1,400})\]|(?!null\b)([\w.]{1,40}))",
     re.IGNORECASE,
 )
-_BLANKS = "".join(filter(str.isspace, map(chr, range(0x3001))))  # all that `str.strip` takes, no-break spaces too
+_BLANKS = "".join(filter(str.isspace, map(chr, range(0x3001))))  # as `str.strip`, with no-break spaces
 EDGES = _BLANKS + "*_#`$"
-"""What is taken off the two ends of an answer: blanks and markup."""
+"""What is removed from both ends of an answer: blanks and markup."""
 
 
 def last_boxed(text: str) -> str | None:
     """The content of the last box that is closed and not empty; one pass, braces matched by a stack."""
     last = None
-    opened: list[int | None] = []  # where the text in a box begins, spaces passed over; None for any other brace
+    opened: list[int | None] = []  # start of the text in a box, after spaces; None for any other brace
     for brace in _BOXED.finditer(text):
         mark = brace.group()
         if mark.startswith("\\boxed"):

@@ -1,4 +1,4 @@
-"""The words by which people and models state an answer, suppose one, or decline, by language.
+"""The words with which people and models state an answer, consider one hypothetically, or decline, by language.
 
 Data for the modules that read answers: alternatives of regular expressions, in any letter case. `words` makes a pattern
 of tables: whole words where a language puts spaces between them, anywhere in Chinese and Japanese.
@@ -39,7 +39,7 @@ ANSWER = {
     "zh": r"答案|(?:正确|最佳|最合适的?)选项|正确的?选择",
     "ja": r"答え|正解|解答|回答|正答",
 }
-"""What an answer is called where it is stated: `Answer: B`, `the correct option is B`."""
+"""Names for an answer in a statement: `Answer: B`, `the correct option is B`."""
 
 IS = {
     "en": either(
@@ -55,7 +55,7 @@ IS = {
     "zh": r"(?:应该?|应当)?(?:是|为|选择?)",
     "ja": r"は|が",
 }
-"""What stands between what the answer is called and the answer."""
+"""What comes between such a name and the answer."""
 
 CHOOSE = {
     "en": either(
@@ -70,7 +70,7 @@ CHOOSE = {
     "ar": r"[أن]ختار",
     "zh": r"(?:故|因此|所以|应该?|应当|我会?|本题)(?:应该?|应当|会)?选择?",
 }
-"""What stands before an answer that the writer picks: `I would choose B`."""
+"""What comes before an answer that the writer picks: `I would choose B`."""
 
 HENCE = {
     "en": r"therefore|thus|hence|ergo|so|consequently|accordingly|leaving|which leaves|leaves",
@@ -81,7 +81,7 @@ HENCE = {
     "zh": r"因此|所以|故|综上",
     "ja": r"したがって|よって|ゆえに",
 }
-"""What stands before a conclusion."""
+"""What comes before a conclusion."""
 
 IS_CORRECT = {
     "en": either(
@@ -97,7 +97,7 @@ IS_CORRECT = {
     "zh": r"(?:选项)?(?:是|为)?(?:正确|最佳|最合适|对的)",
     "ja": r"[がは](?:正解|正しい|最も(?:適切|可能性)|最適|適切)|を(?:選び|選ぶ|選択)",
 }
-"""What stands behind an option that is said to be right: `option B is correct`."""
+"""What comes after an option that is said to be right: `option B is correct`."""
 
 OPTION = {
     "en": r"option|choice|letter|answer(?: choice| option)?",
@@ -108,7 +108,7 @@ OPTION = {
     "zh": r"选项",
     "ja": r"選択肢",
 }
-"""What an option is called before its letter."""
+"""Names for an option before its letter."""
 
 HEDGE = {
     "en": either(
@@ -123,7 +123,7 @@ HEDGE = {
     "zh": r"选",
     "ja": r"おそらく",
 }
-"""What may stand before a stated answer without changing it: `the answer is most likely B`."""
+"""What may come before a stated answer without changing it: `the answer is most likely B`."""
 
 SUPPOSED = {
     "en": either(
@@ -138,7 +138,7 @@ SUPPOSED = {
     "zh": r"如果|若|假如",
     "ja": r"もし|場合は|であれば",
 }
-"""What makes all of a sentence a supposition: `if she were pregnant, the answer is C`."""
+"""What makes a whole sentence hypothetical: `if she were pregnant, the answer is C`."""
 
 DENIED = {
     "en": either(
@@ -152,7 +152,7 @@ DENIED = {
     "zh": r"不|并非|错误|排除",
     "ja": r"ない|ではなく|誤",
 }
-"""What turns a clause into its contrary, or to another answer: `the answer is not A`, `the wrong answer is C`."""
+"""What turns a clause into its opposite, or to another answer: `the answer is not A`, `the wrong answer is C`."""
 
 CONTRAST = {
     "en": r"but|however|yet|although|though|instead",
@@ -163,10 +163,10 @@ CONTRAST = {
     "zh": r"但|然而|而是",
     "ja": r"しかし|だが",
 }
-"""After these words a sentence may say the contrary of what it said before."""
+"""After these words a sentence may say the opposite of what it said before."""
 
 OR = r"and/or|/|,|&|\+|;|or|and|und|oder|ou|et|y|o|或者?|和|与|または|か|と|أو|و"
-"""What stands between two letters of one statement: `A or C`."""
+"""What comes between two letters of one statement: `A or C`."""
 
 DECLINING = {
     "en": either(
@@ -223,7 +223,7 @@ DECLINING = {
         r"わかりません|分かりません|不明です",
     ),
 }
-"""How a writer says that there is no answer to be had."""
+"""How a writer says that the question cannot be answered."""
 
 YES_NO = {
     word: meaning

@@ -1,4 +1,4 @@
-"""The answer of a chain to a question whose options are yes, no and maybe, where no statement gives it."""
+"""The answer of a chain to a question whose options are yes, no and maybe, if no statement gives it."""
 
 import re
 from collections.abc import Sequence
@@ -41,7 +41,7 @@ _MIXED = re.compile(
     r"|\b(?:conflicting|inconclusive|contradictory|mixed) (?:evidence|findings|results|data)\b",
     re.IGNORECASE,
 )
-_RESTATED = 0.7  # of the question's words
+_RESTATED = 0.7  # share of the question's words
 _FEWEST = 3
 
 
@@ -49,8 +49,8 @@ def yes_or_no(text: str, options: OptionSet, asked: Asked) -> str | None:
     """The option that a chain chooses by how it begins or ends.
 
     Its first sentence or one of its last two begins with `yes`, `no` or `maybe` (`Therefore, yes, …`); or its last
-    sentence concludes, in the words of the question and without a doubt, that it is so, which is yes, or that it is not
-    so, which is no; or it says that the evidence is conflicting, which is maybe. Another doubt is not read.
+    sentence concludes, in the words of the question and without a doubt, that it is so (yes) or that it is not so (no);
+    or it says that the evidence is conflicting (maybe). Other doubts are not read.
 
     Args:
         text: The chain without markup.

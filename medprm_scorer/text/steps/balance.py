@@ -1,19 +1,19 @@
-"""Whether the chains of one question were split alike, so that their rewards can be compared.
+"""Whether the chains of one question were split similarly, so that their rewards can be compared.
 
-Two things make them hard to compare. A chain that was not split at all (`whole`) has one reward for everything: nobody
-knows where it fails. And the more steps a chain has, the more chances of a low reward, so an aggregate like `min`
-favours the chains with few. The threshold: the chains of the released test set have 3 to 9 steps, so one may have three
-times as many as another (`MOST_TIMES`) and the paper's figures still hold; beyond that a caller should say so.
+Two things make them hard to compare. A chain that was not split at all (`whole`) has one reward for everything, so it
+is unknown where it fails. And the more steps a chain has, the more chances of a low reward, so an aggregate like `min`
+favours chains with few steps. The threshold: the chains of the released test set have 3 to 9 steps, so the paper's
+figures include a factor of three between two chains (`MOST_TIMES`); beyond that a caller should say so.
 """
 
 from collections.abc import Sequence
 
 MOST_TIMES = 3
-"""So many times the steps of the shortest chain may the longest have before it is worth saying."""
+"""The largest ratio of the numbers of steps of the longest and the shortest chain that needs no caution."""
 
 
 def split_cautions(counts: Sequence[int], rules: Sequence[str], *, favours_few: bool = True) -> list[str]:
-    """What to know of how the chains of one question were split: sentences without any text of theirs.
+    """What to know about how the chains of one question were split: sentences that contain no text of the chains.
 
     Args:
         counts: The number of steps of each chain that was scored, each at least 1.
@@ -22,7 +22,7 @@ def split_cautions(counts: Sequence[int], rules: Sequence[str], *, favours_few: 
             if not, unequal numbers of steps are no reason for caution.
 
     Returns:
-        At most two sentences; none if the chains were split alike, or if there are none.
+        At most two sentences; none if the chains were split similarly, or if there are none.
 
     Example:
         >>> split_cautions([3, 5, 4], ["marker", "marker", "labels"])

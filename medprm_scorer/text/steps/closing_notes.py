@@ -1,13 +1,13 @@
-r"""Lists of sources and disclaimers at the end of a chain, which are no reasoning.
+r"""Lists of sources and disclaimers at the end of a chain, which are not reasoning.
 
-They are told apart so that no reward is read behind them. To be safe, a block counts only if all of this holds:
+They are separated so that no reward is read after them. To be safe, a block counts only if all of this holds:
 
-- it is the end of the text, and something stands before it;
-- sources: it starts with a line `Sources`, `References:`, …, markup around it passed over, and each of its lines looks
-  like a source (a bullet, a number, `[1]`, a link, a year);
+- it is the end of the text, and there is text before it;
+- sources: it starts with a line `Sources`, `References:`, …, possibly with markup around it, and each of its lines
+  looks like a source (a bullet, a number, `[1]`, a link, a year);
 - a disclaimer: it is one paragraph of at most 700 characters that starts like one (`Note:`, `This is not …`), holds a
-  phrase like `medical advice`, and no digit (a dose is no disclaimer);
-- it does not give an answer (`answer is`, `diagnosis:`, `option B`, `\boxed`), and labels no step.
+  phrase like `medical advice`, and no digit (a dose is not a disclaimer);
+- it does not give an answer (`answer is`, `diagnosis:`, `option B`, `\boxed`), and contains no step label.
 """
 
 import re
@@ -44,7 +44,7 @@ _MOST_BLOCKS = 3
 
 
 def split_closing_notes(text: str) -> tuple[str, str]:
-    """Split a chain into what is reasoning and what stands after it.
+    """Split a chain into its reasoning and the notes after it.
 
     Args:
         text: The text, its lines ending in `\\n` alone.
@@ -75,7 +75,7 @@ def split_closing_notes(text: str) -> tuple[str, str]:
 def _sources(text: str, end: int) -> int:
     """Where the last list of sources starts; -1 if the text does not end with one."""
     head = None
-    for head in _SOURCES.finditer(text, 0, end):  # noqa: B007 - the last one is wanted
+    for head in _SOURCES.finditer(text, 0, end):  # noqa: B007 - the last one is needed
         pass
     if head is None or _gives_an_answer(text[head.start() : end]):
         return -1
@@ -84,7 +84,7 @@ def _sources(text: str, end: int) -> int:
 
 
 def _disclaimer(text: str, end: int) -> int:
-    """Where a disclaimer in the last paragraph starts; -1 if it is none."""
+    """Where a disclaimer in the last paragraph starts; -1 if it is not one."""
     begin = max(text.rfind(gap, 0, end) + len(gap) if gap in text[:end] else -1 for gap in ("\n\n", "\n---\n"))
     block = text[max(begin, 0) : end]
     if begin < 0 or len(block) > _LONGEST_DISCLAIMER or any(map(str.isdigit, block)):

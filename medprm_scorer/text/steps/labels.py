@@ -1,15 +1,15 @@
-r"""Steps that carry a label: `Step 1:`, `**Step 1** -`, `STEP ONE.`, `Schritt 1:`, `第一步：`, `الخطوة 1`.
+r"""Steps with a label: `Step 1:`, `**Step 1** -`, `STEP ONE.`, `Schritt 1:`, `第一步：`, `الخطوة 1`.
 
 A label starts a step where a reader sees one start:
 
-- at the start of a line, markup before it passed over;
+- at the start of a line, possibly after markup;
 - inside a line, after a full stop, if it is written as in training (`Step 2:`);
 - inside a line, after any end of a sentence, if its number is the next one or it is the first;
 - inside a line, anywhere, if it is written as in training, its number is the next one, and no two labels start a line:
   a whole chain on one line.
 
-A label after a word that refers (`as in Step 1: …`) starts none. English labels are written as in training (`Step 1:`,
-with the number as it was) so that the layout of a chain does not move its rewards; all others stay as they are, without
+A label after a referring word (`as in Step 1: …`) starts no step. English labels are written as in training (`Step 1:`,
+with the number unchanged) so that the layout of a chain does not affect its rewards; all others stay unchanged, without
 emphasis.
 """
 
@@ -49,9 +49,9 @@ _VALUES = {
     for words in table.values()
     for place, word in enumerate(words, start=1)
 }
-_BEFORE = 24  # characters of markup that may stand between the start of a line and a label
+_BEFORE = 24  # characters of markup that may come between the start of a line and a label
 _LINE_MARKUP = " \t\u00a0>#*_~`-•·+–[【"
-_LINE_SYMBOLS = ("So", "Sk", "Mn", "Me", "Cf")  # emoji and what modifies them, as Unicode categories
+_LINE_SYMBOLS = ("So", "Sk", "Mn", "Me", "Cf")  # emoji and their modifiers, as Unicode categories
 _INLINE_MARKUP = re.compile(r"(?:(?<=\s)#{1,6} )?(?:(?<=\s)[*_\[【]{1,3})?\Z")
 _CLOSERS = {"[": "]", "【": "】"}
 _FULL_STOPS = frozenset(".!?。！？…")
@@ -66,12 +66,12 @@ class _Label:
     match: re.Match[str]
     begin: int  # of the markup before it
     at_line: bool
-    after: str  # the last character before it that is no space; "" if there is none near
+    after: str  # the last character before it that is not a space; "" if there is none nearby
     refers: bool
 
     @property
     def number(self) -> int:
-        """0 if it cannot be told."""
+        """The number; 0 if it cannot be read."""
         written = (self.match["number"] or self.match["whole"]).casefold()
         digits = "".join(filter(str.isdecimal, written))
         return int(digits) if digits else _VALUES.get(written, 0)
@@ -91,12 +91,12 @@ def label_starts(text: str) -> list[Start]:
     """
     labels = _starting(text)
     if len(labels) == 1 and not labels[0].is_trained and text[: labels[0].begin].strip():
-        return []  # one label in the middle of a text that labels nothing else
+        return []  # a single label in the middle of a text without other labels
     return [_start(text, label) for label in labels]
 
 
 def is_trained_form(text: str) -> bool:
-    """Whether the authors' rule finds the very steps that a reader sees, with no markup left at their ends.
+    """Whether the authors' rule finds exactly the steps that a reader sees, with no markup left at their ends.
 
     Args:
         text: The text, its lines ending in `\\n` alone.
@@ -110,11 +110,11 @@ def is_trained_form(text: str) -> bool:
 
 
 def _is_plain(text: str, label: _Label) -> bool:
-    """Whether nothing but `## ` stands before a label in its line, and no rule (`---`) in the line before."""
+    """Whether there is only `## ` before a label in its line, and no rule (`---`) in the line before."""
     before = text[label.begin : label.match.start()]
     if before.lstrip(" \t\u00a0") not in ("", "## "):
         return False
-    above = text[max(0, label.begin - 200) : label.begin].rstrip()  # a rule of more than 200 characters is no rule
+    above = text[max(0, label.begin - 200) : label.begin].rstrip()  # more than 200 characters do not count as a rule
     return not is_rule_line(above[above.rfind("\n") + 1 :])
 
 

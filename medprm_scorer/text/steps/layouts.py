@@ -1,8 +1,8 @@
-r"""Steps that carry no label: numbered lists, headings, bullets, paragraphs, lines, counted sentences, sentences.
+r"""Steps without a label: numbered lists, headings, bullets, paragraphs, lines, counted sentences, sentences.
 
-Each finder takes a text whose lines end in `\\n` alone, and gives the places where its steps start; fewer than two mean
-that the text is not laid out that way. A line or paragraph that only gives the answer (`**Final Answer:** B`) starts no
-step: it belongs to the step before.
+Each finder takes a text whose lines end in `\\n` alone, and returns the places where its steps start; fewer than two
+mean that the text does not have that layout. A line or paragraph that only gives the answer (`**Final Answer:** B`)
+starts no step: it belongs to the step before.
 """
 
 import re
@@ -33,7 +33,7 @@ _ANSWER_LINE = re.compile(
     re.IGNORECASE,
 )
 _BARE_ANSWER = re.compile(r"[ \t>*_(\[]{0,8}[A-J][ \t*_)\].]{0,8}")
-_GOES_ON = re.compile(r"[ \t]*[a-zß-öø-ÿа-яα-ω](?![.)])")  # a sentence of the line before, but not `a) …`
+_GOES_ON = re.compile(r"[ \t]*[a-zß-öø-ÿа-яα-ω](?![.)])")  # continues a sentence of the line before, but not `a) …`
 _LINE_END = re.compile(r"[.!?;。！？；…][)\]*_\"'”’」]{0,4}[ \t]*\Z")
 _ORDINAL_VALUES = {word: place for words in ORDINALS for place, forms in enumerate(words, start=1) for word in forms}
 _ORDINAL = re.compile(
@@ -47,14 +47,14 @@ _ABBREVIATION = re.compile(
     r"(?:\b(?i:e\.g|i\.e|cf|vs|dr|mr|mrs|ms|st|prof|fig|figs|nr|al|ca|approx|resp|incl|z\.b|d\.h|bzw|sog|ggf)"
     r"|(?:\A|[\s(])[A-Z]|(?:\A|\n|[.!?] )[ \t]*\(?\d{1,3})\.\Z"
 )
-_FRONT = 200  # characters that may stand before the first item of a list, if they are more than the list itself
+_FRONT = 200  # characters that may come before the first item of a list, if they are more than the list itself
 
 
 def numbered(text: str) -> list[Start]:
     """Lines numbered 1, 2, 3, …: `1.`, `1)`, `(1)`, `1:`, `1、`, `①`.
 
-    A line out of turn, or indented otherwise (a list within a list), is plain text. Lists that start again under
-    headings are parts of steps: then there are none.
+    A line out of sequence, or with another indentation (a list within a list), is plain text. Lists that start again
+    under headings are parts of steps, and are not split.
     """
     starts: list[Start] = []
     indent = ""
@@ -80,9 +80,9 @@ def inline_numbered(text: str) -> list[Start]:
 
 
 def headings(text: str) -> list[Start]:
-    """Markdown headings (`#` to `######`), else lines that start with a bold title (`**History**`, `**History:** …`).
+    """Markdown headings (`#` to `######`), or lines that start with a bold title (`**History**`, `**History:** …`).
 
-    Of headings of several levels, those of the first level that comes twice count.
+    If headings have several levels, those of the first level that occurs twice count.
     """
     found = [(len(mark[1]), begin, line) for begin, line in _lines(text) if (mark := _HEADING.match(line))]
     levels = [level for level, _, line in found if not is_answer(line)]
@@ -97,7 +97,7 @@ def headings(text: str) -> list[Start]:
 
 
 def bullets(text: str) -> list[Start]:
-    """Items of one list, all indented alike, that holds most of the text."""
+    """Items of one list, all with the same indentation, that makes up most of the text."""
     starts: list[Start] = []
     style: tuple[str, str] | None = None
     inside = outside = 0
@@ -126,7 +126,7 @@ def paragraphs(text: str) -> list[Start]:
 
 
 def lines(text: str) -> list[Start]:
-    """Lines of one paragraph that are whole sentences: not the lines of a text wrapped at some width."""
+    """Lines of one paragraph that are whole sentences, not the lines of a wrapped text."""
     filled = [(begin, line) for begin, line in _lines(text) if line.strip()]
     starts = [Start(begin, begin) for place, (begin, line) in enumerate(filled) if not place or not is_answer(line)]
     if not all(_LINE_END.search(line[-12:]) for _, line in filled[:-1]):
@@ -174,7 +174,7 @@ def _number(item: re.Match[str]) -> int:
 
 
 def _item(begin: int, item: re.Match[str]) -> Start:
-    """A numbered item; emphasis around its number alone is dropped, and that which its title closes as well."""
+    """A numbered item; emphasis around only its number is dropped, and emphasis that its title closes as well."""
     opened = emphasis(item["marks"])
     closed = opened and item["close"] == opened
     end = item.end() if closed else item.end("label")
@@ -182,6 +182,6 @@ def _item(begin: int, item: re.Match[str]) -> Start:
 
 
 def _if_most(text: str, starts: list[Start]) -> list[Start]:
-    """The starts, unless most of the text stands before the first: then they are a list within prose."""
+    """The starts, unless most of the text comes before the first: then they are a list within prose."""
     front = starts[0].begin if starts else 0
     return starts if front <= max(_FRONT, len(text) - front) else []

@@ -1,7 +1,7 @@
-r"""From places where steps start to the steps' texts, freed of the markup that only the layout needed.
+r"""Turns the places where steps start into the steps' texts, without markup that is only layout.
 
-What is removed, since a reward would be read behind it: marks of headings at the start of a line (`###`), lines that
-are nothing but a rule (`---`) or a code fence, emphasis (`**`, `__`) around a label or left half open at an end of a
+Some markup is removed, since a reward would be read after it: heading marks at the start of a line (`###`), lines that
+are only a rule (`---`) or a code fence, and emphasis (`**`, `__`) around a label or left unbalanced at an end of a
 step. Emphasis inside a step, bullets inside a step and everything else stay. Each newline becomes one space, as in
 training.
 """
@@ -24,8 +24,8 @@ class Start:
     """Where a step starts in a text.
 
     Args:
-        begin: Offset of its first character, markup before the label included: the step before ends here.
-        body: Offset behind its label.
+        begin: Offset of its first character, including markup before the label: the previous step ends here.
+        body: Offset after its label.
         label: The label as the step shows it; "" if it has none, or if the label is part of the body.
         opened: Emphasis that was opened before the label and closes in the first line of the body; "" if none.
     """
@@ -37,7 +37,7 @@ class Start:
 
 
 def cut(text: str, starts: Sequence[Start]) -> tuple[str, tuple[str, ...]]:
-    """The text before the first start, and the steps; those that hold nothing but markup are left out.
+    """The text before the first start, and the steps; those that contain only markup are left out.
 
     Args:
         text: The text, its lines ending in `\\n` alone.
@@ -53,7 +53,7 @@ def cut(text: str, starts: Sequence[Start]) -> tuple[str, tuple[str, ...]]:
 
 
 def clean(text: str, opened: str = "") -> str:
-    """A step's text on one line, without the markup of the layout; see the head of this module.
+    """A step's text on one line, without the markup of the layout; see this module's docstring.
 
     Args:
         text: The text, its lines ending in `\\n` alone.
@@ -67,7 +67,7 @@ def clean(text: str, opened: str = "") -> str:
 
 
 def is_rule_line(line: str) -> bool:
-    """Whether a line is nothing but a rule (`---`) or a code fence."""
+    """Whether a line is only a rule (`---`) or a code fence."""
     return _RULE_LINE.fullmatch(line) is not None
 
 
@@ -83,6 +83,6 @@ def _without_loose_ends(text: str) -> str:
                 text = text[: -len(run)].rstrip()
             elif text.startswith(run):
                 text = text[len(run) :].lstrip()
-    for _ in range(3):  # a bound, so that hostile runs cost nothing
+    for _ in range(3):  # a limit, so that hostile runs cost nothing
         text = _LOOSE_END.sub("", text)
     return "" if set(text) <= _MARKUP else text

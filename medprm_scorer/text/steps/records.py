@@ -1,4 +1,4 @@
-r"""Steps in structured text: JSON (`{"steps": [...], "answer": "B"}`) and markdown tables, a row for a step."""
+r"""Steps in structured text: JSON (`{"steps": [...], "answer": "B"}`) and markdown tables, with one row per step."""
 
 import json
 import re
@@ -13,7 +13,7 @@ _REASONING = (
     "chain_of_thought", "cot", "thoughts", "thought", "thinking", "rationale", "explanation", "analysis", "solution",
     "justification",
 )  # fmt: skip
-"""Fields that hold reasoning, the first that is there being taken; others are part of the last step."""
+"""Fields that hold reasoning. The first one present is used; others become part of the last step."""
 _STEP_FIELD = re.compile(r"step[ _-]?\d{1,3}", re.IGNORECASE)
 _NOT_JUDGED = re.compile(
     r"confidence|certainty|probability|score|citation|source|reference|evidence|metadata|disclaimer|token|\bid\b|_id\b",
@@ -23,7 +23,7 @@ _DIVIDER = frozenset("|:- \t")
 
 
 def _once(pairs: list[tuple[str, object]]) -> dict[str, object]:
-    """A JSON object, refused if a name comes twice: what the first said would be lost."""
+    """A JSON object, refused if a name occurs twice, since the first value would be lost."""
     fields = dict(pairs)
     if len(fields) < len(pairs):
         raise ValueError("a name comes twice")
@@ -35,13 +35,13 @@ _DECODER = json.JSONDecoder(strict=False, object_pairs_hook=_once)
 
 @dataclass(frozen=True, repr=False)
 class Record:
-    """What a JSON answer says.
+    """The content of a JSON answer.
 
     Args:
-        steps: Its steps, each on one line, if it lists them; else empty.
-        reasoning: Its text of reasoning, if it does not list steps; else "".
-        rest: What other fields say (`answer: B`), and what stands after the JSON: part of the last step.
-        left_out: Confidence, citations and the like, which are not judged.
+        steps: Its steps, each on one line, if it lists them; otherwise empty.
+        reasoning: Its reasoning text, if it does not list steps; otherwise "".
+        rest: The other fields (`answer: B`), and the text after the JSON: part of the last step.
+        left_out: Confidence, citations and similar fields, which are not judged.
     """
 
     steps: tuple[str, ...]
@@ -59,7 +59,7 @@ def read_record(text: str) -> Record | None:
         text: The text, its lines ending in `\n` alone.
 
     Returns:
-        What it says; None if it is no JSON with reasoning in it.
+        Its content; None if it is not JSON with reasoning in it.
 
     Example:
         >>> read_record('{"steps": ["Fever.", "So (B)."], "answer": "B", "confidence": 0.9}').steps
@@ -76,14 +76,14 @@ def read_record(text: str) -> Record | None:
 
 
 def record_of(value: object, after: Sequence[str] = ()) -> Record | None:
-    """Read an answer that is a JSON value already.
+    """Read an answer that is already a JSON value.
 
     Args:
-        value: What JSON has.
-        after: Lines of text that stand after it.
+        value: The decoded JSON.
+        after: Lines of text after it.
 
     Returns:
-        What it says; None if there is no reasoning in it.
+        Its content; None if there is no reasoning in it.
 
     Example:
         >>> record_of({"step_1": "Fever.", "step_2": "So (B).", "dose_mg": 5}).rest
@@ -98,14 +98,14 @@ def record_of(value: object, after: Sequence[str] = ()) -> Record | None:
 
 
 def table_steps(text: str) -> tuple[str, tuple[str, ...]] | None:
-    """The rows of a markdown table that holds most of the text, with the text before them.
+    """The rows of a markdown table that makes up most of the text, with the text before them.
 
     Args:
         text: The text, its lines ending in `\\n` alone.
 
     Returns:
-        The text before the rows, with the table's head, and the steps, what follows the table being part of the last;
-        None if there is no such table with two rows at least.
+        The text before the rows, including the table's header, and the steps; text after the table is part of the last
+        step. None if there is no such table with at least two rows.
     """
     lines = text.split("\n")
     divider = next((place for place, line in enumerate(lines) if place and _is_row(line) and set(line) <= _DIVIDER), 0)
@@ -126,7 +126,7 @@ def table_steps(text: str) -> tuple[str, tuple[str, ...]] | None:
 
 
 def _read(value: object) -> tuple[list[str], str, list[tuple[str, object]]]:
-    """The steps of a JSON value, else its reasoning, and its other fields."""
+    """The steps of a JSON value, or its reasoning if it has none, and its other fields."""
     if isinstance(value, Mapping) and len(value) == 1 and _words(next(iter(value))).replace(" ", "_") not in _REASONING:
         value = next(iter(value.values()))  # `{"response": {…}}`
     if not isinstance(value, Mapping):
@@ -144,7 +144,7 @@ def _read(value: object) -> tuple[list[str], str, list[tuple[str, object]]]:
 
 
 def _items(value: object) -> list[str]:
-    """The items of a list or object as words; none if they are no texts or objects (`[1]` starts a citation)."""
+    """The items of a list or object as words; none if they are not texts or objects (`[1]` starts a citation)."""
     items = list(value.values()) if isinstance(value, Mapping) else value
     if not isinstance(items, list) or not all(isinstance(item, (str, Mapping)) for item in items):
         return []
@@ -157,7 +157,7 @@ def _plain(value: object) -> str:
 
 
 def _leaves(value: object) -> Iterator[str]:
-    """Without recursion, since JSON may be nested deeper than calls may be."""
+    """Without recursion, since JSON may be nested deeper than the call stack allows."""
     stack = [value]
     while stack:
         top = stack.pop()

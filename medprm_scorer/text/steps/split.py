@@ -1,4 +1,4 @@
-r"""From a chain of thought to the steps that the model judges one by one.
+r"""Splits a chain of thought into the steps that the model judges one by one.
 
 The model was trained on chains split at `Step 1:`, `Step 2:`, … (the `marker` rule; source: `prm_process_solution` in
 `python/3_test_dataset_sampling.py` of the authors' repository eth-medical-ai-lab/Med-PRM). Chains of other policies
@@ -8,10 +8,11 @@ result. In the order in which `auto` tries them:
 - `json`        the steps of a JSON answer (`medprm_scorer.text.steps.records`).
 - `marker`      newlines become spaces, then a step starts at each `Step <number>:` or `## Step <number>:`. Each step is
                 stripped, then every `## ` in it is deleted: `## Final Diagnosis: X` becomes `Final Diagnosis: X`. Text
-                before the first step, and a text without a marker, keep theirs. `auto` takes this rule if it finds the
-                very steps that a reader sees, and no markup is left at their ends: so in the form of training.
+                before the first step, and a text without a marker, keep theirs. `auto` takes this rule if it finds
+                exactly the steps that a reader sees, and no markup is left at their ends, which is the form used in
+                training.
 - `labels`      a step starts at each label: `**Step 1:**`, `Step 1.`, `Schritt 1:`, `第一步：`
-                (`medprm_scorer.text.steps.labels`). `As in Step 1: …` within a sentence starts none.
+                (`medprm_scorer.text.steps.labels`). `As in Step 1: …` within a sentence starts no step.
 - `table`       a step is a row of a markdown table.
 - `numbered`    a step starts at each line `1.`, `1)`, `(1)`, `1:`, …, or within prose at each sentence `1. …`.
 - `headings`    a step starts at each markdown heading, or at each line that starts with a bold title.
@@ -21,16 +22,16 @@ result. In the order in which `auto` tries them:
 - `ordinals`    a step starts at each sentence that starts `First, …`, `Second, …`.
 - `whole`       the whole text is one step.
 
-Only if asked for: `sentences`, a step for each sentence. It is no rule of `auto`, since the model was trained on steps
-of several sentences; `benchmarks/step_rules.py` measures what it does to rewards. `given` and `tagged`
-(`medprm_scorer.text.tagged`) follow from what is passed.
+Only on request: `sentences`, a step for each sentence. It is not part of `auto`, since the model was trained on steps
+of several sentences; `benchmarks/step_rules.py` measures its effect on rewards. `given` and `tagged`
+(`medprm_scorer.text.tagged`) follow from the input.
 
-In every rule `\n`, `\r\n` and `\r` each become one space (training replaced `\n` only; the other two are the same line
-end as written on other systems), and each step is stripped. Other Unicode line separators (U+2028 and so on) end no
-line here: training did not replace them. Under `marker` and `whole` everything else stays as it is; the other rules
-also take off the markup of the layout (`medprm_scorer.text.steps.markup`). A line that only gives the answer is part of
-the step before it. A list of sources or a disclaimer at the end (`closing_notes`) is not judged, but kept as
-`left_out`, under all rules but `marker` and `whole` asked for by name.
+In every rule `\n`, `\r\n` and `\r` each become one space (training replaced only `\n`; the other two are the line ends
+of other systems), and each step is stripped. Other Unicode line separators (U+2028 and so on) do not end a line here:
+training did not replace them. With `marker` and `whole` everything else is unchanged; the other rules also remove the
+markup of the layout (`medprm_scorer.text.steps.markup`). A line that only gives the answer is part of the step before
+it. A list of sources or a disclaimer at the end (`closing_notes`) is not judged, but kept as `left_out`, with all rules
+except `marker` and `whole` requested by name.
 """
 
 import re
@@ -62,7 +63,7 @@ SplitRule = Literal[
 """How a text becomes steps."""
 
 SPLIT_RULES: tuple[str, ...] = get_args(SplitRule)
-"""The rules that `split_steps` takes; `given` and `tagged` follow from what is passed and cannot be asked for."""
+"""The rules that `split_steps` takes; `given` and `tagged` follow from the input and cannot be requested."""
 
 _NEWLINE = re.compile(r"\r\n|\r")
 
@@ -72,8 +73,8 @@ class Steps:
     """A chain as the model reads it. The `repr` shows no text, since it may end up in a log.
 
     Args:
-        front: Text before the first step, fed to the model without a tag of its own; "" if there is none.
-        steps: The steps, none blank, labels included (`Step 1: …`); empty if the chain is blank.
+        front: Text before the first step, which the model reads without a tag; "" if there is none.
+        steps: The steps, none blank, including labels (`Step 1: …`); empty if the chain is blank.
         rule: The name of the rule that decided; see the module's list.
         left_out: Text that is not judged: closing notes, or fields of JSON such as citations; "" if there is none. No
             reward depends on it, so a caller should say that it was not checked.
@@ -88,13 +89,13 @@ class Steps:
 def split_steps(chain: str | Sequence[str], rule: str = "auto") -> Steps:
     """Split a chain of thought into steps.
 
-    A list of steps is taken as it is (`given`). In a text, scratch work is removed first (`strip_reasoning`). A rule
-    asked for by name is used alone: if it does not apply, the text is one step (`whole`). So `marker` is the behaviour
+    A list of steps is used unchanged (`given`). In a text, scratch work is removed first (`strip_reasoning`). A rule
+    requested by name is used alone: if it does not apply, the text is one step (`whole`). So `marker` is the behaviour
     of training.
 
     Args:
         chain: The whole chain of thought, or its steps.
-        rule: One of `SPLIT_RULES`; without effect on a list.
+        rule: One of `SPLIT_RULES`; it has no effect on a list.
 
     Returns:
         The steps; none if the text is blank or the list empty.
@@ -133,11 +134,11 @@ _FINDERS: tuple[tuple[str, Callable[[str], list[Start]]], ...] = (
     ("numbered", inline_numbered),
     ("ordinals", ordinals),
 )
-"""What `auto` looks for in a text that is not in the form of training, in this order; each may be asked for alone."""
+"""What `auto` looks for in a text that is not in the form of training, in this order; each may be requested alone."""
 
 
 def _automatic(text: str, *, nested: bool = False) -> Steps:
-    """The steps by the first rule that applies; `nested`: a text out of JSON is not read as JSON again."""
+    """The steps by the first rule that applies; `nested`: a text from JSON is not read as JSON again."""
     reasoning, notes = split_closing_notes(text)
     return (
         (None if nested else _by_json(text))
@@ -187,7 +188,7 @@ def _by_table(text: str, notes: str) -> Steps | None:
 
 
 def _by_layout(text: str, notes: str, finders: Sequence[tuple[str, Callable[[str], list[Start]]]]) -> Steps | None:
-    """By the first of the rules that finds two steps, or one label; None if none does."""
+    """The steps by the first of the rules that finds two steps, or one label; None if none does."""
     for rule, find in finders:
         starts = find(text)
         if starts:

@@ -1,4 +1,4 @@
-"""Words by which people and models number their steps and close a text, by language: data for `step_layouts`.
+"""Words with which people and models number their steps and close a text, by language: data for `layouts`.
 
 Every entry is matched in any letter case. To add a language, add its words here; nothing else is needed.
 """
@@ -40,7 +40,7 @@ NUMBER_WORDS: dict[str, tuple[str, ...]] = {
     "zh": ("一", "二", "三", "四", "五", "六", "七", "八", "九", "十", "十一", "十二"),
     "roman": ("i", "ii", "iii", "iv", "v", "vi", "vii", "viii", "ix", "x", "xi", "xii"),
 }
-"""Numbers from 1 up, as they follow a word for step."""
+"""Numbers from 1 up, as written after a word for step."""
 
 NUMBERED_STEPS: dict[str, tuple[str, ...]] = {
     "zh": ("第一步", "第二步", "第三步", "第四步", "第五步", "第六步", "第七步", "第八步", "第九步", "第十步"),
@@ -70,13 +70,13 @@ NEXT_ORDINALS: tuple[str, ...] = (
     "next", "finally", "lastly", "als nächstes", "schließlich", "ensuite", "enfin", "luego", "finalmente", "por último",
     "然后", "接着", "最后", "そして", "最後に", "ثم", "أخيرا", "أخيرًا", "أخيراً",
 )  # fmt: skip
-"""Words that go on after one of `ORDINALS`, in any place."""
+"""Words that continue a sequence after one of `ORDINALS`, at any position."""
 
 REFERENCE_WORDS: tuple[str, ...] = (
     "in", "of", "see", "from", "to", "by", "with", "per", "as", "than", "at", "for", "after", "before", "under", "via",
     "following", "during", "using", "through", "and", "or", "on", "like", "unlike", "since", "said", "repeat", "beyond",
 )  # fmt: skip
-"""English words after which `Step 1:` names a step that was there before, and starts none."""
+"""English words after which `Step 1:` refers to an earlier step, and does not start one."""
 
 ANSWER_HEADS: tuple[str, ...] = (
     "answer", "final answer", "the answer", "the final answer", "correct answer", "the correct answer", "best answer",
@@ -84,14 +84,14 @@ ANSWER_HEADS: tuple[str, ...] = (
     "respuesta final", "risposta", "risposta finale", "resposta", "resposta final", "答案", "最终答案", "正确答案",
     "答え", "最終回答", "回答", "정답", "최종 답", "الإجابة", "الإجابة النهائية", "الجواب",
 )  # fmt: skip
-"""What stands before the answer on a line of its own; such a line is part of the step before it."""
+"""What comes before the answer on a separate line; such a line is part of the step before it."""
 
 SOURCE_HEADS: tuple[str, ...] = (
     "sources", "references", "citations", "bibliography", "works cited", "further reading", "quellen", "literatur",
     "literaturverzeichnis", "références", "fuentes", "referencias", "fonti", "referências", "参考文献", "参考资料",
     "来源", "出典", "المصادر", "المراجع",
 )  # fmt: skip
-"""What stands over a list of sources. Plurals only: `Source: the lungs` is medicine."""
+"""Headings of a list of sources. Only plurals: `Source: the lungs` is medicine."""
 
 DISCLAIMER_HEADS: tuple[str, ...] = (
     "disclaimer", "medical disclaimer", "important note", "important", "note", "please note", "this is",
@@ -100,7 +100,7 @@ DISCLAIMER_HEADS: tuple[str, ...] = (
     "remember to consult", "haftungsausschluss", "hinweis", "avertissement", "remarque", "aviso", "nota",
     "免责声明", "注意", "免責事項", "إخلاء المسؤولية", "تنبيه",
 )  # fmt: skip
-"""How a disclaimer starts; it must hold one of `DISCLAIMER_PHRASES` too."""
+"""How a disclaimer starts; it must also contain one of `DISCLAIMER_PHRASES`."""
 
 DISCLAIMER_PHRASES: tuple[str, ...] = (
     "medical advice", "healthcare professional", "health care professional", "healthcare provider",
@@ -108,4 +108,4 @@ DISCLAIMER_PHRASES: tuple[str, ...] = (
     "informational purposes", "not a doctor", "not a substitute", "licensed", "ärztlichen rat", "ärztliche beratung",
     "avis médical", "consejo médico", "医疗建议", "专业医生", "医学的助言", "نصيحة طبية", "استشارة طبية",
 )  # fmt: skip
-"""What a disclaimer says."""
+"""Phrases of a disclaimer."""
