@@ -1,1 +1,1 @@
-"""MedPRM inside LangChain and LlamaIndex; what both need stands beside them, written once."""
+"""MedPRM for LangChain and LlamaIndex; code that both need is in `shared`."""

@@ -1,4 +1,4 @@
-"""Equal answers, and answers that rules cannot read, by LangChain models."""
+"""Uses LangChain models to decide which answers are equal, and to read answers that rules cannot read."""
 
 from collections.abc import Sequence
 from typing import Any
@@ -35,7 +35,7 @@ class LLMAnswerGroups(_AskingChatModel, AnswerGroupsByModel):
 
 
 class LLMAnswerReader(_AskingChatModel, AnswerReaderByModel):
-    """For `answer=`: the package's rules, and a chat model for those chains that they cannot read.
+    """For `answer=`: the package's rules, and a chat model for chains that they cannot read.
 
     One call for each such chain. If it fails, the chain gives no answer, with an `AnswerModelFailedWarning`.
 
@@ -45,15 +45,15 @@ class LLMAnswerReader(_AskingChatModel, AnswerReaderByModel):
 
 
 class EmbeddingAnswerGroups(AnswerGroupsByEmbeddings):
-    """For `group=`: answers whose embeddings are alike are equal; answers with different numbers never are.
+    """For `group=`: answers with similar embeddings are equal; answers with different numbers never are.
 
     Args:
         embeddings: The embeddings.
-        threshold: Cosine similarity from which on two answers are equal, in (0, 1]. What is right depends on the
+        threshold: Cosine similarity at which two answers count as equal, in (0, 1]. The right value depends on the
             embeddings: try some pairs of your own.
 
     Raises:
-        InputError: The threshold is no number in (0, 1].
+        InputError: The threshold is not a number in (0, 1].
     """
 
     def __init__(self, embeddings: Embeddings, threshold: float = 0.9) -> None:

@@ -41,25 +41,26 @@ class MedPRMBestOfN(PackedRunnable[BestOfNInput, AIMessage], SearchingSettings):
     """Asks a language model n times, with the documents as evidence, and answers with the best sample.
 
     The winner is an `AIMessage` as the model wrote it. Its ranking is in `response_metadata["medprm"]` (`ranking_of`
-    reads it back), with what `RankingMetadata` says; its `usage_metadata` counts the tokens of all samples. A sample
-    that fails does not end the others, and gives a `SamplesFailedWarning`; if all fail, the first error is
-    raised, with a note of the count. Samples that call tools cannot win; if all do, the first comes back as it is.
-    `batch` samples for all questions, at most `max_concurrency` at once, and then calls the reward model once.
+    reads it back), with what `RankingMetadata` describes; its `usage_metadata` counts the tokens of all samples. A
+    failed sample does not affect the others, and gives a `SamplesFailedWarning`; if all fail, the first error is
+    raised, with a note of how many failed. Samples that call tools cannot win; if all do, the first is returned
+    unchanged. `batch` samples for all questions, at most `max_concurrency` at once, and then calls the reward model
+    once.
 
-    Documents under another name than `documents` (`context`, `docs`) are refused, since they would not be read; with a
-    `prompt` that has such a variable, give `documents` too. Other arguments of a call, such as `stop`, go to the `llm`.
+    Documents under a name other than `documents` (`context`, `docs`) are refused, since they would not be read; if your
+    `prompt` has such a variable, also pass `documents`. Other arguments of a call, such as `stop`, go to the `llm`.
 
     Args:
         llm: The model to sample from: a chat model, a text model, or a chain that takes messages. Give it a temperature
             above 0.
-        prompt: Makes the messages from the input, in which `documents` is one text with numbered documents; None takes
-            `medprm_scorer.policy_messages`, which asks for steps as the reward model reads them.
+        prompt: Makes the messages from the input, in which `documents` is one text with numbered documents; None uses
+            `medprm_scorer.policy_messages`, which asks for steps in the form that the reward model reads.
         settings: Those of `SamplingSettings`: `prm`, `n`, `strategy`, `aggregate`, `stop`, `agree`, `rules`, `timeout`,
             `deadline`, `replacements`, `quorum`, `max_tokens_total`, `several_per_call`, `on_sample`, `answer`,
             `options`, `group`, `max_concurrency`, `on_ranking`, `keep`, `explain`, `trust`, `on_doubt`, `doubt_answer`,
-            `question`. `search=` (a `StepSearch`) chooses among steps while they are written, in place of whole
-            samples; `stream` and `astream` then give each step of the answer as soon as it is final, and the ranking
-            with the last piece.
+            `question`. `search=` (a `StepSearch`) chooses among steps while they are written, instead of whole samples;
+            `stream` and `astream` then give each step of the answer as soon as it is final, and the ranking with the
+            last piece.
 
     Example:
         >>> from medprm_scorer import MedPRM
@@ -105,7 +106,7 @@ class MedPRMBestOfN(PackedRunnable[BestOfNInput, AIMessage], SearchingSettings):
             announce(choices, config)
             return _messages(choices)
         read = [partial(self._job, value, one, kwargs) for value, one in zip(values, config, strict=True)]
-        jobs = run_each(read, is_interrupt)  # a bad question ends only itself
+        jobs = run_each(read, is_interrupt)  # a bad question affects only itself
         choices = choose_all(self, jobs, is_interrupt, config[0].get("max_concurrency"))
         announce(choices, config)
         return _messages(choices)
@@ -139,7 +140,7 @@ class MedPRMBestOfN(PackedRunnable[BestOfNInput, AIMessage], SearchingSettings):
     async def astream(
         self, input: BestOfNInput, config: RunnableConfig | None = None, **kwargs: Any
     ) -> AsyncIterator[AIMessage]:
-        """`stream`, with the event loop left free."""
+        """`stream`, without blocking the event loop."""
         if self.search is None:
             found = super().astream(input, config, **kwargs)
         else:
@@ -198,7 +199,7 @@ class MedPRMBestOfN(PackedRunnable[BestOfNInput, AIMessage], SearchingSettings):
         return job
 
     def _read(self, value: BestOfNInput) -> tuple[Job[AIMessage], Any]:
-        """What is asked, and the messages or the prompt's input."""
+        """The question, and the messages or the prompt's input."""
         given = checked_keys(value, ("question",))
         asked, documents = asked_about(given["question"]), document_texts(given.get("documents"))
         judged = self.asked(given, lambda: asked)

@@ -1,4 +1,4 @@
-"""`ChatMedPRM`: a chat model that samples n answers from another one and gives the best."""
+"""`ChatMedPRM`: a chat model that samples n answers from another one and returns the best."""
 
 import warnings
 from collections.abc import Callable, Sequence
@@ -40,36 +40,36 @@ from medprm_scorer.sampling.rules import Sample
 
 
 class ChatMedPRM(UnstreamedChatModel, ConversationSettings):
-    """A chat model that samples n answers from another chat model and gives the one that the reward model selects.
+    """A chat model that samples n answers from another chat model and returns the one that the reward model selects.
 
-    It takes the other model's place: `bind_tools`, `with_structured_output`, streaming and async work as there. An
-    answer that calls tools is returned as it is, and only one is drawn when tools are bound; only answers to the user
-    are sampled and selected. The stream has one chunk, the winner.
+    It replaces the other model: `bind_tools`, `with_structured_output`, streaming and async work in the same way. An
+    answer that calls tools is returned unchanged, and if tools are bound only one answer is drawn at first; only
+    answers to the user are sampled and selected. The stream has one chunk, the winner.
 
     The winner's ranking is in `response_metadata["medprm"]` (`ranking_of` reads it back), with what `RankingMetadata`
-    says; its `usage_metadata` counts the tokens of all samples. Samples that failed give a
-    `SamplesFailedWarning`, and evidence of which nothing could be read a `DocumentsLeftOutWarning`. Callbacks
-    see the usage of the n runs below, and none for the run of this model itself, so that nothing is counted twice.
+    describes; its `usage_metadata` counts the tokens of all samples. Samples that failed give a `SamplesFailedWarning`,
+    and evidence of which nothing could be read gives a `DocumentsLeftOutWarning`. Callbacks see the usage of the n runs
+    below, and none for the run of this model itself, so that nothing is counted twice.
 
-    The question is what the human messages say, put together with a caution if there are several, from the last that
-    brings options of its own; summaries are no questions. The evidence is what tools have brought since the first of
-    these messages, the newest first within the reward model's budget for documents: not errors, nor the results of
-    tools that act, plan or hand over (`brings_evidence`), unless `evidence_tools` names them.
+    The question is the text of the human messages. If there are several, they are joined, with a caution, starting at
+    the last one that has its own options; summaries do not count as questions. The evidence is the tool results since
+    the first of these messages, the newest first, within the reward model's budget for documents. Errors do not count,
+    nor do results of tools that act, plan or hand over (`brings_evidence`), unless `evidence_tools` names them.
 
-    Calls that are no answers to the user (titles, summaries, condensed questions, choices of tools, structured output
-    without a field for reasoning or answer) go through once, as they are: `helper_calls` has the rule, and `is_answer=`
-    takes one of your own. The ranking's figures are also a custom event of the run, `medprm_ranking`.
+    Calls that are not answers to the user (titles, summaries, condensed questions, choices of tools, structured output
+    without a field for reasoning or answer) are passed through once, unchanged: `helper_calls` has the rule, and
+    `is_answer=` takes your own. The ranking's figures are also sent as a custom event of the run, `medprm_ranking`.
 
     Args:
-        llm: The chat model to sample from, with a temperature above 0; also its `with_retry()` (each sample is tried
-            again by itself), `with_fallbacks()`, `bind(…)`, configurable fields, or `init_chat_model()`. Its samples
-            come from no cache. Settings of sampling (`temperature`, `max_tokens`, `stop` and the like) that are given
-            here are bound to it.
+        llm: The chat model to sample from, with a temperature above 0; also its `with_retry()` (each sample is retried
+            separately), `with_fallbacks()`, `bind(…)`, configurable fields, or `init_chat_model()`. Samples never come
+            from a cache. Sampling settings (`temperature`, `max_tokens`, `stop` and so on) that are passed here are
+            bound to it.
         settings: Those of `ConversationSettings`: `prm`, `n`, `strategy`, `aggregate`, `stop`, `agree`, `rules`,
             `timeout`, `deadline`, `replacements`, `quorum`, `max_tokens_total`, `several_per_call`, `on_sample`,
             `evidence`, `evidence_tools`, `is_answer`, `question`, `answer`, `options`, `group`, `answer_field`,
             `max_concurrency`, `on_ranking`, `keep`, `explain`, `trust`, `on_doubt`, `doubt_answer`. `evidence` may also
-            be a retriever, which is asked for the question that is judged.
+            be a retriever, which gets the judged question as its query.
 
     Example:
         >>> from medprm_scorer import MedPRM
@@ -85,27 +85,27 @@ class ChatMedPRM(UnstreamedChatModel, ConversationSettings):
     samples_itself: ClassVar[bool] = True
 
     _chat: BaseChatModel = PrivateAttr()
-    """The model that is sampled from, without what is wrapped around it."""
+    """The model that is sampled from, without its wrappers."""
     _sampler: Runnable[Any, Any] = PrivateAttr()
     _final: Runnable[Any, Any] | None = PrivateAttr(default=None)
-    """With structured output: parses an answer, or finds it invalid."""
+    """With structured output: parses an answer, or rejects it as invalid."""
     _fields: list[str] | None = PrivateAttr(default=None)
-    """With structured output: names of the fields, as far as they are known."""
+    """With structured output: names of the fields, as far as known."""
 
     @model_validator(mode="before")
     @classmethod
     def _bind_sampling(cls, values: Any) -> Any:
-        """Settings of sampling are bound to the llm, as by a chat model; those of its making cannot be."""
+        """Bind sampling settings to the llm, as a chat model does; settings of its constructor cannot be bound."""
         if not isinstance(values, dict) or not isinstance(values.get("llm"), Runnable):
             return values
         if values.get("rate_limiter") is not None:
-            raise ValueError("rate_limiter limits no samples here: set it on llm")
+            raise ValueError("rate_limiter has no effect on samples here: set it on llm")
         kept = {name: value for name, value in values.items() if name not in OF_THE_MODEL}
         late = [name for name in values if name in OF_THE_MODEL and name not in OF_A_CALL]
         if late:
             warnings.warn(f"not passed on: {', '.join(late)}; set on llm when it is made", UserWarning, stacklevel=2)
         sampling = {name: value for name, value in values.items() if name in OF_A_CALL}
-        if isinstance(kept.get("stop"), list | tuple):  # LangChain's stop sequences, and no rule for stopping
+        if isinstance(kept.get("stop"), list | tuple):  # LangChain's stop sequences, not a stopping rule
             sampling["stop"] = list(kept.pop("stop"))
         if sampling:
             kept["llm"] = values["llm"].bind(**sampling)
@@ -152,7 +152,7 @@ class ChatMedPRM(UnstreamedChatModel, ConversationSettings):
         return self._reported(choice)
 
     def _is_answer(self, messages: list[BaseMessage], config: RunnableConfig) -> bool:
-        """Whether what is asked is an answer to the user."""
+        """Whether the call asks for an answer to the user."""
         if self.is_answer is not None:
             return self.is_answer(messages)
         metadata = {**(getattr(config.get("callbacks"), "metadata", None) or {}), **(config.get("metadata") or {})}
@@ -180,10 +180,10 @@ class ChatMedPRM(UnstreamedChatModel, ConversationSettings):
         )
 
     def _sample(self, messages: list[BaseMessage], config: RunnableConfig, llm: Any, /, **kwargs: Any) -> AIMessage:
-        """One sample, as a run below this model's own.
+        """One sample, as a run below this model's run.
 
-        With structured output, callbacks are promised one model call: a sample is a plain run then, and the usage of
-        all samples is reported by the run of this model.
+        With structured output, callbacks expect one model call: a sample is then a plain run, and the run of this model
+        reports the usage of all samples.
         """
         if self._final is None:
             return as_message(llm.invoke(messages, config, **kwargs))
@@ -202,23 +202,23 @@ class ChatMedPRM(UnstreamedChatModel, ConversationSettings):
         return as_message(await RunnableLambda(ask, name="sample").ainvoke(messages, config))
 
     def _candidate(self, message: AIMessage) -> Sample | None:
-        """A sample as it is judged; None if it is no answer to the user."""
+        """A sample in the form in which it is judged; None if it is not an answer to the user."""
         if self._final is None:
             return answer_of(message)
         try:
             parsed = self._final.invoke(message, NO_CALLBACKS)
-        except Exception:  # noqa: BLE001 - a parser says with any exception that the answer is invalid
+        except Exception:  # noqa: BLE001 - any exception of a parser means that the answer is invalid
             return None
         return None if parsed is None else structured_answer(message, parsed, self.answer_field)
 
     def _reported(self, choice: Choice[AIMessage]) -> AIMessage:
-        """The message as callbacks are to see it: they have counted each sample's usage; `_settled` puts it back."""
+        """The message for callbacks, without usage: they have counted each sample's; `_settled` puts it back."""
         usage = None if self._final is None else choice.note["usage"]
         return with_ranking(choice.value, choice).model_copy(update={"usage_metadata": usage})
 
     @override
     def _settled(self, message: AIMessage) -> AIMessage:
-        """The message with its usage, which callbacks were not to see: they have counted each sample's own."""
+        """The message with its usage, which was hidden from callbacks: they have counted each sample's."""
         note = message.response_metadata.get(KEY)
         if note is None:
             return message
@@ -227,11 +227,11 @@ class ChatMedPRM(UnstreamedChatModel, ConversationSettings):
             del metadata[KEY]
         return message.model_copy(update={"response_metadata": metadata, "usage_metadata": note["usage"]})
 
-    # --- tools and structured output: the other model's way, with this one in its place ---
+    # --- tools and structured output: as the other model does it, with this model in its place ---
 
     @override
     def bind_tools(self, tools: Sequence[Any], *, tool_choice: Any = None, **kwargs: Any) -> Runnable[Any, AIMessage]:
-        """Bind tools in the way of the model that is sampled from.
+        """Bind tools as the model that is sampled from does.
 
         Args:
             tools: As that model takes them.
@@ -248,9 +248,9 @@ class ChatMedPRM(UnstreamedChatModel, ConversationSettings):
 
     @override
     def with_structured_output(self, schema: Any, *, include_raw: bool = False, **kwargs: Any) -> Runnable[Any, Any]:
-        """Answers in a schema, in the way of the model that is sampled from; an invalid one cannot win.
+        """Answers in a schema, as the model that is sampled from gives them; an invalid one cannot win.
 
-        A candidate's text is the contents of its fields: a field for the reasoning, in steps, is what is judged.
+        A candidate's text is the content of its fields: a field for the reasoning, in steps, is judged.
 
         Args:
             schema: As that model takes it.
@@ -271,7 +271,7 @@ class ChatMedPRM(UnstreamedChatModel, ConversationSettings):
         bad = RunnablePassthrough.assign(parsed=lambda _: None)
         return RunnableMap(raw=llm) | good.with_fallbacks([bad], exception_key="parsing_error")
 
-    # --- what it says of itself ---
+    # --- properties of the model ---
 
     @property
     def model_name(self) -> str:
@@ -289,7 +289,7 @@ class ChatMedPRM(UnstreamedChatModel, ConversationSettings):
     @property
     @override
     def _identifying_params(self) -> dict[str, Any]:
-        """What tells this model from others: for traces, and for caches of its answers."""
+        """What identifies this model, for traces and for caches of its answers."""
         bound = bound_arguments(self.llm)
         functions = [
             f"{f.__module__}.{f.__qualname__}" if hasattr(f, "__qualname__") else type(f).__name__
@@ -319,12 +319,12 @@ class ChatMedPRM(UnstreamedChatModel, ConversationSettings):
 
     @override
     def get_token_ids(self, text: str) -> list[int]:
-        """As the model that is sampled from counts tokens."""
+        """Count tokens as the model that is sampled from does."""
         return self._chat.get_token_ids(text)
 
 
 def _untouched(message: AIMessage) -> Choice[AIMessage]:
-    """A message that was not chosen, with its tokens, since `_settled` is to put them back."""
+    """A message that was not chosen, with its tokens, for `_settled` to put back."""
     return Choice(message, RankingMetadata(usage=total_usage([message])))
 
 

@@ -1,4 +1,4 @@
-"""What a conversation asks, and what an agent's tools have brought to it."""
+"""The question of a conversation, and the results of an agent's tools in it."""
 
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
@@ -12,23 +12,23 @@ from medprm_integrations.shared.questions import Asked, put_together
 from medprm_integrations.shared.tool_names import brings_evidence
 
 UNREAD_PARTS = "The question holds images or other files, which the reward model does not read."
-"""The caution where a user's message has more than text."""
+"""The caution if a user's message has more than text."""
 
 _SUMMARY = "Here is a summary of the conversation to date:"
-"""How `SummarizationMiddleware` begins a summary; its first versions do not mark it otherwise."""
+"""How `SummarizationMiddleware` begins a summary; its first versions have no other mark."""
 
 _STRUCTURED = "Returning structured response: "
-"""What `create_agent` answers to the call by which a model gives a structured answer: the model's own words."""
+"""The reply of `create_agent` to the tool call of a structured answer: it contains the model's own words."""
 
 _TEXT = ("text", "text-plain", "reasoning", "thinking", "redacted_thinking", "non_standard")
-"""Kinds of content blocks that hold no file."""
+"""Kinds of content blocks without a file."""
 
 
 def asked_in(messages: Sequence[BaseMessage]) -> Asked:
-    """The question of a conversation: the human messages; without any, the last message that no model or tool wrote.
+    """The question of a conversation: the human messages, or else the last one that no model or tool wrote.
 
-    Messages that LangChain added in the user's place are no questions: summaries of `SummarizationMiddleware`, and
-    whatever else it marks with `lc_source`.
+    Messages that LangChain added in the user's name do not count: summaries of `SummarizationMiddleware`, and
+    everything else that it marks with `lc_source`.
 
     Raises:
         InputError: There is no such message.
@@ -45,17 +45,17 @@ def asked_in(messages: Sequence[BaseMessage]) -> Asked:
 def tool_documents(
     messages: Sequence[Any], tools: Iterable[str] | None = None, ignored: Iterable[str] = (), start: int = 0
 ) -> list[str]:
-    """What an agent's tools have brought for the question, the newest result first.
+    """The results of an agent's tools for the question, the newest first.
 
-    A result is the documents in the message's artifact, in their order, else the message's text. Errors are none, and
-    unless their tools are named, neither are the results of tools that act, plan or hand over (`brings_evidence`), nor
-    a structured answer that came back as a result.
+    A result is the documents in the message's artifact, in their order, or otherwise the message's text. Errors do not
+    count. Unless their tools are named, results of tools that act, plan or hand over (`brings_evidence`) do not count
+    either, nor does a structured answer that came back as a result.
 
     Args:
         messages: The conversation, oldest first.
-        tools: Names of the tools that count; None for those that bring evidence by their names.
+        tools: Names of the tools that count; None for those whose names suggest evidence.
         ignored: Names of tools that do not count.
-        start: The turn of the user, from 0, from which on results count: what came before was for another question.
+        start: The user's turn, from 0, from which results count: earlier ones belong to another question.
     """
     wanted, unwanted = None if tools is None else set(tools), set(ignored)
     names = {
@@ -79,12 +79,12 @@ def tool_documents(
 
 
 def not_given(messages: Iterable[BaseMessage], documents: Sequence[str], evidence: object) -> tuple[str, ...]:
-    """The caution of a prompt that holds documents where no evidence was given.
+    """The caution for a prompt that contains documents although no evidence was given.
 
     Args:
-        messages: All that the model is asked, the system message included.
-        documents: What tools have brought.
-        evidence: The user's evidence, if there is any.
+        messages: All messages for the model, including the system message.
+        documents: The results of tools.
+        evidence: The user's evidence, if any.
     """
     if documents or evidence is not None:
         return ()
@@ -93,7 +93,7 @@ def not_given(messages: Iterable[BaseMessage], documents: Sequence[str], evidenc
 
 
 def known_tools(tools: Iterable[Any]) -> list[str]:
-    """The names of tools in the forms that `bind_tools` takes; those whose form has no name are left out.
+    """The names of tools in the forms that `bind_tools` takes; tools without a name are left out.
 
     Example:
         >>> known_tools([asked_in, {"type": "function", "function": {"name": "search"}}, {"type": "web_search"}])
@@ -122,7 +122,7 @@ def _turns(messages: Sequence[BaseMessage]) -> list[BaseMessage]:
 
 
 def _place(messages: Sequence[Any], start: int) -> int:
-    """Where the turn of the user with this number is among the messages; the first turn has all that is before it."""
+    """The index of the user's turn with this number among the messages; everything before the first belongs to it."""
     turns = [place for place, message in enumerate(messages) if _is_turn(message)]
     return turns[start] if 0 < start < len(turns) else 0
 
@@ -135,7 +135,7 @@ def _has_files(message: BaseMessage) -> bool:
 
 
 def _documents_in(artifact: object) -> list[Document]:
-    """The `Document`s of an artifact: it is one, or a list of them, or a mapping that has such values."""
+    """The `Document`s of an artifact, which may be one, a list of them, or a mapping with such values."""
     document = _document(artifact)
     if document is not None:
         return [document]
@@ -147,7 +147,7 @@ def _documents_in(artifact: object) -> list[Document]:
 
 
 def _document(value: object) -> Document | None:
-    """A `Document`, also one that a checkpointer has stored: LangGraph's give the mapping of its fields back."""
+    """A `Document`, also from a checkpointer: LangGraph's return the mapping of its fields."""
     if isinstance(value, Document):
         return value
     if not isinstance(value, Mapping) or value.get("type") != "Document":

@@ -1,4 +1,4 @@
-"""Plain texts from what LangChain passes around: messages, prompts, generations, documents."""
+"""Plain texts from LangChain's objects: messages, prompts, generations, documents."""
 
 from collections.abc import Mapping, Sequence
 from typing import Any
@@ -19,14 +19,14 @@ _MESSAGE_LIKE = (BaseMessage, Mapping, tuple)
 
 
 def asked_about(question: object) -> Asked:
-    """The question of an input, with what to know of it.
+    """The question of an input, with its cautions.
 
     Args:
-        question: A text, a message, a prompt, or a conversation, of which the human messages count: messages, or what
-            stands for them (`("user", "…")`, `{"role": "user", "content": "…"}`).
+        question: A text, a message, a prompt, or a conversation, of which the human messages count: messages, or their
+            short forms (`("user", "…")`, `{"role": "user", "content": "…"}`).
 
     Raises:
-        InputError: It is something else, or a conversation in which nobody says anything.
+        InputError: It is something else, or a conversation without any text.
     """
     if isinstance(question, str):
         return Asked(question)
@@ -44,23 +44,23 @@ def asked_about(question: object) -> Asked:
 
 
 def messages_in(conversation: Sequence[Any]) -> list[BaseMessage]:
-    """The messages of a conversation, in whatever of LangChain's forms they are.
+    """The messages of a conversation, in any of LangChain's forms.
 
     Raises:
-        InputError: Something in it is no message.
+        InputError: Something in it is not a message.
     """
     try:
         return convert_to_messages(conversation)
-    except Exception:  # noqa: BLE001 - whatever it is, its text may hold the message
+    except Exception:  # noqa: BLE001 - the text of the error may contain the message
         raise InputError("a conversation must be a list of messages") from None
 
 
 def sample_of(value: object, place: int = 0) -> Sample:
-    """A candidate as it is judged.
+    """A candidate in the form in which it is judged.
 
     Args:
         value: A text, a list of steps, a message, a generation or a document.
-        place: Its place among the candidates, for the message of an error.
+        place: Its index among the candidates, for error messages.
 
     Raises:
         InputError: It is none of these.
@@ -106,12 +106,12 @@ def samples_of(values: object) -> list[Sample]:
 
 
 def answer_of(message: AIMessage) -> Sample | None:
-    """A model's message as it is judged; None if it calls tools."""
+    """A model's message in the form in which it is judged; None if it calls tools."""
     return None if message.tool_calls or message.invalid_tool_calls else sample_of(message)
 
 
 def structured_answer(message: AIMessage, parsed: object, answer_field: str | None) -> Sample:
-    """A structured answer as it is judged, with what the model said beside it where a tool's call holds it."""
+    """A structured answer in the form in which it is judged, with the model's text if it came as a tool call."""
     sample = structured_sample(parsed, answer_field)
     said = str(message.text) if message.tool_calls else ""
     chain = sample.chain

@@ -26,7 +26,7 @@ from medprm_scorer.trust.given import GivenTrust
 _QUESTIONS = ("question", "input", "query", "messages")
 _ANSWERS = ("answer", "output", "response", "result", "messages")
 _DOCUMENTS = ("documents", "context", "contexts", "retrieved_documents", "source_documents")
-"""Names under which datasets and chains have them; the first that is there is taken."""
+"""Names under which datasets and chains have them; the first one present is used."""
 
 
 class Evaluated(TypedDict):
@@ -40,20 +40,20 @@ class Evaluated(TypedDict):
 class MedPRMEvaluator:
     """Judges one answer: its reward, and a comment that names the weakest step.
 
-    A callable with the arguments of openevals' evaluators, which `langsmith.evaluate(evaluators=[…])` takes, too; give
-    `evaluate` or, where it is awaited, `aevaluate`. The comment is that of LlamaIndex's `MedPRMEvaluator`: without
-    documents, or where none of them was read, it begins with "Judged without documents." An answer that cannot be
+    It is a callable with the arguments of openevals' evaluators, which `langsmith.evaluate(evaluators=[…])` also takes;
+    pass `evaluate` or, for async use, `aevaluate`. The comment is that of LlamaIndex's `MedPRMEvaluator`: without
+    documents, or if none of them was read, it begins with "Judged without documents." An answer that cannot be
     scored (blank, too long for the model) has the score None, never a made-up one.
 
     Args:
         prm: The reward model.
         aggregate: How step rewards become the score.
         key: Name of the score.
-        question: Your own function from the inputs to the question that is judged; None: as `evaluate` says.
-        trust: Says whether an answer is to be trusted, as in `MedPRM.rank`: the comment says so if it is not.
+        question: Your own function from the inputs to the judged question; None uses the rule of `evaluate`.
+        trust: Decides whether an answer is trusted, as in `MedPRM.rank`: the comment says so if it is not.
 
     Raises:
-        InputError: The aggregate is unknown, or the prm is no `MedPRM`.
+        InputError: The aggregate is unknown, or `prm` is not a `MedPRM`.
 
     Example:
         >>> evaluator = MedPRMEvaluator(prm=MedPRM.from_pretrained())
@@ -79,7 +79,7 @@ class MedPRMEvaluator:
 
     @property
     def __name__(self) -> str:
-        """As a function's: what evaluators are called in reports."""
+        """A function's name, by which reports name evaluators."""
         return self.key
 
     def __call__(
@@ -95,20 +95,20 @@ class MedPRMEvaluator:
         *,
         inputs: Any,
         outputs: Any,
-        reference_outputs: Any = None,  # noqa: ARG002 - evaluators are given it; a reward needs none
+        reference_outputs: Any = None,  # noqa: ARG002 - evaluators receive it; a reward does not need it
         context: Any = None,
         **more: Any,  # noqa: ARG002
     ) -> Evaluated:
         """Judge an answer.
 
         Args:
-            inputs: What was asked: a text, messages, or a dict with one of `question`, `input`, `query`, `messages`.
-            outputs: What was answered: a text, a message, messages (the last of the model), an object of structured
-                output, or a dict with one of `answer`, `output`, `response`, `result`, `messages`; another dict is
-                judged by the contents of its fields.
+            inputs: The question: a text, messages, or a dict with one of `question`, `input`, `query`, `messages`.
+            outputs: The answer: a text, a message, messages (the model's last one), an object of structured output, or
+                a dict with one of `answer`, `output`, `response`, `result`, `messages`; any other dict is judged by the
+                content of its fields.
             reference_outputs: Not looked at.
-            context: The documents that it is checked against: a text, or a list of texts and `Document`s. None takes
-                those in the outputs or the inputs (`documents`, `context`, `source_documents` and the like).
+            context: The documents against which it is checked: a text, or a list of texts and `Document`s. None takes
+                those in the outputs or the inputs (`documents`, `context`, `source_documents` and so on).
             more: Not looked at.
 
         Raises:
@@ -126,7 +126,7 @@ class MedPRMEvaluator:
         context: Any = None,
         **more: Any,  # noqa: ARG002
     ) -> Evaluated:
-        """`evaluate`, with the event loop left free."""
+        """`evaluate`, without blocking the event loop."""
         request, found, cautions = self._request(inputs, outputs, context)
         return self._result(*await arank_all(self.settings, [request], [found], [cautions]))
 
@@ -147,7 +147,7 @@ class MedPRMEvaluator:
 
 
 def _named(given: Any, names: tuple[str, ...], what: str) -> Any:
-    """What a dict has under the first of the names that is there; anything else is it."""
+    """The value of a dict under the first of the names that is present; anything else is returned unchanged."""
     if not isinstance(given, Mapping):
         return given
     for name in names:
@@ -157,7 +157,7 @@ def _named(given: Any, names: tuple[str, ...], what: str) -> Any:
 
 
 def _documents(*holders: Any) -> Any:
-    """The documents: the context as it is given, else those under a name for them."""
+    """The documents: the given context, otherwise those under a name for them."""
     context, *others = holders
     found = context if not isinstance(context, Mapping) else None
     for holder in (context, *others) if found is None else ():
@@ -177,7 +177,7 @@ def _answer(outputs: Any) -> Sample:
     if isinstance(outputs, list | tuple) and outputs:
         said = [message for message in messages_in(outputs) if isinstance(message, AIMessage)]
         if not said:
-            raise InputError("the outputs hold no message of a model")
+            raise InputError("the outputs contain no message of a model")
         return sample_of(said[-1])
     if isinstance(outputs, str | BaseMessage):
         return sample_of(outputs)
@@ -187,5 +187,5 @@ def _answer(outputs: Any) -> Sample:
 def _structured(outputs: Any) -> Sample:
     sample = structured_sample(outputs) if outputs not in (None, {}, [], ()) else Sample("")
     if not sample.text.strip():
-        raise InputError("the outputs hold no answer")
+        raise InputError("the outputs contain no answer")
     return sample

@@ -1,4 +1,4 @@
-"""Rankings as LangChain's custom events, so that whoever listens to a run sees each as soon as it is there."""
+"""Rankings as LangChain's custom events, so that listeners of a run see each as soon as it is ready."""
 
 from collections.abc import Iterator, Sequence
 from typing import Any
@@ -21,12 +21,12 @@ _NOT_OF_A_RANKING = ("usage", "samples_failed", "samples_dropped")
 
 
 def announce(found: Sequence[object], configs: Sequence[RunnableConfig | None]) -> None:
-    """Send the figures of rankings to the callbacks of the runs that they belong to, where there are such runs.
+    """Send the figures of rankings to the callbacks of their runs, if there are such runs.
 
     Args:
-        found: Rankings, or choices with a ranking; what has none, such as an error, is passed over. An event has what
-            `keep="figures"` keeps of a ranking: no text from outside.
-        configs: Of each, the configuration for runs below its own; None takes the run that is active.
+        found: Rankings, or choices with a ranking; items without one, such as errors, are skipped. An event contains
+            what `keep="figures"` keeps of a ranking: no text of the request.
+        configs: For each, the configuration for runs below its own; None takes the active run.
     """
     for ranking, config in _rankings(found, configs):
         if get_callback_manager_for_config(config).parent_run_id is not None:

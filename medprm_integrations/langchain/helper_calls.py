@@ -1,12 +1,12 @@
-"""Which calls of a chat model are answers to the user, and which only help: those go through once, and are not judged.
+"""Which calls of a chat model are answers to the user, and which are helper calls: these run once and are not judged.
 
-What helps: condensing a follow-up into a question of its own, summaries and titles of a conversation, choosing tools or
-a route, playing a tool, grading documents. Three signs show it, in this order.
+Helper calls condense a follow-up into a standalone question, write summaries and titles of a conversation, choose tools
+or a route, simulate a tool, or grade documents. They have three signs, checked in this order.
 
 1. LangChain's own mark: its middleware calls models with `lc_source` in the metadata of the run.
 2. The schema of structured output, if it has no field for the reasoning or the answer (`is_answer_schema`).
-3. The prompt: one of LangChain's own, by its beginning, or a last message of the user that asks for a title or a
-   summary of the conversation, or for the question in other words.
+3. The prompt: it begins like one of LangChain's own, or the user's last message asks for a title or a summary of the
+   conversation, or for the question in other words.
 """
 
 import re
@@ -40,18 +40,18 @@ _ASKED = re.compile(
     re.IGNORECASE,
 )
 _READ = 300
-"""Characters of the user's last message in which it must say so."""
+"""The length of the start of the user's last message in which it must say so, in characters."""
 
 
 def is_helper_call(
     messages: Sequence[BaseMessage], metadata: Mapping[str, Any], fields: Collection[str] | None = None
 ) -> bool:
-    """Whether a call of a chat model is no answer to the user.
+    """Whether a call of a chat model is not an answer to the user.
 
     Args:
-        messages: What the model is asked.
-        metadata: Those of the run.
-        fields: Names of the fields of its structured output; None where it answers in words.
+        messages: The messages for the model.
+        metadata: The metadata of the run.
+        fields: Names of the fields of its structured output; None if it answers in plain text.
 
     Example:
         >>> is_helper_call([HumanMessage("Write a short title for this conversation.")], {})
@@ -68,10 +68,10 @@ def is_helper_call(
 
 
 def schema_fields(schema: Any) -> list[str] | None:
-    """Names of all fields of a schema, those of nested ones too; None if it has no form that is known."""
+    """Names of all fields of a schema, including nested ones; None if its form is unknown."""
     try:
         return fields_in(convert_to_openai_tool(schema))
-    except Exception:  # noqa: BLE001 - a form that only the model knows
+    except Exception:  # noqa: BLE001 - a form that only the model understands
         return None
 
 

@@ -1,4 +1,4 @@
-"""The winning message: the sample as it was drawn, with its ranking in the metadata and nothing added to its text."""
+"""The winning message: the unchanged sample, with its ranking in the metadata and nothing added to its text."""
 
 from collections.abc import Iterable, Mapping
 from typing import Any
@@ -17,17 +17,17 @@ _OF_THE_MODEL = ("model_name", "model_provider")
 def ranking_of(message: object) -> Ranking:
     """The ranking by which a message was chosen.
 
-    Beside the ranking, `message.response_metadata["medprm"]` holds what `RankingMetadata` says, such as `cautions`.
-    What the ranking does not have depends on `keep`: by default the texts of the losing chains, with `figures` also the
-    question and the answers. They are "" then, and a ranking that `on_ranking` gets has them. The winner's text is
-    that of the message as it is now; of a structured answer that came as a call of a tool, it is "".
+    Besides the ranking, `message.response_metadata["medprm"]` holds what `RankingMetadata` describes, such as
+    `cautions`. What the ranking lacks depends on `keep`: by default the texts of the losing chains, with `figures` also
+    the question and the answers. These are "", while a ranking passed to `on_ranking` has them. The winner's text is
+    the message's current text; for a structured answer that came as a tool call, it is "".
 
     Args:
-        message: What `MedPRMBestOfN`, `ChatMedPRM`, `MedPRMOutputParser` or an agent with `MedPRMMiddleware` answered.
-            Of an agent's state, that is `state["messages"][-1]`.
+        message: The answer of `MedPRMBestOfN`, `ChatMedPRM`, `MedPRMOutputParser` or an agent with `MedPRMMiddleware`.
+            In an agent's state, that is `state["messages"][-1]`.
 
     Raises:
-        InputError: It is no message, one that was not chosen, such as one that calls tools, or `keep` is `none`.
+        InputError: It is not a message, it was not chosen (for example because it calls tools), or `keep` is `none`.
     """
     if not isinstance(message, BaseMessage):
         kind = type(message).__name__
@@ -36,7 +36,7 @@ def ranking_of(message: object) -> Ranking:
 
 
 def as_message(output: object) -> AIMessage:
-    """What a language model gave, as a whole `AIMessage` of our own that may be changed.
+    """The output of a language model, as a new `AIMessage` that may be changed.
 
     Raises:
         InputError: It is neither a message nor a text.
@@ -44,7 +44,7 @@ def as_message(output: object) -> AIMessage:
     if isinstance(output, str):
         return AIMessage(content=output)
     if not isinstance(output, BaseMessage):
-        raise InputError(f"the llm must give messages or texts, not {type(output).__name__}")
+        raise InputError(f"the llm must return messages or texts, not {type(output).__name__}")
     if isinstance(output, AIMessage) and not isinstance(output, AIMessageChunk):
         return output.model_copy()
     fields = {
@@ -56,9 +56,9 @@ def as_message(output: object) -> AIMessage:
 
 
 def total_usage(messages: Iterable[object]) -> UsageMetadata | None:
-    """The tokens of all messages together; None if none of them says.
+    """The tokens of all messages together; None if none of them reports any.
 
-    What LangChain says they cost is left out: for all but the first choice of a call it says nothing.
+    LangChain's report of their cost is left out: it exists only for the first choice of a call.
 
     Example:
         >>> used = UsageMetadata(input_tokens=2, output_tokens=3, total_tokens=5)
@@ -78,8 +78,8 @@ def total_usage(messages: Iterable[object]) -> UsageMetadata | None:
 def with_ranking(message: AIMessage, choice: Choice[Any]) -> AIMessage:
     """A copy of the winning message with its ranking in the metadata and the tokens of all samples as its usage.
 
-    Where another text is said in its place, nothing of the winner stays: its metadata may repeat it, as
-    log-probabilities do.
+    If another text replaces the winner's, nothing of the winner is kept: its metadata may repeat it, for example in
+    log-probabilities.
     """
     if choice.said is not None:
         return said_instead(message, choice.said, choice.note, choice.note["usage"])
@@ -88,7 +88,7 @@ def with_ranking(message: AIMessage, choice: Choice[Any]) -> AIMessage:
 
 
 def said_instead(message: AIMessage, text: str, note: Mapping[str, Any], usage: Any) -> AIMessage:
-    """A message in the place of another one, of which it has only the id and the name of the model."""
+    """A message that replaces another one; it keeps only the other's id and model name."""
     kept = {name: message.response_metadata[name] for name in _OF_THE_MODEL if name in message.response_metadata}
     return AIMessage(
         content=text, id=message.id, name=message.name, response_metadata={**kept, KEY: note}, usage_metadata=usage

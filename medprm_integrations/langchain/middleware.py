@@ -38,14 +38,14 @@ class _Settings(ConversationSettings):
 
 
 class _NotAnObject:
-    """What `create_agent` finds when it is given the class: an attribute that says so."""
+    """The attribute that `create_agent` reads if the class is passed by mistake: it raises an error that says so."""
 
     def __get__(self, *_: object) -> Any:
         raise TypeError("middleware takes an object, not the class: middleware=[MedPRMMiddleware(prm=…)]")
 
 
-class _Kind(type(AgentMiddleware)):  # type: ignore[misc] # whatever that is
-    """The class of the middleware's class, in which `create_agent` looks if the class is given."""
+class _Kind(type(AgentMiddleware)):  # type: ignore[misc] # whatever its metaclass is
+    """The metaclass, in which `create_agent` looks if the class is passed."""
 
     wrap_tool_call = _NotAnObject()
 
@@ -53,29 +53,29 @@ class _Kind(type(AgentMiddleware)):  # type: ignore[misc] # whatever that is
 class MedPRMMiddleware(AgentMiddleware, metaclass=_Kind):
     """For `create_agent`: samples the agent's final answers n times and continues with the one that is selected.
 
-    Each turn of the model is drawn once. If it calls tools it goes through untouched, and costs nothing more. If it is
-    an answer to the user, n - 1 more are drawn, those among them that call tools are dropped, and the reward model
-    chooses; the winner's ranking is in `response_metadata["medprm"]` (`ranking_of` reads it back), with what
-    `RankingMetadata` says (invalid structured answers count as failed), and its `usage_metadata` counts the tokens of
-    all samples. Structured answers are judged by the contents of their fields; one that breaks the schema cannot win.
+    Each turn of the model is drawn once. If it calls tools, it is passed on unchanged, at no further cost. If it is an
+    answer to the user, n - 1 more are drawn, those that call tools are dropped, and the reward model chooses. The
+    winner's ranking is in `response_metadata["medprm"]` (`ranking_of` reads it back), with what `RankingMetadata`
+    describes (invalid structured answers count as failed), and its `usage_metadata` counts the tokens of all samples.
+    Structured answers are judged by the content of their fields; one that violates the schema cannot win.
 
-    Put it last in the list of middleware, so that the others see one call of the model; one behind it that changes the
-    model, or answers in its place, gives a `MiddlewareOrderWarning`. With `stream_mode="messages"` only the winner is
-    streamed, whole; the ranking's figures are a custom event of the run, `medprm_ranking`, in `astream_events`.
-    The question and the evidence are found as in `ChatMedPRM`. A `response_format` without a field for reasoning or
-    answer is no answer to the user: such turns go through once (`is_answer=` takes a rule of your own).
-    Interrupts pass through, and so does an error of the first draw, for the
-    middleware that retries or falls back; a later sample that fails does not end the others, and gives a
-    `SamplesFailedWarning`. Evidence of which nothing could be read gives a `DocumentsLeftOutWarning`, and a name in
-    `evidence_tools` that no tool has an `UnknownToolWarning`.
+    Put it last in the list of middleware, so that the others see one call of the model. A middleware after it that
+    changes the model, or answers instead of it, gives a `MiddlewareOrderWarning`. With `stream_mode="messages"` only
+    the winner is streamed, in one piece; the ranking's figures are a custom event of the run, `medprm_ranking`, in
+    `astream_events`. The question and the evidence are found as in `ChatMedPRM`. A `response_format` without a field
+    for reasoning or answer is not an answer to the user: such turns run once (`is_answer=` takes your own rule).
+    Interrupts pass through, and so does an error of the first sample, for middleware that retries or falls back. A
+    later failed sample does not affect the others, and gives a `SamplesFailedWarning`. Evidence of which nothing could
+    be read gives a `DocumentsLeftOutWarning`, and a name in `evidence_tools` that no tool has gives an
+    `UnknownToolWarning`.
 
-    With `on_doubt="interrupt"` the agent pauses at an answer that is not trusted, as `ask_in_doubt` says, and takes a
-    person's reply for the answer; it needs a `checkpointer`. Nothing is sampled again on resume. Until then the message
-    has `doubt_answer` as its text, and its metadata the answer (`answer_waiting`).
+    With `on_doubt="interrupt"` the agent pauses at an answer that is not trusted, as described in `ask_in_doubt`, and
+    uses a person's reply as the answer. This needs a `checkpointer`. Nothing is sampled again on resume. Until then the
+    message has `doubt_answer` as its text, and its metadata contain the answer (`answer_waiting`).
 
-    In tests, take langchain-core's `GenericFakeChatModel` for the model: its answers are an iterator, which copies
-    share. The model is copied to keep its samples out of streams and caches, so a fake that counts its calls in a field
-    of its own may count in a copy.
+    In tests, use langchain-core's `GenericFakeChatModel` as the model: its answers are an iterator, which copies share.
+    The model is copied to keep its samples out of streams and caches, so a fake that counts its calls in a field may
+    count in a copy.
 
     Args:
         prm: The reward model.
@@ -83,7 +83,7 @@ class MedPRMMiddleware(AgentMiddleware, metaclass=_Kind):
             `deadline`, `replacements`, `quorum`, `max_tokens_total`, `several_per_call`, `on_sample`, `evidence`,
             `evidence_tools`, `is_answer`, `question`, `answer`, `options`, `group`, `answer_field`, `max_concurrency`,
             `on_ranking`, `keep`, `explain`, `trust`, `on_doubt`, `doubt_answer`. `evidence` may also be a retriever,
-            which is asked for the question that is judged.
+            which gets the judged question as its query.
 
     Raises:
         ValueError: A setting is unknown, out of its range or of the wrong kind; in the agent's run, its model is a
@@ -91,7 +91,7 @@ class MedPRMMiddleware(AgentMiddleware, metaclass=_Kind):
     """
 
     def __new__(cls, *values: object, **settings: object) -> Self:
-        """Refuse settings without a name, in words that a user can act on; only who asks a person has a node for it."""
+        """Refuse positional settings, with a message that a user can act on; only `interrupt` adds a node."""
         if values:
             raise TypeError("MedPRMMiddleware takes its settings by name: MedPRMMiddleware(prm=…, n=…)")
         asks = cls is MedPRMMiddleware and settings.get("on_doubt") == "interrupt"
@@ -107,14 +107,14 @@ class MedPRMMiddleware(AgentMiddleware, metaclass=_Kind):
         return f"MedPRMMiddleware({self.settings!r})"
 
     def wrap_model_call(self, request: Any, handler: Callable[[Any], Any]) -> Any:
-        """Draw the model's turn, and if it is a final answer, sample and select.
+        """Draw the model's turn; if it is a final answer, sample more and select.
 
         Args:
-            request: What the model is to be asked.
-            handler: Asks it.
+            request: The request to the model.
+            handler: Sends it.
 
         Returns:
-            The first draw, untouched, or the winner's response.
+            The first draw, unchanged, or the winner's response.
         """
         if not self._is_answer(request):
             return handler(request)
@@ -145,7 +145,7 @@ class MedPRMMiddleware(AgentMiddleware, metaclass=_Kind):
         return _response(choice)
 
     def _is_answer(self, request: Any) -> bool:
-        """Whether what is asked is an answer to the user, or may become one."""
+        """Whether the turn is an answer to the user, or may become one."""
         refuse_nested(request.model)
         if self.settings.is_answer is not None:
             return self.settings.is_answer(request)
@@ -158,7 +158,7 @@ class MedPRMMiddleware(AgentMiddleware, metaclass=_Kind):
         names = frozenset(spec.name for spec in _schemas(request.response_format))
         read = partial(_candidate, structured=request.response_format is not None, names=names, settings=settings)
         asked = settings.asked(request, partial(asked_in, messages))
-        # a structured answer comes back as the result of a tool
+        # a structured answer is returned as a tool result
         documents = tool_documents(messages, settings.evidence_tools, ignored=names, start=asked.start)
         llm = seen.watched(sampler(request.model))
 
@@ -181,7 +181,7 @@ class MedPRMMiddleware(AgentMiddleware, metaclass=_Kind):
 
 
 class _AskingMiddleware(MedPRMMiddleware):
-    """One that asks a person in a node after the model's, so that the samples are in the state when it is resumed."""
+    """A middleware that asks a person in a node after the model's, so that the samples are in the state on resume."""
 
     @property
     def name(self) -> str:
@@ -189,14 +189,14 @@ class _AskingMiddleware(MedPRMMiddleware):
         return str(MedPRMMiddleware.__name__)
 
     def after_model(self, state: Any, runtime: Any) -> dict[str, Any] | None:  # noqa: ARG002
-        """Ask about the model's last message, if it is in doubt.
+        """Ask about the model's last message, if it is not trusted.
 
         Args:
-            state: The agent's.
-            runtime: Not looked at.
+            state: The agent's state.
+            runtime: Not used.
 
         Returns:
-            The message that takes its place.
+            The message that replaces it.
         """
         message = state["messages"][-1]
         settled = ask_in_doubt(message) if isinstance(message, AIMessage) else message
@@ -208,7 +208,7 @@ class _AskingMiddleware(MedPRMMiddleware):
 
 
 class InvalidAnswer(Exception):  # its name is shown in warnings
-    """A response that was to be a structured answer and is none."""
+    """A response that should be a structured answer but is not."""
 
     def __init__(self, response: Any) -> None:
         super().__init__("the structured answer is invalid")
@@ -216,9 +216,10 @@ class InvalidAnswer(Exception):  # its name is shown in warnings
 
 
 def _passes(request: Any, job: Job[Any], error: Exception) -> bool:
-    """Whether an error is not a sample's that failed, but an interrupt, or the first draw's.
+    """Whether an error is not that of a failed sample, but an interrupt, or that of the first draw.
 
-    The first draw may say by an error that it is an answer, though an invalid one; langchain 1.0 has a plain one.
+    An error of the first draw may mean that it is an answer, but an invalid one; in langchain 1.0 this is a plain
+    error.
     """
     invalid = (StructuredOutputError,) if request.response_format is None else (StructuredOutputError, ValueError)
     return is_interrupt(error) or (not job.drawing.finished and not isinstance(error, invalid))
@@ -227,7 +228,7 @@ def _passes(request: Any, job: Job[Any], error: Exception) -> bool:
 def _candidate(
     response: Any, *, structured: bool, names: frozenset[str], settings: ConversationSettings
 ) -> Sample | InvalidAnswer | None:
-    """A response as it is judged; None if it calls tools, an error if it was to be a structured answer and is none."""
+    """A response in the form in which it is judged; None for tool calls, an error for an invalid structure."""
     message = _answer(response)
     found = getattr(response, "structured_response", None)
     if found is not None:
@@ -238,20 +239,20 @@ def _candidate(
 
 
 def _answer(response: Any) -> AIMessage:
-    """The model's message in a response, in which the result of a structured answer's tool may follow it."""
+    """The model's message in a response; the tool result of a structured answer may follow it."""
     messages = response.result if isinstance(response, ModelResponse) else [response]
     found: AIMessage = next(message for message in messages if isinstance(message, AIMessage))
     return found
 
 
 def _messages(request: Any) -> Sequence[BaseMessage]:
-    """The whole conversation; `request.messages` may be a part of it that another middleware has cut to size."""
+    """The whole conversation; another middleware may have shortened `request.messages`."""
     messages: Sequence[BaseMessage] = (request.state or {}).get("messages") or request.messages
     return messages
 
 
 def _told(request: Any) -> list[BaseMessage]:
-    """The system message, if there is one; langchain 1.0 has its text alone."""
+    """The system message, if there is one; langchain 1.0 has only its text."""
     told = getattr(request, "system_message", None)
     text = getattr(request, "system_prompt", None)
     return [told] if told is not None else [SystemMessage(text)] if text else []
@@ -265,20 +266,20 @@ def _known_tools(request: Any) -> list[str]:
 
 
 def _schemas(response_format: Any) -> list[Any]:
-    """The schemas of structured answers, each with the name under which it may come as a call of a tool."""
+    """The schemas of structured answers, each with its name as a tool."""
     if response_format is None:
         return []
     if not isinstance(response_format, ToolStrategy):
         schema = getattr(response_format, "schema", response_format)
         try:
             response_format = ToolStrategy(schema)
-        except Exception:  # noqa: BLE001 - a schema that cannot be a tool has no name to be called by
+        except Exception:  # noqa: BLE001 - a schema that cannot be a tool has no tool name
             return []
     return list(response_format.schema_specs)
 
 
 def _response(choice: Choice[Any]) -> Any:
-    """The winning response, its message with the ranking, and nothing else in it changed; a call of tools as it is."""
+    """The winning response with the ranking in its message and no other change; a tool call is returned unchanged."""
     response, message = choice.value, _answer(choice.value)
     if choice.ranking is None:
         return response

@@ -1,4 +1,4 @@
-"""Whether samples come from the model that the middleware asked, or from another middleware that stands behind it."""
+"""Whether samples come from the model that the middleware called, or from another middleware after it."""
 
 import warnings
 from threading import Lock
@@ -14,7 +14,7 @@ Model = TypeVar("Model")
 
 
 class MiddlewareOrderWarning(UserWarning):
-    """A middleware behind `MedPRMMiddleware` changes the model, or answers in its place."""
+    """A middleware after `MedPRMMiddleware` changes the model, or answers instead of it."""
 
 
 class SeenModel(BaseCallbackHandler):
@@ -24,10 +24,10 @@ class SeenModel(BaseCallbackHandler):
 
     def __init__(self) -> None:
         self.answers: int | None = None
-        self._lock = Lock()  # samples may be threads
+        self._lock = Lock()  # samples may run in threads
 
     def watched(self, llm: Model) -> Model:
-        """A copy of a language model whose answers are counted; what is no plain model is left as it is."""
+        """A copy of a language model whose answers are counted; anything that is not a plain model stays unchanged."""
         if not isinstance(llm, BaseLanguageModel):
             return llm
         self.answers = 0
@@ -46,17 +46,17 @@ class SeenModel(BaseCallbackHandler):
 
 
 def warn_of_order(seen: SeenModel, drawing: Drawing[Any], source: object) -> None:
-    """Warn, once for each source, when there are more samples than the model that was asked has given.
+    """Warn, once for each source, if there are more samples than answers of the model that was called.
 
     Args:
-        seen: The model that was asked.
+        seen: The model that was called.
         drawing: The samples.
         source: The middleware.
     """
     if seen.answers is None or seen.answers >= len(drawing.all_values) or not first_time(source, "order"):
         return
     warnings.warn(
-        "a middleware behind MedPRMMiddleware changes the model or answers in its place, so that losing samples may be "
+        "a middleware after MedPRMMiddleware changes the model or answers instead of it, so losing samples may be "
         "streamed to the user: put MedPRMMiddleware last, middleware=[…, MedPRMMiddleware(…)]",
         MiddlewareOrderWarning,
         stacklevel=2,

@@ -28,28 +28,26 @@ from medprm_integrations.shared.user_warnings import warn_of_identical
 from medprm_scorer.results.models import Ranking, RankRequest
 
 WITHOUT_QUESTION = "Is this explanation logical and valid?"
-"""What stands for the question when the parser was not told it."""
+"""Used as the question if the parser was not given one."""
 
-LONE = (
-    "Only one answer was given, so that there was nothing to choose: a chain shows a parser the first generation only."
-)
-"""The caution of a parser behind a model."""
+LONE = "Only one answer was given, so there was nothing to choose: in a chain, a parser sees only the first generation."
+"""The caution of a parser after a model."""
 
 
 class MedPRMOutputParser(BaseGenerationOutputParser[AIMessage], ChoiceSettings):
-    """Picks the best of all generations that one prompt got from a `generate` call.
+    """Picks the best of all generations for one prompt from a `generate` call.
 
-    A chain `model | parser` shows a parser only the first generation, whatever the model's n. So call `parse_result`
-    with all of them, as below; in a chain, take `MedPRMBestOfN` or `ChatMedPRM`.
+    In a chain `model | parser`, a parser sees only the first generation, whatever the model's n. So call `parse_result`
+    with all of them, as below; in a chain, use `MedPRMBestOfN` or `ChatMedPRM`.
 
-    A parser does not see the prompt: give it the question and the documents with `about`. Without them it judges each
-    answer by itself, which is worse.
+    A parser does not see the prompt: pass it the question and the documents with `about`. Without them it judges each
+    answer alone, which is worse.
 
     Args:
         question: The question; a text, a message, a prompt or a conversation.
-        documents: What the answers are checked against, read by their scores as in `MedPRMReranker`.
-        keep: What of the ranking goes into the message, as in `SamplingSettings`.
-        explain: Say there which documents carry the winner, as in `SamplingSettings`.
+        documents: The documents against which the answers are checked, read by their scores as in `MedPRMReranker`.
+        keep: Which part of the ranking goes into the message, as in `SamplingSettings`.
+        explain: Record there which documents support the winner, as in `SamplingSettings`.
         settings: Those of `ChoiceSettings`: `prm`, `strategy`, `aggregate`, `answer`, `options`, `group`, `on_ranking`.
 
     Example:
@@ -77,8 +75,8 @@ class MedPRMOutputParser(BaseGenerationOutputParser[AIMessage], ChoiceSettings):
         """A parser for the answers to one question.
 
         Args:
-            question: A text, a message, or the prompt or conversation itself, of which the human messages count.
-            documents: What the answers are checked against, most relevant first.
+            question: A text, a message, or the prompt or conversation itself; its human messages count.
+            documents: The documents against which the answers are checked, most relevant first.
         """
         return self.model_copy(update={"question": question, "documents": tuple(documents)})
 
@@ -86,11 +84,11 @@ class MedPRMOutputParser(BaseGenerationOutputParser[AIMessage], ChoiceSettings):
     def parse_result(self, result: list[Generation], *, partial: bool = False) -> AIMessage:
         """The best generation, as a message with its ranking in `response_metadata["medprm"]`.
 
-        Beside it stand `usage` and `documents_left_out`; `samples_failed` and `samples_dropped` are 0 here.
+        The metadata also contain `usage` and `documents_left_out`; `samples_failed` and `samples_dropped` are 0 here.
 
         Args:
             result: All generations for one prompt, such as `model.generate(…).generations[0]`.
-            partial: Makes no difference: an unfinished answer cannot be judged.
+            partial: Has no effect: an unfinished answer cannot be judged.
 
         Raises:
             InputError: There are no generations.

@@ -1,6 +1,6 @@
-"""A runnable whose `batch` does all of its work together, so that the reward model is called once.
+"""A runnable whose `batch` handles all inputs together, so that the reward model is called once.
 
-The methods by which LangChain lets a runnable of one's own take part in callbacks are used here and nowhere else.
+Only this module uses the methods by which LangChain lets a custom runnable take part in callbacks.
 """
 
 from abc import abstractmethod
@@ -16,7 +16,7 @@ from medprm_integrations.shared.best_of_n import only
 class PackedRunnable(RunnableSerializable[Input, Output]):
     """For runnables that handle one input as a batch of one.
 
-    A subclass says how it handles many (`_run`, `_arun`): the result of each, or the error in its place.
+    A subclass implements the handling of many (`_run`, `_arun`): the result of each, or an error instead.
     """
 
     @abstractmethod
@@ -29,7 +29,7 @@ class PackedRunnable(RunnableSerializable[Input, Output]):
 
     @override
     def invoke(self, input: Input, config: RunnableConfig | None = None, **kwargs: Any) -> Output:
-        """The result of one input, as the class says.
+        """The result of one input, as described in the class.
 
         Raises:
             InputError: Something in the input is missing or of the wrong kind.
@@ -40,12 +40,12 @@ class PackedRunnable(RunnableSerializable[Input, Output]):
 
     @override
     async def ainvoke(self, input: Input, config: RunnableConfig | None = None, **kwargs: Any) -> Output:
-        """`invoke`, with the event loop left free."""
+        """`invoke`, without blocking the event loop."""
         return await self._acall_with_config(cast("Any", self._arun_one), input, config, **kwargs)
 
     @override
     def batch(self, inputs: Any, config: Any = None, *, return_exceptions: bool = False, **kwargs: Any) -> list[Output]:
-        """The results of many inputs, with one call of the reward model; one that fails does not end the others."""
+        """The results of many inputs, with one call of the reward model; a failed one does not affect the others."""
         return self._batch_with_config(
             cast("Any", self._run), inputs, config, return_exceptions=return_exceptions, **kwargs
         )
@@ -54,7 +54,7 @@ class PackedRunnable(RunnableSerializable[Input, Output]):
     async def abatch(
         self, inputs: Any, config: Any = None, *, return_exceptions: bool = False, **kwargs: Any
     ) -> list[Output]:
-        """`batch`, with the event loop left free."""
+        """`batch`, without blocking the event loop."""
         return await self._abatch_with_config(
             cast("Any", self._arun), inputs, config, return_exceptions=return_exceptions, **kwargs
         )

@@ -1,4 +1,4 @@
-"""LangChain chat models as policies of a search: the last message is the assistant's, and the model writes on."""
+"""LangChain chat models as policies of a search: the last message is the assistant's, and the model continues it."""
 
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import Any
@@ -20,18 +20,18 @@ from medprm_scorer.errors import InputError
 class ChatModelPolicy(PrefillPolicy[Runnable[Any, Any]]):
     """Continues chains with a LangChain chat model, by assistant prefill. Safe to use from many threads and tasks.
 
-    A model with `extra_body`, such as `ChatOpenAI`, is asked in vLLM's words (`continue_final_message`, without a
-    generation prompt). Others get the begun answer as a last message of the assistant, which their provider must
-    continue. Before the first chain a trial finds out whether it does.
+    A model with `extra_body`, such as `ChatOpenAI`, gets vLLM's parameters (`continue_final_message`, without a
+    generation prompt). Others get the beginning of the answer as a last assistant message, which their provider must
+    continue. Before the first chain, a trial checks whether it does.
 
     Args:
-        llm: The chat model, perhaps with bindings, with a temperature above 0.
-        max_step_tokens: A step that has no end after so many tokens is cut off, where the model takes `max_tokens`.
-        concurrency: Most calls at once.
-        check: False leaves out the trial.
+        llm: The chat model, possibly with bindings, with a temperature above 0.
+        max_step_tokens: A step that has not ended after so many tokens is cut off, if the model takes `max_tokens`.
+        concurrency: Most simultaneous calls.
+        check: False skips the trial.
 
     Raises:
-        InputError: It is no chat model, or one with stop sequences of its own.
+        InputError: It is not a chat model, or one that already has stop sequences.
     """
 
     @override

@@ -28,7 +28,7 @@ NONE = Evidence(())
 
 
 class RerankInput(TypedDict):
-    """What `MedPRMReranker` takes; a question may be a conversation too, candidates the result of `generate`."""
+    """The input of `MedPRMReranker`; a question may also be a conversation, candidates the result of `generate`."""
 
     question: str | AnyMessage
     candidates: list[str | list[str] | AnyMessage | ChatGeneration | Generation]
@@ -38,18 +38,18 @@ class RerankInput(TypedDict):
 class MedPRMReranker(PackedRunnable[RerankInput, Ranking], ChoiceSettings):
     """Scores the candidate answers to a question against documents and ranks them.
 
-    `batch` and `abatch` hand all requests to the reward model together; one that cannot be ranked does not end the
-    others (with `return_exceptions=True` its error takes its place, and says which request it is, from 0).
+    `batch` and `abatch` pass all requests to the reward model together; one that cannot be ranked does not affect the
+    others (with `return_exceptions=True` its error takes its place, and gives the index of the request, from 0).
 
-    The input may have other keys than those that are read. Documents under another name (`context`, `docs`) are
-    refused, since they would not be read. Where not all documents fit the reward model's budget, those are read that
-    have the highest `relevance_score` in their metadata, as LangChain's rerankers write it, else the first; one that
-    does not fit is passed over. What was not read gives a `DocumentsLeftOutWarning`.
+    The input may have further keys. Documents under another name (`context`, `docs`) are refused, since they would not
+    be read. If not all documents fit in the reward model's budget, those with the highest `relevance_score` in their
+    metadata (as written by LangChain's rerankers) are read, otherwise the first ones; one that does not fit is skipped.
+    Documents that were not read give a `DocumentsLeftOutWarning`.
 
     Args:
-        top_n: How many chains the ranking keeps, the best first; None keeps all. The votes are always of all.
-        question: Your own function from the input to the question that is judged. None takes the input's `question`;
-            of a conversation the user's turns, put together with a caution as in `questions.put_together`.
+        top_n: How many chains the ranking keeps, the best first; None keeps all. The votes always count all.
+        question: Your own function from the input to the judged question. None takes the input's `question`; for a
+            conversation, the user's turns, joined with a caution as in `questions.put_together`.
         settings: Those of `ChoiceSettings`: `prm`, `strategy`, `aggregate`, `answer`, `options`, `group`, `on_ranking`.
 
     Example:
@@ -89,7 +89,7 @@ class MedPRMReranker(PackedRunnable[RerankInput, Ranking], ChoiceSettings):
         return [one.request for one in read], [one.evidence for one in read], [one.cautions for one in read]
 
     def _read(self, value: RerankInput) -> "_Read":
-        """What an input stands for, or what is wrong with it."""
+        """The request in an input, or what is wrong with it."""
         try:
             given = checked_keys(value, ("question", "candidates"))
             asked = asked_about(given["question"]) if self.question is None else Asked(self.question(given))
@@ -100,7 +100,7 @@ class MedPRMReranker(PackedRunnable[RerankInput, Ranking], ChoiceSettings):
             return _Read(error)
 
     def _shortened(self, results: Sequence[Ranking | Exception]) -> list[Exception | Ranking]:
-        """The best chains of each ranking; of several requests an error says which it was."""
+        """The best chains of each ranking; with several requests, an error names its request."""
         if self.on_doubt == "raise":
             results = [doubtful(r) if isinstance(r, Ranking) and r.trusted is False else r for r in results]
         for place, result in enumerate(results):
@@ -116,7 +116,7 @@ class MedPRMReranker(PackedRunnable[RerankInput, Ranking], ChoiceSettings):
 
 @dataclass(frozen=True, repr=False)
 class _Read:
-    """An input as it is ranked."""
+    """An input in the form in which it is ranked."""
 
     request: RankRequest | MedPRMError
     evidence: Evidence = NONE

@@ -1,4 +1,4 @@
-"""A language model for sampling: its samples stay out of the stream and of every cache, and interrupts pass through."""
+"""A language model for sampling: its samples stay out of streams and caches, and interrupts pass through."""
 
 import sys
 from typing import Any
@@ -9,17 +9,17 @@ from langchain_core.runnables import Runnable, RunnableConfig
 from medprm_integrations.langchain.wrapped_models import changed
 
 TAG_NOSTREAM = "nostream"
-"""LangGraph's tag for models whose tokens do not belong in `stream_mode="messages"` (`langgraph.constants`)."""
+"""LangGraph's tag for models whose tokens must not appear in `stream_mode="messages"` (`langgraph.constants`)."""
 
 NO_CALLBACKS: RunnableConfig = {"callbacks": []}
-"""For what is not to be a run."""
+"""For calls that must not be runs."""
 
 
 def sampler(llm: Runnable[Any, Any]) -> Runnable[Any, Any]:
-    """A copy of a language model whose answers are drawn anew each time and are not streamed.
+    """A copy of a language model whose answers are sampled anew each time and are not streamed.
 
-    The copy shares the original's clients. Of a binding, a retry or fallbacks the models inside are copied. A chain is
-    left as it is, and the tag that `sampling_config` gives keeps its samples out of LangGraph's stream.
+    The copy shares the original's clients. For a binding, a retry or fallbacks, the models inside are copied. A chain
+    stays unchanged, and the tag from `sampling_config` keeps its samples out of LangGraph's stream.
     """
     return changed(llm, _drawn_anew)  # type: ignore[no-any-return]
 
@@ -37,6 +37,6 @@ def sampling_config(config: RunnableConfig) -> RunnableConfig:
 
 
 def is_interrupt(error: Exception) -> bool:
-    """Whether an exception is how LangGraph leaves a node, and no failure."""
-    langgraph = sys.modules.get("langgraph.errors")  # where it is not loaded, nothing can raise it
+    """Whether an exception is LangGraph's way to leave a node, not a failure."""
+    langgraph = sys.modules.get("langgraph.errors")  # if it is not loaded, nothing can raise it
     return langgraph is not None and isinstance(error, langgraph.GraphBubbleUp)

@@ -1,8 +1,8 @@
 """Several samples from one call of a chat model that takes `n`, as OpenAI's does: the prompt is billed once.
 
-The choices of the call are dealt out: the model keeps them in a cache of its own, and gives one at a time. So every
-sample is asked for as any other one is: as a run of its own, through whatever is wrapped around the model, or by an
-agent that knows nothing of this.
+The choices of the call are handed out one at a time: the model keeps them in its own cache. So every sample is
+requested like any other one: as a separate run, through all wrappers around the model, or by an agent that does not
+know about this.
 """
 
 from collections.abc import Awaitable, Callable
@@ -29,17 +29,17 @@ def _takes_n(llm: object) -> bool:
 def in_one_call(
     settings: SamplingSettings, llm: Any, ask: Callable[[Any], Any], *, awaited: bool
 ) -> Callable[[int], Any] | None:
-    """How to ask for several samples in one call; None if that is not wanted, or cannot be done.
+    """A function that requests several samples in one call; None if that is not wanted or not possible.
 
     Args:
-        settings: Whether it is wanted.
+        settings: The settings, which say whether it is wanted.
         llm: The model.
-        ask: Gives one sample of the model that it is given.
-        awaited: Whether that is awaited, as what comes back is then.
+        ask: Gets one sample of the given model.
+        awaited: Whether `ask` is awaited; the returned function is then async, too.
 
     Returns:
-        From how many samples to these, or as many as the call gives; an error in place of one that failed by itself.
-        It raises what the call does.
+        A function from a number of samples to these, or to as many as the call returns; an error replaces a sample that
+        failed. It raises the errors of the call.
     """
     if not settings.several_per_call or not _takes_n(llm):
         return None
@@ -51,7 +51,7 @@ def _together(llm: Any, ask: Callable[[Any], Any], count: int) -> list[Any]:
     while hand.goes_on:
         try:
             outcome = ask(hand.llm)
-        except Exception as error:  # noqa: BLE001 - the choices that are there are not lost
+        except Exception as error:  # noqa: BLE001 - the choices already received are kept
             outcome = error
         hand.take(outcome)
     return hand.samples
@@ -69,7 +69,7 @@ async def _atogether(llm: Any, ask: Callable[[Any], Awaitable[Any]], count: int)
 
 
 class _Hand:
-    """What has come of one call so far."""
+    """The results of one call so far."""
 
     def __init__(self, llm: Any, count: int) -> None:
         self._deal = _Deal(count)
@@ -87,7 +87,7 @@ class _Hand:
         self.llm = changed(llm, dealt)
 
     def take(self, outcome: Any) -> None:
-        """Take in a sample, or why there is none."""
+        """Add a sample, or its error."""
         failed, nothing_new = isinstance(outcome, Exception), self._deal.given == self._seen
         self._seen = self._deal.given
         if failed and (nothing_new or is_interrupt(outcome)):
@@ -100,7 +100,7 @@ class _Hand:
 
 
 class _Deal(BaseCache):
-    """The choices of one call, the first of which has been given by the call itself."""
+    """The choices of one call; the first was returned by the call itself."""
 
     def __init__(self, count: int) -> None:
         self._count = count
@@ -114,7 +114,7 @@ class _Deal(BaseCache):
         """The next choice; None before the call.
 
         Raises:
-            InputError: It is asked for something else, of which these are no answers; nothing is paid for.
+            InputError: The request is a different one, to which these are not the answers; nothing is paid for.
         """
         if self._asked is None:
             return None
@@ -125,10 +125,10 @@ class _Deal(BaseCache):
 
     @override
     def update(self, prompt: str, llm_string: str, return_val: RETURN_VAL_TYPE) -> None:
-        """Take in the choices of the call.
+        """Store the choices of the call.
 
-        Each says the usage of the whole call, which stays on the first alone. None says the model's name, as one does
-        that comes alone, and who counts tokens goes by it.
+        Each reports the usage of the whole call, which is kept only on the first. None has the model's name, unlike a
+        single answer, and token counters need it.
         """
         self._asked, self.given = (prompt, llm_string), 1
         choices: list[Any] = list(return_val)[: self._count]

@@ -1,4 +1,4 @@
-"""Searching for the answer of `MedPRMBestOfN` step by step: LangChain's part in it, and its pieces as a stream."""
+"""Step-by-step search for the answer of `MedPRMBestOfN`: LangChain's part, and the steps as a stream."""
 
 from collections.abc import AsyncGenerator, Callable, Iterator, Mapping, Sequence
 from contextlib import aclosing
@@ -20,10 +20,10 @@ from medprm_scorer.text.prompts import document_block
 
 
 def check_search(settings: SearchingSettings, llm: Runnable[Any, Any]) -> None:
-    """Make the policy, and refuse what cannot be one.
+    """Make the policy, and refuse an unsuitable `llm`.
 
     Raises:
-        InputError: The `llm` is no chat model, or the retriever cannot be asked.
+        InputError: The `llm` is not a chat model, or the retriever is not one.
     """
     if settings.search is None:
         return
@@ -44,12 +44,12 @@ def searched(
     *,
     awaited: bool,
 ) -> Searched[AIMessage]:
-    """What is searched for.
+    """The job of a search.
 
     Args:
-        settings: How.
-        job: The question, its documents, and what to know of it.
-        given: The input of the prompt; without a prompt, the question as it is asked.
+        settings: The settings of the search.
+        job: The question, its documents and cautions.
+        given: The input of the prompt; without a prompt, the question as asked.
         prompt: As in `MedPRMBestOfN`.
         config: The run.
         arguments: Further arguments of each call of the language model.
@@ -81,7 +81,7 @@ def searched(
 
 
 def pieces(settings: SearchingSettings, job: Searched[AIMessage]) -> Iterator[AIMessageChunk | Choice[AIMessage]]:
-    """The answer in pieces, of which the last has the ranking; then the choice."""
+    """The answer in pieces, the last of which has the ranking; then the choice."""
     for found in searching(settings, job):
         yield from _chunks(found)
 
@@ -89,7 +89,7 @@ def pieces(settings: SearchingSettings, job: Searched[AIMessage]) -> Iterator[AI
 async def apieces(
     settings: SearchingSettings, job: Searched[AIMessage]
 ) -> AsyncGenerator[AIMessageChunk | Choice[AIMessage], None]:
-    """`pieces`, with the event loop left free."""
+    """`pieces`, without blocking the event loop."""
     async with aclosing(asearching(settings, job)) as events:
         async for found in events:
             for one in _chunks(found):
@@ -111,7 +111,7 @@ def _chunks(found: str | Choice[AIMessage]) -> Iterator[AIMessageChunk | Choice[
 
 
 def _retrieve(retriever: Any, config: RunnableConfig, *, awaited: bool) -> Callable[[str], Any]:
-    """From a text to the texts of documents."""
+    """A function from a text to the texts of documents."""
     if isinstance(retriever, Retrieving):
         retriever = retriever.retriever
     if not isinstance(retriever, Runnable):
@@ -126,7 +126,7 @@ def _retrieve(retriever: Any, config: RunnableConfig, *, awaited: bool) -> Calla
 
 
 def _texts(found: Any, *, awaited: bool) -> Any:
-    """The texts of what a user's function gave, which may have to be awaited."""
+    """The texts from a user's function, whose result may have to be awaited."""
     if awaited and hasattr(found, "__await__"):
 
         async def later() -> list[str]:

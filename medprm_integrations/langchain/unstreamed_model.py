@@ -1,6 +1,6 @@
-"""A chat model that decides on one whole message: all the ways in which LangChain may ask for it.
+"""A chat model that decides on one whole message, for all the ways in which LangChain may call it.
 
-LangChain's private `_should_stream` is overridden here and nowhere else in this package.
+LangChain's private `_should_stream` is overridden only here.
 """
 
 from abc import abstractmethod
@@ -26,14 +26,13 @@ from medprm_integrations.langchain.sampler import sampling_config
 
 
 class UnstreamedChatModel(BaseChatModel):
-    """For models that know their answer only when all of it is there: the stream has one chunk.
+    """For models whose answer is known only when it is complete: the stream has one chunk.
 
-    A subclass says what the answer is (`_decide`, `_adecide`), and may change it on its way out, behind the callbacks
-    (`_settled`).
+    A subclass computes the answer (`_decide`, `_adecide`), and may change it after the callbacks (`_settled`).
     """
 
     _below: RunnableConfig = PrivateAttr(default_factory=RunnableConfig)
-    """Where `stream` has opened the run: the configuration of the runs below it."""
+    """If `stream` has opened the run: the configuration of the runs below it."""
 
     @abstractmethod
     def _decide(
@@ -42,9 +41,9 @@ class UnstreamedChatModel(BaseChatModel):
         """The answer.
 
         Args:
-            messages: What is asked.
-            stop: Where answers end.
-            config: For runs below this model's own.
+            messages: The messages.
+            stop: Stop sequences.
+            config: The configuration for runs below this model's own.
             kwargs: The caller's arguments.
         """
 
@@ -55,14 +54,14 @@ class UnstreamedChatModel(BaseChatModel):
         """The answer."""
 
     def _settled(self, message: AIMessage) -> AIMessage:
-        """The answer as the caller gets it."""
+        """The answer for the caller."""
         return message
 
     @override
     def invoke(
         self, input: LanguageModelInput, config: RunnableConfig | None = None, *, stop: Any = None, **kwargs: Any
     ) -> AIMessage:
-        """The message that is decided on."""
+        """The chosen message."""
         return self._settled(super().invoke(input, config, stop=stop, **kwargs))
 
     @override
@@ -91,9 +90,9 @@ class UnstreamedChatModel(BaseChatModel):
             yield as_chunk(self._settled(chunk))
 
     def _in_run(self, config: RunnableConfig | None, manager: Any) -> tuple["UnstreamedChatModel", RunnableConfig]:
-        """A copy of this model that knows its run, and that run's configuration.
+        """A copy of this model with its run, and that run's configuration.
 
-        `BaseChatModel.stream` does not tell `_stream` its run, so the runs below are prepared before there is one.
+        `BaseChatModel.stream` does not pass its run to `_stream`, so the runs below are prepared before it exists.
         """
         own = ensure_config(config)
         own["run_id"] = own.get("run_id") or uuid4()
@@ -106,7 +105,7 @@ class UnstreamedChatModel(BaseChatModel):
 
     @override
     def _should_stream(self, *, async_api: bool, run_manager: Any = None, **kwargs: Any) -> bool:
-        """Within a run never through `_stream`, which is not told the run: `_generate` reports the chunk itself."""
+        """Within a run never use `_stream`, which does not get the run: `_generate` reports the chunk itself."""
         return run_manager is None and super()._should_stream(async_api=async_api, **kwargs)
 
     @override
@@ -163,7 +162,7 @@ class UnstreamedChatModel(BaseChatModel):
 
 
 def as_chunk(message: AIMessage) -> AIMessageChunk:
-    """The last and only chunk of a stream, with all that the message has.
+    """The last and only chunk of a stream, with everything in the message.
 
     Example:
         >>> chunk = as_chunk(AIMessage("Yes", tool_calls=[{"name": "look", "args": {"at": 1}, "id": "1"}]))
@@ -174,5 +173,5 @@ def as_chunk(message: AIMessage) -> AIMessageChunk:
 
 
 def _without_stream(kwargs: dict[str, Any]) -> dict[str, Any]:
-    """The arguments without whether to stream: that is this model's matter, and not the samples'."""
+    """The arguments without the streaming option, which concerns this model, not the samples."""
     return {name: value for name, value in kwargs.items() if name != "stream"}

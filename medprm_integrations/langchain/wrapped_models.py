@@ -1,4 +1,4 @@
-"""Chat models inside what LangChain wraps around them: bindings, retries, fallbacks, configurable fields."""
+"""Chat models inside LangChain's wrappers: bindings, retries, fallbacks, configurable fields."""
 
 from collections.abc import Callable
 from typing import Any
@@ -10,7 +10,7 @@ from langchain_core.runnables.configurable import DynamicRunnable
 
 
 def inside(llm: object) -> object:
-    """What all wrappers are around: of fallbacks the first model, of configurable ones the default."""
+    """The model inside all wrappers: with fallbacks the first model, with configurable models the default."""
     while True:
         if isinstance(llm, RunnableBindingBase):
             llm = llm.bound
@@ -23,11 +23,11 @@ def inside(llm: object) -> object:
 
 
 def changed(llm: Any, change: Callable[[BaseLanguageModel[Any]], dict[str, Any]]) -> Any:
-    """A copy in which the models inside all wrappers have other fields; what is no language model is left as it is.
+    """A copy in which the models inside all wrappers have changed fields; anything else stays unchanged.
 
     Args:
-        llm: The model, with what is wrapped around it.
-        change: From a language model to the fields that are to be others.
+        llm: The model, with its wrappers.
+        change: A function from a language model to its changed fields.
     """
     if isinstance(llm, RunnableBindingBase):
         return llm.model_copy(update={"bound": changed(llm.bound, change)})
@@ -40,17 +40,17 @@ def changed(llm: Any, change: Callable[[BaseLanguageModel[Any]], dict[str, Any]]
 
 
 def chat_model_in(llm: object) -> BaseChatModel:
-    """The chat model that says how tools are bound, answers structured and tokens counted.
+    """The chat model that determines how tools are bound, answers structured and tokens counted.
 
     Args:
-        llm: A chat model, `with_retry()`, `with_fallbacks()`, `bind(…)` or configurable fields of one, or what
-            `init_chat_model()` gives.
+        llm: A chat model, `with_retry()`, `with_fallbacks()`, `bind(…)` or configurable fields of one, or the result of
+            `init_chat_model()`.
 
     Raises:
-        ValueError: There is none, or it is one that samples itself.
+        ValueError: There is none, or it already samples several answers.
     """
     found = inside(given_object(llm))
-    if type(found).__name__ == "_ConfigurableModel":  # langchain's own, which makes a model for each call
+    if type(found).__name__ == "_ConfigurableModel":  # langchain's own class, which makes a model for each call
         try:
             found = inside(found._model())  # type: ignore[attr-defined]
         except Exception as error:
@@ -62,7 +62,7 @@ def chat_model_in(llm: object) -> BaseChatModel:
 
 
 def given_object(llm: Any) -> Any:
-    """What was given, unless it is a class.
+    """The argument, unless it is a class.
 
     Raises:
         ValueError: It is one.
@@ -73,21 +73,21 @@ def given_object(llm: Any) -> Any:
 
 
 def refuse_nested(llm: object) -> None:
-    """Refuse a model that gives n answers itself, so that n · n would be paid for.
+    """Refuse a model that gives n answers itself, since n · n answers would be paid for.
 
     Raises:
-        ValueError: It is a `ChatMedPRM`, or one with an `n` of its own, of whose answers only the first would count.
+        ValueError: It is a `ChatMedPRM`, or it has its own `n`, and only the first of its answers would count.
     """
     found = inside(llm)
     if getattr(type(found), "samples_itself", False):
-        raise ValueError("llm must be a model to sample from, and not a ChatMedPRM, which samples itself")
+        raise ValueError("llm must be a model to sample from, not a ChatMedPRM, which samples itself")
     n = getattr(found, "n", None) if isinstance(found, BaseLanguageModel) else None
     if isinstance(n, int) and n > 1:
         raise ValueError(f"llm gives {n} answers to each call, of which only one would count: leave its n at 1")
 
 
 def bound_arguments(llm: Runnable[Any, Any]) -> dict[str, Any]:
-    """What a model is always called with, by the bindings around it."""
+    """The arguments with which a model is always called, from its bindings."""
     arguments: dict[str, Any] = {}
     while isinstance(llm, RunnableBindingBase):
         arguments = {**llm.kwargs, **arguments}

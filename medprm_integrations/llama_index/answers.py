@@ -1,4 +1,4 @@
-"""Equal answers, and answers that rules cannot read, by LlamaIndex models."""
+"""Uses LlamaIndex models to decide which answers are equal, and to read answers that rules cannot read."""
 
 from collections.abc import Sequence
 
@@ -34,7 +34,7 @@ class LLMAnswerGroups(_AskingLLM, AnswerGroupsByModel):
 
 
 class LLMAnswerReader(_AskingLLM, AnswerReaderByModel):
-    """For `answer=`: the package's rules, and an LLM for those chains that they cannot read.
+    """For `answer=`: the package's rules, and an LLM for chains that they cannot read.
 
     One call for each such chain. If it fails, the chain gives no answer, with an `AnswerModelFailedWarning`.
 
@@ -44,15 +44,15 @@ class LLMAnswerReader(_AskingLLM, AnswerReaderByModel):
 
 
 class EmbeddingAnswerGroups(AnswerGroupsByEmbeddings):
-    """For `group=`: answers whose embeddings are alike are equal; answers with different numbers never are.
+    """For `group=`: answers with similar embeddings are equal; answers with different numbers never are.
 
     Args:
         embed_model: The embeddings.
-        threshold: Cosine similarity from which on two answers are equal, in (0, 1]. What is right depends on the
+        threshold: Cosine similarity at which two answers count as equal, in (0, 1]. The right value depends on the
             embeddings: try some pairs of your own.
 
     Raises:
-        InputError: The threshold is no number in (0, 1].
+        InputError: The threshold is not a number in (0, 1].
     """
 
     def __init__(self, embed_model: BaseEmbedding, threshold: float = 0.9) -> None:

@@ -1,10 +1,10 @@
-"""What a conversation asks, and what an agent's tools have brought to it.
+"""The question of a conversation, and the results of an agent's tools in it.
 
-A `FunctionAgent`'s tool results are messages of their own. A `ReActAgent`'s are not: its model writes `Action:` and
-`Action Input:` as text, and the result comes back as a message, mostly a user's, that begins with `Observation:`.
+A `FunctionAgent`'s tool results are separate messages. A `ReActAgent`'s are not: its model writes `Action:` and `Action
+Input:` as text, and the result comes back as a message, usually a user's, that begins with `Observation:`.
 
-An agent hands on what a tool raised as its plain text, which nobody can tell from a result. Let tools of your own begin
-such a text with `Error: `.
+An agent passes on a tool's exception as plain text, which cannot be distinguished from a result. Let your own tools
+begin such a text with `Error: `.
 """
 
 import re
@@ -27,11 +27,11 @@ _ERROR = re.compile(r"\s*(?:Error: |Encountered error: |Traceback \(most recent|
 
 
 def asked_in(messages: Sequence[ChatMessage], query: str | None = None) -> Asked:
-    """The question of a conversation: what the user said; without any, the last message that no model or tool wrote.
+    """The question of a conversation: what the user said; if nothing, the last message that no model or tool wrote.
 
     Args:
         messages: The conversation, oldest first.
-        query: What the last of the user's messages asks, where a template puts more into it.
+        query: The question in the user's last message, if a template added more to it.
 
     Raises:
         InputError: There is no such message.
@@ -51,14 +51,14 @@ def tool_documents(
     start: int = 0,
     writing: Container[str] = (),
 ) -> list[str]:
-    """What an agent's tools have brought, the newest result first.
+    """The results of an agent's tools, the newest first.
 
     Args:
         messages: The conversation, oldest first.
         calls: Names of the tools that a message calls, by the id of the call.
         tools: Names of the tools that count; None for all but those that act, plan or hand over (`brings_evidence`),
             results that LlamaIndex itself marks as errors, and tools in which a language model writes.
-        start: The user's message from which on results count, as in `Asked.start`.
+        start: The user's message from which results count, as in `Asked.start`.
         writing: Names of the tools in which a language model writes.
     """
     turn, found = -1, []
@@ -83,13 +83,13 @@ def text_of(message: ChatMessage) -> str:
 
 
 def is_react(messages: Sequence[ChatMessage]) -> bool:
-    """Whether the model was told to call tools as a `ReActAgent` does, or has done so; a user's words do not count."""
+    """Whether the model was told to call tools like a `ReActAgent`, or has done so; the user's text does not count."""
     told = (*_MODELS, MessageRole.SYSTEM)
     return any(message.role in told and _ACTION_INPUT in text_of(message) for message in messages)
 
 
 def react_answer(text: str) -> str | None:
-    r"""What is judged of a turn in a `ReActAgent`'s form: its answer; None if it calls a tool, or has no such form.
+    r"""The judged part of a turn in a `ReActAgent`'s form: its answer; None if it calls a tool, or has another form.
 
     If the steps are in the thought, it is the thought with the answer.
 
@@ -116,7 +116,7 @@ def react_answer(text: str) -> str | None:
 def tool_results(
     messages: Sequence[ChatMessage], calls: Callable[[ChatMessage], dict[str, str]]
 ) -> list[tuple[ChatMessage, str | None, str]]:
-    """The messages that bring a tool's result, oldest first, each with the tool's name and the result.
+    """The messages with a tool's result, oldest first, each with the tool's name and the result.
 
     Args:
         messages: The conversation, oldest first.

@@ -36,24 +36,24 @@ from medprm_scorer.trust.given import GivenTrust
 class MedPRMEvaluator(BaseEvaluator):
     """Judges one response: its reward, and feedback that names the weakest step.
 
-    Plugs into `RetryQueryEngine` and `BatchEvalRunner`. `score` is the chain reward, `passing` whether it reaches the
-    threshold, `feedback` names the weakest step and lists the reward of every step. Without contexts, or where none of
-    them was read (`DocumentsLeftOutWarning`), it begins with "Judged without documents." A response that cannot be
-    scored (blank, too long for the model) is an invalid result that does not pass, never a made-up score.
+    It works with `RetryQueryEngine` and `BatchEvalRunner`. `score` is the chain reward, `passing` says whether it
+    reaches the threshold, and `feedback` names the weakest step and lists the reward of every step. Without contexts,
+    or if none of them was read (`DocumentsLeftOutWarning`), it begins with "Judged without documents." A response that
+    cannot be scored (blank, too long for the model) is an invalid result that does not pass, never a made-up score.
 
     Args:
         prm: The reward model.
         aggregate: How step rewards become the score.
-        threshold: The lowest score that passes, in [0, 1]; from 0.5 on, the model would call a step valid.
-        question: From the query to the question that is judged; the default leaves out what `RetryQueryEngine` adds.
-        on_ranking: Called with the ranking of each response that could be scored, which has its one chain.
-        is_evidence: Your own function from a source node to whether a response is checked against it; None takes
+        threshold: The lowest score that passes, in [0, 1]; from 0.5 upwards, the model would call a step valid.
+        question: A function from the query to the judged question; the default removes what `RetryQueryEngine` adds.
+        on_ranking: Called with the ranking of each response that could be scored; it has a single chain.
+        is_evidence: Your own function that decides whether a response is checked against a source node; None uses
             `nodes.is_evidence`: no language model wrote it.
-        trust: Says whether an answer is to be trusted, as in `MedPRM.rank`: the feedback says so if it is not,
-            and it does not pass.
+        trust: Decides whether an answer is trusted, as in `MedPRM.rank`: the feedback says so if it is not, and it does
+            not pass.
 
     Raises:
-        InputError: The aggregate is unknown, the threshold is no number from 0 to 1, or the prm is no `MedPRM`.
+        InputError: The aggregate is unknown, the threshold is not a number from 0 to 1, or `prm` is not a `MedPRM`.
 
     Example:
         >>> evaluator = MedPRMEvaluator(prm=MedPRM.from_pretrained())
@@ -106,9 +106,9 @@ class MedPRMEvaluator(BaseEvaluator):
 
         Args:
             query: The question.
-            response: The answer; an object, as of `output_cls`, is judged by the contents of its fields.
-            contexts: The texts that it is checked against, the most wanted first: one that does not fit the reward
-                model's budget is passed over. None for none, which the feedback then says.
+            response: The answer; an object, such as that of `output_cls`, is judged by the content of its fields.
+            contexts: The texts against which it is checked, the most important first: one that does not fit in the
+                reward model's budget is skipped. None for none, which the feedback then says.
             kwargs: None are known.
 
         Raises:
@@ -124,14 +124,14 @@ class MedPRMEvaluator(BaseEvaluator):
         contexts: Sequence[str] | None = None,
         **kwargs: Any,
     ) -> EvaluationResult:
-        """`evaluate`, with the event loop left free."""
+        """`evaluate`, without blocking the event loop."""
         return await self._ajudged(*self._asked(query, response, contexts))
 
     @override
     def evaluate_response(self, query: str | None = None, response: Any = None, **kwargs: Any) -> EvaluationResult:
-        """Judge a query engine's response against its source nodes: those that fit, by their scores of retrieval.
+        """Judge a query engine's response against its source nodes: those that fit, by their retrieval scores.
 
-        What a language model wrote among these is no evidence (`is_evidence`).
+        Nodes that a language model wrote do not count as evidence (`is_evidence`).
 
         Args:
             query: The question.
@@ -144,7 +144,7 @@ class MedPRMEvaluator(BaseEvaluator):
     async def aevaluate_response(
         self, query: str | None = None, response: Any = None, **kwargs: Any
     ) -> EvaluationResult:
-        """`evaluate_response`, with the event loop left free."""
+        """`evaluate_response`, without blocking the event loop."""
         return await self._ajudged(*self._asked(query, *self._parts(response)))
 
     def _judged(self, request: RankRequest, contexts: list[str], found: Evidence) -> EvaluationResult:
@@ -154,7 +154,7 @@ class MedPRMEvaluator(BaseEvaluator):
         return self._result(request, contexts, *await arank_all(self.settings, [request], [found]))
 
     def _parts(self, response: Any) -> tuple[Any, list[str] | None, list[float | None]]:
-        """A response's answer, the documents that it rests on, and their scores."""
+        """A response's answer, the documents behind it, and their scores."""
         if response is None:
             return None, None, []
         if not hasattr(response, "source_nodes"):
@@ -168,7 +168,7 @@ class MedPRMEvaluator(BaseEvaluator):
     def _asked(
         self, query: object, response: object, contexts: Sequence[str] | None, scores: Sequence[float | None] = ()
     ) -> tuple[RankRequest, list[str], Evidence]:
-        """The request with what fits of the contexts, all contexts, and what became of them."""
+        """The request with the contexts that fit, all contexts, and which of them were used."""
         sample = structured_sample(response) if isinstance(response, BaseModel) else Sample(response)  # type: ignore[arg-type]
         for name, value in (("query", query), ("response", sample.chain)):
             if not isinstance(value, str | tuple):

@@ -1,4 +1,4 @@
-"""Rankings as events of LlamaIndex's instrumentation, so that whoever listens sees each as soon as it is there."""
+"""Rankings as events of LlamaIndex's instrumentation, so that listeners see each as soon as it is ready."""
 
 from collections.abc import Mapping
 from typing import Any
@@ -15,10 +15,10 @@ _OF_THE_SAMPLES = ("usage", "samples_failed", "samples_dropped")
 
 
 class MedPRMRankingEvent(BaseEvent):
-    """An answer was chosen. It holds no text from outside, and so no question, document or answer.
+    """An answer was chosen. The event holds no text of a question, document or answer.
 
     Args:
-        figures: What `keep="figures"` keeps of a ranking, with the tokens used where samples were drawn.
+        figures: What `keep="figures"` keeps of a ranking, with the tokens used if samples were drawn.
     """
 
     figures: dict[str, Any]
@@ -34,7 +34,7 @@ def announce(ranking: Ranking, note: Mapping[str, Any] | None = None) -> None:
 
     Args:
         ranking: The ranking.
-        note: What was kept of it in the answer's metadata, from which the counts of samples are taken.
+        note: The part of it in the answer's metadata, which has the counts of samples.
     """
     figures = dict(ranking_metadata(ranking, keep="figures"))
     for name in _OF_THE_SAMPLES:

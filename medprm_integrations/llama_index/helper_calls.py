@@ -1,16 +1,16 @@
-"""Which calls of a language model are answers to the user, and which only help: those go once, and are not judged.
+"""Which calls of a language model are answers to the user, and which are helper calls: these run once, unjudged.
 
-What helps: condensing a follow-up into a question of its own, choosing an engine or a tool, splitting a question into
-sub-questions or into queries of a search, titles, keywords, summaries, evaluations, and structured output of a model
-without tools that has no documents to answer from. These signs show it, in this order.
+Helper calls condense a follow-up into a standalone question, choose an engine or a tool, split a question into
+sub-questions or search queries, write titles, keywords, summaries or evaluations, or give structured output of a model
+without tools that has no documents to answer from. They have these signs, checked in this order.
 
 1. The kind that LlamaIndex gives to a prompt template (`PromptType`), such as `single_select`.
-2. What a template is filled in with: names that only helpers use, such as `context_list`; or a context without a
-   question (`query_str`).
-3. The prompt's beginning, where it is one of LlamaIndex's own.
+2. The variables of a template: names that only helpers use, such as `context_list`; or a context without a question
+   (`query_str`).
+3. The prompt's beginning, if it is one of LlamaIndex's own.
 
-All other calls are answers, also those of helper prompts that you wrote yourself: a sample too many costs money, and an
-answer that nobody judged may cost more. Tell them apart with `is_answer=`.
+All other calls count as answers, including helper prompts that you wrote yourself: unneeded samples cost money, but an
+answer that was not judged may cost more. Distinguish them with `is_answer=`.
 """
 
 from collections.abc import Sequence
@@ -56,14 +56,14 @@ _BEGINNINGS = (
 """How the prompts of LlamaIndex's own helper calls begin."""
 
 _SCHEMA = "Here's a JSON schema to follow:"
-"""What `PydanticOutputParser` writes at the end of a prompt."""
+"""The beginning of what `PydanticOutputParser` appends to a prompt."""
 
 
 def is_answer(messages: Sequence[ChatMessage]) -> bool:
-    """Whether what a language model is asked is an answer to the user, by default (`MedPRMLLM.is_answer`).
+    """Whether a call of a language model is an answer to the user, by default (`MedPRMLLM.is_answer`).
 
     Args:
-        messages: What it is asked; a text prompt is one message.
+        messages: The messages of the call; a text prompt is one message.
 
     Example:
         >>> is_answer([ChatMessage("Which dose?")])

@@ -1,4 +1,4 @@
-"""`MedPRMLLM`: a language model that samples n answers from another one and gives the best."""
+"""`MedPRMLLM`: a language model that samples n answers from another one and returns the best."""
 
 from collections.abc import Callable, Sequence
 from functools import partial
@@ -49,31 +49,32 @@ _INHERITED = (
 
 
 class MedPRMLLM(UnstreamedLLM, ConversationSettings):
-    """A language model that samples n answers from another one and gives the one that the reward model selects.
+    """A language model that samples n answers from another one and returns the one that the reward model selects.
 
-    It takes the other model's place in agents, chat engines, query engines and workflows. A turn that calls tools is
-    returned as it is, and where tools may be called only one is drawn first; only answers to the user are sampled and
-    selected. Of a `ReActAgent`'s turns, it is those that answer. The stream has one piece, the winner.
+    It replaces the other model in agents, chat engines, query engines and workflows. A turn that calls tools is
+    returned unchanged, and if tools may be called only one answer is drawn at first; only answers to the user are
+    sampled and selected. Among a `ReActAgent`'s turns, these are the ones that answer. The stream has one piece, the
+    winner.
 
-    Calls that are no answers to the user, such as those that condense a follow-up or choose an engine, go through once:
-    `helper_calls` has the rule, and `is_answer=` takes one of your own.
+    Calls that are not answers to the user, such as those that condense a follow-up or choose an engine, run once:
+    `helper_calls` has the rule, and `is_answer=` takes your own.
 
-    The question is what the user's messages say (of the last, the `query_str` of the prompt template), put together
-    with a caution if there are several, from the last that brings options of its own. The evidence is what the
-    template was given as context, then what tools have brought since the first of these messages, the newest first,
-    within the reward model's budget for documents: not errors, nor the results of tools that act, plan or hand over
-    (`brings_evidence`), nor what a language model wrote (the results of a `QueryEngineTool`, sub-answers), unless
-    `evidence_tools` names the tools. A caution says so where a prompt seems to hold documents and there is no evidence.
+    The question is the text of the user's messages (for the last one, the `query_str` of the prompt template). If there
+    are several, they are joined, with a caution, starting at the last one that has its own options. The evidence is the
+    template's context, then the tool results since the first of these messages, the newest first, within the reward
+    model's budget for documents. Errors do not count, nor do results of tools that act, plan or hand over
+    (`brings_evidence`), nor texts of a language model (the results of a `QueryEngineTool`, sub-answers), unless
+    `evidence_tools` names the tools. A caution is added if a prompt seems to contain documents but there is no
+    evidence.
 
-    The winner's ranking, with what `RankingMetadata` says, is in the response's `additional_kwargs["medprm"]`, and in
-    `raw["medprm"]` since agents hand on only that; `ranking_of` reads it back from either. Chat
-    engines and query engines keep only the answer's text: give `on_ranking` there. The response counts the tokens of
-    all samples. Callbacks see the n calls of the other model, and no call of this one, so that no tokens are counted
-    twice.
+    The winner's ranking, with what `RankingMetadata` describes, is in the response's `additional_kwargs["medprm"]`, and
+    in `raw["medprm"]`, since agents pass on only that; `ranking_of` reads it back from either. Chat engines and query
+    engines keep only the answer's text: use `on_ranking` there. The response counts the tokens of all samples.
+    Callbacks see the n calls of the other model, and no call of this one, so that no tokens are counted twice.
 
-    Samples that failed give a `SamplesFailedWarning`, and evidence of which nothing could be read a
-    `DocumentsLeftOutWarning`. Where the `llm` has no async of its own (a `CustomLLM` without `achat`), async samples
-    are asked for in threads, which run to their end when the caller is cancelled.
+    Samples that failed give a `SamplesFailedWarning`, and evidence of which nothing could be read gives a
+    `DocumentsLeftOutWarning`. If the `llm` has no async methods of its own (a `CustomLLM` without `achat`), async
+    samples run in threads, which continue to their end if the caller is cancelled.
 
     Args:
         llm: The model to sample from, with a temperature above 0.
@@ -92,7 +93,7 @@ class MedPRMLLM(UnstreamedLLM, ConversationSettings):
     """
 
     _writing: set[str] = PrivateAttr(default_factory=set)
-    """Names of the tools that were offered in which a language model writes."""
+    """Names of the offered tools in which a language model writes."""
 
     @model_validator(mode="before")
     @classmethod
@@ -171,13 +172,13 @@ class MedPRMLLM(UnstreamedLLM, ConversationSettings):
         )
 
     def _untouched(self, messages: Sequence[ChatMessage], ask: Callable[[], Any]) -> Job[Any]:
-        """A call that goes through once: its response is no candidate, as one that calls tools is none."""
+        """A call that runs once: its response is not a candidate, like one that calls tools."""
         question = next((text for text in map(text_of, messages) if text.strip()), "-")
         drawing: Drawing[Any] = Drawing(1, lambda _: None, probe=True)
         return Job(question=question, drawing=drawing, ask=ask, source=self.llm, usage=total_usage)
 
     def _not_given(self, messages: Sequence[ChatMessage], filled: Filled, documents: Sequence[str]) -> tuple[str, ...]:
-        """The caution that the language model reads something, and the reward model nothing."""
+        """The caution that the language model reads documents but the reward model reads none."""
         if self.evidence is not None or any(map(str.strip, documents)):
             return ()
         results = tool_results(messages, self._calls_in)
@@ -185,7 +186,7 @@ class MedPRMLLM(UnstreamedLLM, ConversationSettings):
         return (NOT_GIVEN,) if given else ()
 
     def _candidate(self, response: ChatResponse, *, react: bool) -> Sample | None:
-        """A response as it is judged; None if it calls tools."""
+        """A response in the form in which it is judged; None if it calls tools."""
         if self._calls(response) is not None:
             return None
         sample = sample_of(response)
@@ -195,7 +196,7 @@ class MedPRMLLM(UnstreamedLLM, ConversationSettings):
         return None if answer is None else Sample(answer, truncated=sample.truncated)
 
     def _calls(self, response: ChatResponse) -> dict[str, str] | None:
-        """The tools that a response calls, their names by the ids of the calls; None if it calls none."""
+        """The names of the tools that a response calls, by the ids of the calls; None if it calls none."""
         message = response.message
         marked = bool(message.additional_kwargs.get("tool_calls")) or any(
             getattr(block, "block_type", None) == "tool_call" for block in message.blocks
@@ -204,7 +205,7 @@ class MedPRMLLM(UnstreamedLLM, ConversationSettings):
         if isinstance(self.llm, FunctionCallingLLM):
             try:
                 selected = self.llm.get_tool_calls_from_response(response, error_on_no_tool_call=False)
-            except Exception:  # noqa: BLE001 - such as arguments that are no JSON: the marks say that it is a call
+            except Exception:  # noqa: BLE001 - such as arguments that are not JSON: the marks show that it is a call
                 selected = ()
         return {call.tool_id: call.tool_name for call in selected} if selected or marked else None
 
@@ -213,7 +214,7 @@ class MedPRMLLM(UnstreamedLLM, ConversationSettings):
 
 
 def _answer(choice: Choice[Any]) -> Any:
-    """The winning response with its ranking; a call of tools as it is."""
+    """The winning response with its ranking; a tool call is returned unchanged."""
     if choice.ranking is None:
         return choice.value
     announce(choice.ranking, choice.note)

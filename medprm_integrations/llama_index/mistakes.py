@@ -1,4 +1,4 @@
-"""What people give to the classes by mistake, and what is said of it before anything is paid for."""
+"""Common mistakes in the arguments of the classes, reported before anything is paid for."""
 
 from collections.abc import Iterable
 from typing import Any
@@ -23,13 +23,13 @@ def refuse_settings_of_others(names: Iterable[str], llm: LLM) -> None:
         if name in SamplingSettings.model_fields:
             continue
         if name == "response_mode":
-            raise InputError("unknown setting 'response_mode': MedPRMSynthesizer is a way of its own to answer")
+            raise InputError("unknown setting 'response_mode': MedPRMSynthesizer is itself a way to answer")
         if name in OF_THE_MODEL or name in type(llm).model_fields:
             raise InputError(f"unknown setting {name!r}: set it on llm")
 
 
 def check_function(name: str, function: object) -> None:
-    """Refuse what is neither a function nor None.
+    """Refuse a value that is neither a function nor None.
 
     Raises:
         InputError: It is something else.
@@ -39,13 +39,13 @@ def check_function(name: str, function: object) -> None:
 
 
 def check_can_be_made(cls: type, given: dict[str, Any]) -> None:
-    """Say what `from_dict` needs beside its data.
+    """Say what `from_dict` needs besides its data.
 
     Raises:
         InputError: The reward model is missing.
     """
     if "prm" not in given:
         raise InputError(
-            f"models and functions are no part of the data: {cls.__name__}.from_dict(data, prm=…, llm=…), and the "
+            f"models and functions are not part of the data: {cls.__name__}.from_dict(data, prm=…, llm=…), and the "
             "functions that you had set"
         )

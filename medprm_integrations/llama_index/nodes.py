@@ -1,6 +1,6 @@
 """Nodes: which are chains of thought and which are documents, and copies that may be changed.
 
-Evidence is what no language model wrote: no chain, no draft, no answer to a sub-question.
+Evidence is what no language model wrote: not a chain, a draft, or an answer to a sub-question.
 """
 
 import re
@@ -20,23 +20,23 @@ CHAIN = "medprm_chain"
 """The metadata key of a node that holds a chain of thought; flat, so that vector stores keep it."""
 
 READ = "medprm_read"
-"""The metadata key that says of a node whether the reward model read it."""
+"""The metadata key that says whether the reward model read a node."""
 
 SUPPORT = "medprm_support"
-"""The metadata key that says, with `explain=True`, by how much a node moves the answer's step that it moves most.
+"""The metadata key for a node's largest effect on a step of the answer, with `explain=True`.
 
-A number in log-odds (ln(p / (1 - p)) of the step's reward p): above 0 it supports the step, below it contradicts it,
-within 1 of 0 it does nothing; None if the reward model did not read it.
+The value is in log-odds (ln(p / (1 - p)) of the step's reward p): above 0 the node supports the step, below 0 it
+contradicts it, and within 1 of 0 it has no effect; None if the reward model did not read it.
 """
 
 DRAFT = "Draft answer of a language model, not a source:\n"
-"""How the text of a sampled chain begins where it stands among documents, so that nobody cites it."""
+"""The first line of a sampled chain among documents, so that it is not cited."""
 
 IsEvidence = Callable[[NodeWithScore], bool]
 """Whether answers are checked against a node; `is_evidence` is the default."""
 
 _SUB_ANSWER = re.compile(r"\s?Sub question: .*\nResponse: |\nQuestion: .*\nAnswer: ")
-"""How `SubQuestionQueryEngine` and `MultiStepQueryEngine` hand their sub-answers to a synthesizer."""
+"""The form in which `SubQuestionQueryEngine` and `MultiStepQueryEngine` pass sub-answers to a synthesizer."""
 
 
 def chain_node(text: str) -> TextNode:
@@ -46,10 +46,10 @@ def chain_node(text: str) -> TextNode:
         text: The whole chain of thought.
 
     Returns:
-        A node; the mark that it is a chain is in its metadata, and stays out of prompts and embeddings.
+        A node; its metadata mark it as a chain, and the mark stays out of prompts and embeddings.
 
     Raises:
-        InputError: The text is no text.
+        InputError: `text` is not a text.
 
     Example:
         >>> node = chain_node("Step 1: Give 5 mg. The answer is (A)")
@@ -67,11 +67,11 @@ def is_chain(node: BaseNode | NodeWithScore) -> bool:
 
 
 class DraftNode(TextNode):
-    r"""A chain that is put before documents: language models read it, and it has no content that could be cited.
+    r"""A chain placed before documents: language models read it, but it has no content that could be cited.
 
-    Content without metadata is what engines number as sources and what `get_formatted_sources` shows: of a draft it is
-    blank, and a blank text has no chunks. Synthesizers read content with metadata, which is the `text`: the chain, with
-    a line in front that says that it is no source.
+    Engines number content without metadata as sources, and `get_formatted_sources` shows it: for a draft it is blank,
+    and a blank text has no chunks. Synthesizers read content with metadata, which is the `text`: the chain, after a
+    line that says that it is not a source.
 
     Example:
         >>> from llama_index.core.node_parser import SentenceSplitter
@@ -82,17 +82,17 @@ class DraftNode(TextNode):
 
     @override
     def get_content(self, metadata_mode: MetadataMode = MetadataMode.NONE) -> str:
-        """The chain for who reads metadata, too; else blank."""
+        """The chain for callers that also read metadata; otherwise blank."""
         return " " if metadata_mode == MetadataMode.NONE else super().get_content(metadata_mode)
 
-    # as above; the first versions of LlamaIndex that are supported have no blocks
+    # as above; the oldest supported versions of LlamaIndex have no blocks
     def get_content_blocks(self, metadata_mode: MetadataMode = MetadataMode.NONE) -> list[Any]:
         """`get_content` as blocks: none, or the chain."""
         return [] if metadata_mode == MetadataMode.NONE else super().get_content_blocks(metadata_mode)
 
 
 def draft_node(text: str) -> DraftNode:
-    """A chain that is put before documents."""
+    """A chain placed before documents."""
     return noted(DraftNode(text=DRAFT + text), {CHAIN: True})
 
 
@@ -109,7 +109,7 @@ def chain_text(node: BaseNode | NodeWithScore) -> str:
 
 
 def is_sub_answer(text: str) -> bool:
-    r"""Whether a text is a language model's answer to a sub-question, as LlamaIndex's engines hand it on.
+    r"""Whether a text is a language model's answer to a sub-question, as LlamaIndex's engines pass it on.
 
     Example:
         >>> is_sub_answer("Sub question: Which dose?\nResponse: 5 mg")
@@ -136,12 +136,12 @@ def is_evidence(node: NodeWithScore) -> bool:
 def evidence_among(
     nodes: Sequence[NodeWithScore], behind: Sequence[NodeWithScore] | None = None, rule: IsEvidence | None = None
 ) -> list[NodeWithScore]:
-    """The nodes that answers are checked against.
+    """The nodes against which answers are checked.
 
     Args:
         nodes: The nodes.
-        behind: The sources of those nodes that an engine wrote from them: they count where some of the nodes do not.
-        rule: Which count; None for `is_evidence`.
+        behind: The sources from which an engine wrote some of the nodes: they count if some of the nodes do not.
+        rule: Decides which nodes count; None for `is_evidence`.
     """
     rule = rule or is_evidence
     found = [node for node in nodes if rule(node)]
@@ -155,25 +155,25 @@ def marked_as_read(
     read: Iterable[int],
     note: Mapping[str, Any] | None = None,
 ) -> list[NodeWithScore]:
-    """Copies of nodes that say in their metadata whether the reward model read them, and how they move the answer.
+    """Copies of nodes whose metadata say whether the reward model read them, and how they affect the answer.
 
     Args:
         nodes: The nodes.
         documents: Those of them that were evidence.
-        read: Places of the documents that were read.
+        read: Indices of the documents that were read.
         note: The metadata of the answer, if it may hold an explanation.
     """
-    were_read = {id(documents[place]) for place in read if place < len(documents)}  # texts alone have no nodes
+    were_read = {id(documents[place]) for place in read if place < len(documents)}  # plain texts have no nodes
     support = support_of(note or {}, documents)
     marks = [{READ: id(node) in were_read} | ({SUPPORT: support.get(id(node))} if support else {}) for node in nodes]
     return [NodeWithScore(node=noted(n.node, mark), score=n.score) for n, mark in zip(nodes, marks, strict=True)]
 
 
 def noted(node: Node, notes: dict[str, Any]) -> Node:
-    """A copy of a node with more metadata, which neither language models nor embeddings get to see.
+    """A copy of a node with more metadata, which language models and embeddings do not see.
 
     Args:
-        node: Stays as it is.
+        node: The node, which stays unchanged.
         notes: What to add.
     """
     update = {
@@ -188,7 +188,7 @@ def with_scores(nodes: Iterable[BaseNode | NodeWithScore]) -> list[NodeWithScore
     """The nodes, each as a `NodeWithScore`.
 
     Raises:
-        InputError: They are no list, or one of them is no node.
+        InputError: They are not a list, or one of them is not a node.
     """
     if isinstance(cast("object", nodes), str | BaseNode | NodeWithScore):
         raise InputError("nodes must be a list of nodes")
@@ -208,7 +208,7 @@ def texts(nodes: Sequence[NodeWithScore], mode: MetadataMode) -> list[str]:
 
 
 def evidence_texts(nodes: Sequence[NodeWithScore]) -> list[str]:
-    """The texts that answers are checked against, as language models read them; "" for a node that has only metadata.
+    """The texts against which answers are checked, as language models read them; "" for a node with only metadata.
 
     Example:
         >>> evidence_texts([NodeWithScore(node=TextNode(text="", metadata={"file": "scan.png"}))])
@@ -221,7 +221,7 @@ def evidence_texts(nodes: Sequence[NodeWithScore]) -> list[str]:
 
 
 def document_texts(documents: object) -> list[str]:
-    """The texts of a list of nodes and texts, in their order; of None, none.
+    """The texts of a list of nodes and texts, in their order; none for None.
 
     Raises:
         InputError: It is something else.

@@ -1,4 +1,4 @@
-"""LlamaIndex language models as policies of a search: the answer is begun for them, and they write on."""
+"""LlamaIndex language models as policies of a search: they continue the beginning of an answer."""
 
 from collections.abc import Mapping
 from typing import Any
@@ -12,32 +12,32 @@ from medprm_integrations.llama_index.unstreamed_llm import achat_of, acomplete_o
 from medprm_integrations.shared.prefill import PrefillPolicy, Reply, Request
 
 _STOP = {"llama_index.llms.anthropic": "stop_sequences"}
-"""What stop sequences are called, where it is not `stop`."""
+"""Names of the argument for stop sequences, if it is not `stop`."""
 
 
 class LLMPolicy(PrefillPolicy[LLM]):
     """Continues chains with a LlamaIndex language model. Safe to use from many threads and tasks.
 
-    A text model is asked with the prompt and what was begun, in one text. A chat model gets what was begun as a last
-    message of the assistant: `OpenAI` and `OpenAILike` in vLLM's words (`continue_final_message`, without a generation
-    prompt), others as it is, which their provider must continue. Before the first chain a trial finds out whether it
+    A text model gets the prompt and the beginning of the answer as one text. A chat model gets the beginning as a last
+    assistant message: `OpenAI` and `OpenAILike` with vLLM's parameters (`continue_final_message`, without a generation
+    prompt), others unchanged, and their provider must continue it. Before the first chain, a trial checks whether it
     does.
 
     Args:
         llm: The language model, with a temperature above 0.
-        max_step_tokens: A step that has no end after so many tokens is cut off, where the model takes `max_tokens`.
-        concurrency: Most calls at once.
-        check: False leaves out the trial.
+        max_step_tokens: A step that has not ended after so many tokens is cut off, if the model takes `max_tokens`.
+        concurrency: Most simultaneous calls.
+        check: False skips the trial.
 
     Raises:
-        InputError: It is no language model, or one with stop sequences of its own.
+        InputError: It is not a language model, or one that already has stop sequences.
     """
 
     @override
     def take(self, llm: LLM) -> tuple[LLM, Mapping[str, Any]]:
         llm = language_model(llm)
         own: Mapping[str, Any] = getattr(llm, "additional_kwargs", None) or {}
-        if own.get("extra_body"):  # it would take the place of that of a call
+        if own.get("extra_body"):  # it would replace that of a call
             others = {name: value for name, value in own.items() if name != "extra_body"}
             llm = llm.model_copy(update={"additional_kwargs": others})
         self._llm = llm

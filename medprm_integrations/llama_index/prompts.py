@@ -1,7 +1,7 @@
-"""Prompt templates: the one that asks for a chain of thought, and what any template was filled in with.
+"""Prompt templates: the one that asks for a chain of thought, and the values that fill any template.
 
 LlamaIndex's synthesizers, and with them its chat engines, put the retrieved texts and the query into one prompt. A
-model that only saw the prompt could not tell the documents from the rest, so what was filled in is kept beside it.
+model that saw only the prompt could not tell the documents from the rest, so the values are kept with it.
 """
 
 from collections.abc import Callable, Iterable, Mapping, Sequence
@@ -16,10 +16,10 @@ from medprm_scorer.text.policy import ENDINGS, STEPWISE, kind_of_answer, policy_
 from medprm_scorer.text.prompts import DOCUMENT_TOKEN_BUDGET, document_block
 
 TEMPLATE = "text_qa_template"
-"""The template's name in `get_prompts` and `update_prompts`, as LlamaIndex's own synthesizers call theirs."""
+"""The template's name in `get_prompts` and `update_prompts`, the same as in LlamaIndex's own synthesizers."""
 
 REFINE = "refine_template"
-"""The name of the one that refines an answer with more documents, likewise."""
+"""The name of the template that refines an answer with more documents."""
 
 TEMPLATES = (TEMPLATE, REFINE)
 
@@ -29,7 +29,7 @@ _NEEDED = {
     TEMPLATE: ((_QUESTION,), ("context_str", "documents")),
     REFINE: ((_QUESTION,), ("context_msg", "context_str", "documents"), ("existing_answer",)),
 }
-"""The variables that a template needs, each or one in its place."""
+"""The variables that a template needs, each with its alternatives."""
 
 
 def policy_template(kind: str | None = None) -> ChatPromptTemplate:
@@ -37,7 +37,7 @@ def policy_template(kind: str | None = None) -> ChatPromptTemplate:
 
     Args:
         kind: `options` (the answer is an option's letter), `open` (a diagnosis in words) or `free` (any short answer,
-            such as a treatment, a dose or the next test); None takes `options` for a question with options, else
+            such as a treatment, a dose or the next test); None takes `options` for a question with options, otherwise
             `free`.
 
     Raises:
@@ -53,7 +53,7 @@ def policy_template(kind: str | None = None) -> ChatPromptTemplate:
 
 
 def refining_template(kind: str | None = None) -> ChatPromptTemplate:
-    """The default prompt for the documents that did not fit into the first one: it shows the answer so far.
+    """The default prompt for documents that did not fit in the first one: it shows the answer so far.
 
     Args:
         kind: As in `policy_template`.
@@ -72,7 +72,7 @@ _REFINING = (
 
 def _template(kind: str | None, after: str) -> ChatPromptTemplate:
     system, user = policy_messages("{query_str}", (), kind)
-    content = system["content"] if kind else STEPWISE  # whose ending is filled in with the question
+    content = system["content"] if kind else STEPWISE  # its ending depends on the question
     messages = [
         ChatMessage(role=system["role"], content=content),
         ChatMessage(role=user["role"], content="{documents}" + user["content"] + after),
@@ -81,10 +81,10 @@ def _template(kind: str | None, after: str) -> ChatPromptTemplate:
 
 
 def prompt_values(question: str, documents: Sequence[str], more: dict[str, Any] | None = None) -> dict[str, Any]:
-    """What a template may use: `query_str`, `context_str` (numbered documents), `documents` and `ending`.
+    """The variables of a template: `query_str`, `context_str` (numbered documents), `documents` and `ending`.
 
-    `documents` is `context_str` and a blank line, or "" without documents: it can stand right before what follows.
-    `ending` says how the answer to this question is to end.
+    `documents` is `context_str` and a blank line, or "" without documents, so that other text can follow directly.
+    `ending` says how the answer to this question must end.
 
     Args:
         question: The question.
@@ -98,14 +98,14 @@ def prompt_values(question: str, documents: Sequence[str], more: dict[str, Any] 
 
 
 def checked_template(template: object, name: str = TEMPLATE) -> BasePromptTemplate:
-    """A template in which the question and the documents have a place; others would be sent as they are, and paid for.
+    """A template that has a place for the question and the documents; others would be sent as they are, and paid for.
 
     Args:
         template: The template.
-        name: Which it is: `text_qa_template` or `refine_template`.
+        name: Its name: `text_qa_template` or `refine_template`.
 
     Raises:
-        InputError: It is no template, or lacks a variable: `query_str`; one of `context_str` and `documents`; in
+        InputError: It is not a template, or lacks a variable: `query_str`; one of `context_str` and `documents`; in
             `refine_template` also `existing_answer`.
 
     Example:
@@ -128,7 +128,7 @@ template_var_mappings
 
 
 def replaced(prompts: dict[str, BasePromptTemplate]) -> dict[str, BasePromptTemplate]:
-    """Those of updated prompts that are ours, checked as in `checked_template`."""
+    """Our own prompts among updated ones, checked as in `checked_template`."""
     return {name: checked_template(prompts[name], name) for name in TEMPLATES if name in prompts}
 
 
@@ -138,9 +138,9 @@ class Filled:
 
     Args:
         question: The question; None if the template has none.
-        context: The retrieved texts, each perhaps several documents in one.
-        names: Names of all that the template was filled in with.
-        kind: The kind of prompt that LlamaIndex says it is (`PromptType`); None if it was made without a template.
+        context: The retrieved texts; each may contain several documents.
+        names: Names of all variables of the template.
+        kind: LlamaIndex's kind of the prompt (`PromptType`); None if it was made without a template.
     """
 
     question: str | None = None
@@ -163,17 +163,17 @@ class PromptText(str):
     filled: Filled
 
     def __new__(cls, text: str, filled: Filled) -> "PromptText":
-        """The text itself, and what the template was filled in with."""
+        """The text itself, and the values of the template."""
         made = super().__new__(cls, text)
         made.filled = filled
         return made
 
 
 def filled_in(prompt: BasePromptTemplate, values: Mapping[str, Any]) -> Filled:
-    """What a template is filled in with, by the names that LlamaIndex's own templates use.
+    """The values of a template, by the names that LlamaIndex's own templates use.
 
     Args:
-        prompt: The template; a part of the values may be in it already.
+        prompt: The template; it may already contain some of the values.
         values: The other values.
     """
     known = {**prompt.kwargs, **values}
@@ -195,12 +195,12 @@ def filled_in(prompt: BasePromptTemplate, values: Mapping[str, Any]) -> Filled:
 def context_documents(
     context: Iterable[str], count_tokens: Callable[[str], int], budget: int = DOCUMENT_TOKEN_BUDGET
 ) -> list[str]:
-    r"""Retrieved texts as documents: one that exceeds the budget is taken apart at its blank lines.
+    r"""Retrieved texts as documents: one that exceeds the budget is split at its blank lines.
 
     Args:
         context: The texts.
         count_tokens: `MedPRM.count_tokens`.
-        budget: Most tokens of a document that can be read at all.
+        budget: Most tokens of a single document that can be read.
 
     Example:
         >>> context_documents(["a b", "c d\n\ne"], lambda text: len(text.split()), budget=3)

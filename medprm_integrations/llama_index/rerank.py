@@ -61,42 +61,42 @@ dispatcher = instrument.get_dispatcher(__name__)  # type: ignore[attr-defined]  
 class MedPRMRerank(PromptMixin, BaseNodePostprocessor, SearchingSettings):
     """Ranks nodes that hold chains of thought; with an `llm`, samples chains first and puts the best before the nodes.
 
-    Nodes made with `chain_node` are the candidates, the others are the documents that they are checked against. It
+    Nodes made with `chain_node` are the candidates, and the others are the documents against which they are checked. It
     returns `top_n` chains, each with its chain reward as `score`: the winner by the `strategy` first, then the others
-    by reward. So scores are in order only with `strategy="best_of_n"`: the winner of a vote need not have the highest
-    reward. Chains that cannot be scored are left out.
+    by reward. So scores are in descending order only with `strategy="best_of_n"`: the winner of a vote need not have
+    the highest reward. Chains that cannot be scored are left out.
 
-    Without chain nodes, and with an `llm`, it samples `n` chains from the query and the documents and returns the
-    `top_n` best of them, followed by the documents with their own scores. So
-    `index.as_query_engine(llm=llm, node_postprocessors=[MedPRMRerank(prm=prm, llm=llm)])` puts the best chain before
-    them; the first `llm` is the one that answers, which else is LlamaIndex's default.
+    With an `llm` but without chain nodes, it samples `n` chains from the query and the documents and returns the
+    `top_n` best, followed by the documents with their own scores. So `index.as_query_engine(llm=llm,
+    node_postprocessors=[MedPRMRerank(prm=prm, llm=llm)])` puts the best chain before the documents; the first `llm` is
+    the one that answers (without it, LlamaIndex's default).
 
     A sampled chain begins with the line `Draft answer of a language model, not a source:`, and has no content that
     could be cited: a `CitationQueryEngine` gives it no number and leaves it out of its prompt and its `source_nodes`
-    (keep its `metadata_mode`, and take the ranking with `on_ranking`). To have the answer that cites selected, give
+    (keep its `metadata_mode`, and take the ranking with `on_ranking`). To select among answers with citations, give
     that engine a `MedPRMSynthesizer` as `response_synthesizer` instead.
 
-    All nodes that come back are copies. The first chain has the whole ranking in `metadata["medprm"]`, with what
-    `RankingMetadata` says; `ranking_of` reads it back from the node, and from a query engine's response. Documents say
-    in `metadata["medprm_read"]` whether they were read, those that fit by their scores. Samples that failed are warned
-    of (`SamplesFailedWarning`), and so are documents that were not read (`DocumentsLeftOutWarning`). What is added to
-    the metadata stays out of prompts and embeddings.
+    All returned nodes are copies. The first chain has the whole ranking in `metadata["medprm"]`, with what
+    `RankingMetadata` describes; `ranking_of` reads it back from the node, and from a query engine's response. Documents
+    have `metadata["medprm_read"]`, which says whether they were read; those that fit are chosen by score. Failed
+    samples give a `SamplesFailedWarning`, and documents that were not read give a `DocumentsLeftOutWarning`. The added
+    metadata stay out of prompts and embeddings.
 
     Args:
         top_n: How many chains to return.
-        llm: The model to sample from where there are no chain nodes, with a temperature above 0.
-        keep_retrieval_score: Keep the score that a chain node came with in `metadata["retrieval_score"]`.
-        text_qa_template: What the `llm` is asked, with `query_str` and `context_str` (numbered documents); the default
-            asks for steps as the reward model reads them. `get_prompts` and `update_prompts` know it by this name.
-        refine_template: What it is asked with the next documents where not all fit its window, as in
+        llm: The model to sample from if there are no chain nodes, with a temperature above 0.
+        keep_retrieval_score: Keep a chain node's original score in `metadata["retrieval_score"]`.
+        text_qa_template: The prompt for the `llm`, with `query_str` and `context_str` (numbered documents); the default
+            asks for steps in the form that the reward model reads. It has this name in `get_prompts` and
+            `update_prompts`.
+        refine_template: The prompt with the next documents if not all fit in its context window, as in
             `MedPRMSynthesizer`.
-        is_evidence: Your own function from a node to whether chains are checked against it; None takes
+        is_evidence: Your own function that decides whether chains are checked against a node; None uses
             `nodes.is_evidence`: no language model wrote it.
         settings: Those of `SamplingSettings`: `prm`, `n`, `strategy`, `aggregate`, `stop`, `agree`, `rules`, `timeout`,
             `deadline`, `replacements`, `quorum`, `max_tokens_total`, `several_per_call`, `on_sample`, `answer`,
             `options`, `group`, `max_concurrency`, `on_ranking`, `keep`, `explain`, `trust`, `on_doubt`, `doubt_answer`,
-            `question`. `search=` (a `StepSearch`) chooses among steps while they are written, in place of whole
-            samples.
+            `question`. `search=` (a `StepSearch`) chooses among steps while they are written, instead of whole samples.
 
     Example:
         >>> from medprm_scorer import MedPRM
@@ -212,7 +212,7 @@ class MedPRMRerank(PromptMixin, BaseNodePostprocessor, SearchingSettings):
         if self.llm is None:
             raise InputError(
                 "there is nothing to judge: none of the nodes was made with chain_node, and there is no llm to sample "
-                "chains from; make some, or give MedPRMRerank an llm"
+                "chains from; make some, or pass an llm to MedPRMRerank"
             )
         templates = {name: getattr(self, name) for name in TEMPLATES}
         before = PartsBefore()
@@ -238,7 +238,7 @@ class MedPRMRerank(PromptMixin, BaseNodePostprocessor, SearchingSettings):
 
     @contextmanager
     def _reported(self, asked: "_Asked") -> Iterator[Callable[[list[NodeWithScore]], list[NodeWithScore]]]:
-        """Tell instrumentation and callbacks that nodes are ranked, and which came out."""
+        """Report the ranking of nodes and its result to instrumentation and callbacks."""
         name = self.prm.engine.name
         dispatcher.event(ReRankStartEvent(query=asked.query, nodes=asked.nodes, top_n=self.top_n, model_name=name))
         payload: dict[str, Any] = {
@@ -257,7 +257,7 @@ class MedPRMRerank(PromptMixin, BaseNodePostprocessor, SearchingSettings):
             yield report
 
     def _ranked(self, asked: "_Asked", ranking: Ranking, note: RankingMetadata) -> list[NodeWithScore]:
-        """The best of the chain nodes, as new nodes, the first with the metadata themselves and no copy of them."""
+        """The best of the chain nodes, as new nodes; the first has the metadata object itself, not a copy."""
         said = settle(self, ranking, note)
         announce(ranking)
         if said is not None:
@@ -293,15 +293,15 @@ class MedPRMRerank(PromptMixin, BaseNodePostprocessor, SearchingSettings):
 
 
 def _said(text: str, ranking: Ranking, note: RankingMetadata) -> NodeWithScore:
-    """What stands before the documents in place of chains that are not trusted."""
+    """The node that is placed before the documents instead of chains that are not trusted."""
     return NodeWithScore(node=noted(draft_node(text), {KEY: note}), score=ranking.best.reward(ranking.aggregate))
 
 
 class _Asked:
-    """One query: its nodes, chains and documents apart.
+    """One query, with its chains and documents separated.
 
     Raises:
-        InputError: The query is missing, or something is no node.
+        InputError: The query is missing, or something is not a node.
     """
 
     def __init__(self, query: QueryBundle | None, nodes: list[NodeWithScore], settings: MedPRMRerank) -> None:
@@ -317,7 +317,7 @@ class _Asked:
         self.judged = settings.asked(query, lambda: Asked(without_feedback(self.question)))
 
     def chains_to_rank(self) -> tuple[list[RankRequest], list[Evidence], list[tuple[str, ...]]]:
-        """The chains that were given, with the documents that fit, for `rank_all`."""
+        """The given chains, with the documents that fit, for `rank_all`."""
         found = within_budget(self.documents, self._settings.prm.count_tokens, scores=self.scores)
         chains = [Sample(chain_text(node)) for node in self.chains]
         request = request_of(self._settings, self.judged.text, chains, found.texts)

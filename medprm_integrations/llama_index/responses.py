@@ -1,4 +1,4 @@
-"""The winning answer: the sample as it was drawn, with its ranking beside it and nothing added to its text."""
+"""The winning answer: the unchanged sample, with its ranking in the metadata and nothing added to its text."""
 
 from collections.abc import Iterable, Mapping
 from typing import Any, TypeVar, cast
@@ -22,7 +22,7 @@ _COUNTS = {
 
 
 TEXT_ONLY = (
-    "its engine kept only the text of the answer, or the answer was not chosen; give on_ranking= to the MedPRMLLM, "
+    "its engine kept only the text of the answer, or the answer was not chosen; pass on_ranking= to the MedPRMLLM, "
     "MedPRMSynthesizer or MedPRMRerank in it"
 )
 """Why an engine's response may have no ranking."""
@@ -31,21 +31,22 @@ TEXT_ONLY = (
 def ranking_of(answer: object) -> Ranking:
     """The ranking by which an answer was chosen.
 
-    Where the ranking stands (`additional_kwargs["medprm"]` of a `MedPRMLLM`'s response, `metadata["medprm"]` of a
-    synthesizer's response or of a node) there is also what `RankingMetadata` says, such as `cautions`. What the ranking
-    does not have depends on `keep`: by default the texts of the losing chains, with `figures` also the question and the
-    answers. They are "" then, and a ranking that `on_ranking` gets has them. The winner's text is that of the answer as
-    it is now; "" for an object of `output_cls`, and for a stream that was not read to its end.
+    The ranking is in `additional_kwargs["medprm"]` of a `MedPRMLLM`'s response, or in `metadata["medprm"]` of a
+    synthesizer's response or of a node, together with what `RankingMetadata` describes, such as `cautions`. What the
+    ranking lacks depends on `keep`: by default the texts of the losing chains, with `figures` also the question and the
+    answers. These are "", while a ranking passed to `on_ranking` has them. The winner's text is the answer's current
+    text; "" for an object of `output_cls`, and for a stream that was not read to its end.
 
     Args:
         answer: The response of a query engine with `MedPRMSynthesizer` or `MedPRMRerank`; a response of a `MedPRMLLM`
-            itself, or what an agent with one answered; the first node that `MedPRMRerank` gave; or what a chat engine
-            answered that asks such a query engine (`CondenseQuestionChatEngine`). Other chat engines,
-            query engines with other synthesizers, a `RouterQueryEngine` that combines several answers and a
-            `MultiStepQueryEngine` keep only an answer's text: `on_ranking=` is the way to the ranking there.
+            itself, or the answer of an agent with one; the first node from `MedPRMRerank`; or the answer of a chat
+            engine that uses such a query engine (`CondenseQuestionChatEngine`). Other chat engines, query engines with
+            other synthesizers, a `RouterQueryEngine` that combines several answers and a `MultiStepQueryEngine` keep
+            only an answer's text: use `on_ranking=` there.
 
     Raises:
-        InputError: There is no ranking: the answer was not chosen, such as one that calls tools, or it was not kept.
+        InputError: There is no ranking: the answer was not chosen (for example because it calls tools), or the ranking
+            was not kept.
     """
     nodes = getattr(answer, "source_nodes", None)
     asked = [getattr(source, "raw_output", None) for source in getattr(answer, "sources", None) or ()]
@@ -59,7 +60,7 @@ def ranking_of(answer: object) -> Ranking:
 
 
 def _kept(holder: object) -> object:
-    """What stands where rankings are kept; None if nothing does."""
+    """The value at the place where rankings are kept; None if there is none."""
     for place in ("metadata", "additional_kwargs", "raw"):
         found = getattr(holder, place, None)
         if isinstance(found, Mapping) and KEY in found:
@@ -68,7 +69,7 @@ def _kept(holder: object) -> object:
 
 
 def _text_of(holder: Any) -> str:
-    """The text of what holds a ranking: of a node, of an engine's or a model's response, or of an agent's output."""
+    """The text of an object with a ranking: a node, an engine's or a model's response, or an agent's output."""
     if isinstance(holder, BaseNode | NodeWithScore):
         return chain_text(holder)
     inner = getattr(holder, "message", None) or getattr(holder, "response", None)
@@ -77,7 +78,7 @@ def _text_of(holder: Any) -> str:
 
 
 def total_usage(samples: Iterable[object]) -> dict[str, int] | None:
-    """The tokens of all samples together; None if none of them says.
+    """The tokens of all samples together; None if none of them reports any.
 
     Example:
         >>> used = {"prompt_tokens": 2, "completion_tokens": 3, "total_tokens": 5}
@@ -93,7 +94,7 @@ def total_usage(samples: Iterable[object]) -> dict[str, int] | None:
 
 
 def without_counts(extra: Mapping[str, Any]) -> dict[str, Any]:
-    """The additional arguments of a response without its counts of tokens."""
+    """The additional arguments of a response without its token counts."""
     counts = {name for names in _COUNTS.values() for name in names}
     return {name: value for name, value in extra.items() if name not in counts}
 
@@ -101,8 +102,8 @@ def without_counts(extra: Mapping[str, Any]) -> dict[str, Any]:
 def with_ranking(answer: Answer, note: RankingMetadata) -> Answer:
     """A copy of the winning response with its ranking, in `additional_kwargs` and in `raw`.
 
-    In the response's and never in the message's own arguments, which go into the next prompt. Agents hand on `raw`
-    only, so the ranking stands there, too. Where the response counts tokens, they become those of all samples.
+    It is in the response's arguments, never in the message's own, which go into the next prompt. Agents pass on only
+    `raw`, so the ranking is also there. If the response counts tokens, they become those of all samples.
     """
     extra: dict[str, Any] = {**answer.additional_kwargs, KEY: note}
     for ours, theirs in _COUNTS.items():
@@ -112,7 +113,7 @@ def with_ranking(answer: Answer, note: RankingMetadata) -> Answer:
 
 
 def said_instead(answer: Answer, text: str, note: RankingMetadata) -> Answer:
-    """A response with another text, with only the counts of tokens: `raw` may repeat what was not trusted."""
+    """A response with another text and only the token counts: `raw` may repeat the text that was not trusted."""
     counts = {
         name: answer.additional_kwargs[name]
         for names in _COUNTS.values()
@@ -128,10 +129,10 @@ def said_instead(answer: Answer, text: str, note: RankingMetadata) -> Answer:
 
 
 def sharing(memo: dict[int, Any] | None, *objects: object) -> dict[int, Any]:
-    """What to give to `deepcopy` so that these objects are shared and not copied.
+    """The memo for `deepcopy` with which these objects are shared and not copied.
 
     Args:
-        memo: What `__deepcopy__` was given.
+        memo: The argument of `__deepcopy__`.
         objects: The objects.
 
     Example:
@@ -155,7 +156,7 @@ def _raw(raw: object, note: RankingMetadata) -> object:
 
 
 def _usage(sample: object) -> dict[str, int] | None:
-    """Token counts under our names, from wherever the response has them."""
+    """Token counts under our names, from any place where a response may have them."""
     raw = getattr(sample, "raw", None)
     usage = raw.get("usage") if isinstance(raw, Mapping) else getattr(raw, "usage", None)
     for place in (getattr(sample, "additional_kwargs", None), usage):

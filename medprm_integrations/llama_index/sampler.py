@@ -1,4 +1,4 @@
-"""Asking a language model for one sample: a chat model's, a text model's, or a structured answer."""
+"""Gets one sample from a language model: a chat message, a completion, or a structured answer."""
 
 from collections.abc import Callable
 from copy import deepcopy
@@ -23,23 +23,23 @@ from medprm_scorer.errors import InputError
 from medprm_scorer.sampling.rules import Sample
 
 Response = ChatResponse | CompletionResponse | BaseModel
-"""What a language model gives: a response, or, where a structured answer was asked for, that."""
+"""The output of a language model: a response, or a structured answer if that was requested."""
 
 
 def asking(
     llm: LLM, prompt: BasePromptTemplate, values: dict[str, Any], output_cls: type[BaseModel] | None, *, is_async: bool
 ) -> Callable[..., Any]:
-    """How to ask a language model, as LlamaIndex's `predict` does, but for the whole response.
+    """A function that calls a language model as LlamaIndex's `predict` does, but returns the whole response.
 
     Args:
         llm: The model; its own system prompt comes before the messages.
         prompt: The prompt.
-        values: What it is filled in with.
-        output_cls: Ask for an answer of this class, in the model's way.
-        is_async: Ask with `await`.
+        values: The values of the prompt's variables.
+        output_cls: Request an answer of this class, in the model's own way.
+        is_async: Whether calls are awaited.
 
     Returns:
-        The function that asks; without `output_cls` it takes more arguments for the language model's API.
+        The function; without `output_cls` it takes further arguments for the language model's API.
     """
     if output_cls is not None:
         return partial(_astructured if is_async else _structured, llm, output_cls, prompt, values)
@@ -51,7 +51,7 @@ def asking(
 
 
 def sample_of(response: Response, answer_field: str | None = None) -> Sample:
-    """A response as it is judged; of a structured answer, the contents of its fields.
+    """A response in the form in which it is judged; for a structured answer, the content of its fields.
 
     Example:
         >>> sample_of(CompletionResponse(text="The answer is (A)", raw={"finish_reason": "length"})).truncated

@@ -1,6 +1,6 @@
 """Several samples from one call of a language model that takes `n`, as OpenAI's does: the prompt is billed once.
 
-LlamaIndex reads the first choice of such a call; the others are in `raw`, as the server gave them.
+LlamaIndex reads the first choice of such a call; the others are in `raw`, as the server sent them.
 """
 
 from collections.abc import Awaitable, Callable, Mapping
@@ -15,10 +15,10 @@ Response = ChatResponse | CompletionResponse
 
 
 def in_one_call(ask: Callable[..., Any]) -> Callable[[int], Any]:
-    """How to ask for several samples in one call.
+    """A function that requests several samples in one call.
 
     Args:
-        ask: Gives a response, or one to be awaited; takes more arguments for the language model's API.
+        ask: Returns a response, possibly to be awaited; takes further arguments for the language model's API.
     """
 
     def ask_several(count: int) -> Any:
@@ -33,9 +33,9 @@ async def _awaited(found: Awaitable[Response]) -> list[Response]:
 
 
 def choices_of(response: Response) -> list[Response]:
-    """The choices of a response, each as a response of its own; the first alone has the tokens of the call.
+    """The choices of a response, each as a separate response; only the first has the token counts of the call.
 
-    Of the others there are text and calls of tools: what else a provider's class reads out of a choice is in `raw`.
+    The others have text and tool calls: anything else that a provider's class reads from a choice is in `raw`.
 
     Example:
         >>> raw = {"choices": [{"text": "5 mg"}, {"text": "9 mg"}], "usage": {"total_tokens": 9}}
@@ -69,7 +69,7 @@ def _other(response: Response, choice: object) -> Response:
 
 
 def _raw_of(raw: Any, choice: object, *, counted: bool) -> Any:
-    """What the server gave, as if it had given one choice: what is kept of a winner must not hold the others."""
+    """The server's answer as if it had one choice: the data kept for a winner must not contain the others."""
     if isinstance(raw, BaseModel):
         return raw.model_copy(update={"choices": [choice], **({} if counted else {"usage": None})})
     return {name: [choice] if name == "choices" else value for name, value in raw.items() if counted or name != "usage"}

@@ -1,4 +1,4 @@
-"""Searching for an answer step by step: LlamaIndex's part in it, and its steps as a stream."""
+"""Step-by-step search for an answer: LlamaIndex's part, and the steps as a stream."""
 
 from collections.abc import AsyncGenerator, Callable, Generator, Sequence
 from contextlib import aclosing
@@ -26,10 +26,10 @@ from medprm_scorer.search import SearchRanking
 
 
 def check_search(settings: SearchingSettings, llm: LLM | None) -> None:
-    """Make the policy, and refuse what cannot be one.
+    """Make the policy, and refuse unsuitable arguments.
 
     Raises:
-        InputError: There is nothing to write the steps, or the retriever cannot be asked.
+        InputError: There is no model to write the steps, or the retriever is not one.
     """
     if settings.search is None:
         return
@@ -52,14 +52,14 @@ def searched(
     *,
     is_async: bool,
 ) -> Searched[CompletionResponse]:
-    """What is searched for.
+    """The job of a search.
 
     Args:
-        settings: How.
-        job: What is judged: the question, its documents, and what to know of it.
-        template: What the language model is asked.
-        question: The question as it is asked.
-        to_read: The documents that it is asked with; those that are found on the way come behind them.
+        settings: The settings of the search.
+        job: The judged question, its documents and cautions.
+        template: The prompt for the language model.
+        question: The question as asked.
+        to_read: The documents in the prompt; those that are found during the search come after them.
         more: Values for the user's own template.
         is_async: Whether calls are awaited.
     """
@@ -88,10 +88,10 @@ def searched(
 
 
 def found_nodes(ranking: Ranking | None) -> list[NodeWithScore]:
-    """The documents that were retrieved while an answer was searched for, as nodes.
+    """The documents that were retrieved during the search for an answer, as nodes.
 
     Args:
-        ranking: The ranking of the answer; None, or one of whole samples, has none.
+        ranking: The ranking of the answer; for None, or a ranking of whole samples, there are none.
     """
     texts = ranking.tree.documents if isinstance(ranking, SearchRanking) else ()
     return [NodeWithScore(node=TextNode(text=text)) for text in texts]
@@ -117,7 +117,7 @@ def pieces(
 async def apieces(
     settings: SearchingSettings, job: Searched[Any], ended: Callable[[Choice[Any]], object]
 ) -> AsyncGenerator[str, None]:
-    """`pieces`, with the event loop left free."""
+    """`pieces`, without blocking the event loop."""
     async with aclosing(asearching(settings, job)) as events:
         async for found in events:
             if isinstance(found, Choice):
@@ -127,7 +127,7 @@ async def apieces(
 
 
 def _retrieved(retriever: Any, query: str, *, is_async: bool) -> Any:
-    """The texts of what is found for a text; awaited, where it is to be."""
+    """The texts of the documents found for a text; awaited if needed."""
     if isinstance(retriever, BaseRetriever):
         found = retriever.aretrieve(query) if is_async else retriever.retrieve(query)
     else:

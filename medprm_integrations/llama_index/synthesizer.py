@@ -67,46 +67,46 @@ from medprm_scorer.scorer import MedPRM
 dispatcher = instrument.get_dispatcher(__name__)  # type: ignore[attr-defined]  # imported there, and public
 
 EMPTY = "Empty Response"
-"""What LlamaIndex's synthesizers answer when nothing was retrieved."""
+"""The answer of LlamaIndex's synthesizers when nothing was retrieved."""
 
 
 class MedPRMSynthesizer(BaseSynthesizer):
-    """A response synthesizer that asks a language model n times, with the nodes as evidence, and selects one answer.
+    """A response synthesizer that samples n answers from a language model, with the nodes as evidence, and selects one.
 
     The response is the winning sample as it was written. Its ranking is in `metadata["medprm"]` (`ranking_of` reads it
-    back), with what `RankingMetadata` says; `source_nodes` are copies of the nodes, which say in
+    back), with what `RankingMetadata` describes; `source_nodes` are copies of the nodes, which say in
     `metadata["medprm_read"]` whether the reward model read them, unseen by language models and embeddings, and with
-    `explain=True` in `metadata["medprm_support"]` how they move the answer (`nodes.SUPPORT`). A sample
-    that fails does not end the others, and is warned of (`SamplesFailedWarning`), as documents are that were not read
-    (`DocumentsLeftOutWarning`); if all fail, the first error is raised, with a note of the count. Where the `llm` has
-    no async of its own (a `CustomLLM` without `achat`), async samples are asked for in threads, except with
-    `output_cls`.
+    `explain=True` in `metadata["medprm_support"]` how they move the answer (`nodes.SUPPORT`). A failed sample does not
+    affect the others, and gives a `SamplesFailedWarning`; documents that were not read give a
+    `DocumentsLeftOutWarning`. If all fail, the first error is raised, with a note of how many failed. If the `llm` has
+    no async methods of its own (a `CustomLLM` without `achat`), async samples run in threads, except with `output_cls`.
     Without nodes the answer is `Empty Response`, as with LlamaIndex's own synthesizers.
 
-    Samples are checked against the nodes that fit the reward model's budget, by their scores of retrieval. What a
-    language model wrote is no evidence: chains, drafts, and the sub-answers of `SubQuestionQueryEngine` and
-    `MultiStepQueryEngine`, in whose place the documents behind them are read.
+    Samples are checked against the nodes that fit in the reward model's budget, by their retrieval scores. Texts that a
+    language model wrote are not evidence: chains, drafts, and the sub-answers of `SubQuestionQueryEngine` and
+    `MultiStepQueryEngine`, for which the documents behind them are read instead.
 
-    Where the nodes do not fit the `context_window` of the `llm`, they are packed into several prompts, as
-    LlamaIndex's own synthesizers do, and each sample is refined from one to the next: n calls for each of them.
+    If the nodes do not fit in the `context_window` of the `llm`, they are packed into several prompts, as LlamaIndex's
+    own synthesizers do, and each sample is refined from one prompt to the next: n calls for each prompt.
 
-    When streaming, the answer comes in one piece once it is selected. With `output_cls` each sample is an object of
-    that class, judged by what stands in its fields; one that breaks the schema cannot win, and nothing is streamed.
+    When streaming, the answer comes in one piece once it is selected. With `output_cls`, each sample is an object of
+    that class, judged by the content of its fields; one that violates the schema cannot win, and nothing is streamed.
 
     Args:
         prm: The reward model.
         llm: The model to sample from, with a temperature above 0; None takes `Settings.llm`.
-        text_qa_template: What the `llm` is asked, with `query_str` and `context_str` (numbered documents); the default
-            asks for steps as the reward model reads them. `get_prompts` and `update_prompts` know it by this name.
-        refine_template: What it is asked with the next documents where not all fit its window, with `query_str`,
+        text_qa_template: The prompt for the `llm`, with `query_str` and `context_str` (numbered documents); the default
+            asks for steps in the form that the reward model reads. It has this name in `get_prompts` and
+            `update_prompts`.
+        refine_template: The prompt with the next documents if not all fit in its context window, with `query_str`,
             `context_msg` and `existing_answer`.
-        is_evidence: Your own function from a node to whether samples are checked against it; None takes
+        is_evidence: Your own function that decides whether samples are checked against a node; None uses
             `nodes.is_evidence`: no language model wrote it.
-        streaming: Give streaming responses.
-        output_cls: Give answers of this class.
-        search: Choose among steps while they are written, in place of whole samples: a `StepSearch`, or its method
-            alone. The documents must then fit the window of the `llm`; not with `output_cls`. When streaming, each step
-            comes as soon as it is final, and the response's metadata and source nodes are filled at the end.
+        streaming: Return streaming responses.
+        output_cls: Return answers of this class.
+        search: Choose among steps while they are written, instead of whole samples: a `StepSearch`, or only its method.
+            The documents must then fit in the context window of the `llm`; not with `output_cls`. When streaming, each
+            step comes as soon as it is final, and the response's metadata and source nodes are filled at the end.
         callback_manager: As in LlamaIndex.
         settings: Those of `SamplingSettings`: `n`, `strategy`, `aggregate`, `stop`, `agree`, `rules`, `timeout`,
             `deadline`, `replacements`, `quorum`, `max_tokens_total`, `several_per_call` (not with `output_cls`),
@@ -151,7 +151,7 @@ class MedPRMSynthesizer(BaseSynthesizer):
         refuse_settings_of_others(settings, llm)
         self.settings = SearchingSettings(prm=prm, search=search, **settings)  # type: ignore[arg-type]
         if search is not None and output_cls is not None:
-            raise InputError("search writes steps, and output_cls asks for an object: take one of them")
+            raise InputError("search writes steps, but output_cls asks for an object: use only one of them")
         check_search(self.settings, llm)
         self.prm = prm
         super().__init__(llm=llm, callback_manager=callback_manager, streaming=streaming, output_cls=output_cls)
@@ -181,7 +181,7 @@ class MedPRMSynthesizer(BaseSynthesizer):
 
     @override
     def get_response(self, query_str: str, text_chunks: Sequence[str], **response_kwargs: Any) -> RESPONSE_TEXT_TYPE:
-        """The winning answer to a query alone: a text, when streaming a generator, or an object of `output_cls`.
+        """Only the winning answer to a query: a text, a generator when streaming, or an object of `output_cls`.
 
         Args:
             query_str: The query.
@@ -243,7 +243,7 @@ class MedPRMSynthesizer(BaseSynthesizer):
         additional_source_nodes: Sequence[NodeWithScore] | None = None,
         **response_kwargs: Any,
     ) -> RESPONSE_TYPE:
-        """`synthesize`, with samples as tasks and the event loop left free."""
+        """`synthesize`, with samples as tasks and without blocking the event loop."""
         with self._reported(query) as report:
             if not nodes:
                 return report(_response(self._answer(None, _apieces)))
@@ -255,7 +255,7 @@ class MedPRMSynthesizer(BaseSynthesizer):
 
     @contextmanager
     def _reported(self, query: str | QueryBundle) -> Iterator[Callable[[RESPONSE_TYPE], RESPONSE_TYPE]]:
-        """Tell instrumentation and callbacks that a response is made, and which came out."""
+        """Report the start and the result of a response to instrumentation and callbacks."""
         dispatcher.event(SynthesizeStartEvent(query=query))
         payload: dict[str, Any] = {EventPayload.QUERY_STR: _question(query)}
         with self.callback_manager.event(CBEventType.SYNTHESIZE, payload=payload) as event:
@@ -293,7 +293,7 @@ class MedPRMSynthesizer(BaseSynthesizer):
         return searched(self.settings, job, template, asked.question, asked.to_read, values, is_async=is_async)
 
     def _streamed(self, asked: "_Asked", values: dict[str, Any], *, is_async: bool) -> Any:
-        """A response whose steps come while the search runs, and whose metadata come at its end."""
+        """A response whose steps arrive while the search runs, and whose metadata arrive at its end."""
         metadata: dict[str, Any] = {}
         sources: list[NodeWithScore] = []
 
@@ -339,7 +339,7 @@ class MedPRMSynthesizer(BaseSynthesizer):
         )
 
     def _answer(self, choice: Choice[Any] | None, pieces: Callable[[str], Any]) -> Any:
-        """The winning response's text, when streaming in one piece, or the object that it is."""
+        """The winning response's text (in one piece when streaming), or its object."""
         answer = EMPTY if choice is None else choice.value if choice.said is None else choice.said
         if isinstance(answer, ChatResponse | CompletionResponse):
             answer = response_text(answer)
@@ -352,9 +352,9 @@ class _Asked:
 
     Args:
         question: The query.
-        to_read: The texts that the language model is asked with.
-        documents: Those that its answers are checked against.
-        evidence: The nodes of these, where there are nodes.
+        to_read: The texts in the prompt of the language model.
+        documents: The texts against which its answers are checked.
+        evidence: The nodes of these texts, if there are nodes.
         sources: All nodes.
     """
 
@@ -366,7 +366,7 @@ class _Asked:
 
     @property
     def cautions(self) -> tuple[str, ...]:
-        """That the language model reads something, and the reward model nothing."""
+        """The caution that the language model reads documents but the reward model reads none."""
         return (NOT_GIVEN,) if self.to_read and not any(map(str.strip, self.documents)) else ()
 
 

@@ -1,6 +1,6 @@
-"""A language model that decides on one whole answer: all the ways in which LlamaIndex may ask for it.
+"""A language model that decides on one whole answer, for all the ways in which LlamaIndex may call it.
 
-LlamaIndex's private names are used here and nowhere else in this package.
+LlamaIndex's private names are used only here.
 """
 
 from collections.abc import AsyncGenerator, Awaitable, Callable, Generator, Sequence
@@ -31,11 +31,11 @@ from medprm_scorer.errors import InputError
 
 
 class UnstreamedLLM(FunctionCallingLLM):
-    """For models around another one that know their answer only when all of it is there: the stream has one piece.
+    """For models around another one whose answer is known only when it is complete: the stream has one piece.
 
-    A subclass says how it decides (`_chat_job`, `_text_job`, `_decide`, `_adecide`; not marked as abstract, since
-    LlamaIndex makes traces of abstract methods). Tools are the other model's matter. None of this is reported as a call
-    of a language model: the calls of the other one are.
+    A subclass implements the decision (`_chat_job`, `_text_job`, `_decide`, `_adecide`; not marked as abstract, since
+    LlamaIndex traces abstract methods). Tools are handled by the other model. Only the calls of the other model are
+    reported as calls of a language model.
 
     Args:
         llm: The other model.
@@ -44,11 +44,11 @@ class UnstreamedLLM(FunctionCallingLLM):
     llm: LLM = Field(repr=False, exclude=True)
 
     def _chat_job(self, messages: Sequence[ChatMessage], kwargs: dict[str, Any], ask: Callable[[], Any]) -> Job[Any]:
-        """What a conversation asks; `ask` gives one answer of the other model."""
+        """The job of a conversation; `ask` gets one answer of the other model."""
         raise NotImplementedError
 
     def _text_job(self, prompt: str, ask: Callable[[], Any]) -> Job[Any]:
-        """What a prompt asks."""
+        """The job of a prompt."""
         raise NotImplementedError
 
     def _decide(self, job: Job[Any]) -> Any:
@@ -60,15 +60,15 @@ class UnstreamedLLM(FunctionCallingLLM):
         raise NotImplementedError
 
     def _offered(self, tools: Sequence[Any]) -> None:
-        """Takes note of the tools that the other model is offered."""
+        """Records the tools that are offered to the other model."""
 
     @property
     @override
     def metadata(self) -> LLMMetadata:
-        """As the model that is sampled from."""
+        """The metadata of the model that is sampled from."""
         return self.llm.metadata
 
-    # --- asked for an answer ---
+    # --- answers ---
 
     @override
     def chat(self, messages: Sequence[ChatMessage], **kwargs: Any) -> Any:
@@ -77,7 +77,7 @@ class UnstreamedLLM(FunctionCallingLLM):
 
     @override
     async def achat(self, messages: Sequence[ChatMessage], **kwargs: Any) -> Any:
-        """`chat`, with samples as tasks and the event loop left free."""
+        """`chat`, with samples as tasks and without blocking the event loop."""
         ask = partial(achat_of(self.llm), list(messages), **kwargs)
         return await self._adecide(self._chat_job(messages, kwargs, ask))
 
@@ -89,7 +89,7 @@ class UnstreamedLLM(FunctionCallingLLM):
 
     @override
     async def acomplete(self, prompt: str, formatted: bool = False, **kwargs: Any) -> Any:
-        """`complete`, with samples as tasks and the event loop left free."""
+        """`complete`, with samples as tasks and without blocking the event loop."""
         ask = partial(acomplete_of(self.llm), str(prompt), formatted=formatted, **kwargs)
         return await self._adecide(self._text_job(prompt, ask))
 
@@ -113,7 +113,7 @@ class UnstreamedLLM(FunctionCallingLLM):
         """The completion as one piece, once it is decided on."""
         return _apiece(partial(self.acomplete, prompt, formatted, **kwargs))
 
-    # --- tools: the other model's way ---
+    # --- tools: as the other model does it ---
 
     @override
     def _prepare_chat_with_tools(
@@ -149,16 +149,16 @@ class UnstreamedLLM(FunctionCallingLLM):
     def get_tool_calls_from_response(
         self, response: ChatResponse, error_on_no_tool_call: bool = True, **kwargs: Any
     ) -> list[ToolSelection]:
-        """The tools that a response calls, as the model that is sampled from says it."""
+        """The tools that a response calls, as read by the model that is sampled from."""
         return self._other.get_tool_calls_from_response(response, error_on_no_tool_call=error_on_no_tool_call, **kwargs)
 
     @property
     def _other(self) -> FunctionCallingLLM:
         if not isinstance(self.llm, FunctionCallingLLM):
-            raise InputError(f"{type(self.llm).__name__} cannot call tools: take an llm that can, or a ReActAgent")
+            raise InputError(f"{type(self.llm).__name__} cannot call tools: use an llm that can, or a ReActAgent")
         return self.llm
 
-    # --- prompts: what a template is filled in with is kept ---
+    # --- prompts: the values of a template are kept ---
 
     @override
     def _get_messages(self, prompt: BasePromptTemplate, **prompt_args: Any) -> list[ChatMessage]:
@@ -170,10 +170,10 @@ class UnstreamedLLM(FunctionCallingLLM):
 
 
 def language_model(llm: Any) -> LLM:
-    """The language model to sample from that somebody gave.
+    """The language model to sample from, checked.
 
     Raises:
-        InputError: It is something else, or a model that samples itself.
+        InputError: It is something else, or a model that itself samples several answers.
 
     Example:
         >>> language_model("gpt-5")
@@ -185,27 +185,27 @@ def language_model(llm: Any) -> LLM:
     if not isinstance(llm, LLM):
         raise InputError(f"llm must be a LlamaIndex LLM, not {type(llm).__name__}")
     if isinstance(llm, UnstreamedLLM):
-        raise InputError("llm must be a model to sample from, and not a MedPRMLLM, which samples itself")
+        raise InputError("llm must be a model to sample from, not a MedPRMLLM, which samples itself")
     return llm
 
 
 def messages_of(llm: LLM, prompt: BasePromptTemplate, values: dict[str, Any]) -> list[ChatMessage]:
-    """The messages that a chat model is asked with; its own system prompt comes before them."""
+    """The messages for a chat model; its own system prompt comes before them."""
     return llm._get_messages(prompt, **values)
 
 
 def text_prompt_of(llm: LLM, prompt: BasePromptTemplate, values: dict[str, Any]) -> str:
-    """The text that a text model is asked with."""
+    """The text for a text model."""
     return llm._get_prompt(prompt, **values)
 
 
 def achat_of(llm: LLM) -> Callable[..., Awaitable[ChatResponse]]:
-    """`llm.achat`; where that is `CustomLLM`'s, which blocks the event loop, `llm.chat` in a thread instead."""
+    """`llm.achat`; if that is `CustomLLM`'s, which blocks the event loop, `llm.chat` in a thread instead."""
     return partial(in_thread, llm.chat) if _blocks(llm, "achat") else llm.achat
 
 
 def acomplete_of(llm: LLM) -> Callable[..., Awaitable[CompletionResponse]]:
-    """`llm.acomplete`; where that is `CustomLLM`'s, which blocks the event loop, `llm.complete` in a thread instead."""
+    """`llm.acomplete`; if that is `CustomLLM`'s, which blocks the event loop, `llm.complete` in a thread instead."""
     return partial(in_thread, llm.complete) if _blocks(llm, "acomplete") else llm.acomplete
 
 

@@ -1,7 +1,7 @@
-"""Asking a language model from documents that may be more than its context window holds.
+"""Calls a language model with documents that may exceed its context window.
 
-As LlamaIndex's own synthesizers do: what fits is asked in one prompt, and where not all fits, the documents are packed
-into as few prompts as they need (`PromptHelper.repack`), and each sample is refined from one to the next.
+It works like LlamaIndex's own synthesizers: if all documents fit, they go into one prompt. Otherwise they are packed
+into as few prompts as possible (`PromptHelper.repack`), and each sample is refined from one to the next.
 """
 
 import inspect
@@ -26,27 +26,27 @@ from medprm_scorer.text.prompts import document_block
 
 
 class PartsBefore:
-    """What a sample said of the first documents before it was refined, so that its tokens are counted, too."""
+    """Earlier versions of a sample, before it was refined, so that their tokens are also counted."""
 
     def __init__(self) -> None:
         self._parts: dict[int, list[Response]] = {}
 
     def keep(self, sample: Response, parts: list[Response]) -> None:
-        """Note what came before a sample, which must live as long as this."""
+        """Record the earlier version of a sample; the sample must live as long as this object."""
         self._parts[id(sample)] = parts
 
     def usage(self, samples: Iterable[Response]) -> dict[str, int] | None:
-        """As `total_usage`, with what came before."""
+        """`total_usage`, including the earlier versions."""
         return total_usage(part for one in samples for part in (*self._parts.get(id(one), ()), one))
 
 
 @dataclass(frozen=True, repr=False)
 class Asking:
-    """How samples are asked for.
+    """How samples are requested.
 
     Args:
-        one: Gives one sample.
-        several: Gives so many in one call; None where that cannot be done.
+        one: Gets one sample.
+        several: Gets so many in one call; None if that is not possible.
     """
 
     one: Callable[[], Any]
@@ -65,21 +65,21 @@ def asking_within_window(
     helper: PromptHelper | None = None,
     before: PartsBefore | None = None,
 ) -> Asking:
-    """How to ask for samples: in one call for several where the documents fit one prompt, and no schema is asked for.
+    """How to request samples: several in one call if the documents fit in one prompt and no schema is requested.
 
     Args:
         llm: The model.
-        templates: What it is asked, `text_qa_template` and `refine_template`.
+        templates: The prompts, `text_qa_template` and `refine_template`.
         question: The question.
         documents: The documents' texts.
-        output_cls: Ask for an answer of this class.
-        is_async: Ask with `await`.
+        output_cls: Request an answer of this class.
+        is_async: Whether calls are awaited.
         more: Values for the user's own templates.
-        helper: Whose counts of tokens are used; None takes one by the model's metadata.
-        before: Is told what a sample said before it was refined.
+        helper: Counts tokens; None makes one from the model's metadata.
+        before: Records the earlier versions of samples.
 
     Raises:
-        InputError: The window has no room for any document; nothing was asked.
+        InputError: The context window has no room for any document; nothing was requested.
     """
     values = prompt_values(question, documents, more)
     fixed = {name: value for name, value in values.items() if name not in ("context_str", "documents")}
@@ -123,12 +123,12 @@ def _packed(
     documents: Sequence[str],
     helper: PromptHelper | None,
 ) -> list[str]:
-    """The numbered documents in as few texts as the window needs."""
+    """The numbered documents in as few texts as the context window allows."""
     block = document_block(documents)
     if not block:
         return [""]
     helper = helper or PromptHelper.from_llm_metadata(llm.metadata)
-    # with an answer in place of the one to refine: it may be as long as an answer can be
+    # with a placeholder for the answer to refine, as long as an answer can be
     filled = [templates[name].partial_format(**values) for name in (TEMPLATE, REFINE)]
     options: dict[str, Any] = {"llm": llm} if "llm" in inspect.signature(helper.repack).parameters else {}
     try:
@@ -139,7 +139,7 @@ def _packed(
     except ValueError:
         raise InputError(
             "the question and the prompt leave no room for documents in the llm's context window: set its "
-            "context_window to what the model has, or its max_tokens lower"
+            "context_window to the model's real value, or lower its max_tokens"
         ) from None
     return parts
 

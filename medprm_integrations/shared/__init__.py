@@ -1,1 +1,1 @@
-"""What LangChain and LlamaIndex both need; knows neither."""
+"""Code for both LangChain and LlamaIndex; it depends on neither."""

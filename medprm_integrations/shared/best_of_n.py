@@ -1,8 +1,8 @@
-"""Best of n, once for every integration: draw, check, warn, gather evidence, rank, note.
+"""Best of n for all integrations: draw, check, warn, collect evidence, rank, record.
 
-An adapter says what its framework's part is (a `Job`: how a sample is asked for and read, where documents come from)
-and puts the winner (a `Choice`) into its framework's form. With `choose_all`, several questions share one limit on the
-calls of the language model, and one call of the reward model where samples are not scored as they come.
+An adapter provides its framework's part (a `Job`: how a sample is requested and read, where documents come from) and
+puts the winner (a `Choice`) into its framework's form. With `choose_all`, several questions share one limit on the
+calls of the language model, and one call of the reward model unless samples are scored as they arrive.
 """
 
 from collections.abc import Callable, Iterator, Sequence
@@ -26,13 +26,13 @@ Result = TypeVar("Result")
 
 @dataclass(frozen=True, repr=False)
 class Choice(Generic[Value]):
-    """What became of a job.
+    """The result of a job.
 
     Args:
-        value: The winning sample, or, without a ranking, the first that is no candidate, such as a call of tools.
+        value: The winning sample, or, without a ranking, the first that is not a candidate, such as a tool call.
         note: The ranking and how its candidates were drawn; without a ranking, only the `usage`.
         ranking: The ranking; None if there was no candidate.
-        said: The text to answer with in place of the value's, since that is not trusted; None for the value as it is.
+        said: The text to answer with instead of the value's, which is not trusted; None for the value itself.
     """
 
     value: Value
@@ -47,13 +47,13 @@ def choose(settings: SamplingSettings, job: Job[Value], stops: Callable[[Excepti
     Args:
         settings: How many samples, and how the winner is chosen.
         job: The question.
-        stops: Errors of a sample that end everything.
+        stops: Recognizes errors of a sample that end everything.
 
     Raises:
         Exception: Every sample failed: the first one's error.
-        TimeoutError: The deadline came before any sample.
-        ScoringError: No sample could be scored, or fewer than the quorum came back.
-        DoubtfulAnswerError: The answer is not trusted, and the settings say that it ends so.
+        TimeoutError: The deadline passed before any sample arrived.
+        ScoringError: No sample could be scored, or fewer than the quorum arrived.
+        DoubtfulAnswerError: The answer is not trusted, and the settings ask for an error.
     """
     return only(choose_all(settings, [job], stops))
 
@@ -61,7 +61,7 @@ def choose(settings: SamplingSettings, job: Job[Value], stops: Callable[[Excepti
 async def achoose(
     settings: SamplingSettings, job: Job[Value], stops: Callable[[Exception], bool] = never
 ) -> Choice[Value]:
-    """`choose`, with samples as tasks and the event loop left free."""
+    """`choose`, with samples as tasks and without blocking the event loop."""
     return only(await achoose_all(settings, [job], stops))
 
 
@@ -71,13 +71,13 @@ def choose_all(
     stops: Callable[[Exception], bool] = never,
     limit: int | None = None,
 ) -> list[Choice[Value] | Exception]:
-    """Draw the samples of many questions and choose among those of each; what fails for one does not end the others.
+    """Draw the samples of many questions and choose among those of each; a failure of one does not affect the others.
 
     Args:
         settings: How many samples, and how the winners are chosen.
-        jobs: The questions; an exception, of an input that is none, comes back in its place.
-        stops: Errors of a sample that end everything.
-        limit: Most calls of the language model at once, where the settings do not say.
+        jobs: The questions; an exception, for an invalid input, is returned in its place.
+        stops: Recognizes errors of a sample that end everything.
+        limit: Most simultaneous calls of the language model, if the settings have none.
     """
     draw_samples(settings, _asked(jobs), stops, limit)
     ready = _with_candidates(jobs)
@@ -98,7 +98,7 @@ async def achoose_all(
     stops: Callable[[Exception], bool] = never,
     limit: int | None = None,
 ) -> list[Choice[Value] | Exception]:
-    """`choose_all`, with samples as tasks and the event loop left free."""
+    """`choose_all`, with samples as tasks and without blocking the event loop."""
     await adraw_samples(settings, _asked(jobs), stops, limit)
     ready = _with_candidates(jobs)
     for job in ready:
@@ -113,7 +113,7 @@ async def achoose_all(
 
 
 def only(results: Sequence[Result | Exception]) -> Result:
-    """The one result; an error is raised."""
+    """The single result; an error is raised."""
     (result,) = results
     if isinstance(result, Exception):
         raise result
@@ -125,7 +125,7 @@ def _asked(jobs: Sequence[Job[Value] | Exception]) -> list[Job[Value]]:
 
 
 def _with_candidates(jobs: Sequence[Job[Value] | Exception]) -> list[Job[Value]]:
-    """The jobs for which there is something to choose; what makes the choice a lesser one is warned of."""
+    """The jobs that have something to choose, with warnings about anything that weakens the choice."""
     ready = [job for job in _asked(jobs) if job.drawing.values and job.problem() is None]
     for job in ready:
         warn_of_failures(job.drawing)
@@ -138,14 +138,14 @@ def _request(settings: SamplingSettings, job: Job[Value]) -> RankRequest:
 
 
 def _unranked(settings: SamplingSettings, ready: Sequence[Job[Value]]) -> list[RankRequest]:
-    """The requests of the jobs whose samples were not ranked as they came."""
+    """The requests of the jobs whose samples were not scored as they arrived."""
     return [_request(settings, job) for job in ready if job.ranked is None]
 
 
 def _ranked(
     settings: SamplingSettings, ready: Sequence[Job[Value]], rankings: Sequence[Ranking | Exception]
 ) -> list[Ranking | Exception]:
-    """The rankings of all jobs that have candidates, as the user gets them."""
+    """The rankings of all jobs that have candidates, in their final form."""
     others = iter(rankings)
     return reported(
         settings,
@@ -160,7 +160,7 @@ def _ranked(
 def _answered(
     settings: SamplingSettings, jobs: Sequence[Job[Value] | Exception], rankings: Sequence[Ranking | Exception]
 ) -> list[Choice[Value] | Exception]:
-    """What becomes of each job, by its ranking."""
+    """The result of each job, from its ranking."""
     ranked = iter(rankings)
     answers: list[Choice[Value] | Exception] = []
     for job in jobs:
@@ -184,7 +184,7 @@ def _chosen(
 def _choice(
     settings: SamplingSettings, job: Job[Value], ranking: Ranking | Exception | None
 ) -> Choice[Value] | Exception:
-    """From a ranking to an answer."""
+    """Turns a ranking into an answer."""
     if isinstance(ranking, Exception):
         return ranking
     drawing, usage = job.drawing, job.usage(job.drawing.all_values)
@@ -193,6 +193,6 @@ def _choice(
     note = ranking_metadata(ranking, drawing, usage, settings.keep, seconds=job.seconds)
     try:
         said = settle(settings, ranking, note, structured=job.structured)
-    except Exception as error:  # noqa: BLE001 - the doubt itself, or whatever the user's function raises
+    except Exception as error:  # noqa: BLE001 - a DoubtfulAnswerError, or an error of the user's function
         return error
     return Choice(drawing.values[ranking.best.index], note, ranking, said)

@@ -1,4 +1,4 @@
-"""How many calls of a language model run at once: one limit for all calls of an object, from any thread or task."""
+"""Limits simultaneous calls of a language model: one limit for all calls of an object, from any thread or task."""
 
 import threading
 from collections.abc import Callable
@@ -8,7 +8,7 @@ from medprm_scorer.engine import reset_after_fork
 
 
 class CallsInFlight:
-    """Counts the calls that run, and lets those know who wait for one to end. Copies share the count."""
+    """Counts the running calls, and notifies waiting callers when one ends. Copies share the count."""
 
     def __init__(self) -> None:
         self.reset()
@@ -21,11 +21,11 @@ class CallsInFlight:
         self._waiting: list[Callable[[], object]] = []
 
     def take(self, limit: int, wake: Callable[[], object]) -> bool:
-        """Count one more call, if fewer than the limit run.
+        """Count one more call, if fewer than the limit are running.
 
         Args:
-            limit: Most calls at once.
-            wake: Called, from any thread, once a call has ended, if this one may not run now.
+            limit: Most simultaneous calls.
+            wake: Called, from any thread, when a call has ended, if this one may not run now.
 
         Example:
             >>> calls, woken = CallsInFlight(), []
@@ -51,7 +51,7 @@ class CallsInFlight:
             wake()
 
     def forget(self, wake: Callable[[], object]) -> None:
-        """Nobody waits any more."""
+        """Forget the waiting callers."""
         with self._lock:
             self._waiting = [one for one in self._waiting if one != wake]
 

@@ -1,4 +1,4 @@
-"""Calls whose errors take the place of their results, and calls that block, awaited."""
+"""Calls whose errors are returned in place of results, and blocking calls that are awaited."""
 
 import asyncio
 from collections.abc import Awaitable, Callable, Sequence
@@ -11,24 +11,24 @@ Result = TypeVar("Result")
 
 
 def never(error: Exception) -> bool:  # noqa: ARG001
-    """No error ends everything."""
+    """The default: no error ends everything."""
     return False
 
 
 def run_each(
     calls: Sequence[Callable[[], Result]], stops: Callable[[Exception], bool] = never
 ) -> list[Result | Exception]:
-    """Run the calls one after the other; what fails does not end the others.
+    """Run the calls one after the other; a failed one does not affect the others.
 
     Args:
-        calls: What to run.
-        stops: Errors that end everything: no further call begins, and the error is raised.
+        calls: The calls to run.
+        stops: Recognizes errors that end everything: no further call begins, and the error is raised.
 
     Returns:
         For each call, in order, its result or its error.
 
     Raises:
-        Exception: The first error that `stops` picks out.
+        Exception: The first error that `stops` recognizes.
 
     Example:
         >>> run_each([lambda: 1, lambda: 1 // 0])
@@ -61,9 +61,10 @@ async def arun_each(
 
 
 async def in_thread(call: Callable[..., Result], *args: Any, **kwargs: Any) -> Result:
-    """Await a call that blocks, in a thread of its own; when the caller is cancelled, the thread runs to its end.
+    """Await a blocking call in a separate thread; if the caller is cancelled, the thread runs to its end.
 
-    Unlike in `asyncio.to_thread`, whose pool is as small as the machine, as many can wait together as one likes.
+    Unlike `asyncio.to_thread`, whose pool depends on the number of cores, any number of calls can wait at the same
+    time.
     """
     pool = ThreadPoolExecutor(1, thread_name_prefix="medprm")
     try:

@@ -1,10 +1,10 @@
-"""Drawing the samples of many questions: no rounds, but up to a limit of calls that run, each the next that is needed.
+"""Draws the samples of many questions, not in rounds: a call that ends is replaced by the next one, up to a limit.
 
-What is done when is decided once (`_Plan`, a generator that does nothing itself), and carried out in threads or in
-tasks. A question's samples are judged beside those that still run; as soon as its rule for stopping is satisfied, the
-others of that question are cancelled, and the freed calls go to the next question that needs them. Cancelled tasks are
-awaited, so that their connections are closed. A call in a thread cannot be cancelled: nobody waits for it, what it
-gives is left unread, and its thread ends with it.
+The scheduling is written once (`_Plan`, a generator that does nothing itself), and is carried out in threads or in
+tasks. A question's samples are judged while others still run. As soon as its stopping rule is satisfied, its other
+samples are cancelled, and the freed calls go to the next question that needs them. Cancelled tasks are awaited, so that
+their connections are closed. A call in a thread cannot be cancelled: it is no longer waited for, its result is ignored,
+and its thread ends with it.
 """
 
 import asyncio
@@ -29,14 +29,14 @@ from medprm_integrations.shared.wave import Wave
 
 @dataclass(eq=False, repr=False)
 class _Work(Generic[Value]):
-    """Something that takes time: one sample, or the judging of some.
+    """Work that takes time: drawing one sample, or judging some.
 
     Args:
         job: The question.
-        call: What is to be called; of a sample it is the adapter's, and awaited in tasks.
+        call: The function to call; for a sample it is the adapter's, and awaited in tasks.
         number: The sample's number; None for judging, which always blocks.
-        release: Called once when it has ended.
-        begun: When it was begun.
+        release: Called once, when it has ended.
+        begun: When it began.
     """
 
     job: Job[Value]
@@ -48,14 +48,14 @@ class _Work(Generic[Value]):
 
 @dataclass(frozen=True, repr=False)
 class _Gather(Generic[Value]):
-    """To do: ask a user's function for documents."""
+    """Action: get documents from a user's function."""
 
     job: Job[Value]
 
 
 @dataclass(frozen=True, repr=False)
 class _Begin(Generic[Value]):
-    """To do: begin some work. If it is alone, nothing else can happen before it has ended."""
+    """Action: begin some work. If it is alone, nothing else can happen before it has ended."""
 
     works: list[_Work[Value]]
     alone: bool
@@ -63,16 +63,16 @@ class _Begin(Generic[Value]):
 
 @dataclass(frozen=True, repr=False)
 class _Drop(Generic[Value]):
-    """To do: cancel some samples."""
+    """Action: cancel some samples."""
 
     works: list[_Work[Value]]
 
 
 @dataclass(frozen=True)
 class _Wait:
-    """To do: wait until some work has ended, a call for another caller has, or so many seconds are over.
+    """Action: wait until some work has ended, a call for another caller has ended, or so many seconds have passed.
 
-    Answered with the works that have ended and what they gave.
+    Answered with the ended work and its results.
     """
 
     seconds: float | None
@@ -80,7 +80,7 @@ class _Wait:
 
 _Ended = tuple[_Work[Value], Any]
 
-_LATE = 2.0  # times as long as the slowest sample before
+_LATE = 2.0  # times the duration of the slowest sample so far
 _SHORTEST_PATIENCE = 1.0  # seconds
 
 
@@ -90,16 +90,16 @@ def draw_samples(
     stops: Callable[[Exception], bool] = never,
     limit: int | None = None,
 ) -> None:
-    """Draw the samples of some questions in threads; a single one, or with a limit of one, in this thread.
+    """Draw the samples of some questions in threads; a single sample, or with a limit of one, in this thread.
 
     Args:
-        settings: How many, and when it is enough.
-        jobs: The questions, whose `drawing` takes in the samples.
+        settings: How many samples, and when there are enough.
+        jobs: The questions, whose `drawing` receives the samples.
         stops: Errors of a sample that end everything.
         limit: Most calls of the language model at once, where the settings do not say.
 
     Raises:
-        Exception: The first error that `stops` picks out, or one of the user's own functions.
+        Exception: The first error that `stops` recognizes, or one of the user's own functions.
     """
     inbox: SimpleQueue[_Ended[Value] | None] = SimpleQueue()
     plan = _Plan(settings, jobs, stops, limit, lambda: inbox.put(None), awaited=False)
@@ -107,9 +107,9 @@ def draw_samples(
     def do(work: _Work[Value]) -> None:
         try:
             outcome = work.call()
-        except BaseException as error:  # noqa: BLE001 - the plan decides what becomes of it, in the caller's thread
+        except BaseException as error:  # noqa: BLE001 - the plan handles it, in the caller's thread
             outcome = error
-        inbox.put((work, outcome))  # before another call is let in: what came may say that it is not needed
+        inbox.put((work, outcome))  # before another call starts: the result may show that it is not needed
         work.release()
 
     def carry_out(step: Any) -> Any:
@@ -119,7 +119,7 @@ def draw_samples(
             for work in step.works:
                 if step.alone:
                     do(work)
-                else:  # a daemon: the end of the program waits for no call that nobody waits for
+                else:  # a daemon: the end of the program does not wait for abandoned calls
                     Thread(target=copy_context().run, args=(do, work), name="medprm", daemon=True).start()
         if isinstance(step, _Wait):
             with suppress(Empty):
@@ -144,7 +144,7 @@ def _next(steps: Generator[Any, Any, None], answer: Any) -> Any:
 
 
 def _rest(inbox: "SimpleQueue[_Ended[Value] | None]") -> list[_Ended[Value] | None]:
-    """What else is there already."""
+    """Everything else that is already in the inbox."""
     found = []
     with suppress(Empty):
         while True:
@@ -158,26 +158,26 @@ async def adraw_samples(
     stops: Callable[[Exception], bool] = never,
     limit: int | None = None,
 ) -> None:
-    """As `draw_samples`, in tasks. When the caller is cancelled, so are they."""
+    """`draw_samples` in tasks. If the caller is cancelled, so are they."""
     loop, ready = asyncio.get_running_loop(), asyncio.Event()
     inbox: list[_Ended[Value]] = []
     tasks: dict[_Work[Value], asyncio.Future[Any]] = {}
 
     def wake() -> None:
-        with suppress(RuntimeError):  # the event loop of one that waited was closed
+        with suppress(RuntimeError):  # the event loop of a waiting caller was closed
             loop.call_soon_threadsafe(ready.set)
 
     async def do(work: _Work[Value]) -> None:
         try:
             outcome = await (in_thread(work.call) if work.number is None else work.call())
-        except Exception as error:  # noqa: BLE001 - the plan decides what becomes of it
+        except Exception as error:  # noqa: BLE001 - the plan handles it
             outcome = error
         inbox.append((work, outcome))
 
     def ended(work: _Work[Value], task: "asyncio.Future[Any]") -> None:
         work.release()
         tasks.pop(work, None)
-        if task.cancelled():  # by itself, unless the plan has dropped it
+        if task.cancelled():  # not by the plan, unless it has dropped it
             inbox.append((work, RuntimeError("the sample was cancelled")))
         ready.set()
 
@@ -216,10 +216,10 @@ async def adraw_samples(
 
 
 class _Plan(Generic[Value]):
-    """What is to be done next, and what follows from what came of it.
+    """Decides the next action, and handles the results.
 
     Args:
-        settings: How many samples, and when it is enough.
+        settings: How many samples, and when there are enough.
         jobs: The questions, in the order in which they are served.
         stops: Errors of a sample that end everything.
         limit: Most calls of the language model at once, where the settings do not say.
@@ -248,7 +248,7 @@ class _Plan(Generic[Value]):
         self._deadline = None if settings.deadline is None else time.monotonic() + settings.deadline
 
     def steps(self) -> Generator[Any, Any, None]:
-        """The steps, one after the other; each is answered with what came of it."""
+        """The actions, one after the other; each is answered with its result."""
         try:
             while True:
                 works, blocked = yield from self._next_samples()
@@ -277,15 +277,15 @@ class _Plan(Generic[Value]):
                 judging.close()
 
     def _next_samples(self) -> Generator[Any, Any, tuple[list[_Work[Value]], bool]]:
-        """The samples to ask for now, and whether some must wait for calls that run elsewhere."""
+        """The samples to request now, and whether some must wait for calls that run elsewhere."""
         works: list[_Work[Value]] = []
         for judging in self._open:
             job, drawing, first = judging.job, judging.job.drawing, len(works)
             blocked = False
             while drawing.needed():
                 if job.given is None and not (drawing.probe and not drawing.finished):
-                    # before samples are paid for, but after one that may call tools: a function that fails so costs
-                    # no more than that one, and a turn that calls tools needs no evidence
+                    # before samples are paid for, but after one that may call tools: a failing function then costs only
+                    # that one sample, and a turn that calls tools needs no evidence
                     job.given = yield _Gather(job)
                 if not self._settings.calls_in_flight.take(self._limit, self._wake):
                     blocked = True
@@ -298,7 +298,7 @@ class _Plan(Generic[Value]):
         return works, False
 
     def _next_judging(self) -> Generator[Any, Any, list[_Work[Value]]]:
-        """What is to be judged now."""
+        """The samples to judge now."""
         works: list[_Work[Value]] = []
         for judging in self._open:
             if not judging.job.drawing.started:
@@ -310,10 +310,10 @@ class _Plan(Generic[Value]):
         return works
 
     def _take_in(self, work: _Work[Value], outcome: Any) -> None:
-        """What follows from work that has ended.
+        """Handle work that has ended.
 
         Raises:
-            BaseException: One that ends everything.
+            BaseException: An error that ends everything.
         """
         if isinstance(outcome, BaseException) and not isinstance(outcome, Exception):
             raise outcome
@@ -330,14 +330,14 @@ class _Plan(Generic[Value]):
             self._note_end(work.job)
 
     def _seconds(self) -> float | None:
-        """How long nothing happens by itself."""
+        """How long to wait at most."""
         times = [when for work in self._running if (when := self._patience(work)) is not None]
         if self._deadline is not None and any(one.job.drawing.stopped is None for one in self._open):
             times.append(self._deadline)
         return max(0.0, min(times) - time.monotonic()) if times else None
 
     def _expire(self) -> None:
-        """Fail the samples that took too long, ask for others beside those that are late, and heed the deadline."""
+        """Fail the samples that took too long, start others for those that are late, and check the deadline."""
         now = time.monotonic()
         for work in [work for work in self._running if (self._patience(work) or math.inf) <= now]:
             if self._settings.timeout is not None and work.begun + self._settings.timeout <= now:
@@ -352,10 +352,10 @@ class _Plan(Generic[Value]):
                 self._note_end(judging.job)
 
     def _patience(self, work: _Work[Value]) -> float | None:
-        """When something is to be done about work that runs; None for never.
+        """When running work needs attention; None for never.
 
-        A sample fails after the user's `timeout`. Where few are waited for, one that takes twice as long as any before
-        is late, and another is asked for beside it.
+        A sample fails after the user's `timeout`. If only a few are still missing, one that takes twice as long as any
+        before is late, and another is requested in addition.
         """
         if work.number is None:
             return None
@@ -372,10 +372,10 @@ class _Plan(Generic[Value]):
 
 
 def _join(works: Sequence[_Work[Value]], *, awaited: bool) -> None:
-    """Let samples of one question that are begun together come from one call, where that can be done."""
+    """Get samples of one question that begin together from one call, if possible."""
     if len(works) < 2 or works[0].job.ask_several is None:
         return
     wave = Wave(works[0].job, len(works), awaited)
     for work in works:
         assert work.number is not None
-        work.call, work.begun = wave.sample(work.number), works[0].begun  # they are late together
+        work.call, work.begun = wave.sample(work.number), works[0].begun  # they become late together

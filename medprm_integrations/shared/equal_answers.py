@@ -1,7 +1,8 @@
-"""Which answers in free text are equal, and what a chain answers, where rules cannot tell: by the user's own models.
+"""Decides which free-text answers are equal, and reads answers, with the user's own models if rules are not enough.
 
-Two answers are one vote only if somebody says so. By the rules that is exact wording (`normalize_answer`); here it is a
-language model, asked once for each question, or embeddings. Whatever fails, exact wording is what remains.
+Two answers count as one only if something says that they are equal. By default this is exact wording
+(`normalize_answer`); here it is a language model, called once for each question, or embeddings. If that fails, exact
+wording is used.
 """
 
 import math
@@ -20,10 +21,10 @@ from medprm_scorer.text.answers import DECLINED, normalize_answer, read
 Schema = TypeVar("Schema", bound=BaseModel)
 
 Ask = Callable[[str, type[Schema]], Schema]
-"""Asks a language model for structured output: takes a prompt and a pydantic class, gives an instance of it."""
+"""Gets structured output from a language model: takes a prompt and a pydantic class, returns an instance of it."""
 
-_LONGEST_ANSWER = 300  # characters of an answer that the model is shown
-_LONGEST_CHAIN = 4000  # of a chain: its end, where the answer stands
+_LONGEST_ANSWER = 300  # characters of an answer that are shown to the model
+_LONGEST_CHAIN = 4000  # characters of a chain: its end, which has the answer
 
 _GROUP_PROMPT = """These are answers that different people gave to one question. Put answers that mean the same thing \
 clinically into one group: the same diagnosis, drug, dose or result in other words, abbreviations or units. Answers \
@@ -45,7 +46,7 @@ Reasoning:
 
 
 class AnswerModelFailedWarning(UserWarning):
-    """A model that was to compare or read answers failed, so that only their exact wording counted."""
+    """A model that should compare or read answers failed, so only their exact wording counted."""
 
 
 class Groups(BaseModel):
@@ -55,7 +56,7 @@ class Groups(BaseModel):
 
 
 class FinalAnswer(BaseModel):
-    """What a chain answers."""
+    """The answer of a chain."""
 
     answer: str | None = Field(default=None, description="The final answer, as short as possible; null if none")
     declined: bool = Field(default=False, description="Whether the reasoning says that there can be no answer")
@@ -70,7 +71,8 @@ def labels_by_model(ask: "Ask[Groups]", answers: Sequence[str], question: str) -
         question: The question.
 
     Returns:
-        Labels from 0; all different, with a warning, if the model fails or its groups are no partition of the answers.
+        Labels from 0; all different, with a warning, if the model fails or its groups are not a partition of the
+        answers.
 
     Example:
         >>> labels_by_model(lambda prompt, schema: schema(groups=[[1, 3], [2]]), ["MI", "PE", "heart attack"], "Which?")
@@ -82,7 +84,7 @@ def labels_by_model(ask: "Ask[Groups]", answers: Sequence[str], question: str) -
         numbers = [number for group in groups for number in group]
         if sorted(numbers) != list(range(1, len(answers) + 1)):
             raise ValueError("not every answer is in exactly one group")
-    except Exception as error:  # noqa: BLE001 - whatever the user's model raises, the samples are paid for
+    except Exception as error:  # noqa: BLE001 - the user's model may raise anything, and the samples are already paid for
         _warn_failed("compare answers", error)
         return list(range(len(answers)))
     label = {number: place for place, group in enumerate(groups) for number in group}
@@ -90,16 +92,15 @@ def labels_by_model(ask: "Ask[Groups]", answers: Sequence[str], question: str) -
 
 
 def labels_by_similarity(answers: Sequence[str], vectors: Sequence[Sequence[float]], threshold: float) -> list[int]:
-    """A label for each answer, the same for answers whose embeddings are all alike.
+    """A label for each answer, the same for answers whose embeddings are all similar.
 
     An answer joins the first group to whose every member its cosine similarity is at least the threshold. Answers with
-    different numbers, or of which one has a negation that the other lacks, are never equal: to embeddings 200 mg and
-    300 mg are neighbours.
+    different numbers, or of which only one has a negation, are never equal: 200 mg and 300 mg have similar embeddings.
 
     Args:
         answers: Different answers of one question.
-        vectors: Their embeddings, all of one length.
-        threshold: Cosine similarity from which on two are equal, in (0, 1].
+        vectors: Their embeddings, all of the same length.
+        threshold: Cosine similarity at which two count as equal, in (0, 1].
 
     Example:
         >>> labels_by_similarity(["give 5 mg", "5 mg", "50 mg"], [[1, 0], [1, 0.1], [1, 0.1]], 0.9)
@@ -123,7 +124,7 @@ def labels_by_similarity(answers: Sequence[str], vectors: Sequence[Sequence[floa
 
 
 def read_by_rules_or_model(ask: "Ask[FinalAnswer]", text: str, question: str | None) -> str | None:
-    """What a chain answers: by the package's rules, and by a language model only where these find nothing.
+    """The answer of a chain: by the package's rules, and by a language model only if these find nothing.
 
     Args:
         ask: Asks the model.
@@ -153,7 +154,7 @@ def read_by_rules_or_model(ask: "Ask[FinalAnswer]", text: str, question: str | N
 
 
 class AskingModel(ABC):
-    """What asks a language model of one framework for structured output."""
+    """The base class for getting structured output from a framework's language model."""
 
     @abstractmethod
     def _ask(self, prompt: str, schema: type[Schema]) -> Schema:
@@ -172,7 +173,7 @@ class AnswerGroupsByModel(AskingModel):
 
 
 class AnswerReaderByModel(AskingModel):
-    """For `answer=`: the package's rules, and a language model for those chains that they cannot read.
+    """For `answer=`: the package's rules, and a language model for chains that they cannot read.
 
     One call for each such chain. If it fails, the chain gives no answer, with an `AnswerModelFailedWarning`.
     """
@@ -183,14 +184,14 @@ class AnswerReaderByModel(AskingModel):
 
 
 class AnswerGroupsByEmbeddings(ABC):
-    """For `group=`: answers whose embeddings are alike are equal; answers with different numbers never are.
+    """For `group=`: answers with similar embeddings are equal; answers with different numbers never are.
 
     Args:
-        threshold: Cosine similarity from which on two answers are equal, in (0, 1]. What is right depends on the
+        threshold: Cosine similarity at which two answers count as equal, in (0, 1]. The right value depends on the
             embeddings: try some pairs of your own.
 
     Raises:
-        InputError: The threshold is no number in (0, 1].
+        InputError: The threshold is not a number in (0, 1].
     """
 
     def __init__(self, threshold: float) -> None:
@@ -212,7 +213,7 @@ def _short(text: str) -> str:
 
 
 def _signs(answer: str) -> tuple[Counter[str], bool]:
-    """What embeddings do not tell apart: the numbers in an answer, and whether it negates."""
+    """What embeddings do not distinguish: the numbers in an answer, and whether it has a negation."""
     words = answer.casefold()
     numbers = Counter(re.findall(r"\d+(?:[.,]\d+)*", words))
     return numbers, re.search(r"\b(?:no|not|without|never|non|negative|contraindicated)\b", words) is not None
@@ -225,7 +226,7 @@ def _cosine(one: Sequence[float], other: Sequence[float]) -> float:
 
 def _warn_failed(what: str, error: Exception) -> None:
     warnings.warn(
-        f"the model that was to {what} failed ({type(error).__name__}): only exact wording counts",
+        f"the model that should {what} failed ({type(error).__name__}): only exact wording counts",
         AnswerModelFailedWarning,
         stacklevel=4,
     )

@@ -1,6 +1,6 @@
-"""The texts that candidates are checked against: from the caller, from a function of the user's, from an agent's tools.
+"""The texts against which candidates are checked: from the caller, a function of the user, or an agent's tools.
 
-The reward model was trained to read some 3,072 tokens of documents, so that there may be more than it reads.
+The reward model was trained to read at most 3,072 tokens of documents, so there may be more than it reads.
 """
 
 import math
@@ -15,11 +15,11 @@ from medprm_scorer.errors import InputError
 from medprm_scorer.text.prompts import DOCUMENT_TOKEN_BUDGET
 
 LONGEST_ID = 200
-"""Characters of an id; a longer one may be a text, and is none."""
+"""Most characters of an id; a longer one may be a text, and is ignored."""
 
 
 class NamedText(str):
-    """The text of a document that has an id, so that whatever is done with texts needs no second list.
+    """The text of a document together with its id, so that no second list is needed.
 
     Args:
         text: The text.
@@ -30,7 +30,7 @@ class NamedText(str):
     id: str | None
 
     def __new__(cls, text: str, id: str | None = None) -> "NamedText":
-        """The text with the id; one that is blank or longer than `LONGEST_ID` is none."""
+        """The text with the id; a blank id, or one longer than `LONGEST_ID`, is ignored."""
         made = super().__new__(cls, text)
         made.id = id if isinstance(id, str) and id.strip() and len(id) <= LONGEST_ID else None
         return made
@@ -38,14 +38,14 @@ class NamedText(str):
 
 @dataclass(frozen=True)
 class Evidence:
-    """The texts to check candidates against. The `repr` shows no text.
+    """The texts against which candidates are checked. The `repr` shows no text.
 
     Args:
         texts: The texts, in the order given, each once.
-        left_out: How many of the documents that were given did not fit.
-        read_as: For each document that was given, which of the texts is its own; None: none, since it is blank or did
-            not fit. None in place of all this: the texts are the documents.
-        ids: For each document that was given, its id; None if it has none. Empty: none has.
+        left_out: How many of the given documents did not fit.
+        read_as: For each given document, the index of its text; None if it has none, because it is blank or did not
+            fit. If `read_as` itself is None, the texts are the documents.
+        ids: For each given document, its id, or None. Empty if none has an id.
     """
 
     texts: tuple[str, ...] = field(repr=False)
@@ -55,11 +55,11 @@ class Evidence:
 
     @property
     def given(self) -> int:
-        """How many documents were given, blank and repeated ones included."""
+        """How many documents were given, including blank and repeated ones."""
         return len(self.texts if self.read_as is None else self.read_as)
 
     def places(self, texts: Collection[int]) -> list[int]:
-        """The places of the documents that were given, from 0, whose texts are among these.
+        """The indices of the given documents, from 0, whose texts are among these.
 
         Example:
             >>> within_budget([" ", "a", "a"], len).places([0])
@@ -69,11 +69,11 @@ class Evidence:
         return [place for place, text in enumerate(read_as) if text in texts]
 
     def named(self, texts: Collection[int], *, by_id: bool = True) -> list[str | int]:
-        """The ids of the documents that were given whose texts are among these; of one without, its place.
+        """The ids of the given documents whose texts are among these; for one without an id, its index.
 
         Args:
-            texts: Places of the texts.
-            by_id: False takes the places of all.
+            texts: Indices of the texts.
+            by_id: False uses the indices of all.
 
         Example:
             >>> within_budget([NamedText("a", "label-7"), "b", "a"], len).named([0])
@@ -84,7 +84,7 @@ class Evidence:
         return list(dict.fromkeys(cast("Iterable[str | int]", found)))
 
     def nothing_fits(self, count_tokens: Callable[[str], int], budget: int = DOCUMENT_TOKEN_BUDGET) -> bool:
-        """Whether there are documents and `MedPRM.rank` reads none of them, since already the first is too long.
+        """Whether there are documents but `MedPRM.rank` reads none of them, because the first is already too long.
 
         Example:
             >>> Evidence(("a b c", "d")).nothing_fits(lambda text: len(text.split()), budget=3)
@@ -99,18 +99,18 @@ def within_budget(
     budget: int = DOCUMENT_TOKEN_BUDGET,
     scores: Sequence[float | None] = (),
 ) -> Evidence:
-    """Take whole texts while they fit; one that does not fit is passed over and smaller ones may follow.
+    """Take whole texts while they fit; one that does not fit is skipped, and smaller ones may follow.
 
-    By score, the highest first, where the texts have scores; else in order. What is taken stays in the order given. A
-    huge text must not cost all the others. (`MedPRM.rank` ends the list at the first document that does not fit, as in
-    training; what is returned here fits it whole.) A text that came twice, as agents often retrieve it, is taken once,
-    and a blank one never.
+    Texts are taken by score, the highest first, if they have scores; otherwise in order. The taken texts keep the given
+    order. So a huge text does not displace all others. (`MedPRM.rank` ends the list at the first document that does not
+    fit, as in training; the result of this function fits completely.) A repeated text, which agents often retrieve, is
+    taken once, and a blank one never.
 
     Args:
-        texts: Without scores, the most wanted first.
+        texts: The texts; without scores, the most important first.
         count_tokens: `MedPRM.count_tokens`.
         budget: Most tokens; each text costs its tokens and one more, as in training.
-        scores: For each text its score of retrieval, or None; those without come after those with one.
+        scores: For each text its retrieval score, or None; those without a score come last.
 
     Example:
         >>> evidence = within_budget(["a b c", "d e", "a b c", "f"], lambda text: len(text.split()), budget=6)
@@ -137,14 +137,14 @@ def _by_score(score: float | None) -> float:
 
 
 def gathered(evidence: Callable[[], Any] | None, read: Callable[[object], list[str]]) -> list[str]:
-    """The texts of what the user's function gives; none without a function.
+    """The texts from the user's function; none without a function.
 
     Args:
         evidence: The function.
-        read: From the framework's documents to texts; it refuses what is no list of documents.
+        read: Turns the framework's documents into texts; it refuses anything that is not a list of documents.
 
     Raises:
-        InputError: The function is async, or does not give documents.
+        InputError: The function is async, or does not return documents.
 
     Example:
         >>> gathered(lambda: ["Label"], list)
@@ -154,12 +154,12 @@ def gathered(evidence: Callable[[], Any] | None, read: Callable[[object], list[s
     if isawaitable(found):
         if hasattr(found, "close"):
             found.close()
-        raise InputError("the evidence function is async: call the async way (ainvoke, achat), or take one that is not")
+        raise InputError("the evidence function is async: use an async method (ainvoke, achat), or another function")
     return [] if evidence is None else read(found)
 
 
 async def agathered(evidence: Callable[[], Any] | None, read: Callable[[object], list[str]]) -> list[str]:
-    """As `gathered`, and an async function is awaited."""
+    """`gathered`, but an async function is awaited."""
     if evidence is None:
         return []
     found = evidence()
@@ -171,8 +171,8 @@ def document_texts(documents: object, content: Callable[[Any], object], kind: st
 
     Args:
         documents: A list of the framework's documents and texts; None for none.
-        content: The text of a document; what is no document as it is.
-        kind: What the framework calls a document, for the error.
+        content: Returns the text of a document, and anything else unchanged.
+        kind: The framework's name for a document, for the error.
 
     Raises:
         InputError: It is something else.

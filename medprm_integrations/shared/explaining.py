@@ -1,4 +1,4 @@
-"""Which documents carry the winner, once for every integration: `MedPRM.explain`, as figures for the metadata."""
+"""Which documents support the winner, for all integrations: `MedPRM.explain` as figures for the metadata."""
 
 import warnings
 from collections.abc import Mapping, Sequence
@@ -15,7 +15,7 @@ from medprm_scorer.scorer import MedPRM
 
 
 class Explaining(Protocol):
-    """What is needed of the settings."""
+    """The settings that are needed here."""
 
     @property
     def prm(self) -> MedPRM:
@@ -27,17 +27,17 @@ class Explaining(Protocol):
 
     @property
     def keep(self) -> Keep:
-        """What may stand in the metadata."""
+        """What the metadata may contain."""
 
 
 def explain_winner(settings: Explaining, ranking: Ranking, note: RankingMetadata, found: Evidence) -> None:
-    """Note which documents carry the winner, if the settings ask for it; a failure is warned of, and ends nothing.
+    """Record which documents support the winner, if the settings ask for it; a failure gives only a warning.
 
     Args:
-        settings: Whether to explain, with which reward model.
+        settings: Whether to explain, and with which reward model.
         ranking: The ranking.
-        note: Gets the figures under `EXPLANATION`, as `RankingMetadata` says.
-        found: The documents that it was made with.
+        note: Receives the figures under `EXPLANATION`, as `RankingMetadata` describes.
+        found: The documents of the ranking.
     """
     if settings.explain:
         explained = None
@@ -51,7 +51,7 @@ def explain_winner(settings: Explaining, ranking: Ranking, note: RankingMetadata
 
 
 async def aexplain_winner(settings: Explaining, ranking: Ranking, note: RankingMetadata, found: Evidence) -> None:
-    """`explain_winner`, with the event loop left free."""
+    """`explain_winner`, without blocking the event loop."""
     if settings.explain:
         explained = None
         if found.texts:
@@ -69,7 +69,7 @@ def figures(explained: Explanation | None, found: Evidence, keep: Keep) -> dict[
     Args:
         explained: The explanation; None if there was no document to read.
         found: The documents.
-        keep: With `figures` and `none`, documents are named by their places, since an id is a text from outside.
+        keep: With `figures` and `none`, documents are named by index, since an id is untrusted text.
 
     Example:
         >>> figures(None, Evidence(()), "winner")["tokens"]
@@ -99,11 +99,11 @@ def figures(explained: Explanation | None, found: Evidence, keep: Keep) -> dict[
 
 
 def support_of(note: Mapping[str, Any], documents: Sequence[object]) -> dict[int, float | None]:
-    """By the identity of each document that was given, by how much it moves the winner, in log-odds; {} if not known.
+    """The effect of each given document on the winner, in log-odds, by the document's identity; {} if not known.
 
     Args:
         note: The metadata of an answer.
-        documents: What was given as documents, in that order.
+        documents: The given documents, in order.
 
     Example:
         >>> label = object()
@@ -115,13 +115,13 @@ def support_of(note: Mapping[str, Any], documents: Sequence[object]) -> dict[int
 
 
 def _winner(ranking: Ranking, found: Evidence) -> tuple[Ranking, None, Sequence[str]]:
-    """The ranking as it was before documents were counted that were not handed to the reward model."""
+    """The ranking with only the documents that were passed to the reward model."""
     return ranking.model_copy(update={"documents_given": len(found.texts)}), None, list(found.texts)
 
 
 def _failed(error: Exception) -> None:
     warnings.warn(
-        f"the winner could not be explained ({type(error).__name__}), and is given without",
+        f"the winner could not be explained ({type(error).__name__}): there is no explanation",
         ExplanationFailedWarning,
         stacklevel=4,
     )

@@ -1,12 +1,12 @@
-"""What the evaluators say of an answer, beside its score."""
+"""The comment of the evaluators on an answer, besides its score."""
 
 from medprm_scorer.results.models import Ranking
 
 
 def feedback(ranking: Ranking) -> str:
-    """The weakest step of the one chain that was judged, and the rewards of all its steps.
+    """The weakest step of the judged chain, and the rewards of all its steps.
 
-    It says first if the answer is not trusted, and then "Judged without documents." where the reward model read none.
+    It says first if the answer is not trusted, and then "Judged without documents." if the reward model read none.
 
     Args:
         ranking: The ranking of that chain.

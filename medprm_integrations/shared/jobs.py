@@ -1,4 +1,4 @@
-"""What is asked: one question, how its samples are drawn, and where its documents come from."""
+"""A job: one question, how its samples are drawn, and where its documents come from."""
 
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
@@ -17,25 +17,25 @@ Value = TypeVar("Value")
 
 @dataclass(repr=False, kw_only=True)
 class Job(Generic[Value]):
-    """One question for which samples are drawn, and the framework's part in it.
+    """One question for which samples are drawn, and the framework's part.
 
     Args:
-        question: What the candidates are judged as answers to.
-        drawing: The samples to come.
-        ask: Gives one sample; in `achoose`, awaited.
-        ask_several: Gives so many samples in one call, or fewer; awaited likewise. An error takes the place of one that
-            failed by itself. None where that cannot be done, or is not wanted.
-        source: The language model, for warnings that are given once for each.
-        usage: The tokens of some values together.
-        documents: Texts of the documents that are there already.
+        question: The question to which the candidates are judged as answers.
+        drawing: The state of its samples.
+        ask: Gets one sample; awaited in `achoose`.
+        ask_several: Gets so many samples in one call, or fewer; also awaited in `achoose`. An error replaces a failed
+            sample. None if that is not possible or not wanted.
+        source: The language model, for warnings that are given once for each model.
+        usage: Counts the tokens of some values together.
+        documents: Texts of the documents that are already present.
         evidence: The user's function for more documents, which come first.
-        read: From what that function gives to texts.
-        cautions: What to know of the question.
+        read: Turns that function's result into texts.
+        cautions: Cautions about the question.
         structured: Whether the samples are objects of a schema, which no sentence can replace.
-        scores: Their scores of retrieval, by which those are chosen that the reward model reads; none: in order.
+        scores: Their retrieval scores, which decide what the reward model reads; without scores, the order decides.
 
     Raises:
-        InputError: The question is blank or no text; nothing has been paid for yet.
+        InputError: The question is blank or not a text; nothing has been paid for yet.
     """
 
     question: str
@@ -51,11 +51,11 @@ class Job(Generic[Value]):
     scores: Sequence[float | None] = ()
     structured: bool = False
     given: list[str] | None = field(default=None, init=False)
-    """What the user's function gave, once it was asked."""
+    """The result of the user's function, once it was called."""
     ranked: Ranking | Exception | None = field(default=None, init=False)
-    """The ranking, or why there is none, where the samples were scored as they came."""
+    """The ranking, or its error, if the samples were scored as they arrived."""
     seconds: float = field(default=0.0, init=False)
-    """Wall-clock time from the first sample that was asked for to the end of drawing."""
+    """Wall-clock time from the first requested sample to the end of sampling."""
     _found: Evidence | None = field(default=None, init=False)
 
     def __post_init__(self) -> None:
@@ -63,7 +63,7 @@ class Job(Generic[Value]):
             raise InputError("the question must be a text that is not blank")
 
     def found(self, settings: ChoiceSettings) -> Evidence:
-        """What the candidates are checked against, once what the user's function gives is there."""
+        """The documents against which candidates are checked, once the user's function has been called."""
         if self._found is None:
             texts = [*(self.given or ()), *self.documents]
             scores = [*[None] * len(self.given or ()), *self.scores] if self.scores else []
@@ -71,12 +71,12 @@ class Job(Generic[Value]):
         return self._found
 
     def tokens(self, value: Value) -> int:
-        """What a value has cost, by what is reported."""
+        """The cost of a value, as reported."""
         used = self.usage([value])
         return int(used.get("total_tokens") or 0) if used else 0
 
     def problem(self) -> Exception | None:
-        """Why nothing can be chosen among the samples; None if something can, or if they are no candidates."""
+        """Why nothing can be chosen among the samples; None if something can, or if they are not candidates."""
         if isinstance(self.ranked, Exception):
             return self.ranked
         try:
@@ -92,12 +92,12 @@ def new_drawing(
     """How samples are drawn with these settings.
 
     Args:
-        settings: How many, and when it is enough.
-        read: A sample as a candidate, as in `Drawing`.
-        probe: Draw one first, which may be a call of tools.
+        settings: How many, and when there are enough.
+        read: Turns a sample into a candidate, as in `Drawing`.
+        probe: Draw one first, which may be a tool call.
 
     Raises:
-        InputError: A setting was assigned a wrong value.
+        InputError: A setting was assigned an invalid value.
     """
     settings.check()
     limits = Limits(settings.replacements, settings.quorum, settings.max_tokens_total)
@@ -107,7 +107,7 @@ def new_drawing(
 def request_of(
     settings: ChoiceSettings, question: str, samples: Sequence[Sample], documents: Sequence[str]
 ) -> RankRequest:
-    """The request that ranks samples, with what is known of each.
+    """The request that ranks the samples, with what is known about each.
 
     Raises:
         InputError: Something has the wrong type; the message names it.

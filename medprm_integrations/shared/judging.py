@@ -1,4 +1,4 @@
-"""What the samples of one question say, as they come: answers and rewards for the rule by which drawing stops."""
+"""Judges the samples of one question as they arrive: answers and rewards for the stopping rule."""
 
 from collections.abc import Callable
 from dataclasses import dataclass, field
@@ -19,15 +19,15 @@ from medprm_scorer.trust.floors import Floors
 
 @dataclass(frozen=True)
 class SampleSeen:
-    """A sample that has come, and where its question stands. The `repr` shows no text.
+    """A sample that has arrived, and the state of its question. The `repr` shows no text.
 
     Args:
-        number: The sample's number in the order of asking, from 0.
-        drawn: How many samples of the question have come so far, with those that failed.
-        wanted: How many are wanted at most.
+        number: The sample's number in the order of requests, from 0.
+        drawn: How many samples of the question have arrived so far, including failed ones.
+        wanted: The most that are wanted.
         reward: Its chain reward; None if it could not be scored.
-        probability: That the leading answer stays ahead of the second; None if no vote would be taken.
-        answer: What it answers; None if nothing that could be read. It may be a patient's, like the two below.
+        probability: The probability that the leading answer stays ahead of the second; None if no vote would be taken.
+        answer: Its answer; None if none could be read. It may be a patient's data, like the next two.
         leader: The answer that would win now.
         sample: The sample itself.
     """
@@ -43,7 +43,7 @@ class SampleSeen:
 
 
 class Judging(Generic[Value]):
-    """Takes in the samples of one question, and judges them if the rule for stopping, or the user, asks for it.
+    """Collects the samples of one question, and judges them if the stopping rule or the user needs it.
 
     Args:
         settings: How candidates are chosen, and when there are enough.
@@ -62,7 +62,7 @@ class Judging(Generic[Value]):
         self._goes_on = False
 
     def add(self, number: int, outcome: Any) -> None:
-        """Take in what came of a sample."""
+        """Record the outcome of a sample."""
         drawing = self.job.drawing
         counted = drawing.limits.tokens is not None and not isinstance(outcome, Exception)
         sample = drawing.finish(number, outcome, self.job.tokens(outcome) if counted else 0)
@@ -70,29 +70,29 @@ class Judging(Generic[Value]):
             self._due.append((number, sample))
 
     def is_due(self) -> bool:
-        """Whether something is to be judged, or ranked in the end."""
+        """Whether something must be judged, or ranked at the end."""
         return not self._busy and (bool(self._due) or self._ranks())
 
     def is_done(self) -> bool:
-        """Whether nothing more is to be drawn or judged."""
+        """Whether nothing more must be drawn or judged."""
         return self.job.drawing.stopped is not None and not self._busy and not self.is_due()
 
     def _ranks(self) -> bool:
-        """Whether the ranking of samples that were scored as they came is to be made."""
+        """Whether the samples were scored as they arrived and must now be ranked."""
         drawing = self.job.drawing
         over = self._scores and drawing.stopped is not None and self.job.ranked is None
         return over and bool(drawing.values) and self.job.problem() is None
 
     def begin(self) -> Callable[[], Any]:
-        """The call that judges, or ranks, whose result `take_in` takes; the documents must be there."""
+        """The call that judges or ranks; pass its result to `take_in`. The documents must be present."""
         self._busy, self._batch, self._due = True, self._due, []
         return partial(self._judge, self._batch) if self._batch else self._rank
 
     def take_in(self, outcome: Any) -> None:
-        """What follows from it.
+        """Handle its result.
 
         Raises:
-            Exception: One of the user's own function, or a fault of the package.
+            Exception: An error of the user's own function, or a bug of the package.
         """
         self._busy = False
         if isinstance(outcome, Exception) and not isinstance(outcome, MedPRMError):
@@ -109,13 +109,13 @@ class Judging(Generic[Value]):
             self._tell(outcome)
 
     def close(self) -> None:
-        """Free what is kept for scoring."""
+        """Free the memory for scoring."""
         if self._live is not None and self._scores:
             self._live.close()
         self._live = None
 
     def _judge(self, batch: list[tuple[int, Sample]]) -> list[stopping.Sample]:
-        """What all samples so far say."""
+        """The answers and rewards of all samples so far."""
         if self._live is None:
             settings, documents = self._settings, self.job.found(self._settings).texts
             self._live = settings.prm.live(
@@ -128,16 +128,16 @@ class Judging(Generic[Value]):
             answers=[sample.answer for _, sample in batch],
             truncated=[place for place, (_, sample) in enumerate(batch) if sample.truncated],
         )
-        if isinstance(self._settings.rule, Agree):  # counts, whatever the strategy makes of the rewards
+        if isinstance(self._settings.rule, Agree):  # it counts, regardless of strategy and rewards
             votes = self._live.votes()
             said = [(votes.get(number), None) for number in sorted(self._seen)]
         self._goes_on = self._goes_on or self._doubts(said)
         return said
 
     def _doubts(self, said: list[stopping.Sample]) -> bool:
-        """Whether there are enough samples, and the floors are not reached: all are drawn before an answer is doubted.
+        """Whether there are enough samples but the floors are not reached: all are drawn before an answer is doubted.
 
-        Not with a calibration: its promise is for sampling that ends where the rule says.
+        This does not apply to a calibration: its promise is for sampling that ends when the rule says.
         """
         rule = self._settings.rule
         if self._live is None or not isinstance(rule, Confident) or not isinstance(self._settings.judge, Floors):
@@ -152,7 +152,7 @@ class Judging(Generic[Value]):
             self._live.close()
 
     def _tell(self, said: list[stopping.Sample]) -> None:
-        """Call the user's function for each sample that was judged."""
+        """Call the user's function for each judged sample."""
         if self._settings.on_sample is None or self._live is None:
             return
         live, drawing, aggregate = self._live, self.job.drawing, self._settings.aggregate

@@ -1,9 +1,9 @@
-"""A framework's language model as the policy of a search: its answer is begun for it, and it is to write on.
+"""A framework's language model as the policy of a search: it continues the beginning of an answer (prefill).
 
-Each continuation is a call of its own. A step ends where the label of the one after it would begin, which every
-provider can stop at; the default prompt asks for such labels. Whether a call ended there or by itself is read, where
-that can be done, in the stop at the end of the text (vLLM shows it when asked to) or in the reason that the provider
-gives. Where neither says, the model is asked to go on: what has ended goes on with nothing.
+Each continuation is a separate call. A step ends where the label of the next one would begin, at which every provider
+can stop; the default prompt asks for such labels. Whether a call ended there or by itself is read, if possible, from
+the stop string at the end of the text (vLLM shows it on request) or from the provider's finish reason. If neither says,
+the model is called again: a finished answer gets an empty continuation.
 """
 
 import asyncio
@@ -39,10 +39,10 @@ from medprm_scorer.text.policy import policy_messages
 _INSTEAD = "a model whose provider does (vLLM, or one that takes a last message of the assistant), or a ServerPolicy"
 _REFUSED = (400, 404, 422)
 _ENDED = ("end_turn", "eos", "end")
-"""What providers say of a model that ended by itself, where they tell that from a stop."""
+"""The finish reasons of providers for a model that ended by itself, if they distinguish that from a stop."""
 
 LLM = TypeVar("LLM")
-"""What a framework calls a language model."""
+"""The framework's name for a language model."""
 
 
 @dataclass(frozen=True, repr=False)
@@ -50,10 +50,10 @@ class Request:
     """One call.
 
     Args:
-        begun: The answer's beginning, without blanks at its end; "" for a new one.
-        stops: What ends the step.
+        begun: The beginning of the answer, without blanks at its end; "" for a new one.
+        stops: Stop strings that end the step.
         max_tokens: Most tokens to write.
-        seed: For providers that draw from one; None in a trial, where the likeliest text is asked for.
+        seed: For providers that sample with a seed; None in a trial, which requests the most likely text.
     """
 
     begun: str
@@ -64,12 +64,12 @@ class Request:
 
 @dataclass(frozen=True, repr=False)
 class Reply:
-    """What a model wrote.
+    """The output of a model.
 
     Args:
         text: The new text.
-        said: What the provider says of it, in any form that `is_cut_off` reads.
-        tokens: How many tokens were generated; None if nobody says.
+        said: The provider's metadata, in any form that `is_cut_off` reads.
+        tokens: How many tokens were generated; None if not reported.
     """
 
     text: str
@@ -78,24 +78,24 @@ class Reply:
 
 
 class _Seen:
-    """What the trial has shown of a provider."""
+    """The result of the trial of a provider."""
 
     tried = shows_stops = False
 
 
 class PrefillPolicy(ABC, Generic[LLM]):
-    """Continues chains with a framework's language model; before the first one it tries whether the provider does so.
+    """Continues chains with a framework's language model; a trial first checks whether the provider does.
 
-    A subclass says which model it is (`take`), and how it is asked (`ask`, `aask`).
+    A subclass implements access to the model (`take`) and calls of it (`ask`, `aask`).
 
     Args:
         llm: The model, with a temperature above 0.
-        max_step_tokens: A step that has no end after so many tokens is cut off, where the model takes `max_tokens`.
-        concurrency: Most calls at once.
-        check: False leaves out the trial.
+        max_step_tokens: A step that has not ended after so many tokens is cut off, if the model takes `max_tokens`.
+        concurrency: Most simultaneous calls.
+        check: False skips the trial.
 
     Raises:
-        InputError: It is no language model, or one with stop sequences of its own.
+        InputError: It is not a language model, or one that already has stop sequences.
     """
 
     def __init__(
@@ -108,14 +108,14 @@ class PrefillPolicy(ABC, Generic[LLM]):
     ) -> None:
         model, arguments = self.take(llm)
         if arguments.get("stop") or arguments.get("stop_sequences"):
-            raise InputError("a search stops the llm after each step: take an llm without stop sequences of its own")
+            raise InputError("a search stops the llm after each step: use an llm without its own stop sequences")
         self._max_step_tokens, self._concurrency, self._check = max_step_tokens, concurrency, check
         self._who, self._fields = type(model).__name__, set(type(model).model_fields)
         self._extra: Mapping[str, Any] = arguments.get("extra_body") or {}
         self._seen = _Seen()
         self._messages: Callable[[str, Sequence[str]], Any] = policy_messages
         self.replies: list[Any] = []
-        """What the model gave, for its usage."""
+        """The model's outputs, for their usage."""
 
     def __repr__(self) -> str:
         return f"{type(self).__name__}({self._who})"
@@ -124,7 +124,7 @@ class PrefillPolicy(ABC, Generic[LLM]):
         """The same policy with another prompt.
 
         Args:
-            messages: From the question and its documents to what the model is asked; awaited, if it is to be.
+            messages: Turns the question and its documents into the model's messages; awaited if needed.
         """
         other = copy(self)
         other._messages, other.replies = messages, []
@@ -132,13 +132,13 @@ class PrefillPolicy(ABC, Generic[LLM]):
 
     @abstractmethod
     def take(self, llm: LLM) -> tuple[BaseModel, Mapping[str, Any]]:
-        """Keep what is asked.
+        """Store the language model.
 
         Args:
             llm: As in the class.
 
         Returns:
-            The language model itself, and the arguments that each of its calls has anyway.
+            The language model itself, and the arguments that each of its calls always has.
 
         Raises:
             InputError: It is no language model.
@@ -158,7 +158,7 @@ class PrefillPolicy(ABC, Generic[LLM]):
         """Continue each chain by one step, in `n` ways; see `medprm_scorer.search.Policy`.
 
         Raises:
-            PolicyError: The provider does not continue an answer that was begun.
+            PolicyError: The provider does not continue the beginning of an answer.
             Exception: The first error of a call, unchanged.
         """
         self._try()
@@ -174,7 +174,7 @@ class PrefillPolicy(ABC, Generic[LLM]):
     async def aextend(
         self, question: str, documents: Sequence[str], chains: Sequence[GrowingChain], n: int
     ) -> list[list[Continuation]]:
-        """`extend`, with calls as tasks; where one fails or the search is cancelled, the others are cancelled."""
+        """`extend`, with calls as tasks; if one fails or the search is cancelled, the others are cancelled."""
         await self._atry()
         messages = self._messages(question, documents)
         messages = await messages if isawaitable(messages) else messages
@@ -218,7 +218,7 @@ class PrefillPolicy(ABC, Generic[LLM]):
         text = without_stop(reply.text, request.stops)
         shown, text = text is not None, reply.text if text is None else text
         if chain.text and not chain.text[-1].isspace() and LABEL.match(text.lstrip("*# ")) and not text[0].isspace():
-            text = f"\n{text}"  # the line end between the steps was trimmed
+            text = f"\n{text}"  # the line break between the steps was trimmed
         if shown:
             return Continuation(text, tokens=reply.tokens)
         if any(map(is_cut_off, reply.said)):
@@ -262,10 +262,10 @@ class PrefillPolicy(ABC, Generic[LLM]):
         self._seen.shows_stops, self._seen.tried = shows_stops, True
 
     def _refused(self, error: Exception) -> Exception:
-        """What an error in the trial means: that the request was refused is said so."""
+        """The meaning of an error in the trial; a refused request gets its own message."""
         if getattr(error, "status_code", None) in _REFUSED:
             return PolicyError(
-                f"{self._who} cannot be asked to continue an answer that was begun (status "
+                f"{self._who} refuses to continue the beginning of an answer (status "
                 f"{error.status_code}). Use {_INSTEAD}"  # type: ignore[attr-defined]
             )
         return error
@@ -276,7 +276,7 @@ def _likeliest(asked: Trial) -> Request:
 
 
 def _stopped(said: object, stops: Sequence[str]) -> bool | None:
-    """Whether a provider says that a stop ended the text; None if it does not say.
+    """Whether a provider reports that a stop string ended the text; None if it does not say.
 
     Example:
         >>> _stopped({"stop_reason": "stop_sequence"}, ["|"]), _stopped({"choices": [{"stop_reason": "|"}]}, ["|"])

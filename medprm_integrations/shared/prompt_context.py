@@ -1,4 +1,4 @@
-"""Does a prompt hold documents that the reward model is not given?"""
+"""Detects documents in a prompt that are not passed to the reward model."""
 
 import re
 from collections.abc import Iterable
@@ -8,13 +8,13 @@ _LABEL = re.compile(
     r"(?:context|documents?|passages?|sources?|excerpts?|results|knowledge)\b[^\n:>]{0,30}[:>]",
     re.IGNORECASE,
 )
-"""A line that begins as templates head their documents: `Context:`, `## Retrieved documents:`, `<context>`."""
+"""A line like the headings that templates put above documents: `Context:`, `## Retrieved documents:`, `<context>`."""
 
 _READ = 20_000
 
 NOT_GIVEN = (
-    "The prompt seems to hold documents, but none were given to the reward model as evidence: its rewards do not rest "
-    "on them (see evidence= in the settings)."
+    "The prompt seems to contain documents, but none were given to the reward model as evidence: its rewards ignore "
+    "them (see evidence= in the settings)."
 )
 """The caution."""
 
@@ -23,7 +23,7 @@ def holds_documents(texts: Iterable[str]) -> bool:
     r"""Whether texts of a prompt have a heading for documents.
 
     Args:
-        texts: The texts of system and user messages; the first 20,000 characters of each are looked at.
+        texts: The texts of system and user messages; only the first 20,000 characters of each are read.
 
     Example:
         >>> holds_documents(["Use this.\nContext: the label says 5 mg"])

@@ -1,7 +1,7 @@
-"""The question that answers are judged by: in a conversation, what the user said, and not the last words alone.
+"""The question for which answers are judged: in a conversation, all of the user's turns, not only the last.
 
-"Are you sure?" is no question by itself. So the user's turns are put together, from the last that brings options of its
-own, within bounds.
+"Are you sure?" is not a complete question. So the user's turns are joined, starting at the last one that has its own
+options, up to a limit.
 """
 
 from collections.abc import Iterable
@@ -12,23 +12,23 @@ from medprm_scorer.text.answers.options import find_options
 
 MOST_TURNS = 8
 MOST_CHARACTERS = 4_000
-"""Bounds of what is put together: the first turn, and as many of the newest as fit. The last turn is always whole."""
+"""Limits of the joined text: the first turn, and as many of the newest as fit. The last turn is always complete."""
 
 _BAD_ANSWER = "Here is a previous bad answer.\n"
 _RULE = "\n----------------\n" + _BAD_ANSWER
 _NOW = "Now answer the question.\n"
-"""What LlamaIndex's `FeedbackQueryTransformation` writes around a question that is asked again."""
+"""The text that LlamaIndex's `FeedbackQueryTransformation` puts around a question that is asked again."""
 
 
 @dataclass(frozen=True, repr=False)
 class Asked:
-    """A question, and what to know of it.
+    """A question, with its cautions.
 
     Args:
         text: The question.
-        cautions: Sentences for the ranking.
-        start: Place of the first turn that is part of the question, among all turns of the user. What was found
-            before that turn was found for another question.
+        cautions: Cautions for the ranking.
+        start: Index of the first turn that is part of the question, among all turns of the user. Earlier results belong
+            to another question.
     """
 
     text: str
@@ -41,8 +41,9 @@ def put_together(turns: Iterable[str], others: Iterable[str] = (), summaries: It
 
     Args:
         turns: What the user said, oldest first.
-        others: What nobody else said, such as system messages: the last is taken if the user said nothing.
-        summaries: Summaries of what the user said before: the last is taken if there is nothing else.
+        others: Messages of neither the user nor a model, such as system messages: the last is used if the user said
+            nothing.
+        summaries: Summaries of earlier user messages: the last is used if there is nothing else.
 
     Raises:
         InputError: All are blank.
@@ -82,7 +83,7 @@ def _has_options(turn: str) -> bool:
 
 
 def _within_bounds(turns: list[tuple[int, str]]) -> list[tuple[int, str]]:
-    """The first turn and the newest; where they do not fit, without the first."""
+    """The first turn and the newest; without the first if they do not fit."""
     first, *others = turns
     if not others:
         return turns

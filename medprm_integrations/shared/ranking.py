@@ -1,4 +1,4 @@
-"""Ranking candidates with one call of the reward model, and telling the user what there is to know of each ranking."""
+"""Ranks candidates with one call of the reward model, and reports each ranking to the user."""
 
 import logging
 from collections.abc import Iterable, Sequence
@@ -19,13 +19,13 @@ def rank_all(
     evidence: Sequence[Evidence] | None = None,
     cautions: Sequence[Sequence[str]] | None = None,
 ) -> list[Ranking | Exception]:
-    """Rank candidates with one call of the reward model, and tell the user what there is to know of each ranking.
+    """Rank candidates with one call of the reward model, and report each ranking to the user.
 
     Args:
         settings: How the winners are chosen.
-        requests: The questions with their candidates; an exception, of an input that is none, comes back in its place.
-        evidence: Where the requests' documents come from; None if they are all that there were.
-        cautions: More to know of each request.
+        requests: The questions with their candidates; an exception, for an invalid input, is returned in its place.
+        evidence: The source of the requests' documents; None if the requests have all documents.
+        cautions: Further cautions for each request.
     """
     good = [request for request in requests if isinstance(request, RankRequest)]
     results = settings.prm.rank_batch(good, **settings.choice) if good else []
@@ -38,7 +38,7 @@ async def arank_all(
     evidence: Sequence[Evidence] | None = None,
     cautions: Sequence[Sequence[str]] | None = None,
 ) -> list[Ranking | Exception]:
-    """`rank_all`, with the event loop left free."""
+    """`rank_all`, without blocking the event loop."""
     good = [request for request in requests if isinstance(request, RankRequest)]
     results = await settings.prm.arank_batch(good, **settings.choice) if good else []
     return reported(settings, requests, results, evidence, cautions)
@@ -52,12 +52,12 @@ def reported(
     cautions: Sequence[Sequence[str]] | None = None,
     drawings: Sequence[Drawing[Any]] | None = None,
 ) -> list[Ranking | Exception]:
-    """The rankings as the user gets them: with all documents counted, and with a warning, a log record and a call.
+    """The rankings in their final form: with all documents counted, a warning, a log record and a call of `on_ranking`.
 
     Args:
-        settings: Whom to call.
+        settings: The settings with the user's functions.
         requests: As in `rank_all`.
-        results: What became of those that are requests, in order.
+        results: The results of the valid requests, in order.
         evidence: As in `rank_all`.
         cautions: As in `rank_all`.
         drawings: How the candidates were drawn; None if they were given.

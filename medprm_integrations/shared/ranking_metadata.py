@@ -1,7 +1,7 @@
-"""The ranking by which an answer was chosen, as it travels in the metadata of the answer.
+"""The ranking by which an answer was chosen, in the form in which the answer's metadata carry it.
 
-Metadata go into messages, checkpoints, indexes and traces, where a text stays that was edited out of the answer
-itself. So what is kept of a ranking is a setting (`Keep`), and the winner's text is read back from the answer.
+Metadata go into messages, checkpoints, indexes and traces, where a text would remain even if it is edited out of the
+answer. So a setting decides what is kept of a ranking (`Keep`), and the winner's text is read back from the answer.
 """
 
 from collections.abc import Mapping
@@ -13,33 +13,33 @@ from medprm_scorer.sampling.drawing import Drawing
 from medprm_scorer.text.steps import SPLIT_RULES, split_steps
 
 KEY = "medprm"
-"""Where the ranking stands in an answer's metadata."""
+"""The key of the ranking in an answer's metadata."""
 
 DOUBT = "doubt"
-"""Key that is there only if the answer is not trusted, whatever is kept: what was done about it.
+"""The key for what was done about an answer that is not trusted; present only then, whatever `keep` is.
 
 `answer` (it was given), `abstain`, `call` (a function's text), `interrupt` (a person is being asked), `person` (the
-text is a person's) or `approved` (a person let it pass).
+text is a person's) or `approved` (a person approved it).
 """
 
 EXPLANATION = "explanation"
-"""Key that is there only with `explain=True`, whatever is kept: which documents carry the winner, in figures."""
+"""The key for the documents that support the winner, in figures; present only with `explain=True`, for any `keep`."""
 
 _REPLACED = ("abstain", "call", "interrupt", "person")
 
 Keep = Literal["all", "winner", "figures", "none"]
-"""What of a ranking goes into the metadata of an answer, from the most to the least.
+"""Which part of a ranking goes into the metadata of an answer, from the most to the least.
 
 - `all`      everything, with the texts and steps of all chains.
 - `winner`   no text of a chain. Figures, cautions, the question, and the answers that got votes, if they are short.
-- `figures`  no text from outside at all: rewards, counts, weights of votes, cautions.
+- `figures`  no text of the request at all: rewards, counts, weights of votes, cautions.
 - `none`     only the cautions, the tokens used, and what was done in doubt.
 
-What `explain=True` adds stands there in any case; with `figures` and `none` it has no ids of documents.
+The part that `explain=True` adds is always there; with `figures` and `none` it has no document ids.
 """
 
 LONGEST_ANSWER = 80
-"""Characters of an answer that `winner` keeps: some words, and never a chain of thought that came as an answer."""
+"""Most characters of an answer that `winner` keeps: a few words, never a whole chain of thought."""
 
 _FLAGS = ("declined", "truncated", "split_by", "error")
 
@@ -47,21 +47,21 @@ _FLAGS = ("declined", "truncated", "split_by", "error")
 class RankingMetadata(dict[str, Any]):
     """A ranking as plain data, since answers are written to JSON and checkpoints. Its `repr` shows no text.
 
-    The keys are those of `Ranking`, such as `cautions`, as far as `keep` lets them in (`Keep`), and six more: `usage`
-    (tokens of all samples together, `input_tokens`, `output_tokens` and `total_tokens`, or None; of cancelled samples
-    nobody reports any), `samples_failed` (their call raised an error), `samples_dropped` (they called a tool, broke the
-    schema or the rules of sampling, or came when there were enough), `samples_cancelled` (they were still running when
-    there were enough), `sampling_seconds` (from the first call to the last) and `documents_left_out` (how many of the
-    documents that were at hand the reward model did not read: `documents_given` less `documents_used`).
-    Where the answer is not trusted, `doubt` says what was done (`DOUBT`). `best` has the
-    winner's `index` alone, which is the first of the `chains`. Without texts, a chain has its `step_rewards`.
+    The keys are those of `Ranking`, such as `cautions`, as far as `keep` allows (`Keep`), and six more: `usage` (tokens
+    of all samples together, `input_tokens`, `output_tokens` and `total_tokens`, or None; cancelled samples report
+    none), `samples_failed` (their call raised an error), `samples_dropped` (they called a tool, broke the schema or the
+    rules of sampling, or arrived after there were enough), `samples_cancelled` (they were still running when there were
+    enough), `sampling_seconds` (from the first call to the last) and `documents_left_out` (how many available documents
+    the reward model did not read: `documents_given` minus `documents_used`). If the answer is not trusted, `doubt` says
+    what was done (`DOUBT`). `best` has only the winner's `index`; the winner is the first of the `chains`. Without
+    texts, a chain has its `step_rewards`.
 
-    With `explain=True`, `explanation` says which documents carry the winner, by `MedPRM.explain`: the ids of the
+    With `explain=True`, `explanation` says which documents support the winner, from `MedPRM.explain`: the ids of the
     `supporting` documents (those that support one of its steps) and of the `contradicting` ones, together and for each
-    of its `steps`; `support`, for each document by how much it moves the step that it moves most, in log-odds (None: it
-    was not read); `noise`, the smallest effect that counts; and what it cost, `prompts` and `tokens` of the reward
-    model. A document without an id is named by its place, from 0: those of the evidence function come first,
-    those that a search has retrieved last.
+    of its `steps`; `support`, for each document its largest effect on any step, in log-odds (None: it was not read);
+    `noise`, the smallest effect that counts; and the cost, `prompts` and `tokens` of the reward model. A document
+    without an id is named by its index, from 0: those of the evidence function come first, those that a search has
+    retrieved last.
     """
 
     def __repr__(self) -> str:
@@ -80,10 +80,10 @@ def ranking_metadata(
 
     Args:
         ranking: The ranking.
-        drawing: Where the candidates come from; None if they were given.
+        drawing: How the candidates were drawn; None if they were given.
         usage: Tokens of all samples together.
-        keep: What of it.
-        seconds: How long drawing took.
+        keep: Which part of it to keep.
+        seconds: How long sampling took.
     """
     if keep == "none":
         return RankingMetadata(cautions=list(ranking.cautions), usage=usage)
@@ -103,30 +103,30 @@ def ranking_metadata(
 
 
 def is_ranked(note: Mapping[str, Any]) -> bool:
-    """Whether metadata are of an answer that was chosen, whatever was kept of the ranking."""
+    """Whether metadata belong to a chosen answer, whatever was kept of the ranking."""
     return "cautions" in note
 
 
 def read_ranking(
     found: object, what: str, why: str = "it was not chosen among samples", text: str | None = None
 ) -> Ranking:
-    """The ranking that was kept as `RankingMetadata`, perhaps read back from JSON; texts that were not kept are "".
+    """The ranking that was kept as `RankingMetadata`, possibly read back from JSON; texts that were not kept are "".
 
     Args:
-        found: What stands under `KEY`.
-        what: What it was found in, for the error.
+        found: The value under `KEY`.
+        what: The object that contained it, for the error.
         why: Why there may be none, for the error.
-        text: The answer as it is now, which is the winner's text where none was kept.
+        text: The answer's current text, used as the winner's text if none was kept.
 
     Raises:
         InputError: There is no ranking.
     """
     if not isinstance(found, dict) or "chains" not in found:
         if isinstance(found, dict) and is_ranked(found):
-            why = "keep='none' leaves only the cautions; give on_ranking, or keep='winner'"
+            why = "keep='none' leaves only the cautions; use on_ranking, or keep='winner'"
         raise InputError(f"this {what} holds no ranking: {why}")
     if found.get(DOUBT) in _REPLACED:
-        text = None  # another's words, and none of the winner's
+        text = None  # a replacement text, not the winner's
     chains = [_chain(kept, "" if place else text or "") for place, kept in enumerate(found["chains"])]
     votes = [{"answer": "", **vote} for vote in found["votes"]]
     return Ranking.model_validate(
@@ -148,7 +148,7 @@ def _kept(ranking: Ranking, keep: Keep) -> dict[str, Any]:
 
 
 def _figures(chain: ScoredChain, named: bool) -> dict[str, Any]:
-    """What there is to know of a chain but for its text."""
+    """Everything about a chain except its text."""
     found = {"index": chain.index, "step_rewards": chain.step_rewards}
     found |= {name: value for name in _FLAGS if (value := getattr(chain, name))}
     if named and (answer := _short(chain.answer)):
@@ -161,7 +161,7 @@ def _short(answer: str | None) -> str | None:
 
 
 def _chain(kept: Mapping[str, Any], text: str) -> ScoredChain:
-    """A chain of the metadata; the texts of its steps come from the text, if it still has as many."""
+    """A chain from the metadata; the texts of its steps come from the text, if it still has as many steps."""
     if "step_rewards" not in kept:
         return ScoredChain.model_validate(kept)
     rewards, rule = kept["step_rewards"], kept.get("split_by")

@@ -1,4 +1,4 @@
-"""The settings of answers that are searched for step by step (`search=`), and what does not go with them."""
+"""The settings of step-by-step search (`search=`), and which other settings it excludes."""
 
 from collections.abc import Callable
 from dataclasses import dataclass, field
@@ -15,7 +15,7 @@ from medprm_scorer.search.options import Settings
 from medprm_scorer.search.policy import check_policy
 
 FIGURES = "search"
-"""Where an answer's metadata say what its search has cost, beside the ranking; no text from outside."""
+"""The key of a search's cost in an answer's metadata, next to the ranking; it holds no text of the request."""
 
 _NOT_WITH_SEARCH = (
     *("n", "stop", "agree", "rules", "replacements", "quorum", "timeout", "deadline", "max_tokens_total"),
@@ -25,20 +25,20 @@ _NOT_WITH_SEARCH = (
 
 @dataclass(frozen=True)
 class StepSearch:
-    """How an answer is searched for while it is written. **No search was ever run with the released weights.**
+    """How to search among steps while an answer is written. **No search was ever run with the released weights.**
 
     Args:
         method: A `Beam`, `Dvts` or `EarlyRejection` of `medprm_scorer.search`, with its numbers.
-        limits: What it may cost.
-        seed: The same seed gives the same search with a provider that draws from it.
-        retriever: Asked for more documents with the newest step of each chain that is continued: a retriever of the
-            framework, or a function from that text to a list of documents; async is fine where it is used async. What
-            it finds joins the evidence of both models at its end. Not with `EarlyRejection`.
+        limits: Limits on its cost.
+        seed: The same seed gives the same search, if the provider samples with it.
+        retriever: Finds more documents with the newest step of each chain that is continued: a retriever of the
+            framework, or a function from that text to a list of documents; it may be async in async use. The documents
+            found are appended to the evidence of both models. Not with `EarlyRejection`.
         max_documents: Most documents that it may add.
-        max_step_tokens: A step that has no end after so many tokens is cut off.
-        policy: Writes the steps in place of the `llm`: a policy of `medprm_scorer.search`, such as `ServerPolicy`.
-        check: False leaves out the trial whether the provider of the `llm` continues an answer that was begun, which
-            is made once, before the first question.
+        max_step_tokens: A step that has not ended after so many tokens is cut off.
+        policy: Writes the steps instead of the `llm`: a policy of `medprm_scorer.search`, such as `ServerPolicy`.
+        check: False skips the trial, once before the first question, whether the provider of the `llm` continues the
+            beginning of an answer.
 
     Raises:
         InputError: One of them is out of its range or of the wrong kind.
@@ -65,11 +65,11 @@ class StepSearch:
 
 
 GivenSearch = StepSearch | Beam | Dvts | EarlyRejection | None
-"""What `search=` takes: how to search, or its method alone; None draws whole samples."""
+"""The values of `search=`: the settings of a search, or only its method; None draws whole samples."""
 
 
 def given_search(search: object) -> StepSearch | None:
-    """What was given as `search=`: a `StepSearch`, its method alone, or None.
+    """The value of `search=`, checked: a `StepSearch`, only its method, or None.
 
     Raises:
         InputError: It is something else.
@@ -89,11 +89,11 @@ def given_search(search: object) -> StepSearch | None:
 
 
 class SearchingSettings(SamplingSettings):
-    """How answers are drawn, whole or step by step.
+    """Whether answers are drawn whole or step by step.
 
     Args:
-        search: Choose among steps while they are written, in place of whole samples: a `StepSearch`, or its method
-            alone (`Beam(width=4)`). What belongs to whole samples (`n`, `stop`, …) is then refused. None draws samples.
+        search: Choose among steps while they are written, instead of whole samples: a `StepSearch`, or only its method
+            (`Beam(width=4)`). Settings of whole samples (`n`, `stop`, …) are then refused. None draws samples.
     """
 
     search: Annotated[StepSearch | None, BeforeValidator(given_search)] = Field(default=None, exclude=True)
@@ -114,15 +114,15 @@ class SearchingSettings(SamplingSettings):
         for name in _NOT_WITH_SEARCH:
             if name in given and getattr(self, name) != known[name].default:
                 raise ValueError(
-                    f"{name} is for whole samples and does not go with search=: the numbers of a search are those of "
-                    "its method, and what it may cost is StepSearch(limits=Limits(…))"
+                    f"{name} is for whole samples, not for search=: the numbers of a search are those of "
+                    "its method, and its cost is limited by StepSearch(limits=Limits(…))"
                 )
-        retriever = None if self.search.retriever is None else str  # in place of one of the framework
+        retriever = None if self.search.retriever is None else str  # instead of the framework's
         self.search.method.check(Settings(self.strategy, self.aggregate, retriever=retriever))
         return self
 
     def policy_of(self, kind: Callable[..., Any], llm: object) -> Any:
-        """The policy of the language model, made once: its trial is made once, too.
+        """The policy of the language model; it is made once, and so is its trial.
 
         Args:
             kind: The framework's class of policies.

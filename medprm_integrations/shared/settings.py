@@ -30,22 +30,22 @@ DEFAULT_N = 8
 """Samples of one question; the paper's curves are steep up to about here."""
 
 DEFAULT_CONCURRENCY = 8
-"""Most calls of a language model at once, unless the user says otherwise."""
+"""The default limit of simultaneous calls of a language model."""
 
 OF_A_CALL = ("temperature", "top_p", "top_k", "seed", "max_tokens", "max_completion_tokens")
-"""Settings of the language model that a call of it takes, too."""
+"""Settings of the language model that can also be passed to a call."""
 
 OF_THE_MODEL = (
     *OF_A_CALL,
     *("model", "model_name", "api_key", "api_base", "base_url", "max_retries", "streaming"),
 )
-"""Settings that people look for here and that belong to the language model."""
+"""Settings that users look for here but that belong to the language model."""
 
 _LONGEST_KEY = 40
 
 
 def reward_model(prm: Any) -> MedPRM:
-    """The reward model that somebody gave.
+    """The reward model, checked.
 
     Raises:
         InputError: It is something else.
@@ -61,7 +61,7 @@ def reward_model(prm: Any) -> MedPRM:
 
 
 def stopping_rule(stop: object) -> Rule | None:
-    """The rule for stopping that somebody gave.
+    """The stopping rule, checked.
 
     Raises:
         InputError: It is something else, such as the stop sequences of a language model.
@@ -73,14 +73,14 @@ def stopping_rule(stop: object) -> Rule | None:
     try:
         return given_rule(stop)
     except InputError as error:
-        raise InputError(f"{error} (it says when to stop sampling; stop sequences: llm.bind(stop=[…]))") from None
+        raise InputError(f"{error} (it says when to stop sampling; for stop sequences, llm.bind(stop=[…]))") from None
 
 
 def tool_names(names: object) -> tuple[str, ...] | None:
-    """The names of tools as a user gave them; None for all tools.
+    """The names of tools, checked; None for all tools.
 
     Raises:
-        InputError: It is no list of names.
+        InputError: It is not a list of names.
 
     Example:
         >>> tool_names("search")
@@ -97,28 +97,28 @@ def tool_names(names: object) -> tuple[str, ...] | None:
 
 
 class ChoiceSettings(BaseModel):
-    """How the reward model chooses. A setting that is not known is refused, and so is a wrong one.
+    """How the reward model chooses. Unknown settings and invalid values are refused.
 
     Args:
         prm: The reward model.
         strategy: `weighted_vote`, `best_of_n` or `majority_vote`.
         aggregate: How step rewards become a chain reward: one of `medprm_scorer.aggregate.AGGREGATES`.
-        answer: Reads a chain's answer, as in `MedPRM.rank`; None takes the reward model's own.
+        answer: Reads a chain's answer, as in `MedPRM.rank`; None uses the reward model's own function.
         options: The answers to choose from, as in `MedPRM.rank`; None reads them from the question.
-        group: Says which answers are equal, as in `MedPRM.rank`; None compares their wording.
-        on_ranking: Called with each ranking, in the thread or task of the call that it answers.
-        trust: Says whether answers are to be trusted: a `Trust`, the path of its file, or `Floors`; None takes the
-            reward model's own.
+        group: Decides which answers are equal, as in `MedPRM.rank`; None compares their wording.
+        on_ranking: Called with each ranking, in the thread or task of its call.
+        trust: Decides whether answers are trusted: a `Trust`, the path of its file, or `Floors`; None uses the reward
+            model's own.
         on_doubt: What happens to an answer that is not trusted. `answer` gives it, with a caution in the ranking;
-            `abstain` gives `doubt_answer` in its place, and no text of a chain; `raise` raises a
-            `DoubtfulAnswerError`; a function is called with the ranking (never awaited), and gives the text to answer
-            with, or None for the answer as it is; `interrupt` asks a person (`MedPRMMiddleware` only). A
-            structured answer cannot be replaced by a sentence: the error is raised instead.
+            `abstain` gives `doubt_answer` instead, and no text of a chain; `raise` raises a `DoubtfulAnswerError`; a
+            function is called with the ranking (never awaited), and returns the text to answer with, or None to keep
+            the answer; `interrupt` asks a person (`MedPRMMiddleware` only). A structured answer cannot be replaced by a
+            sentence: the error is raised instead.
         doubt_answer: The sentence of `abstain`.
     """
 
     doubts: ClassVar[tuple[str, ...]] = ("answer", "abstain", "raise", "call")
-    """What this class can do in doubt."""
+    """The values of `on_doubt` that this class supports."""
 
     prm: Annotated[MedPRM, BeforeValidator(reward_model)] = Field(repr=False, exclude=True)
     strategy: Strategy = "weighted_vote"
@@ -144,7 +144,7 @@ class ChoiceSettings(BaseModel):
         super().__init__(**settings)
 
     def __reduce__(self) -> NoReturn:
-        """Refuse to be pickled, as a `MedPRM` does; copies share it."""
+        """Refuse to be pickled, as a `MedPRM` does; copies share the `MedPRM`."""
         self.prm.__reduce__()
 
     @property
@@ -154,7 +154,7 @@ class ChoiceSettings(BaseModel):
 
     @property
     def judge(self) -> Trust | Floors | None:
-        """What says whether answers are to be trusted."""
+        """Decides whether answers are trusted."""
         return given_trust(self.trust) or self.prm.trust
 
     @property
@@ -174,45 +174,45 @@ class ChoiceSettings(BaseModel):
 
 
 class SamplingSettings(ChoiceSettings):
-    """How samples are drawn, beside how one of them is chosen.
+    """How samples are drawn, in addition to how one of them is chosen.
 
     Args:
         n: How many samples are wanted.
-        max_concurrency: Most calls of the language model at once, of all calls of the object together; None takes that
-            of LangChain's run configuration where there is one, else 8.
+        max_concurrency: Most simultaneous calls of the language model, over all calls of the object; None takes the
+            value of LangChain's run configuration if there is one, otherwise 8.
         stop: When fewer than n samples are enough. `confident` (or `Confident(…)`): as soon as the leading answer will
-            very likely stay ahead, by the rewards, for which samples are scored as they come. `agree` (or `Agree(k)`):
-            as soon as k samples, 3 by default, give the same answer. Samples that still run are cancelled. None draws
-            all n.
+            very likely stay ahead, by its rewards; samples are then scored as they arrive. `agree` (or `Agree(k)`): as
+            soon as k samples, 3 by default, give the same answer. Samples that are still running are cancelled. None
+            draws all n.
         agree: `agree=k` is short for `stop=Agree(k)`; from 2 to n.
-        rules: Keep only chains with that many steps and draw more for those that are missing: `SamplingRules()` has the
-            paper's 3 to 9 steps and 1.25 times as many draws. None draws n and keeps all.
+        rules: Keep only chains with the right number of steps, and draw more to replace the others: `SamplingRules()`
+            has the paper's 3 to 9 steps and 1.25 times as many draws. None draws n and keeps all.
         timeout: Seconds after which one sample counts as failed; None leaves that to the language model.
-        deadline: Seconds after which the whole call draws no more: what is there is ranked. None has none.
-        replacements: How many failed samples are replaced by others, of each question; with `rules`, those that are
-            missing are drawn anyway. None are replaced before another sample has come back, so that what is refused
-            is not asked n times.
-        quorum: Fewest samples that must come back as candidates; fewer are an error (`ScoringError`).
+        deadline: Seconds after which the whole call draws no more and ranks the samples it has; None for no deadline.
+        replacements: How many failed samples are replaced by others, per question; with `rules`, missing ones are drawn
+            anyway. None are replaced before another sample has arrived, so that a refused request is not sent n times.
+        quorum: The fewest samples that must arrive as candidates; fewer are an error (`ScoringError`).
         max_tokens_total: Most tokens of all samples of a question together, by the usage that the language model
-            reports: no sample is begun that would exceed it, at the mean cost so far. Those of the first wave, when
-            no cost is known, may. None has no bound.
-        several_per_call: Ask for samples that are begun together in one call, so that the prompt is billed once, where
-            the language model takes `n`, as OpenAI's and those that are compatible do. Where it refuses that, or gives
-            fewer, the missing ones are asked for one by one.
-        on_sample: Called with a `SampleSeen` as soon as a sample has come and is scored, in the thread or task of the
-            call: for a progress bar, or a page that fills.
+            reports: no sample is started that would exceed it at the mean cost so far. Samples of the first wave may,
+            since no cost is known yet. None for no limit.
+        several_per_call: Request samples that start together in one call, so that the prompt is billed once, if the
+            language model takes `n`, as OpenAI's and compatible ones do. If it refuses that, or returns fewer, the
+            missing ones are requested one by one.
+        on_sample: Called with a `SampleSeen` as soon as a sample has arrived and is scored, in the thread or task of
+            the call, for example for a progress bar.
         answer_field: Name of the field that holds the answer in structured output; None finds it by its name.
-        keep: What of a ranking goes into the metadata of the answer, and so into checkpoints and traces: `winner` (no
-            text of a losing chain), `all`, `figures` or `none`, as `ranking_metadata.Keep` says. `on_ranking` always
-            gets all.
-        explain: Say in the answer's metadata which documents carry the winner and which contradict it, as
-            `RankingMetadata` says. It costs tokens of the reward model, whose number is given; docs/explain.md.
-        question: Your own function to the question that is judged, from what the class is given: the input
-            (`MedPRMBestOfN`), the messages, the `ModelRequest` (middleware), the query (LlamaIndex). None takes what
-            was asked; in a conversation the user's turns, put together as in `questions.put_together`.
+        keep: Which part of a ranking goes into the metadata of the answer, and so into checkpoints and traces: `winner`
+            (no text of a losing chain), `all`, `figures` or `none`; see `ranking_metadata.Keep`. `on_ranking` always
+            gets everything.
+        explain: Record in the answer's metadata which documents support the winner and which contradict it, as
+            `RankingMetadata` describes. This costs tokens of the reward model, and their number is reported; see
+            docs/explain.md.
+        question: Your own function that returns the judged question, from what the class receives: the input
+            (`MedPRMBestOfN`), the messages, the `ModelRequest` (middleware), the query (LlamaIndex). None takes the
+            question as asked; in a conversation, the user's turns, joined as in `questions.put_together`.
     """
 
-    n: Annotated[int, Field(ge=1, le=1024, strict=True)] = DEFAULT_N  # so that a slip does not become a bill
+    n: Annotated[int, Field(ge=1, le=1024, strict=True)] = DEFAULT_N  # so that a typing error does not become expensive
     max_concurrency: Annotated[int, Field(ge=1, strict=True)] | None = None
     stop: Annotated[Confident | Agree | Literal["confident", "agree"] | None, BeforeValidator(stopping_rule)] = None
     agree: Annotated[int, Field(ge=2, strict=True)] | None = None
@@ -234,19 +234,19 @@ class SamplingSettings(ChoiceSettings):
     @model_validator(mode="after")
     def _can_stop(self) -> Self:
         if self.agree is not None and self.stop is not None:
-            raise ValueError("give stop or agree, which is short for stop=Agree(k), and not both")
+            raise ValueError("pass stop or agree, which is short for stop=Agree(k), but not both")
         rule = self.rule
         if isinstance(rule, Agree) and rule.samples > self.n:
             raise ValueError(f"agree must be at most n: {rule.samples} of {self.n} samples cannot agree")
         if isinstance(rule, Confident) and rule.max_samples is not None and rule.max_samples > self.n:
-            raise ValueError(f"n is the most that is drawn: max_samples must be at most {self.n}, or n larger")
+            raise ValueError(f"at most n samples are drawn: max_samples must be at most {self.n}, or n larger")
         if self.quorum > self.n:
             raise ValueError(f"quorum must be at most n, which is {self.n}")
         return self
 
     @property
     def rule(self) -> Rule | None:
-        """When fewer than n samples are enough."""
+        """The rule by which fewer than n samples are enough."""
         return given_rule(self.stop) if self.agree is None else Agree(self.agree)
 
     @property
@@ -257,15 +257,15 @@ class SamplingSettings(ChoiceSettings):
 
     @property
     def calls_in_flight(self) -> CallsInFlight:
-        """The calls of the language model that run for this object, and for its copies."""
+        """The running calls of the language model for this object and its copies."""
         return self._calls_in_flight
 
     def asked(self, given: Any, default: Callable[[], Asked]) -> Asked:
-        """The question that is judged: as the user's function says, or the default."""
+        """The judged question: from the user's function, or the default."""
         return default() if self.question is None else Asked(self.question(given))
 
     def check(self) -> None:
-        """Look again at what may have been assigned since the object was made, before anything is paid for.
+        """Check again what may have been assigned since the object was made, before anything is paid for.
 
         Raises:
             InputError: A setting is out of its range or of the wrong kind.
@@ -281,7 +281,7 @@ class SamplingSettings(ChoiceSettings):
     @model_validator(mode="before")
     @classmethod
     def _point_to_the_model(cls, values: Any) -> Any:
-        """Say of the language model's own settings where they belong."""
+        """Say where the language model's own settings belong."""
         llm = values.get("llm") if isinstance(values, dict) else None
         for name in () if llm is None else values:
             if name not in cls.model_fields and (
@@ -296,16 +296,16 @@ class _Checked(SamplingSettings):
 
 
 class ConversationSettings(SamplingSettings):
-    """Where a conversation's question and evidence come from, beside how its answers are sampled.
+    """Where a conversation's question and evidence come from, in addition to how its answers are sampled.
 
     Args:
         evidence: Your own function from the messages (middleware: from the `ModelRequest`) to documents, which come
-            before those of the tools; async is fine where it is used async.
+            before those of the tools; it may be async in async use.
         evidence_tools: Names of the tools whose results are evidence; None for all, an empty list for none. The newest
             results come first within the reward model's budget for documents.
-        is_answer: Your own function from the messages (middleware: from the `ModelRequest`) to whether the call is an
-            answer to the user. Where it is not, the call goes through once and is not judged. None takes the rule of
-            the framework's part.
+        is_answer: Your own function that decides, from the messages (middleware: from the `ModelRequest`), whether the
+            call is an answer to the user. If not, the call runs once and is not judged. None takes the framework's
+            default rule.
     """
 
     is_answer: Callable[[Any], bool] | None = Field(default=None, repr=False, exclude=True)
@@ -314,7 +314,7 @@ class ConversationSettings(SamplingSettings):
 
 
 class SamplingOptions(TypedDict, total=False):
-    """The settings of `SamplingSettings` but for `prm`, as arguments of classes that are no pydantic models."""
+    """The settings of `SamplingSettings` except `prm`, as arguments of classes that are not pydantic models."""
 
     n: int
     strategy: Strategy
@@ -344,7 +344,7 @@ class SamplingOptions(TypedDict, total=False):
 
 
 class ConversationOptions(SamplingOptions, total=False):
-    """The settings of `ConversationSettings` but for `prm`, as arguments."""
+    """The settings of `ConversationSettings` except `prm`, as arguments."""
 
     evidence: Callable[[Any], Any] | None
     evidence_tools: Sequence[str] | None
@@ -352,16 +352,16 @@ class ConversationOptions(SamplingOptions, total=False):
 
 
 def checked_keys(value: object, needed: Sequence[str]) -> Mapping[str, Any]:
-    """An input that has the keys that are needed, and no documents under a name where nobody looks for them.
+    """An input with the required keys, and without documents under a name that is not read.
 
-    Other keys stay allowed: a chain's dict carries more than one step needs.
+    Other keys are allowed: a chain's dict carries more than one step needs.
 
     Args:
         value: The input.
-        needed: The keys that it must have.
+        needed: The required keys.
 
     Raises:
-        InputError: It is no dict, a key is missing, or `documents` is and something that looks like it is there.
+        InputError: It is not a dict, a key is missing, or `documents` is missing but a similar key is present.
 
     Example:
         >>> checked_keys({"query": "Which dose?"}, ["question"])
@@ -383,7 +383,7 @@ def checked_keys(value: object, needed: Sequence[str]) -> Mapping[str, Any]:
 
 
 def _there(value: Mapping[Any, Any]) -> str:
-    """The keys that are there; only names, since a key that is a whole text may be a patient's."""
+    """The existing keys; only names, since a key that is a whole text may be a patient's data."""
     names = [key for key in value if isinstance(key, str) and key.isidentifier() and len(key) <= _LONGEST_KEY]
     if not names:
         return "there is none that is a name" if value else "the dict is empty"

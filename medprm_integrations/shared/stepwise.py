@@ -1,7 +1,7 @@
-"""Answers that are searched for: the reward model chooses among steps while they are written (`search=`).
+"""Answers from a search: the reward model chooses among steps while they are written (`search=`).
 
-The choice, doubts and what is told of a ranking are those of samples (`best_of_n`); what differs is where the
-candidates come from, and that steps can be given away before the end, once they are final.
+The choice, the handling of doubt and the reports of a ranking are the same as for samples (`best_of_n`). Only the
+candidates come from elsewhere, and steps can be passed on before the end, once they are final.
 """
 
 from collections.abc import AsyncGenerator, Callable, Generator, Mapping, Sequence
@@ -31,20 +31,20 @@ _COSTS = (
 
 @dataclass(repr=False, kw_only=True)
 class Searched(Generic[Value]):
-    """One question whose answer is searched for, and the framework's part in it.
+    """One question for a search, and the framework's part.
 
     Args:
-        question: What the candidates are judged as answers to.
-        policy: Writes the steps. It reads the documents that it is asked with.
-        answer: From the text of the answer to the framework's value.
-        usage: The tokens of the policy; None if nobody knows them.
+        question: The question to which the candidates are judged as answers.
+        policy: Writes the steps. It reads the documents in its prompt.
+        answer: Turns the text of the answer into the framework's value.
+        usage: The tokens of the policy; None if unknown.
         documents: Texts of the documents.
         scores: As in `Job`.
-        cautions: What to know of the question.
-        retrieve: From a text to more documents; None without a retriever.
+        cautions: Cautions about the question.
+        retrieve: A function from a text to more documents; None without a retriever.
 
     Raises:
-        InputError: The question is blank or no text; nothing has been paid for yet.
+        InputError: The question is blank or not a text; nothing has been paid for yet.
     """
 
     question: str
@@ -62,12 +62,12 @@ class Searched(Generic[Value]):
 
 
 def retrieved_since(settings: SearchingSettings, job: Job[Any], given: Sequence[str]) -> list[str]:
-    """The documents that were retrieved on the way.
+    """The documents that were retrieved during the search.
 
     Args:
-        settings: Those of the search.
-        job: The question. Of its documents those are searched with that fit the reward model's budget.
-        given: What a policy is asked with: these, and then those that were retrieved.
+        settings: The settings of the search.
+        job: The question. The search uses those of its documents that fit in the reward model's budget.
+        given: The documents in the policy's prompt: these, and then the retrieved ones.
     """
     return list(given[len(job.found(settings).texts) :])
 
@@ -75,17 +75,18 @@ def retrieved_since(settings: SearchingSettings, job: Job[Any], given: Sequence[
 def searching(settings: SearchingSettings, job: Searched[Value]) -> Generator[str | Choice[Value], None, None]:
     """The steps of an answer, each as soon as it is final, and then the choice; joined, they are the answer.
 
-    Where an answer that is not trusted becomes another text, or an error, nothing is given before the end.
+    If an answer that is not trusted is replaced by another text, or by an error, nothing is yielded before the end.
 
     Args:
         settings: How to search, and how the winner is chosen.
         job: The question.
 
     Raises:
-        PolicyError: As in `medprm_scorer.search.beam_search`; the provider does not continue what was begun.
+        PolicyError: As in `medprm_scorer.search.beam_search`; the provider does not continue the beginning of an
+            answer.
         ScoringError: No chain could be scored.
-        DoubtfulAnswerError: The answer is not trusted, and the settings say that it ends so.
-        Exception: What the language model raised, if no chain was finished by then.
+        DoubtfulAnswerError: The answer is not trusted, and the settings ask for an error.
+        Exception: The language model's own error, if no chain was finished by then.
     """
     evidence, search = _begun(settings, job)
     with closing(search.events()) as events:
@@ -99,7 +100,7 @@ def searching(settings: SearchingSettings, job: Searched[Value]) -> Generator[st
 
 
 async def asearching(settings: SearchingSettings, job: Searched[Value]) -> AsyncGenerator[str | Choice[Value], None]:
-    """`searching`, with the event loop left free; closing it cancels what runs."""
+    """`searching`, without blocking the event loop; closing it cancels what runs."""
     evidence, search = _begun(settings, job)
     async with aclosing(search.aevents()) as events:
         async for found in events:
@@ -115,7 +116,7 @@ async def asearching(settings: SearchingSettings, job: Searched[Value]) -> Async
 def search_all(
     settings: SearchingSettings, jobs: Sequence[Searched[Value] | Exception]
 ) -> list[Choice[Value] | Exception]:
-    """The choices of many questions, one after the other; what fails for one does not end the others."""
+    """The choices of many questions, one after the other; a failure of one does not affect the others."""
     found: list[Choice[Value] | Exception] = []
     for job in jobs:
         try:
@@ -128,7 +129,7 @@ def search_all(
 async def asearch_all(
     settings: SearchingSettings, jobs: Sequence[Searched[Value] | Exception]
 ) -> list[Choice[Value] | Exception]:
-    """`search_all`, with the event loop left free."""
+    """`search_all`, without blocking the event loop."""
     found: list[Choice[Value] | Exception] = []
     for job in jobs:
         if isinstance(job, Exception):
@@ -149,7 +150,7 @@ def _last(events: Sequence[str | Choice[Value]]) -> Choice[Value]:
 
 
 def _waits(settings: SearchingSettings) -> bool:
-    """Whether the answer may become another one in the end."""
+    """Whether the answer may be replaced at the end."""
     return settings.judge is not None and settings.on_doubt != "answer"
 
 
@@ -176,7 +177,7 @@ def _begun(settings: SearchingSettings, job: Searched[Value]) -> tuple[Evidence,
 def _chosen(
     settings: SearchingSettings, job: Searched[Value], evidence: Evidence, ranking: SearchRanking
 ) -> tuple[Choice[Value], Evidence]:
-    """The choice, and all documents that it was made with."""
+    """The choice, and all documents of its ranking."""
     added = ranking.tree.documents
     read_as = evidence.read_as or tuple(range(len(evidence.texts)))
     places = range(len(evidence.texts), len(evidence.texts) + len(added))
@@ -196,7 +197,7 @@ def _chosen(
 
 
 def _rest(settings: SearchingSettings, choice: Choice[Value]) -> Generator[str | Choice[Value], None, None]:
-    """What is left of the answer, and the choice."""
+    """The rest of the answer, and the choice."""
     if _waits(settings) and choice.ranking is not None:
         yield choice.ranking.best.text if choice.said is None else choice.said
     yield choice

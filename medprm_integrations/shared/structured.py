@@ -17,14 +17,14 @@ _KINDS = ("answer", "choice", "option", "diagnosis", "prediction")
 def structured_sample(value: object, answer_field: str | None = None) -> Sample:
     r"""A structured answer as a candidate, read as `medprm_scorer.text.steps.records` reads JSON.
 
-    Lists of steps and fields `step_1`, `step_2` … are its steps, as given; a field of text, such as `reasoning`, is
-    split like any other. Other fields stand behind the last step after their names; confidence and citations are left
-    out. The field that holds the answer is one of these, and its value votes as it is.
+    Lists of steps and fields `step_1`, `step_2` … are its steps, unchanged; a text field, such as `reasoning`, is split
+    like any other text. Other fields follow the last step, each after its name; confidence and citations are left out.
+    The field with the answer is one of these, and its value is the vote.
 
     Args:
-        value: A pydantic object, a dataclass, or what JSON has.
+        value: A pydantic object, a dataclass, or a JSON value.
         answer_field: Name of the field that holds the answer; None finds it by its name (`final_answer`, `choice`,
-            `answer_letter`, `diagnosis` and the like).
+            `answer_letter`, `diagnosis` and so on).
 
     Example:
         >>> structured_sample({"reasoning": "Step 1: Fever.\nStep 2: Rash.", "answer": "B", "confidence": 0.9}).chain
@@ -45,14 +45,14 @@ def structured_sample(value: object, answer_field: str | None = None) -> Sample:
 
 
 def is_answer_schema(fields: Iterable[str]) -> bool:
-    """Whether structured output with these fields answers a question, by their names.
+    """Whether structured output with these fields answers a question, judged by their names.
 
     It does if there is a field for the reasoning (`steps`, `reasoning`, `explanation` …) or one for the answer
-    (`final_answer`, `diagnosis`, `prediction` …). A schema without is that of a helper call, such as one that chooses a
-    route, picks tools or grades documents; a lone `choice` or `option` is a selector's, too.
+    (`final_answer`, `diagnosis`, `prediction` …). A schema without these belongs to a helper call, such as one that
+    chooses a route, picks tools or grades documents; a single `choice` or `option` also belongs to a selector.
 
     Args:
-        fields: Names of the fields, at whatever depth.
+        fields: Names of the fields, at any depth.
 
     Example:
         >>> is_answer_schema(["steps", "choice"]), is_answer_schema(["diagnosis"]), is_answer_schema(["destination"])
@@ -78,7 +78,7 @@ def _answer(fields: Mapping[Any, Any], answer_field: str | None) -> str | None:
 
 
 def _text(value: Any) -> str:
-    """A value without reasoning in it: its fields, each after its name."""
+    """A value without reasoning: its fields, each after its name."""
     if isinstance(value, Mapping):
         return "\n".join(f"{name}: {_text(part)}" for name, part in value.items() if part is not None)
     return ", ".join(map(_text, value)) if isinstance(value, list | tuple) else "" if value is None else str(value)

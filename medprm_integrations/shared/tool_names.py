@@ -1,4 +1,4 @@
-"""Which of an agent's tools bring evidence, by their names: those that look something up, not those that act."""
+"""Which of an agent's tools give evidence, judged by name: those that look something up, not those that act."""
 
 import re
 
@@ -15,16 +15,16 @@ _ACTING = frozenset(_ACTS.split())
 """First words of the names of tools that act (their results are receipts), plan, or pass the conversation on."""
 
 _LOOKING = frozenset(_LOOKS.split())
-"""Words that say that a tool looks something up all the same, as in `order_history_search`."""
+"""Words that show that a tool looks something up anyway, as in `order_history_search`."""
 
 
 def brings_evidence(name: str | None) -> bool:
-    """Whether a tool's results are evidence unless the user says otherwise (`evidence_tools`).
+    """Whether a tool's results are evidence by default (without `evidence_tools`).
 
-    Results of tools that act are receipts (`order_drug`, `send_message`), those of tools that plan or remember are what
-    the language model wrote itself (`write_todos`, `think`), and those that pass the conversation on to another agent
-    say nothing (`transfer_to_cardiology`, `handoff`). They are told by the first word of their names. A tool without a
-    name is taken to look something up.
+    Results of tools that act are receipts (`order_drug`, `send_message`). Results of tools that plan or remember are
+    the language model's own text (`write_todos`, `think`). Results of tools that pass the conversation on to another
+    agent contain nothing (`transfer_to_cardiology`, `handoff`). All of these are recognized by the first word of their
+    names. A tool without a name counts as one that looks something up.
 
     Args:
         name: Name of the tool, its words joined by underscores or capitals.

@@ -1,4 +1,4 @@
-"""Whether a language model was cut off before it had finished, by what it says of itself."""
+"""Whether a language model was cut off before it had finished, according to its response."""
 
 from collections.abc import Mapping
 from typing import Any
@@ -16,7 +16,7 @@ _CUT_OFF = frozenset(
 
 
 def is_cut_off(said: object, depth: int = _DEEPEST) -> bool:
-    """Whether the metadata of a response, in the form of any provider, says that it was cut off.
+    """Whether the metadata of a response, in any provider's form, say that it was cut off.
 
     Args:
         said: A mapping, an object with attributes, or a list of these, of which the first counts.

@@ -1,4 +1,4 @@
-"""What users are warned of. Warnings hold no text of a question, a document or an answer."""
+"""Warnings for users. They contain no text of a question, a document or an answer."""
 
 import warnings
 from collections.abc import Collection, Hashable, Sequence
@@ -10,27 +10,27 @@ from medprm_scorer.text.prompts import DOCUMENT_TOKEN_BUDGET
 
 
 class IdenticalSamplesWarning(UserWarning):
-    """All samples of a question are the same text, so that there is nothing to choose."""
+    """All samples of a question are the same text, so there is nothing to choose."""
 
 
 class SamplesFailedWarning(UserWarning):
-    """Some samples of a question failed, so that the choice is among fewer than were asked for."""
+    """Some samples of a question failed, so the choice is among fewer than requested."""
 
 
 class DocumentsLeftOutWarning(UserWarning):
-    """There were documents that the reward model did not read: some of them, or all."""
+    """The reward model did not read some or all of the documents."""
 
 
 class ExplanationFailedWarning(UserWarning):
-    """The winner was to be explained (`explain=True`), and could not be."""
+    """The winner should have been explained (`explain=True`), but could not be."""
 
 
 class UnknownToolWarning(UserWarning):
-    """A tool whose results were to be evidence is none of the tools that there are."""
+    """A tool whose results should be evidence does not exist."""
 
 
 def warn_of_failures(drawing: Drawing[Any]) -> None:
-    """Warn when some samples failed, by the kinds of their errors, whose texts may hold the prompt."""
+    """Warn when some samples failed, with only the types of their errors, whose texts may contain the prompt."""
     if drawing.errors and drawing.values:
         kinds = ", ".join(dict.fromkeys(type(error).__name__ for error in drawing.errors))
         warnings.warn(
@@ -42,23 +42,23 @@ def warn_of_failures(drawing: Drawing[Any]) -> None:
 
 
 def warn_of_identical(texts: Sequence[str], source: object) -> None:
-    """Warn, once for each source, when there are several candidates and all are the same text.
+    """Warn, once for each source, when there are several candidates but all are the same text.
 
     Args:
         texts: The candidates.
-        source: Where they come from, such as the language model that was asked.
+        source: Where they come from, such as the language model.
     """
     if len(texts) > 1 and len(set(texts)) == 1 and texts[0].strip() and first_time(source, "identical"):
         warnings.warn(
             f"all {len(texts)} samples are identical, so there is nothing to choose: raise the language model's "
-            "temperature above 0 and switch its cache off",
+            "temperature above 0 and turn off its cache",
             IdenticalSamplesWarning,
             stacklevel=2,
         )
 
 
 def unread(used: int, given: int) -> str:
-    """That the reward model read some of the documents, or none, in one sentence.
+    """One sentence that says how many documents the reward model read, if not all.
 
     Example:
         >>> unread(2, 5)
@@ -69,7 +69,7 @@ def unread(used: int, given: int) -> str:
 
 
 def warn_of_unread(used: int, given: int) -> None:
-    """Warn that some of the documents were not read, or none was."""
+    """Warn that some or all of the documents were not read."""
     if used:
         said = f"{used} of {given} documents were read: the others exceed"
     elif given == 1:
@@ -81,12 +81,12 @@ def warn_of_unread(used: int, given: int) -> None:
 
 
 def warn_of_unknown_tools(names: Sequence[str] | None, known: Collection[str], source: object) -> None:
-    """Warn, once for each source, of names that none of the tools has.
+    """Warn, once for each source, about names that no tool has.
 
     Args:
         names: Names of the tools whose results are evidence; None for all.
-        known: Names of the tools that there are.
-        source: What was given the names.
+        known: Names of the existing tools.
+        source: The object that was given the names.
 
     Example:
         >>> with warnings.catch_warnings(record=True) as caught:
@@ -110,11 +110,11 @@ _warned: set[tuple[int, Hashable]] = set()
 
 
 def first_time(source: object, about: Hashable) -> bool:
-    """Whether nobody asked this before of this object.
+    """Whether this is the first call for this object and subject.
 
     Args:
-        source: The object; forgotten when it is gone.
-        about: What the warning is about.
+        source: The object; it is forgotten when it is garbage-collected.
+        about: The subject of the warning.
 
     Example:
         >>> source = lambda: None

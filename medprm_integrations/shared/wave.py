@@ -1,4 +1,4 @@
-"""Samples of one question that are begun together, asked for in one call where the language model takes `n`."""
+"""Samples of one question that start together, requested in one call if the language model takes `n`."""
 
 import asyncio
 import threading
@@ -12,10 +12,10 @@ from medprm_integrations.shared.jobs import Job, Value
 
 @dataclass(eq=False, repr=False)
 class Wave(Generic[Value]):
-    """One call for several samples. The first that is wanted makes it, and the others wait for it.
+    """One call for several samples. The first one needed makes the call, and the others wait for it.
 
-    Where the call fails or gives fewer samples than asked, those that are missing are asked for one by one, and so are
-    all later samples of the question.
+    If the call fails or returns fewer samples than requested, the missing ones are requested one by one, and so are all
+    later samples of the question.
 
     Args:
         job: The question.
@@ -31,7 +31,7 @@ class Wave(Generic[Value]):
     _alock: asyncio.Lock = field(default_factory=asyncio.Lock, init=False)
 
     def sample(self, number: int) -> Callable[[], Any]:
-        """The call that gives the sample with this number; awaited where the job's own calls are."""
+        """The call that gets the sample with this number; awaited if the job's own calls are."""
         return partial(self._aget if self.awaited else self._get, number)
 
     def _get(self, number: int) -> Value:
@@ -39,7 +39,7 @@ class Wave(Generic[Value]):
             if self._values is None:
                 try:
                     found = self.job.ask_several(self.size)  # type: ignore[misc]
-                except Exception as error:  # noqa: BLE001 - the samples are asked for one by one
+                except Exception as error:  # noqa: BLE001 - the samples are then requested one by one
                     found = error
                 self._values = self._taken(found)
             if self._values:
@@ -52,7 +52,7 @@ class Wave(Generic[Value]):
             if self._values is None:
                 try:
                     found = await self.job.ask_several(self.size)  # type: ignore[misc]
-                except Exception as error:  # noqa: BLE001 - the samples are asked for one by one
+                except Exception as error:  # noqa: BLE001 - the samples are then requested one by one
                     found = error
                 self._values = self._taken(found)
             if self._values:
@@ -67,9 +67,9 @@ class Wave(Generic[Value]):
         return values
 
     def _check_wanted(self, number: int) -> None:
-        """Pay for no sample that nobody waits for any more: a thread cannot be cancelled."""
+        """Do not pay for a sample that is no longer needed: a thread cannot be cancelled."""
         if number not in self.job.drawing.running:
-            raise RuntimeError("the sample is not wanted any more")
+            raise RuntimeError("the sample is no longer needed")
 
 
 def _raised(value: Value | Exception) -> Value:

@@ -221,7 +221,7 @@ def test_an_llm_that_gives_several_answers_itself_is_refused(prm):
 
 def test_a_rate_limiter_that_would_limit_nothing_is_refused(prm):
     limiter = InMemoryRateLimiter(requests_per_second=5)
-    with pytest.raises(ValidationError, match="rate_limiter limits no samples here: set it on llm"):
+    with pytest.raises(ValidationError, match="rate_limiter has no effect on samples here: set it on llm"):
         ChatMedPRM(llm=ScriptedChat(answers=[GOOD]), prm=prm, rate_limiter=limiter)
 
 

@@ -234,7 +234,7 @@ def test_one_that_does_not_continue_is_refused():
         ({"search": StepSearch(EarlyRejection(4), retriever=print)}, "early rejection does not work with a retriever"),
         ({"search": EarlyRejection(4), "aggregate": "mean"}, "aggregate for early rejection"),
         ({"search": StepSearch(retriever=3)}, "the retriever must be"),
-        ({"llm": ScriptedChat(answers=["x"]).bind(stop=["a"])}, "without stop sequences"),
+        ({"llm": ScriptedChat(answers=["x"]).bind(stop=["a"])}, "without its own stop sequences"),
         ({"llm": ScriptedChat(answers=["x"]) | str}, "llm must be a chat model"),
     ],
 )

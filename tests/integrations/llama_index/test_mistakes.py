@@ -43,9 +43,9 @@ MISTAKES = {
     "a text as a response": (lambda: MedPRMEvaluator(prm=PRM).evaluate_response(QUESTION, SECRET), "call evaluate"),
     "data alone": (
         lambda: MedPRMRerank.from_dict(MedPRMRerank(prm=PRM).to_dict()),
-        r"no part of the data: MedPRMRerank.from_dict\(data, prm=…, llm=…\)",
+        r"not part of the data: MedPRMRerank.from_dict\(data, prm=…, llm=…\)",
     ),
-    "data alone, llm": (lambda: MedPRMLLM.from_dict(MedPRMLLM(prm=PRM, llm=MODEL).to_dict()), "no part of the data"),
+    "data alone, llm": (lambda: MedPRMLLM.from_dict(MedPRMLLM(prm=PRM, llm=MODEL).to_dict()), "not part of the data"),
 }
 
 

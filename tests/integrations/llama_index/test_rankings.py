@@ -144,7 +144,7 @@ def test_engines_that_drop_rankings_say_where_they_are(prm, kind, how):
         )
     response = engine.query(QUESTION) if how == "sync" else asyncio.run(engine.aquery(QUESTION))
     assert len(seen) == 2
-    with pytest.raises(InputError, match="give on_ranking= to the MedPRMLLM, MedPRMSynthesizer or MedPRMRerank in it"):
+    with pytest.raises(InputError, match="pass on_ranking= to the MedPRMLLM, MedPRMSynthesizer or MedPRMRerank in it"):
         ranking_of(response)
 
 
