@@ -56,7 +56,7 @@ def largest(rows: Sequence[Effect], by: Callable[[Effect], float]) -> int:
 
 
 def count(found: Explanation, valid: Sequence[bool], counts: Counts) -> None:
-    """Add one chain's figures: of each step that cites one kind of document, and of what nobody uses."""
+    """Add one chain's figures: for each step that cites one kind of document, and for documents that no step uses."""
     for step, (scored, right) in enumerate(zip(found.chain.steps, valid, strict=True)):
         rows = [row for row in found.effects if row.step == step]
         own = cited(scored.text, found.documents)
@@ -79,7 +79,7 @@ def count(found: Explanation, valid: Sequence[bool], counts: Counts) -> None:
 
 
 def doubled(prm: MedPRM, question: str, chain: str, documents: Sequence[str], step: int, counts: Counts) -> None:
-    """Explain with the cited document there twice: neither moves the step when added last, each does alone."""
+    """Explain with the cited document present twice: neither moves the step when added last, but each does alone."""
     (own, *_) = sorted(cited(chain.split("\n")[step], documents))
     found = prm.explain(question, chain, [*documents, documents[own]])
     rows = [found.effect(step, place) for place in (own, len(documents))]
@@ -123,7 +123,7 @@ def explain_one(number: int, shapley: int, prm: MedPRM, counts: Counts) -> None:
 
 
 def run(questions: int, shapley: int, prm: MedPRM) -> tuple[Counts, int]:
-    """The figures, and of how many questions; fewer than asked for if it is interrupted."""
+    """The figures, and the number of questions; fewer than requested if it is interrupted."""
     counts: Counts = defaultdict(list)
     for number in tqdm(range(questions), disable=None):
         try:

@@ -1,4 +1,4 @@
-"""Kill commands at random moments, again and again, and see that what they write is that of an undisturbed run.
+"""Kill commands repeatedly at random moments, and check that their output is that of an undisturbed run.
 
     python -m benchmarks.kills score evaluate calibrate search [--records N] [--kills 50] [--seed 0] [--model M]
 
@@ -6,8 +6,8 @@ Each run is the command itself, in a fork of this process, which has imported wh
 one run in four before it has written anything, the others after a random number of changes of its files. After each
 kill a file that is written as a whole is missing or complete, and the lines of `score` are the first ones of an
 undisturbed run. The last run is left alone: the files must then be the same to the last byte, but for `seconds`, and
-nothing may lie beside them. `search` keeps nothing, so it begins anew each time. Without `--model` the demo model
-inside the package scores.
+there may be no other files. `search` stores nothing, so it starts from the beginning each time. Without `--model` the
+demo model inside the package scores.
 """
 
 import argparse
@@ -132,7 +132,7 @@ def outputs(folder: Path) -> dict[str, bytes]:
 
 
 def half_written(name: str, clean: dict[str, bytes], killed: dict[str, bytes]) -> list[str]:
-    """The files that are, after a kill, neither missing nor as they should be."""
+    """The files that are present but wrong after a kill."""
     if name == "score":
         killed = {file: text[: text.rfind(b"\n") + 1] for file, text in killed.items()}
         return [file for file in clean if not clean[file].startswith(killed.get(file, b""))]
@@ -140,7 +140,7 @@ def half_written(name: str, clean: dict[str, bytes], killed: dict[str, bytes]) -
 
 
 def compare(name: str, count: int, kills: int, seed: int, model: str) -> bool:
-    """Kill a command so often, print what came of it, and say whether all was as it should be.
+    """Kill a command so often, print the result, and return whether everything was right.
 
     Args:
         name: The command.
@@ -195,7 +195,7 @@ def compare(name: str, count: int, kills: int, seed: int, model: str) -> bool:
 
 
 def main() -> int:
-    """Read the arguments and do the runs; 0 if all was as it should be."""
+    """Read the arguments and do the runs; 0 if everything was right."""
     parser = argparse.ArgumentParser(description="Kill commands at random moments and compare what they write.")
     parser.add_argument("names", nargs="+", choices=_OPTIONS)
     parser.add_argument("--records", type=int)

@@ -63,7 +63,7 @@ class Words:
 
 
 def questions(seed: int, scores: bool) -> Iterator[dict[str, Any]]:
-    """Records without end, the same for the same seed."""
+    """An endless stream of records, the same for the same seed."""
     random_ = random.Random(seed)
     words = Words(random_)
     place = 0

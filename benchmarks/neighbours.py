@@ -1,11 +1,11 @@
-"""How much a chain's rewards depend on what is scored beside it, and what `deterministic=True` costs.
+"""How much a chain's rewards depend on what else is scored, and what `deterministic=True` costs.
 
     python -m benchmarks.neighbours [--dtype bfloat16] [--chains 12] [--words 300] [--shape 300m] [--model M]
 
-Each chain is scored alone, then with all the others, then beside other questions, and in a session that grew step by
-step. The largest difference of a reward from the one alone is printed, and how long the chains took together. Without
-`--model` a Llama with random weights is made, of a shape of `medprm bench`; `--model demo` takes the demo model inside
-the package.
+Each chain is scored alone, then with all the others, then together with other questions, and in a session that grew
+step by step. The largest difference of a reward from the one alone is printed, and how long the chains took together.
+Without `--model` a Llama with random weights is made, of a shape of `medprm bench`; `--model demo` takes the demo model
+inside the package.
 """
 
 import argparse

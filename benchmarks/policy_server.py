@@ -12,7 +12,7 @@ from typing import Any
 
 @dataclass(frozen=True)
 class Reply:
-    """What the server says to a call.
+    """The server's answer to a call.
 
     Args:
         texts: The choices, one or several.
@@ -47,7 +47,7 @@ class Seen:
 
 
 class PolicyServer:
-    """The server, in a thread of its own from `with` to its end.
+    """The server, in a separate thread for the duration of a `with` block.
 
     Args:
         reply: From a call's number, from 0, and its body to what is said. A reply with fewer texts than the call asks

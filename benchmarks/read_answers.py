@@ -22,7 +22,7 @@ OUTCOMES = ("as recorded", "as another", "declined", "unread")
 
 @dataclass
 class Counts:
-    """What was found in one file."""
+    """The counts of one file."""
 
     outcomes: Counter[str] = field(default_factory=Counter)
     rules: Counter[str] = field(default_factory=Counter)
@@ -100,7 +100,7 @@ def _outcome(found: str | None, recorded: object, options: OptionSet | None) -> 
 
 
 def _key(answer: str, options: OptionSet | None) -> str:
-    """The option that an answer is, else its key."""
+    """The option that equals an answer, otherwise the answer's key."""
     key = normalize_answer(answer)
     for label, text in (options.texts if options else {}).items():
         if key in (normalize_answer(label), normalize_answer(text)):

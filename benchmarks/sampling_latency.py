@@ -33,7 +33,7 @@ _FIRST = 1_000  # number of the first question: none that a rule was chosen by
 
 @dataclass
 class Way:
-    """What became of one way of sampling.
+    """The results of one sampling method.
 
     Args:
         seconds: Of each question, from the question to the answer.
@@ -51,7 +51,7 @@ class Way:
 
 
 def _server(questions: list[Question], n: int) -> PolicyServer:
-    """Says the chains of each question in order, with a delay that belongs to the chain."""
+    """Returns the chains of each question in order, each with its own delay."""
     replies: dict[str, list[Reply]] = {}
     for number, question in enumerate(questions):
         rng = random.Random(f"latency-{number}")

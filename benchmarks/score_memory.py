@@ -2,8 +2,8 @@
 
     python -m benchmarks.score_memory [--records 1000,20000] [--seed 0] [--model M]
 
-Each size is one run of the command in a process of its own; told is the largest resident size that the system saw of
-it. Without `--model` the demo model inside the package scores.
+Each size is one run of the command in a separate process; the output is the largest resident size that the system saw
+of it. Without `--model` the demo model inside the package scores.
 """
 
 import argparse

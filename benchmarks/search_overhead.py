@@ -24,7 +24,7 @@ from medprm_scorer.search import Continuation, GrowingChain, Limits, LocalPolicy
 
 
 class Noted:
-    """A policy that notes what it is asked."""
+    """A policy that records its calls."""
 
     def __init__(self, policy: LocalPolicy) -> None:
         self._policy = policy

@@ -29,7 +29,7 @@ from medprm_scorer.results.models import Ranking
 
 LOCAL, REMOTE = "local", "remote"
 TOLERANCE = {LOCAL: 1e-5, REMOTE: 0.005}
-"""Largest difference from the request asked alone: packed passes in float32, and what a server packs in its own way."""
+"""Largest difference from the request sent alone: packed passes in float32, and a server's own batching."""
 WARM_UP = 0.25  # the first part of the run, after which memory is to be flat
 
 
@@ -94,7 +94,7 @@ class Soak:
         signal.signal(signal.SIGALRM, before)
 
     async def task(self, seed: int) -> None:
-        """One caller that is a task; every tenth call is given up after a moment."""
+        """One caller that is a task; every tenth call is cancelled after a moment."""
         draw = random.Random(seed)
         while not self._over():
             name, place = self._drawn(draw)

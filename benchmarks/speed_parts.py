@@ -21,7 +21,7 @@ from medprm_scorer.local.reference import PlainEngine
 
 @dataclass(frozen=True)
 class SpeedPlan(BenchPlan):
-    """What to measure, beside one question.
+    """What to measure, in addition to one question.
 
     Args:
         questions: Questions with 4 candidates each that are packed; 0 leaves this out.
@@ -86,7 +86,7 @@ class SpeedBench(Bench):
         return found
 
     def _session(self) -> dict[str, Any]:
-        """Each step of growing candidates against its new tokens alone, behind one cached path of the same length."""
+        """Each step of growing candidates compared with only its new tokens after a cached path of the same length."""
         plan = self.plan
         request = self.requests.make(plan.session)
         chains = [list(chain) for chain in request.candidates]
@@ -140,7 +140,7 @@ class SpeedBench(Bench):
 
 
 class Continued:
-    """New tokens behind a cached text, as one row, by transformers' own cache: what a session's step costs at least.
+    """New tokens after a cached text, as one row, with transformers' own cache: the least cost of a session's step.
 
     Args:
         model: The model.
@@ -157,7 +157,7 @@ class Continued:
             )
 
     def run(self, ids: Sequence[int]) -> None:
-        """Run new tokens behind all that was run before."""
+        """Run new tokens after everything that was run before."""
         with torch.inference_mode():
             self._decoder(
                 input_ids=torch.tensor([ids], device=self._device), past_key_values=self._cache, use_cache=True

@@ -15,7 +15,7 @@ def to_markdown(found: dict[str, Any]) -> str:
 
 
 def other_lines(found: dict[str, Any]) -> list[str]:
-    """A sentence for each figure beside the table."""
+    """A sentence for each figure that is not in the table."""
     plan, packed, session, errors = found["plan"], found["packed"], found["session"], found["errors"]
     lines = []
     if packed and "many_over_large" in packed:

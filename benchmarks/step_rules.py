@@ -68,7 +68,7 @@ class Cell:
     votes: int = 0
 
     def add(self, rewards: Sequence[float], answers: Sequence[str], correct: str, steps: int) -> None:
-        """Take in one question's chains."""
+        """Add one question's chains."""
         right = [reward for reward, answer in zip(rewards, answers, strict=True) if answer == correct]
         wrong = [reward for reward, answer in zip(rewards, answers, strict=True) if answer != correct]
         self.right += right

@@ -40,7 +40,7 @@ Record = tuple[Ranking, bool]
 
 @dataclass(frozen=True)
 class Splits:
-    """What became of the splits for one way and risk.
+    """The results of the splits for one method and risk.
 
     Args:
         kept: Part of the splits in which at most `risk` of the trusted answers were wrong.

@@ -1,4 +1,4 @@
-"""A vLLM server in an environment of its own, for as long as a `with` lasts: for tests and measurements."""
+"""A vLLM server in a separate environment, for the duration of a `with` block: for tests and measurements."""
 
 import ctypes
 import os
@@ -25,7 +25,7 @@ def vllm_python() -> str | None:
 
 
 def free_port() -> int:
-    """A port of this machine that nobody listens at."""
+    """A free port of this machine."""
     with socket.socket() as listener:
         listener.bind(("127.0.0.1", 0))
         return int(listener.getsockname()[1])

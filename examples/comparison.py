@@ -35,7 +35,7 @@ _RESAMPLES = 10_000
 
 
 def majority(ranking: Ranking) -> str | None:
-    """What self-consistency says of the same samples: the most frequent answer, the first seen wins a tie."""
+    """The self-consistency answer of the same samples: the most frequent one; the first seen wins a tie."""
     in_order = sorted(ranking.chains, key=lambda chain: chain.index)
     votes = Counter(chain.answer for chain in in_order if chain.answer is not None)
     return max(votes, key=lambda answer: votes[answer]) if votes else None
@@ -47,7 +47,7 @@ def voted_and_selected(ranking: Ranking, calls: int, votes: str, selects: str) -
 
 
 def counted(run: Callable[[], _Result], calls: Callable[[], int]) -> tuple[_Result, int]:
-    """What a way of answering gives, and how many requests came to the server meanwhile."""
+    """The answer of one method, and how many requests the server received for it."""
     before = calls()
     return run(), calls() - before
 

@@ -13,7 +13,7 @@ _BYTES = 65536
 
 @contextmanager
 def count_calls(url: str) -> Iterator[tuple[str, Callable[[], int]]]:
-    """Stand in front of a server while the context lasts.
+    """Run in front of a server for the duration of the context.
 
     Args:
         url: The server's base URL, such as `http://127.0.0.1:8000/v1`.

@@ -1,4 +1,4 @@
-"""What the LangChain examples share: a language model behind a real server, a retriever, and patients to ask about.
+"""Shared parts of the LangChain examples: a language model on a real server, a retriever, and patients to ask about.
 
 `ask_locally` serves the small policy model of the formulary, so that everything runs offline. For another provider,
 put your own chat model in place of `llm` (such as `init_chat_model("openai:gpt-5", temperature=1.0)`); nothing else
@@ -27,7 +27,7 @@ except ModuleNotFoundError as error:
 
 
 def chat_model(url: str, folder: Path = POLICY) -> ChatOpenAI:
-    """The model behind such a server."""
+    """The model on such a server."""
     return ChatOpenAI(  # its field has another name than the keyword that OpenAI-compatible servers know
         base_url=url,
         api_key=SecretStr("none"),
@@ -39,7 +39,7 @@ def chat_model(url: str, folder: Path = POLICY) -> ChatOpenAI:
 
 @contextmanager
 def ask_locally(folder: Path = POLICY) -> Iterator[ChatOpenAI]:
-    """The policy model behind an OpenAI-compatible server on this machine, as a LangChain chat model."""
+    """The policy model on an OpenAI-compatible server on this machine, as a LangChain chat model."""
     with serve(folder) as url:
         yield chat_model(url, folder)
 

@@ -86,7 +86,7 @@ def build_app(llm: BaseChatModel, index: Index, prm: MedPRM, n: int = 8) -> Any:
         return {"messages": [best.invoke({"question": state["messages"], "documents": state["documents"]})]}  # type: ignore[typeddict-item]
 
     def check(state: State) -> dict[str, Any]:
-        # a node of its own: after an interrupt the node runs again, and samples would be paid for twice
+        # a separate node: after an interrupt the node runs again, and samples would be paid for twice
         message = state["messages"][-1]
         ranking = ranking_of(message)
         if not (reasons := doubts(ranking)):

@@ -1,4 +1,4 @@
-"""What the LlamaIndex examples share: a language model behind a real server, and a real retriever.
+"""Shared parts of the LlamaIndex examples: a language model on a real server, and a real retriever.
 
 `ask_locally` serves the small policy model of the formulary, so that everything runs offline. For another provider,
 put your own LLM in place of `llm` (such as `OpenAI(model="gpt-5", temperature=1.0)`); nothing else changes.
@@ -27,7 +27,7 @@ except ModuleNotFoundError as error:
 
 
 def language_model(url: str, folder: Path = POLICY) -> LLM:
-    """The model behind an OpenAI-compatible server; LlamaIndex's default too, which some of its parts ask for."""
+    """The model on an OpenAI-compatible server; also set as LlamaIndex's default, which some of its parts use."""
     Settings.llm = OpenAILike(
         api_base=url,
         api_key="none",
@@ -42,7 +42,7 @@ def language_model(url: str, folder: Path = POLICY) -> LLM:
 
 @contextmanager
 def ask_locally(folder: Path = POLICY) -> Iterator[LLM]:
-    """The policy model behind such a server on this machine."""
+    """The policy model on such a server on this machine."""
     with serve(folder) as url:
         yield language_model(url, folder)
 

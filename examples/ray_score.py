@@ -3,7 +3,7 @@
     pip install "medprm[ray]"
     python -m examples.ray_score requests.jsonl rankings.jsonl [--model M] [--actors 8] [--gpus 1]
 
-Ray Data reads the requests and hands batches of them to a pool of actors, each with a model of its own; the results are
+Ray Data reads the requests and passes batches of them to a pool of actors, each with its own model; the results are
 written in the order of the requests, and are those that `medprm score` writes. What is not here is what Ray has: the
 cluster, the pool, the queue, moving work away from a machine that is lost. What `medprm score` has and this has not is
 going on after the driver itself was killed: for a run of days, score one file after another.

@@ -1,4 +1,4 @@
-"""A real OpenAI-compatible server around a model folder: transformers' own, in a process of its own.
+"""A real OpenAI-compatible server around a model folder: transformers' own, in a separate process.
 
 The examples sample from it over HTTP, as they would from any provider.
 """

@@ -3,8 +3,8 @@
     python -m benchmarks.gpu [--json gpu.json]                  # resumes a run that was stopped
     python -m benchmarks.gpu --device cpu --tiny --json x.json  # whether the kit itself works, without a GPU
 
-Every part runs in a process of its own with a limit of time, so none can spoil another, and its figures are written
-when it is done. The exit status is 1 if rewards were wrong, and else 0, even where a part could not run.
+Every part runs in a separate process with a time limit, so none can affect another, and its figures are written when it
+is done. The exit status is 1 if rewards were wrong, and else 0, even where a part could not run.
 """
 
 import argparse
@@ -25,7 +25,7 @@ from medprm_scorer.cli.terminal import be_quiet
 
 
 def machine(settings: Settings) -> dict[str, Any]:
-    """What is measured on."""
+    """The machine of the measurements."""
     found: dict[str, Any] = {"torch": torch.__version__, "device": settings.device, "dtype": settings.dtype}
     if settings.on.type == "cuda":
         properties = torch.cuda.get_device_properties(settings.on)
@@ -63,7 +63,7 @@ PARTS: dict[str, tuple[Callable[[Settings], dict[str, Any]], int]] = {
 
 
 def main(given: list[str] | None = None) -> int:
-    """Run what is not in the JSON yet, and print the table."""
+    """Run what is not yet in the JSON, and print the table."""
     parser = argparse.ArgumentParser(description="Check and time the scorer on an NVIDIA GPU.")
     parser.add_argument("--json", type=Path, default=Path("gpu.json"), help="figures so far, and where to write them")
     parser.add_argument("--device", default="cuda")

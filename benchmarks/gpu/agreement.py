@@ -15,7 +15,7 @@ from medprm_scorer.local.engine import PlainEngine, TransformersEngine
 
 LABELS = (489, 482)
 LARGEST = {"float32": 1e-4, "bfloat16": 0.05, "float16": 0.05}
-"""How far a reward may be from another way's in the same dtype."""
+"""How far a reward may be from that of another attention in the same dtype."""
 _TIMES = 4
 """How much further than the plain twin a way may be from the plain twin in float32; rounding alone gives 1 to 2."""
 

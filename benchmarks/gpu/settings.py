@@ -10,7 +10,7 @@ from medprm_scorer.local.loading import choose_dtype
 
 @dataclass(frozen=True)
 class Settings:
-    """What to measure with.
+    """The settings of the measurements.
 
     Args:
         device: Such as `cuda` or `cpu`.
@@ -58,9 +58,9 @@ class Settings:
 
     @property
     def rounds(self) -> int:
-        """How often each way is timed."""
+        """How often each method is timed."""
         return 1 if self.tiny else 3
 
     def named(self) -> dict[str, Any]:
-        """For the JSON: results of other settings are not taken over."""
+        """For the JSON: results of other settings are not reused."""
         return asdict(self)

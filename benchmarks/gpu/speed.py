@@ -83,7 +83,7 @@ def quantized(settings: Settings) -> dict[str, Any]:
 
 
 def _fp8() -> Any:
-    """Weights in 8-bit floating point, brought back to 16 bits when they are used."""
+    """Weights in 8-bit floating point, converted back to 16 bits when they are used."""
     from torchao.quantization import Float8WeightOnlyConfig
     from transformers import TorchAoConfig
 

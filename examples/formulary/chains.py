@@ -1,7 +1,7 @@
 """Chains of thought about a formulary question, written as a fallible solver would, each step labelled.
 
-A wrong step uses the same words as a right one. What a step must compare stands close together and the outcome is said
-aloud ("holds", "exceeds"), so that a small model can check it where it stands.
+A wrong step uses the same words as a right one. The words that a step must compare are close together and the outcome
+is stated aloud ("holds", "exceeds"), so that a small model can check it where it stands.
 """
 
 import random
@@ -183,7 +183,7 @@ def make_chain(question: Question, rng: random.Random, policy: Policy) -> Chain:
 
 
 def _misread(rng: random.Random, right: _Value, near: Sequence[_Value], pool: Sequence[_Value]) -> _Value:
-    """A value other than the right one: mostly one that stands nearby, now and then any of the pool."""
+    """A value other than the right one: usually one nearby, sometimes any of the pool."""
     near = [value for value in near if value != right]
     return rng.choice([value for value in pool if value != right] if rng.random() < _STRAY or not near else near)
 

@@ -81,7 +81,7 @@ def held_out(number: int, names: str) -> tuple[Question, list[Chain]]:
 
 
 def choose(chains: list[Chain], scored: list[ScoredChain], right: str) -> dict[str, float]:
-    """Whether each way of choosing finds the right answer (for the random pick, how often)."""
+    """Whether each selection method finds the right answer (for the random pick, how often)."""
     entries = [Scored(s.index, s.reward("min"), s.answer) for s in scored]
     vote = Counter(chain.answer for chain in chains).most_common(1)[0][0]
     best = select(entries, "best_of_n").order[0]
@@ -103,7 +103,7 @@ class StepRewards:
         self.all: list[tuple[float, bool]] = []
 
     def add(self, number: int, question: Question, chain: Chain, scored: ScoredChain) -> None:
-        """Take in one chain of the question with this number."""
+        """Add one chain of the question with this number."""
         for step, reward in zip(chain.steps, scored.step_rewards, strict=True):
             self.all.append((reward, step.valid))
             if len(step.stages) == 1:
@@ -161,7 +161,7 @@ def evaluate(prm: MedPRM, questions: int, names: str, settings: Sequence[str] = 
 
 
 def _above(picks: dict[str, list[float]], choice: str) -> list[float]:
-    """By how much a way of choosing is above majority vote on each question."""
+    """By how much a selection method is above majority vote on each question."""
     return [mine - theirs for mine, theirs in zip(picks[choice], picks["majority vote"], strict=True)]
 
 

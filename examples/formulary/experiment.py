@@ -61,13 +61,13 @@ def sample(folder: Path, policy: PolicyModel, questions: int, samples: int, seed
 
 
 def _drawn(journal: Journal, number: int) -> dict[str, Any]:
-    """What `sample` kept of a question."""
+    """What `sample` stored for a question."""
     found: dict[str, Any] = journal.get(str(number)) or {}
     return found
 
 
 def source(question: Question) -> str:
-    """The policy's habit on a question, by which the results are told apart."""
+    """The policy's habit on a question, by which the results are grouped."""
     return (habit_of(question) or "no habit").replace("_", " ")
 
 
@@ -95,7 +95,7 @@ def write_requests(folder: Path, journal: Journal, questions: int, setting: str)
 
 
 def ablation_table(found: dict[str, Evaluation]) -> str:
-    """Accuracies of the choices by rewards in each setting, beside those that need none."""
+    """Accuracies of the selection methods with rewards in each setting, and of those without."""
     sizes = found["documents"].sizes
     lines = [f"| % right | {' | '.join(f'n = {n}' for n in sizes)} |", "|---" * (len(sizes) + 1) + "|"]
 

@@ -1,4 +1,4 @@
-"""One hospital's formulary: guidelines and labels that hold for every patient, to be searched by whoever answers.
+"""One hospital's formulary: guidelines and labels that hold for every patient, for the answerer to search.
 
 The questions of `world.py` each bring documents of their own. Here the documents are one collection, and what a
 question needs has to be found in it first. Some guidelines and labels are there twice, outdated and in force, and some

@@ -29,7 +29,7 @@ _MIDDLE = range(4, 8)  # those that tell a step from the next
 _NEARNESS = 2.8
 _AVERSION = 2.0
 _SHARPNESS = 2.0
-_CONTEXT = 1.4  # sharpness of what stands further before: it decides only where the tokens next to it are the same
+_CONTEXT = 1.4  # sharpness for earlier tokens: it decides only if the adjacent tokens are the same
 _NEWER = (6.0, 2.5)  # of keys and queries: how much a newer year is preferred
 _SMALL = 0.2  # keeps units that are always on from swamping the others when training moves their outputs
 
@@ -110,7 +110,7 @@ def _write_by_hand(model: LlamaForCausalLM, identity: torch.Tensor) -> None:
             _compare(second.self_attn.q_proj.weight, 2 * group, before, sketch)  # what came next there?
             if group == 0:
                 _compare(second.self_attn.q_proj.weight, 1, now, sketch)  # what stood there in my place?
-    _look_away(second.self_attn, 1)  # a token always stands in its own place
+    _look_away(second.self_attn, 1)  # a token is always at its own position
     _write_context(model)
     for head, target in ((0, NEXT), (1, _HERE), (2, NEXT)):
         _copy(second.self_attn, head, target, parts_before=5)
@@ -122,7 +122,7 @@ def _write_by_hand(model: LlamaForCausalLM, identity: torch.Tensor) -> None:
 
 
 def _write_context(model: LlamaForCausalLM) -> None:
-    """Make the heads that look up the same place weigh what stands further before it, for places that are else alike.
+    """Make the heads that look up the same position weigh earlier tokens, for positions that are otherwise alike.
 
     Two guidelines may name the same exception, and two labels the same drug. Then the place counts that has the same
     token four before it, and among years there the newest.

@@ -1,7 +1,7 @@
 """A head that finds an option's letter by its amount, written by hand before the policy model is trained.
 
 A chain ends with "at 560 the answer is (B) 560 mg": the letter comes before the amount that it belongs to, so it cannot
-be copied from what followed the same words before. At the opening bracket, the amount stands four tokens back; in the
+be copied from what followed the same words before. At the opening bracket, the amount is four tokens back; in the
 options, the token after the amount has the letter three tokens back. The last head of layer 1, which shares its keys
 with the head that looks for what followed the same token, is made to ask for the amount four tokens back and to bring
 the letter from three tokens before the place that it finds. Training changes all of it.
@@ -14,7 +14,7 @@ from examples.formulary.model import BACK_3, BACK_4, HEAD_DIM, KV_HEADS, NEXT, T
 from examples.formulary.names import LETTERS
 
 _ASKED, _ASKING = 2, 3  # heads of layer 1, in one group of keys and values
-_GAIN = 3.0  # the amount stands in several places, and only one of them has a letter
+_GAIN = 3.0  # the amount occurs in several places, and only one of them has a letter
 
 
 @torch.no_grad()

@@ -2,9 +2,9 @@
 
 For each held-out question and each budget, of so many whole chains: one sample, majority vote, best-of-n, weighted
 vote, sampling until confident, early rejection, beam search and diverse subtrees. Whole chains are drawn once for a
-question; whatever chooses among whole chains takes the first of them, and early rejection is given the same ones, step
-by step. What a way really spent stands beside its accuracy: tokens of the policy and of the reward model. Stopped at
-any moment, the command resumes where it was. `--only rejection` says alone what early rejection saves.
+question; selection among whole chains takes the first of them, and early rejection gets the same ones, step by step.
+The actual cost of a method is shown next to its accuracy: tokens of the policy and of the reward model. Stopped at any
+moment, the command resumes where it was. `--only rejection` says alone what early rejection saves.
 """
 
 import argparse

@@ -108,12 +108,12 @@ class Simulated:
         return simulate(questions[place : place + 100], orders[place : place + 100], rules)
 
     def fixed_at(self, mean: float) -> Floats:
-        """The accuracy with a fixed number of samples of this mean, mixed of the two whole numbers beside it."""
+        """The accuracy with a fixed number of samples of this mean, interpolated between two whole numbers."""
         means = np.arange(1.0, self.fixed.shape[1] + 1)
         return _mixed(mean, means, list(self.fixed.T))
 
     def agree_at(self, mean: float) -> Floats:
-        """The accuracy of agreement with this mean, mixed of the two numbers k beside it."""
+        """The accuracy of agreement with this mean, interpolated between the two nearest numbers k."""
         rules = [Agree(k) for k in AGREEING]
         return _mixed(mean, np.array([self.drawn[rule].mean() for rule in rules]), [self.right[rule] for rule in rules])
 

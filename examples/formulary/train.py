@@ -1,8 +1,8 @@
 """Train the demo reward model: `python -m examples.formulary.train --out FOLDER`.
 
-The loss is the cross-entropy of the two labels at the step tags, beside a language-model loss on the documents and on
-valid steps, which teaches to read. Stopped at any moment, it goes on from its last checkpoint when the same command is
-given again.
+The loss is the cross-entropy of the two labels at the step tags, plus a language-model loss on the documents and on
+valid steps, which teaches the model to read. If it is stopped at any moment, it resumes from its last checkpoint when
+the same command is given again.
 """
 
 import random
@@ -25,7 +25,7 @@ WITHHELD = 0.08  # share of questions whose documents are withheld, so that the 
 ONE_WITHHELD = 0.15  # share of questions without one document, so that a step needs the one that it cites
 LAYOUTS = {"Step {}: {}": 4, "{}. {}": 2, "{}) {}": 1, "{1}": 2}
 """How steps look once the package has split a chain, with shares: labelled, numbered, bare (bullets, paragraphs)."""
-CHAIN_LM, PREFIX_LM = 0.5, 0.1  # weights of the language-model losses beside the tag loss
+CHAIN_LM, PREFIX_LM = 0.5, 0.1  # weights of the language-model losses relative to the tag loss
 
 
 def draw(rng: random.Random) -> tuple[Question, tuple[str, ...], list[Chain]]:

@@ -118,7 +118,7 @@ class Question:
 
 @dataclass
 class _Draft:
-    """The guidelines of a question while it is drawn: what counts, what stands in the documents, and for whom."""
+    """The guidelines of a question while it is drawn: what counts, what is in the documents, and for whom."""
 
     guideline: Guideline
     other: Guideline
@@ -246,7 +246,7 @@ def more_documents(question: Question, rng: random.Random, count: int) -> list[s
     """Documents of other questions, as a search finds them too: about none of this question's conditions and drugs.
 
     Args:
-        question: Whose documents they are to stand beside.
+        question: The question whose documents they join.
         rng: Source of chance.
         count: How many.
     """
