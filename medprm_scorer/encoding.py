@@ -297,7 +297,7 @@ def _patterns_that_end() -> Iterator[None]:
         yield
     except BaseException as error:
         if type(error).__name__ == "PanicException":  # of the tokenizers library, which no module offers
-            raise ModelError("the tokenizer's patterns give up on a text: it is no tokenizer of Llama") from None
+            raise ModelError("the tokenizer's patterns fail on a text: it is not a Llama tokenizer") from None
         raise
 
 

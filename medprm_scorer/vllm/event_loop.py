@@ -59,7 +59,7 @@ class BackgroundLoop:
             raise ServerError("the server's connections were closed while it was asked: call again") from None
 
     def stop(self) -> None:
-        """End what still runs with a `ServerError`, and the thread; a later call starts another."""
+        """End everything that still runs with a `ServerError`, and the thread; a later call starts a new one."""
         with self._lock:
             loop, self._loop = self._loop, None
         if loop is not None:
