@@ -245,5 +245,5 @@ def test_and_so_is_one_in_a_folder_when_it_is_loaded():
     backend = tokenizer.backend_tokenizer
     slow = pre_tokenizers.Split(Regex(r"(?:[a-z]+ ?)+[\x01\x02]"), "isolated")
     backend.pre_tokenizer = pre_tokenizers.Sequence([slow, backend.pre_tokenizer])
-    with pytest.raises(ModelError, match="patterns give up"):
+    with pytest.raises(ModelError, match="patterns fail"):
         PromptEncoder(tokenizer)

@@ -127,8 +127,7 @@ class VLLMEngine:
 
     def close(self) -> None:
         """Close the connections to the server; a later call opens new ones."""
-        self._loop.run(self._client.close())
-        self._loop.stop()
+        self._loop.stop(self._client.close)
 
     async def _score(self, prompts: Sequence[EncodedPrompt]) -> Rewards:
         tasks = [asyncio.ensure_future(self._score_prompt(prompt)) for prompt in prompts]

@@ -7,7 +7,7 @@ a request. (anyio's blocking portal does the same, but keeps a process alive unt
 
 import asyncio
 import threading
-from collections.abc import Coroutine
+from collections.abc import Awaitable, Callable, Coroutine
 from concurrent.futures import Future
 from typing import Any, TypeVar
 
@@ -58,17 +58,23 @@ class BackgroundLoop:
                 raise
             raise ServerError("the server's connections were closed while it was asked: call again") from None
 
-    def stop(self) -> None:
-        """End everything that still runs with a `ServerError`, and the thread; a later call starts a new one."""
+    def stop(self, last: Callable[[], Awaitable[object]] | None = None) -> None:
+        """End everything that still runs with a `ServerError`, and the thread; a later call starts a new one.
+
+        Args:
+            last: Awaited on the loop once nothing else runs there, for example to close connections.
+        """
         with self._lock:
             loop, self._loop = self._loop, None
         if loop is not None:
-            loop.call_soon_threadsafe(loop.create_task, _end(loop))
+            asyncio.run_coroutine_threadsafe(_end(last), loop).result()
+            loop.call_soon_threadsafe(loop.stop)
 
 
-async def _end(loop: asyncio.AbstractEventLoop) -> None:
-    others = [task for task in asyncio.all_tasks(loop) if task is not asyncio.current_task()]
+async def _end(last: Callable[[], Awaitable[object]] | None) -> None:
+    others = [task for task in asyncio.all_tasks() if task is not asyncio.current_task()]
     for task in others:
         task.cancel()
     await asyncio.gather(*others, return_exceptions=True)
-    loop.stop()
+    if last is not None:
+        await last()

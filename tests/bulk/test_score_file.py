@@ -323,11 +323,11 @@ def test_other_settings_are_refused_and_named(file, out, cheap):
     score_file(half, out, cheap())
     before = out.read_bytes()
     for options, name in (({"strategy": "best_of_n"}, "strategy"), ({"aggregate": "mean"}, "aggregate")):
-        with pytest.raises(InputError, match=f"another {name} "):
+        with pytest.raises(InputError, match=f"different {name} "):
             score_file(file, out, lambda: pytest.fail("no model is needed"), **options)
     other = cheap(gone)
     other.engine.fingerprint = "another"
-    with pytest.raises(InputError, match=r"another model \(cheap, not another\)"):
+    with pytest.raises(InputError, match=r"different model \(cheap, not another\)"):
         score_file(file, out, other)
     assert out.read_bytes() == before
     assert score_file(file, out, cheap()).records == 60
