@@ -224,7 +224,7 @@ def test_the_two_kinds_of_draw_are_not_mixed_up():
         return [chain(3)] * count
 
     pending = adraw(2)
-    with pytest.raises(InputError, match="gave coroutine"):
+    with pytest.raises(InputError, match="returned coroutine"):
         sample_chains(lambda count: pending, 2)
     pending.close()
 
