@@ -170,7 +170,7 @@ def test_any_runnable_can_be_sampled(prm):
     assert MedPRMBestOfN(llm=GenericFakeChatModel(messages=texts), prm=prm, n=2).invoke(REQUEST).text == GOOD
     chunks = RunnableLambda(lambda _: AIMessageChunk(next(texts)))  # type: ignore[call-arg]
     assert type(MedPRMBestOfN(llm=chunks, prm=prm, n=2).invoke(REQUEST)) is AIMessage
-    with pytest.raises(InputError, match="must give messages or texts, not int"):
+    with pytest.raises(InputError, match="must return messages or texts, not int"):
         MedPRMBestOfN(llm=RunnableLambda(lambda _: 5), prm=prm, n=2).invoke(REQUEST)
 
 
