@@ -148,7 +148,7 @@ def test_an_event_loop_that_is_closed_keeps_nobody_waiting():
     tasks.append(loop.create_task(server.calls.acall([2])))
     loop.run_until_complete(asyncio.sleep(0.001))
     for task in tasks:
-        task._log_destroy_pending = False
+        task._log_destroy_pending = False  # type: ignore[attr-defined]
     loop.close()
     with ThreadPoolExecutor(1) as pool:
         other = pool.submit(server.calls.call, [3])
