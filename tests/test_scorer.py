@@ -252,7 +252,10 @@ def test_no_text_in_reprs_logs_or_errors(prm, caplog):
     ):
         with pytest.raises(MedPRMError) as caught:
             call()
-        shown += str(caught.value)
+        error: BaseException | None = caught.value
+        while error is not None:  # its causes, too, which a traceback shows
+            shown += str(error)
+            error = error.__cause__ or error.__context__
     assert "malaria" not in shown + caplog.text
     assert "malaria" in str(ranking)
 

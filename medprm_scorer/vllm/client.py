@@ -44,6 +44,8 @@ class ClientConfig:
         retry_for: Seconds for which failed requests are retried; 0 for no retries.
         concurrency: Most simultaneous requests.
         first_pause: Most seconds before the first retry; each later pause is twice as long, up to 15 s.
+        deadline: Seconds for all requests of one call together, however many wait for their turn; None for no limit
+            but those above.
 
     Raises:
         InputError: One of them is out of range.
@@ -54,10 +56,13 @@ class ClientConfig:
     retry_for: float = 120.0
     concurrency: int = 16
     first_pause: float = 0.5
+    deadline: float | None = None
 
     def __post_init__(self) -> None:
-        for name in ("timeout", "connect_timeout", "first_pause"):
+        for name in ("timeout", "connect_timeout", "first_pause", "deadline"):
             value = getattr(self, name)
+            if name == "deadline" and value is None:
+                continue
             if not isinstance(value, int | float) or not 0 < value < float("inf"):
                 raise InputError(f"{name} must be a positive number of seconds")
         if not isinstance(self.retry_for, int | float) or not 0 <= self.retry_for < float("inf"):
@@ -99,6 +104,7 @@ class Client:
 
     def __init__(self, url: str, api_key: str | None, verify: bool | ssl.SSLContext, config: ClientConfig) -> None:
         self.url, self._config = _checked(url), config
+        self.deadline = config.deadline
         if api_key is not None and not (isinstance(api_key, str) and re.fullmatch(r"[\x21-\x7e]+", api_key)):
             raise InputError("the API key must be ASCII without spaces")
         if not isinstance(verify, bool | ssl.SSLContext):

@@ -132,7 +132,12 @@ class VLLMEngine:
     async def _score(self, prompts: Sequence[EncodedPrompt]) -> Rewards:
         tasks = [asyncio.ensure_future(self._score_prompt(prompt)) for prompt in prompts]
         try:
-            return list(await asyncio.gather(*tasks))
+            return list(await asyncio.wait_for(asyncio.gather(*tasks), self._client.deadline))
+        except asyncio.TimeoutError:
+            raise ServerError(
+                f"the server at {self._client.url} did not finish a call within its deadline of "
+                f"{self._client.deadline:g} s: send fewer prompts at once, or set a longer one"
+            ) from None
         finally:  # one failed, or the caller no longer waits: the other requests are closed
             for task in tasks:
                 task.cancel()

@@ -13,7 +13,7 @@ from concurrent.futures import ThreadPoolExecutor
 import pytest
 
 from medprm_scorer.encoding import EncodedChain, EncodedPrompt
-from medprm_scorer.errors import ServerError
+from medprm_scorer.errors import InputError, ServerError
 from medprm_scorer.vllm import client as client_module
 from medprm_scorer.vllm.client import Client, ClientConfig
 from medprm_scorer.vllm.endpoints import ENDPOINTS, Endpoint, Labels
@@ -313,6 +313,18 @@ def test_cancelling_closes_the_requests_on_the_server():
         asyncio.run(cancelled(engine))
         assert wait_until_idle(server)
         assert server.hung_up == 3
+
+
+def test_a_deadline_ends_a_call_whose_requests_wait_for_each_other():
+    """Each request alone would be in time; one at a time, they are not."""
+    with running(Watchful()) as server:
+        engine = engine_at(server.url, config=ClientConfig(concurrency=1, deadline=0.3))
+        with pytest.raises(ServerError, match=r"within its deadline of 0\.3 s"):
+            engine.score(prompts_of(random.Random(1), 3))
+        assert wait_until_idle(server)
+        engine.close()
+    with pytest.raises(InputError, match="deadline must be"):
+        ClientConfig(deadline=0)
 
 
 def test_closing_the_engine_tells_those_who_wait():
