@@ -128,7 +128,7 @@ def test_an_output_that_is_not_ours_is_left_alone(engine, file, out, capsys):
     run(capsys, file, out)
     status, _, err = run(capsys, file, out, "--strategy", "best_of_n")
     assert status == 2
-    assert "begun with different strategy (weighted_vote, not best_of_n)" in err
+    assert "begun with a different strategy (weighted_vote, not best_of_n)" in err
 
 
 def test_the_bar_shows_how_far_how_fast_and_how_long(engine, file, out, capsys, monkeypatch):
