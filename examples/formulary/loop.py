@@ -28,10 +28,12 @@ def _bfloat16_is_faster() -> bool:
     seconds = []
     for dtype in (torch.float32, torch.bfloat16):
         matrix = torch.ones(512, 512, dtype=dtype)
-        matrix @ matrix
-        begun = time.perf_counter()
-        matrix @ matrix
-        seconds.append(time.perf_counter() - begun)
+        tries = []
+        for _ in range(5):  # the first one prepares, and others may be interrupted
+            begun = time.perf_counter()
+            matrix @ matrix
+            tries.append(time.perf_counter() - begun)
+        seconds.append(min(tries))
     return seconds[1] < seconds[0]
 
 

@@ -22,9 +22,7 @@ def fused_kernel(
     asked, heads, head_dim = queries.shape
     kv_heads = keys.shape[1]
     shared = heads // kv_heads
-    by_head = queries.view(asked, kv_heads, shared, head_dim).permute(
-        1, 2, 0, 3
-    )  # (kv_heads, shared, queries, head_dim)
+    by_head = queries.view(asked, kv_heads, shared, head_dim).movedim(0, 2)  # (kv_heads, shared, queries, head_dim)
     keys, values = (  # (kv_heads, shared, keys, head_dim) each
         side.transpose(0, 1)[:, None].expand(-1, shared, -1, -1) for side in (keys, values)
     )

@@ -69,7 +69,7 @@ def load(
         # always from a folder: for a hub id without safetensors, transformers may ask a service to convert it
         folder = name if local else snapshot_download(str(name), revision=revision, allow_patterns=_HUB_FILES)
         layers = getattr(AutoConfig.from_pretrained(folder, **offline), "num_hidden_layers", 0)
-        if layers > _MOST_LAYERS:  # making them would take for ever, before the first weight is missed
+        if layers > _MOST_LAYERS:  # making them would take forever, before a missing weight is noticed
             raise ValueError(f"its config.json names {layers} layers, and more than {_MOST_LAYERS} are refused")
         tokenizer = AutoTokenizer.from_pretrained(folder, use_fast=True, **offline)
         model, report = AutoModelForCausalLM.from_pretrained(folder, dtype=chosen, **load_kwargs, **offline)

@@ -47,9 +47,9 @@ class BackgroundLoop:
             if self._loop is None:
                 self._loop = asyncio.new_event_loop()
                 threading.Thread(target=self._loop.run_forever, name="medprm-http", daemon=True).start()
-            return asyncio.run_coroutine_threadsafe(self._told(work, self._loop), self._loop)
+            return asyncio.run_coroutine_threadsafe(self._until_stopped(work, self._loop), self._loop)
 
-    async def _told(self, work: Coroutine[Any, Any, _Result], loop: asyncio.AbstractEventLoop) -> _Result:
+    async def _until_stopped(self, work: Coroutine[Any, Any, _Result], loop: asyncio.AbstractEventLoop) -> _Result:
         """The coroutine's result; one that `stop` cancels says so, since its caller has cancelled nothing."""
         try:
             return await work

@@ -208,6 +208,7 @@ def test_training_resumes_where_it_stopped(tmp_path, monkeypatch, trained):
     monkeypatch.setattr(trained, "QUESTIONS", 1)
     monkeypatch.setattr(trained, "CHAINS", 2)
     monkeypatch.setattr(loop, "SAVE_SECONDS", 0.0)
+    monkeypatch.setattr(loop, "_bfloat16_is_faster", lambda: False)  # else each run may choose for itself
     trained.train(tmp_path / "whole", steps=3, seed=5)
     real = trained.Batch
     calls = []

@@ -16,7 +16,7 @@ from tests.support.stub_search import DOCUMENTS, QUESTION, stub_prm
 
 _SEARCHES = (beam_search, dvts, early_rejection)
 _FATES = {"extended", "finished", "cut off", "dropped"}
-_STEERED = {"script", "iframe", "img", "svg", "object", "link", "base", "form", "input"}
+_ACTIVE = {"script", "iframe", "img", "svg", "object", "link", "base", "form", "input"}
 
 
 def calibration(data: bytes) -> None:
@@ -43,14 +43,14 @@ def explanation(data: bytes) -> None:
     documents = [cut.text(100) for _ in range(cut.number(3))] + [cut.rest()]
     found = make_explanation(documents, steps, answer)
     for page in (found.to_html(), found._repr_html_()):
-        assert not _STEERED & set(Page(page).tags)
+        assert not _ACTIVE & set(Page(page).tags)
     shown = str(found)
     assert clean_text(shown) == shown
     assert type(found).model_validate_json(found.model_dump_json()) == found
 
 
 class _Writes:
-    """A policy that writes what the bytes say: texts, ends, limits, too many or too few."""
+    """A policy that writes what the bytes say: texts, ends, limits, and now and then one too few."""
 
     def __init__(self, cut: Cut) -> None:
         self._texts = [cut.text(60) for _ in range(cut.number(4) + 1)]
@@ -79,7 +79,7 @@ def search(data: bytes) -> None:
     for branch in found.tree.branches:
         assert branch.fate in _FATES
         assert all(0 <= reward <= 1 for reward in branch.rewards)
-    assert not _STEERED & set(Page(found.to_html(DOCUMENTS)).tags)
+    assert not _ACTIVE & set(Page(found.to_html(DOCUMENTS)).tags)
     assert type(found).model_validate_json(found.model_dump_json()) == found
 
 
