@@ -37,7 +37,7 @@ def main() -> None:
         (stops, selects[few]),
         (stops, selects[most]),
     ]
-    with serve(POLICY) as url, count_calls(url) as (relay, calls):
+    with serve(POLICY, batching=True) as url, count_calls(url) as (relay, calls):
         llm = chat_model(relay)
         chain = build_chain(llm, retriever, prm, few)
         plain = build_agent(llm, retriever)

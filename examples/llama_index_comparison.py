@@ -38,7 +38,7 @@ def main() -> None:
         (stops, selects[few]),
         (stops, selects[most]),
     ]
-    with serve(POLICY) as url, count_calls(url) as (relay, calls):
+    with serve(POLICY, batching=True) as url, count_calls(url) as (relay, calls):
         llm = language_model(relay)
 
         def engine(n: int, **settings: Any) -> RetrieverQueryEngine:

@@ -15,15 +15,18 @@ from contextlib import contextmanager
 from pathlib import Path
 
 _START_SECONDS = 300.0  # it imports much, and machines are slow at times
+_BATCHING = ["--continuous-batching", "--attn-implementation", "sdpa"]
+_BATCHING += ["--cb-block-size", 32, "--cb-num-blocks", 192, "--cb-max-batch-tokens", 1024]
 
 
 @contextmanager
-def serve(folder: Path, threads: int = 1) -> Iterator[str]:
+def serve(folder: Path, threads: int = 1, batching: bool = False) -> Iterator[str]:
     """Serve a causal language model on this machine while the context lasts.
 
     Args:
         folder: An ordinary model folder with a chat template.
         threads: Threads that a matrix product uses. A small model is fastest with one.
+        batching: Answer calls that come together side by side, which is faster for many samples of a small model.
 
     Yields:
         The base URL that OpenAI clients take, such as `http://127.0.0.1:8000/v1`. The model's name there is the folder.
@@ -37,6 +40,7 @@ def serve(folder: Path, threads: int = 1) -> Iterator[str]:
         port = free.getsockname()[1]
     command = [Path(sys.executable).parent / "transformers", "serve", folder, "--port", port, "--host", "127.0.0.1"]
     command += ["--device", "cpu", "--dtype", "float32", "--log-level", "error"]
+    command += _BATCHING if batching else []
     environment = os.environ | {"HF_HUB_OFFLINE": "1", "OMP_NUM_THREADS": str(threads)}
     with tempfile.TemporaryFile("w+") as log:
         server = subprocess.Popen([*map(str, command)], env=environment, stdout=log, stderr=log)

@@ -45,20 +45,21 @@ class PolicyModel:
         logits = logits.expand(count, -1)
         own = torch.eye(count, dtype=torch.bool)
         seen = torch.ones(count, length, dtype=torch.bool)
-        ended = torch.zeros(count, dtype=torch.bool)
-        drawn: list[torch.Tensor] = []
-        while True:
+        drawn = torch.full((count, _LONGEST), self._tokenizer.pad_token_id)
+        going = torch.arange(count)  # the chains that have not ended; only they are run
+        for place in range(_LONGEST):
             token = torch.multinomial((logits / self._temperature).softmax(-1), 1)[:, 0]
-            drawn.append(token.masked_fill(ended, self._tokenizer.pad_token_id))
-            ended |= token == self._tokenizer.eos_token_id
-            if ended.all() or len(drawn) == _LONGEST:
+            drawn[going, place] = token
+            open_ended = token != self._tokenizer.eos_token_id
+            going, token = going[open_ended], token[open_ended]
+            if not len(going):
                 break
-            seen = torch.cat([seen, own], 1)
+            seen = torch.cat([seen[open_ended], own[: len(going), : len(going)]], 1)
             logits = self._model(
-                drawn[-1][None],
+                token[None],
                 attention_mask=seen[None, None],
-                position_ids=torch.full((1, count), length + len(drawn) - 1),
+                position_ids=torch.full((1, len(going)), length + place),
                 past_key_values=cache,
                 use_cache=True,
             ).logits[0]
-        return self._tokenizer.batch_decode(torch.stack(drawn, 1), skip_special_tokens=True)
+        return self._tokenizer.batch_decode(drawn, skip_special_tokens=True)

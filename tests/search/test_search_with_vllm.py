@@ -1,8 +1,6 @@
 """A real vLLM server as the policy of a search; `make test-vllm` runs this."""
 
-import re
 import sys
-import urllib.request
 
 import pytest
 
@@ -10,19 +8,14 @@ from benchmarks.vllm_server import vllm_server
 from examples.formulary.experiment import held_out
 from examples.formulary.sample import POLICY
 from medprm_scorer.search import ServerPolicy, beam_search
+from tests.support.vllm_metrics import counted
 
 pytestmark = [pytest.mark.vllm, pytest.mark.timeout(1500)]
 
 
 def cached_tokens(url: str) -> tuple[float, float]:
     """Tokens of prompts that the server looked for in its cache, and those that it found there."""
-    with urllib.request.urlopen(f"{url}/metrics", timeout=30) as response:
-        text = response.read().decode()
-    found = []
-    for name in ("queries", "hits"):
-        values = re.findall(rf"^vllm:prefix_cache_{name}(?:_total)?\{{[^}}]*\}} ([\d.e+]+)$", text, re.M)
-        found.append(sum(map(float, values)))
-    return found[0], found[1]
+    return counted(url, "prefix_cache_queries"), counted(url, "prefix_cache_hits")
 
 
 @pytest.mark.parametrize("endpoint", ["chat", "completions"])

@@ -2,10 +2,8 @@
 
 import random
 import sys
-import time
 from functools import cache
 from pathlib import Path
-from statistics import median
 
 import pytest
 import torch
@@ -15,6 +13,7 @@ from medprm_scorer import MedPRM
 from medprm_scorer.local.loading import DEMO_MODEL
 from medprm_scorer.results.request_parsing import read_request
 from tests.support.llama3 import TAG_ID, random_llama, real_tokenizer
+from tests.support.vllm_metrics import counted
 from tests.test_exactness import requests
 
 pytestmark = [pytest.mark.vllm, pytest.mark.timeout(1500)]
@@ -24,8 +23,6 @@ SERVERS = {"generative_scoring": ("generative_scoring", "completions"), "classif
 SERVERS |= {"step_pooling": ("step_pooling",)}
 """What a server is started for, and the endpoints to try on it."""
 LLAMA = {"hidden_size": 256, "intermediate_size": 640, "num_attention_heads": 4, "head_dim": 64}
-LARGER = {"hidden_size": 768, "intermediate_size": 2688, "num_hidden_layers": 12, "num_attention_heads": 12}
-LARGER |= {"num_key_value_heads": 3, "head_dim": 64, "initializer_range": 0.06}
 LLAMA |= {"initializer_range": 0.06}  # less than elsewhere: bfloat16's rounding is not what is tried here
 
 
@@ -86,14 +83,11 @@ def test_the_demo_model_in_float32(server, tmp_path):
         compare(DEMO_MODEL, url, SERVERS[server], "float32", formulary())
 
 
-def test_the_chosen_endpoint_is_three_times_as_fast_as_step_pooling(tmp_path):
-    """N = 16 candidates of six steps of 55 tokens, 3,000 document tokens, 289 M parameters; one server, then the other.
+def test_the_chosen_endpoint_runs_a_third_of_the_tokens_of_step_pooling_at_most(llama, tmp_path):
+    """N = 16 candidates of six steps of 55 tokens, 3,000 document tokens; one server, then the other.
 
-    Medians over questions that the server has not seen.
+    Counted by the servers, over questions that they have not seen: tokens that a cache gave were not run.
     """
-    folder = tmp_path / "llama"
-    random_llama(dtype=torch.bfloat16, **LARGER).save_pretrained(folder)
-    real_tokenizer().save_pretrained(folder)
     rng = random.Random(8)
     words = [word for _, documents, _ in requests() for document in documents for word in document.split()]
 
@@ -102,19 +96,16 @@ def test_the_chosen_endpoint_is_three_times_as_fast_as_step_pooling(tmp_path):
             start += f" {rng.choice(words)}"
         return start
 
-    medians = {}
-    for server, questions in (("generative_scoring", 4), ("step_pooling", 3)):
-        with vllm_server(folder, server, TAG_ID, "bfloat16", tmp_path / server) as url:
+    run = {}
+    for server in ("generative_scoring", "step_pooling"):
+        with vllm_server(llama, server, TAG_ID, "float32", tmp_path / server) as url:
             prm = MedPRM.from_vllm(url)
-            seconds = []
-            for number in range(questions):
+            for number in range(2):
                 chains = ["\n".join(text(f"Step {step}:", 54) for step in range(1, 7)) for _ in range(16)]
                 documents = [text("", 300) for _ in range(10)]
-                begun = time.perf_counter()
                 ranking = prm.rank(f"Question {number}: which?", chains, documents)
-                seconds.append(time.perf_counter() - begun)
                 assert ranking.documents_used == len(documents)
-            medians[server] = median(seconds[1:])  # the first warms the server up
-    ratio = medians["step_pooling"] / medians["generative_scoring"]
-    sys.stdout.write(f"seconds a question: {medians}, ratio {ratio:.1f}\n")
-    assert ratio >= 3
+            run[server] = counted(url, "prompt_tokens") - counted(url, "prefix_cache_hits")
+    sys.stdout.write(f"tokens run: {run}\n")
+    assert run["step_pooling"] > 2 * 16 * 3000
+    assert 0 < 3 * run["generative_scoring"] <= run["step_pooling"]
