@@ -179,7 +179,7 @@ class EncodedRequest:
         if self.unread:
             found.append(f"The answer function failed on {self.unread} of {len(self.chains)} chains.")
         if self.request.options_appended:
-            found.append("The options beside the question were appended to it.")
+            found.append("The separate options were appended to the question.")
         ranking = ranking.model_copy(update={"cautions": found})
         return ranking if choice.trust is None else choice.trust.judge(ranking)
 

@@ -100,7 +100,7 @@ def document_lines(found: WithRewards) -> list[str]:
     if found.documents_left_out:
         lines.append(
             f"{counted(found.documents_left_out, 'question')} with documents that the model did not read: they did not "
-            "fit, or its system prompt takes none."
+            "fit, or its system prompt has no place for them."
         )
     return lines
 

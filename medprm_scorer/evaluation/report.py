@@ -88,11 +88,9 @@ def summary(evaluation: Evaluation) -> list[str]:
         lines.append(f"{first}{rest}; such a question takes part with all of them.")
     if total.unjudged:
         counts = "counts as wrong" if total.unjudged == 1 else "count as wrong"
-        lines.append(f"{counted(total.unjudged, 'candidate')} that nobody judged, beside judged ones, {counts}.")
+        lines.append(f"{counted(total.unjudged, 'candidate')} without a judgement, beside judged ones, {counts}.")
     if evaluation.options_appended:
-        lines.append(
-            f"{counted(evaluation.options_appended, 'question')} with options beside the question: they were appended."
-        )
+        lines.append(f"{counted(evaluation.options_appended, 'question')} with separate options: they were appended.")
     if evaluation.failed:
         lines.append(f"{counted(evaluation.failed, 'line')} left out: an error of medprm score instead of a request.")
     if evaluation.scored_here or evaluation.aggregates:
@@ -119,7 +117,7 @@ def method(evaluation: Evaluation, shown: list[Sheet]) -> list[str]:
         f"most {evaluation.subsets:,} per question, seed {evaluation.seed}). Intervals are 95% bootstrap intervals "
         f"over questions ({evaluation.resamples:,} resamples); p is of the two-sided paired sign-flip permutation test "
         f"against majority vote ({evaluation.flips:,} flips); where few questions differ, an interval may leave out 0 "
-        "though p is large: believe p. A tie of votes goes to the answer that comes first in the file."
+        "although p is large: trust p then. A tie of votes goes to the answer that comes first in the file."
     ]
     if evaluation.stopping is not None:
         found.append(

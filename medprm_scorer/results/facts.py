@@ -88,7 +88,7 @@ def _about_documents(ranking: "Ranking") -> list[str]:
         ]
     return [
         f"None of the {given} documents was read: the first alone exceeds the budget of {DOCUMENT_TOKEN_BUDGET:,} "
-        "tokens, or the system prompt takes none."
+        "tokens, or the system prompt has no place for them."
     ]
 
 

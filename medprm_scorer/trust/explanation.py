@@ -322,12 +322,12 @@ def _candidate(chain: ScoredChain, steps: str) -> Candidate:
 def _about_documents(requests: RequestEncoder, request: RankRequest, used: int) -> list[str]:
     given = len(request.documents)
     if not given:
-        return ["There are no documents, so no step can rest on one."]
+        return ["There are no documents, so no step can be based on one."]
     found = []
     if used < given:
-        found.append(f"{given - used} of {given} documents were not read: what they do is not known.")
+        found.append(f"{given - used} of {given} documents were not read: their effects are unknown.")
     if used and requests.encoder.system == "auto":
-        found.append("Without documents this model reads another system prompt, which is a part of every effect alone.")
+        found.append('Without documents, this model reads another system prompt: effects "alone" include that change.')
     return found
 
 

@@ -484,7 +484,7 @@ def test_options_beside_the_question_are_appended_and_it_is_said(demo, own_file,
     assert prompts == prompts_again
     assert (found.options_appended, again.options_appended) == (0, 24)
     ranking = cheap_prm(demo, CheapEngine()).rank_batch([beside[0]])[0]
-    assert "The options beside the question were appended to it." in ranking.cautions
+    assert "The separate options were appended to the question." in ranking.cautions
     assert cli.main(["--version"]) == 0
     capsys.readouterr()
 

@@ -45,7 +45,7 @@ def example_explanation() -> Explanation:
         sentences=sentences,
         noise=1.0,
         cost=Cost(prompts=8, prompt_tokens=9000, unique_tokens=4000, seconds=1.5),
-        cautions=["1 of 4 documents were not read: what they do is not known."],
+        cautions=["1 of 4 documents were not read: their effects are unknown."],
     )
 
 
