@@ -1,5 +1,7 @@
 """The policy in this process: the shared cache gives what computing everything anew gives, and searches add up."""
 
+import random
+
 import pytest
 import torch
 from transformers import AutoTokenizer, LlamaForCausalLM
@@ -62,6 +64,36 @@ def test_each_token_is_run_once(policy, monkeypatch):
     written = sum(one.tokens for one in first) + sum(one.tokens for some in second for one in some)
     last = sum(map(len, second))  # the last token of each was not run
     assert sum(run) == prompt + written - last
+
+
+def test_a_call_attends_only_to_what_its_chains_see(policy, monkeypatch):
+    widths = []
+    whole = policy.model.forward
+
+    def forward(ids, *given, **more):
+        widths.append(more["attention_mask"].shape[-1] if more.get("attention_mask") is not None else ids.shape[1])
+        return whole(ids, *given, **more)
+
+    monkeypatch.setattr(policy.model, "forward", forward)
+    _, other = held_out(2)
+    root = GrowingChain("", (), 2)
+    (first,) = policy.extend(other.text, other.documents, [root], 8)
+    prompt = widths[0]
+    (alone,) = policy.extend(other.text, other.documents, [grown(root, first[0], 0)], 1)
+    assert widths[-1] == prompt + first[0].tokens + alone[0].tokens
+
+
+@pytest.mark.parametrize("most", [0, 60])
+def test_what_is_dropped_is_run_again_with_the_same_result(policy, plain, monkeypatch, most):
+    monkeypatch.setattr(decoding, "_MOST_TOKENS", most)
+    draw = random.Random(4)
+    chains = [GrowingChain("", (), 11)]
+    for _ in range(6):
+        asked = draw.sample(chains, min(len(chains), draw.choice((1, 2))))
+        found = policy.extend(QUESTION, DOCUMENTS, asked, 2)
+        assert found == plain.extend(QUESTION, DOCUMENTS, asked, 2)
+        for chain, ways in zip(asked, found, strict=True):
+            chains += [grown(chain, one, place) for place, one in enumerate(ways) if not one.finished]
 
 
 def test_seeds_decide_and_temperatures_sharpen(policy):
