@@ -1,6 +1,6 @@
 """A transformers causal language model in this process as the policy of a search.
 
-All chains of a question grow in parallel and share one flat KV cache. Each chain sees the prompt and its own tokens, so
+All chains of a question grow in parallel and share a KV cache. Each chain sees the prompt and its own tokens, so
 continuations share the keys and values of their common prefix, and a chain that is continued later costs only its new
 tokens. `PlainDecoder` is the simple counterpart: it recomputes every chain for every token. A model that does not give
 the same probabilities both ways (tried once, on a small prompt) runs without the cache.
