@@ -50,11 +50,11 @@ class PolicyModel:
         for place in range(_LONGEST):
             token = torch.multinomial((logits / self._temperature).softmax(-1), 1)[:, 0]
             drawn[going, place] = token
-            open_ended = token != self._tokenizer.eos_token_id
-            going, token = going[open_ended], token[open_ended]
+            unfinished = token != self._tokenizer.eos_token_id
+            going, token = going[unfinished], token[unfinished]
             if not len(going):
                 break
-            seen = torch.cat([seen[open_ended], own[: len(going), : len(going)]], 1)
+            seen = torch.cat([seen[unfinished], own[: len(going), : len(going)]], 1)
             logits = self._model(
                 token[None],
                 attention_mask=seen[None, None],
