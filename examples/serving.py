@@ -16,7 +16,7 @@ from pathlib import Path
 
 _START_SECONDS = 300.0  # it imports much, and machines are slow at times
 _BATCHING = ["--continuous-batching", "--attn-implementation", "sdpa"]
-_BATCHING += ["--cb-block-size", 32, "--cb-num-blocks", 192, "--cb-max-batch-tokens", 1024]
+_BATCHING += ["--cb-block-size", 32, "--cb-num-blocks", 192, "--cb-max-batch-tokens", 1024]  # for the small policy
 
 
 @contextmanager
