@@ -23,7 +23,7 @@ from medprm_scorer.cli.app import app, main
 from tests.support.paths import ROOT
 
 TOLERANCE = 0.05
-KINDS = {"python", "console", "json", "text"}
+KINDS = {"python", "console", "json", "text", "bibtex"}
 _BLOCK = re.compile(r'^```(\w+)(?: title="([^"\n]+)")?\n(.*?)^```$', re.DOTALL | re.MULTILINE)
 _NUMBER = re.compile(r"-?\d+\.\d+")
 _TIMES_AND_BARS = re.compile(r"\b\d+\.\d+ s\b|[█▉▊▋▌▍▎▏░]+")
