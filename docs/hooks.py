@@ -15,6 +15,8 @@ ELSEWHERE = (
     "examples/formulary/results/README.md",
     "examples/formulary/results/stopping.md",
     "examples/formulary/results/scaling.png",
+    "examples/formulary/results/search.md",
+    "examples/formulary/results/search.png",
 )
 
 

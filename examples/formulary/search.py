@@ -55,8 +55,10 @@ WAYS = (
     *("beam search", "dvts"),
 )
 BASELINE = "weighted vote"
+WHOLE = {"early rejection, best-of-n": "best-of-n", "early rejection, vote": "weighted vote"}
+"""The exact ways of early rejection, and the choices among whole chains that they stand for."""
 _MOST_STEPS = 12
-_RESAMPLES = 2000
+_RESAMPLES, _FLIPS = 2000, 10_000
 
 REJECTED = (8, 16, 32)
 REJECTIONS: dict[str, tuple[Any, Any, int]] = {
@@ -229,7 +231,20 @@ def tables(results: Sequence[dict[str, Any]]) -> str:
     ):
         rows = [f"| {way} | {' | '.join(cell(results, way, n) for n in BUDGETS)} |" for way in WAYS]
         parts.append(f"{title}, by budget in whole chains:\n\n{head}\n" + "\n".join(rows))
+    rows = [f"| {way} | {' | '.join(_saved(results, way, n) for n in BUDGETS)} |" for way in WHOLE]
+    title = "Generated tokens that early rejection saves, % of those of the whole chains, with its 95 % interval"
+    parts.append(f"{title}:\n\n{head}\n" + "\n".join(rows))
     return "\n\n".join(parts)
+
+
+def _saved(results: Sequence[dict[str, Any]], way: str, budget: int) -> str:
+    written, whole = (column(results, one, budget, "generated") for one in (way, WHOLE[way]))
+    if written is None or whole is None:
+        return ""
+    rows = np.stack([written, whole], 1)
+    sums = rows[np.random.default_rng(0).integers(len(rows), size=(_RESAMPLES, len(rows)))].sum(1)
+    low, high = np.percentile(100 * (1 - sums[:, 0] / sums[:, 1]), [2.5, 97.5])
+    return f"{100 * (1 - written.sum() / whole.sum()):.1f} ({low:.1f} to {high:.1f})"
 
 
 def _accuracy(results: Sequence[dict[str, Any]], way: str, budget: int) -> str:
@@ -246,8 +261,9 @@ def _difference(results: Sequence[dict[str, Any]], way: str, budget: int) -> str
         return ""
     gap = 100 * (right - other)[:, None]
     low, high = bootstrap_means(gap, _RESAMPLES, 0)
-    p = sign_flip_p_values(gap, _RESAMPLES, 0)[0]
-    return f"{gap.mean():+.1f} ({low[0]:+.1f} to {high[0]:+.1f}), p = {p:.3f}"
+    p = sign_flip_p_values(gap, _FLIPS, 0)[0]
+    shown = "p < 0.001" if p < 0.001 else f"p = {p:.3f}"
+    return f"{gap.mean():+.1f} ({low[0]:+.1f} to {high[0]:+.1f}), {shown}"
 
 
 def _mean(results: Sequence[dict[str, Any]], way: str, budget: int, what: str) -> str:
