@@ -150,7 +150,9 @@ class ChoiceSettings(BaseModel):
     @property
     def choice(self) -> dict[str, Any]:
         """The settings of `MedPRM.rank_batch`."""
-        return {name: getattr(self, name) for name in ("strategy", "aggregate", "answer", "group", "trust")}
+        judge = self.judge
+        trust = judge.for_samples(self.stops) if isinstance(judge, Trust) else judge
+        return {name: getattr(self, name) for name in ("strategy", "aggregate", "answer", "group")} | {"trust": trust}
 
     @property
     def judge(self) -> Trust | Floors | None:

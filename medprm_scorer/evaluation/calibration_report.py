@@ -20,8 +20,8 @@ def headline(found: Calibration) -> str:
     trust = found.trust
     if trust.threshold is None:
         return (
-            f"Nothing can be trusted: no threshold keeps at most {trust.risk:.1%} errors, with a probability of "
-            f"{1 - trust.delta:.0%}. Coverage 0 %."
+            f"Nothing can be trusted: at the first threshold tested, at most {trust.risk:.1%} errors cannot be "
+            f"promised with a probability of {1 - trust.delta:.0%}, and testing ends there. Coverage 0 %."
         )
     return (
         f"Trusted from a confidence of {trust.threshold:.3f} on: at most {trust.risk:.1%} of the trusted answers are "

@@ -9,6 +9,9 @@ from medprm_scorer.text.prompts import DOCUMENT_TOKEN_BUDGET
 if TYPE_CHECKING:
     from medprm_scorer.results.models import Ranking, ScoredChain
 
+NO_GOOD_CHAIN = "Every chain has a step below 0.5"
+"""The first words of a caution; without a calibration it goes on with what follows from it."""
+
 _MANY = 4
 """The fewest votes for which it is worth saying that most of them differ."""
 
@@ -74,7 +77,7 @@ def cautions(ranking: "Ranking", asked: str) -> list[str]:
     if ranking.declined:
         found.append("The winning chain says that the question cannot be answered.")
     if all(any(not is_good(step.reward) for step in chain.steps) for chain in scored):
-        found.append("Every chain has a step below 0.5: do not rely on this answer.")
+        found.append(f"{NO_GOOD_CHAIN}: do not rely on this answer.")
     return found
 
 

@@ -9,6 +9,7 @@ from pydantic import Field, field_validator
 
 from medprm_scorer.errors import InputError
 from medprm_scorer.files.whole_file import whole_file
+from medprm_scorer.results.facts import NO_GOOD_CHAIN
 from medprm_scorer.results.models import Ranking
 from medprm_scorer.trust.features import NAMES, features
 from medprm_scorer.trust.probability import Part, Weight, probability
@@ -196,6 +197,16 @@ class Trust(Part):
         if differs:
             raise InputError(f"this calibration does not fit: {', '.join(differs)}; calibrate again for this use")
 
+    def for_samples(self, stop: str | None) -> "Trust":
+        """The calibration for a caller that draws the samples itself: no caution about a stopping rule that is kept.
+
+        Args:
+            stop: Name of the rule by which the samples' drawing stops.
+        """
+        if self.fitted_on.stop is None or self.fitted_on.stop != stop:
+            return self
+        return self.model_copy(update={"fitted_on": self.fitted_on.model_copy(update={"stop": None})})
+
     def confidence(self, ranking: Ranking) -> float | None:
         """The calibrated probability that the answer is right, in [0, 1]; None if there is no answer to judge."""
         found = features(ranking)
@@ -218,9 +229,17 @@ class Trust(Part):
         else:
             problem = None
         found = [] if problem is None else [f"Not trusted: {problem}."]
+        if self.fitted_on.stop and ranking.stopped is None:
+            found.append(
+                f"The calibration was made for samples whose drawing stops by {self.fitted_on.stop}: its promise holds "
+                "for those alone."
+            )
         if not self.fitted_on.settings:
             found.append("The calibration does not say which model it was made with: its promise holds for that one.")
-        update = {"confidence": confidence, "trusted": problem is None, "cautions": [*ranking.cautions, *found]}
+        about = ranking.cautions
+        if problem is None:  # the calibration has seen such rankings, too
+            about = [f"{NO_GOOD_CHAIN}." if one.startswith(NO_GOOD_CHAIN) else one for one in about]
+        update = {"confidence": confidence, "trusted": problem is None, "cautions": [*about, *found]}
         return ranking.model_copy(update=update)
 
     def _outside(self, ranking: Ranking) -> str | None:

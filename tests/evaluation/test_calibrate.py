@@ -147,7 +147,9 @@ def test_the_command_says_that_nothing_can_be_trusted(tmp_path, capsys):
     path, out = tmp_path / "noise.jsonl", tmp_path / "trust.json"
     write(path, records(made_up(300, 2, noise=1.0)))
     assert main(["calibrate", str(path), "--risk", "0.02", "-o", str(out)]) == 0
-    assert capsys.readouterr().out.startswith("Nothing can be trusted: no threshold keeps at most 2.0% errors")
+    assert capsys.readouterr().out.startswith(
+        "Nothing can be trusted: at the first threshold tested, at most 2.0% errors"
+    )
     trust = Trust.load(out)
     assert trust.threshold is None
     assert not any(trust.judge(ranking).trusted for ranking, _ in made_up(50, 3))

@@ -8,6 +8,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from medprm_scorer import Floors, InputError, MedPRM, Ranking, Trust
+from medprm_scorer.results.facts import cautions
 from medprm_scorer.trust.calibration import calibrate_rankings
 from medprm_scorer.trust.doubt import decide
 from medprm_scorer.trust.features import NAMES, features
@@ -116,6 +117,28 @@ def test_another_model_is_refused_before_anything_is_scored(demo, trust):
     with pytest.raises(InputError, match="strategy"):
         MedPRM(engine, demo.encoder).rank("Which?", ["Step 1: (A)"], strategy="best_of_n", trust=trust)
     assert engine.calls == []
+
+
+def test_a_calibration_for_samples_that_stop_says_so_where_it_is_unknown_how_they_were_drawn(trust):
+    fitted_on = trust.fitted_on.model_copy(update={"stop": "confident=0.9"})
+    stopping = trust.model_copy(update={"fitted_on": fitted_on})
+    ranking = make_ranking([make_chain(index, [0.99], "A") for index in range(5)])
+    assert "stops by confident=0.9" in stopping.judge(ranking).cautions[-1]
+    for other in ("none", "agree=3", None):
+        assert "stops by" in stopping.for_samples(other).judge(ranking).cautions[-1]
+    assert stopping.for_samples("confident=0.9").judge(ranking) == trust.judge(ranking)
+    assert trust.for_samples("confident=0.9") == trust
+
+
+def test_an_answer_is_not_called_trusted_and_unreliable_at_once(trust):
+    low = make_ranking([make_chain(index, [0.4], "A") for index in range(5)])
+    low = low.model_copy(update={"cautions": cautions(low, "weighted_vote")})
+    assert low.cautions[-1] == "Every chain has a step below 0.5: do not rely on this answer."
+    trusted = trust.model_copy(update={"threshold": 0.0}).judge(low)
+    assert trusted.cautions == [*low.cautions[:-1], "Every chain has a step below 0.5."]
+    doubted = trust.model_copy(update={"threshold": 1.0}).judge(low)
+    assert doubted.cautions[:-1] == low.cautions
+    assert doubted.cautions[-1].startswith("Not trusted")
 
 
 def test_a_calibration_that_does_not_know_its_model_says_so(trust):

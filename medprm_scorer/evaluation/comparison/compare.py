@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 
 from medprm_scorer.aggregate import AGGREGATES
-from medprm_scorer.errors import InputError, check_choice
+from medprm_scorer.errors import InputError, check_choice, with_message
 from medprm_scorer.evaluation.bootstrap import bootstrap_means, sign_flip_p_values
 from medprm_scorer.evaluation.comparison.results import ChoiceComparison, RunComparison, Side, SourceComparison
 from medprm_scorer.evaluation.comparison.verdicts import Choice, Run, Verdict, read_run
@@ -95,6 +95,15 @@ def compare(
         refuse_stored(path, questions.check(), rescore)
     used = tuple(aggregates) if rewards else ()
     its_aggregates = others if rewards else ()
+    if not one_pass:  # first, since it costs little: its rewards are in the file
+        its_selection, its_source = replace(selection, limit=None, documents="given"), StoredRewards()
+        try:
+            there = read_run(
+                Questions(other, its_selection, progress=progress), its_source if rewards else None, its_aggregates
+            )
+        except InputError as error:
+            raise with_message(error, f"{other}: {error}") from error
+        its_trace = trace(other, its_source, its_selection, aggregates=its_aggregates, used=rewards)
     with reward_source(prm, journal) as source:
         if one_pass:
             both = read_run(questions, source if rewards else None, used + its_aggregates)
@@ -104,11 +113,6 @@ def compare(
         traced = trace(path, source, selection, model=model, revision=revision, aggregates=used, used=rewards)
     if one_pass:
         its_trace = {**traced, "provenance": traced["provenance"].model_copy(update={"aggregates": list(others)})}
-    else:
-        its_selection, its_source = replace(selection, limit=None, documents="given"), StoredRewards()
-        its_questions = Questions(other, its_selection, progress=progress)
-        there = read_run(its_questions, its_source if rewards else None, its_aggregates)
-        its_trace = trace(other, its_source, its_selection, aggregates=its_aggregates, used=rewards)
     pairs, by_id = match(here, there, path, other)
     same = all(one.candidates == two.candidates for one, two in pairs)
     choices = _choices(len(used), same)
