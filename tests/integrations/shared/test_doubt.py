@@ -13,7 +13,7 @@ from medprm_integrations.shared.doubt import settle
 from medprm_integrations.shared.jobs import Job, new_drawing
 from medprm_integrations.shared.ranking_metadata import ranking_metadata
 from medprm_integrations.shared.search_settings import SearchingSettings
-from medprm_integrations.shared.settings import SamplingSettings
+from medprm_integrations.shared.settings import ChoiceSettings, SamplingSettings
 from medprm_scorer import DoubtfulAnswerError, Floors, Trust
 from medprm_scorer.sampling.rules import Sample
 from medprm_scorer.search import Beam
@@ -62,6 +62,14 @@ def test_a_calibration_for_another_way_of_sampling_is_refused():
         SamplingSettings(prm=reading_prm(), trust=trust(stop="agree=3"))
     with pytest.raises(ValueError, match="stopping rule none then and search now"):
         SearchingSettings(prm=reading_prm(), trust=trust(), search=Beam())
+
+
+def test_a_stopping_rule_is_doubted_only_where_the_samples_are_not_drawn_here():
+    stopping = SamplingSettings(prm=reading_prm(), trust=trust(stop="agree=3"), stop="agree")
+    given = ChoiceSettings(prm=reading_prm(), trust=trust(stop="agree=3"))
+    for settings, warned in ((stopping, False), (given, True)):
+        ranking = settings.prm.rank(QUESTION, [GOOD], **settings.choice)
+        assert any("stops by agree=3" in caution for caution in ranking.cautions) == warned
 
 
 def test_a_path_is_read_once(tmp_path: Path):
