@@ -58,7 +58,9 @@ def main(arguments: Sequence[str] | None = None) -> int:
         status = app(given or ["--help"], prog_name="medprm", standalone_mode=False)
         sys.stdout.flush()
     except _UsageProblem as problem:
-        return _fail(f"{problem.format_message()} See medprm --help.", status=2)  # type: ignore[attr-defined]
+        where = getattr(getattr(problem, "ctx", None), "command_path", "medprm")
+        said = problem.format_message().rstrip(".")  # type: ignore[attr-defined]
+        return _fail(f"{said}. See {where} --help.", status=2)
     except InputError as error:
         return _fail(str(error), status=2)
     except MedPRMError as error:

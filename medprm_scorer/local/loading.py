@@ -14,6 +14,7 @@ from typing import Any
 
 import torch
 from huggingface_hub import snapshot_download
+from huggingface_hub.errors import LocalEntryNotFoundError
 from torch import Tensor
 from transformers import AutoConfig, AutoModelForCausalLM, AutoTokenizer
 
@@ -73,6 +74,11 @@ def load(
             raise ValueError(f"its config.json names {layers} layers, and more than {_MOST_LAYERS} are refused")
         tokenizer = AutoTokenizer.from_pretrained(folder, use_fast=True, **offline)
         model, report = AutoModelForCausalLM.from_pretrained(folder, dtype=chosen, **load_kwargs, **offline)
+    except LocalEntryNotFoundError as error:
+        raise ModelError(
+            f"the hub cannot be reached for {str(name)!r}, and this machine has no copy of it: check the connection "
+            "and HF_HUB_OFFLINE, or give a folder"
+        ) from error
     except Exception as error:
         raise ModelError(f"the model {str(name)!r} cannot be loaded: {_first_line(error)}") from error
     tied = {"lm_head.weight"} if getattr(model.config, "tie_word_embeddings", False) else set()

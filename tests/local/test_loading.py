@@ -9,6 +9,7 @@ import sys
 from fnmatch import fnmatch
 from pathlib import Path
 
+import huggingface_hub
 import pytest
 import torch
 from safetensors.torch import load_file, save_file
@@ -45,6 +46,12 @@ def test_pickled_weights_are_not_loaded(folder):
     torch.save(weights, folder / "pytorch_model.bin")
     with pytest.raises(ModelError, match="cannot be loaded"):
         load(folder)
+
+
+def test_a_hub_that_cannot_be_reached_is_called_that(monkeypatch):
+    monkeypatch.setattr(huggingface_hub.constants, "HF_HUB_OFFLINE", True)
+    with pytest.raises(ModelError, match=r"the hub cannot be reached for 'nobody/nothing'.* or give a folder"):
+        load("nobody/nothing")
 
 
 def test_missing_weights_are_not_filled_with_random_numbers(folder):
