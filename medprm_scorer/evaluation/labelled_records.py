@@ -14,7 +14,7 @@ There are three forms of records:
 Answers are right if `normalize_answer` maps them and the correct one to the same key, so free text must agree word for
 word: `MI` is not `myocardial infarction`. Text that is exactly an option's (`yes` for `(A) yes`) counts as that option.
 If the answers are option letters, `(B) Aspirin` is read as `B`, and a correct answer that is not a letter is refused,
-since no candidate could be right.
+since no candidate could be right. So is a letter that is neither an option of the question nor any candidate's answer.
 
 A question is open-ended, and has no `right`, if it is not known of any candidate whether it is right. If only some
 scores are "None", these candidates count as wrong, as in the authors' scripts. Keys that look like mistakes (`gold` for
@@ -310,6 +310,9 @@ def _compared(answers: Sequence[str | None], gold: str | None, question: str) ->
         if letter is None:
             raise InputError("correct_answer: expected an option letter, since the candidates answer with letters")
         correct = letter[1]
+    letters = {letter.lower() for letter, _ in _OPTION.findall(question)}
+    if len(letters) > 1 and _is_letter(correct) and correct not in {*letters, *given}:
+        raise InputError("correct_answer: the question has no such option, so no candidate could be right")
     return tuple(key is not None and key == correct for key in given)
 
 

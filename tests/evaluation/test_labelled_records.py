@@ -317,6 +317,13 @@ def test_the_text_of_an_option_is_the_option(correct, answers, right):
     assert found.request.question == question
 
 
+def test_a_correct_answer_that_no_option_and_no_candidate_gives_is_refused():
+    record = {"question": "Which?\n(A) one\n(B) two", "candidates": ["The answer is (A)"], "correct_answer": "E"}
+    with pytest.raises(InputError, match="correct_answer: the question has no such option"):
+        parse_labelled(record)
+    assert parse_labelled({**record, "question": "Which of the five?"}).right == (False,)
+
+
 def test_an_option_that_is_a_letter_is_not_taken_for_its_text():
     """Blood groups: `B` is the second option, whose text is A."""
     question = "Which group?\n\n(A) B\n(B) A\n(C) AB"
