@@ -15,8 +15,9 @@ from contextlib import contextmanager
 from pathlib import Path
 
 _START_SECONDS = 300.0  # it imports much, and machines are slow at times
+# sizes for the small policy
 _BATCHING = ["--continuous-batching", "--attn-implementation", "sdpa"]
-_BATCHING += ["--cb-block-size", 32, "--cb-num-blocks", 192, "--cb-max-batch-tokens", 1024]  # for the small policy
+_BATCHING += ["--cb-block-size", "32", "--cb-num-blocks", "192", "--cb-max-batch-tokens", "1024"]
 
 
 @contextmanager
