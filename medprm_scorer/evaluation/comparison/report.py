@@ -115,8 +115,9 @@ def _method(found: RunComparison, sheets: list[Sheet]) -> list[str]:
         f"Intervals are 95% bootstrap intervals over questions ({found.resamples:,} resamples, seed {found.seed}); p "
         f"beside a difference is of the two-sided paired sign-flip permutation test ({found.flips:,} flips), p beside "
         "counts of McNemar's exact test. Holm's correction is for the number of rows, of McNemar's p where there is "
-        "one; differences by data source are not corrected."
+        "one; differences by data source are not corrected. Where few questions differ, the two p may differ, and an "
+        "interval may leave out 0 although p is large: trust McNemar's p then, which is exact."
     ]
     if len(found.total.choices) > 1 and sheets:
-        notes.append("Choose the row that counts before looking, or believe the corrected p.")
+        notes.append("Choose the row that counts before looking, or trust the corrected p.")
     return notes
