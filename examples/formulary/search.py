@@ -70,6 +70,15 @@ REJECTIONS: dict[str, tuple[Any, Any, int]] = {
 }
 """Numbers of chains, and ways of early rejection: strategy, order, chains at once."""
 
+ACCOUNT = """\
+Early rejection of twice as many chains spends what it saves: it samples up to twice as many chains as the
+budget has, and stops at the budget's tokens. Its vote is of more chains, and where a budget of 4 or 8 chains
+holds too few right ones, that decides. Beam search and diverse subtrees keep what the reward model prefers
+after each step, but gain little here. Probably that is because a chain of the formulary goes wrong at one step,
+and at that step a beam has as many tries as the same number of whole chains: there is little to prune before
+it, and nothing to repair after it. With longer chains, or with mistakes at several steps, this can be
+otherwise. Nobody has tried it with the released weights."""
+
 Outcome = dict[str, Any]
 """Of one way, budget and question: `right` (0 or 1), `generated` and `reward` (tokens of the two models)."""
 
@@ -343,7 +352,7 @@ def main() -> None:
     )
     text = tables(results)
     (arguments.results / "search.md").write_text(
-        f"# Search over steps\n\n{facts}\n\n![% right by tokens generated](search.png)\n\n{text}\n"
+        f"# Search over steps\n\n{facts}\n\n![% right by tokens generated](search.png)\n\n{ACCOUNT}\n\n{text}\n"
     )
     print(text)
     print(f"the results are in {arguments.results}")
