@@ -49,11 +49,14 @@ def test_rewards_are_near_those_of_float32_and_the_same_chains_win(quantized, de
 
 
 def test_rewards_do_not_depend_on_the_other_candidates(quantized):
-    _, prm = quantized
+    name, prm = quantized
+    near = {"int8": 1e-5, "int4": 1e-3}[
+        name
+    ]  # with avx512, the 4-bit kernel rounds otherwise for other numbers of tokens
     question, documents, chains = formulary()[0]
     together = prm.score(question, chains, documents)
     for chain, text in zip(together, chains, strict=True):
-        assert prm.score(question, [text], documents)[0].step_rewards == pytest.approx(chain.step_rewards, abs=1e-5)
+        assert prm.score(question, [text], documents)[0].step_rewards == pytest.approx(chain.step_rewards, abs=near)
 
 
 def test_other_weights_are_another_model_to_a_journal(quantized, demo):

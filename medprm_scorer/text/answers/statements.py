@@ -71,6 +71,7 @@ _FINALLY = re.compile(
     rf"(?:(?:the|my|our) (?:(?:final|correct|best|right) )?)?(?:{words(ANSWER)}|{words(CHOOSE)})",
     re.IGNORECASE,
 )
+_BELOW = re.compile(rf"\s*{_FINALLY.pattern}", re.IGNORECASE)
 _LINE_LEAD = re.compile(rf"\s*{LEAD}(?:{words(HENCE)},?\s)?", re.IGNORECASE)
 _ASIDE = re.compile(
     r"\W*(?:confidence|certainty|sources?|references?|citations?|note|disclaimer|remember|please|this is not|i hope"
@@ -152,12 +153,16 @@ def stated(text: str, reader: Reader) -> Value | None:
 
 
 def _find(text: str, reader: Reader, starts: Sequence[int]) -> Iterator[_Statement]:
-    last_end = 0
+    last_end = headed = 0
     for cue in deque(_CUE.finditer(text), _MOST):
         if cue.start() < last_end:
             continue
+        below = _BELOW.match(text, cue.end()) if cue.lastgroup == "heading" else None
+        if below is not None:  # `Final answer`, and below it `The answer is B`
+            headed = (text + "\n").index("\n", below.end())
+            continue
         value = reader.value(text, cue.end(), letters_only=cue.lastgroup == "hence")
-        is_line = cue.lastgroup in ("colon", "heading")
+        is_line = cue.lastgroup in ("colon", "heading") or cue.start() < headed
         if value is None and is_line and cue.start() >= starts[-1] and text[cue.end() :].strip():
             value = Value(None, len(text))  # an answer that is not an option: the prose is not read for what it affirms
         if value is not None and _is_meant(text, cue.start(), value.end, starts, last_end):

@@ -176,7 +176,7 @@ def test_the_index_reads_text_files_by_paragraphs(tmp_path):
 
 
 def test_the_comparison_counts_right_and_goes_on(policy_server, monkeypatch, tmp_path, capsys):
-    monkeypatch.setattr(langchain_comparison, "serve", contextmanager(lambda _: iter([policy_server])))
+    monkeypatch.setattr(langchain_comparison, "serve", contextmanager(lambda _, **options: iter([policy_server])))
     text = tmp_path / "page.md"
     marks = ["<!-- figures: written by langchain_comparison.py -->", "<!-- end of langchain_comparison.py -->"]
     text.write_text("before\n" + "\n".join(marks) + "\nafter\n")

@@ -97,7 +97,7 @@ def test_the_agent_searches_by_itself_and_selects_among_its_answers(llm, demo):
 
 
 def test_the_comparison_keeps_its_answers_and_prints_its_table(policy_server, monkeypatch, tmp_path, capsys):
-    monkeypatch.setattr(llama_index_comparison, "serve", contextmanager(lambda _: iter([policy_server])))
+    monkeypatch.setattr(llama_index_comparison, "serve", contextmanager(lambda _, **options: iter([policy_server])))
     monkeypatch.setattr("sys.argv", ["", "--cases", "2", "--n", "2", "--out", str(tmp_path)])
     llama_index_comparison.main()
     printed = capsys.readouterr().out
