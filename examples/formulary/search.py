@@ -211,12 +211,9 @@ def savings_table(results: Sequence[dict[str, Any]]) -> str:
     for name in REJECTIONS:
         cells = []
         for n in REJECTED:
-            rows = np.array([[one[name][str(n)][what] for what in ("written", "whole", "same")] for one in results])
-            drawn = np.random.default_rng(0).integers(len(rows), size=(_RESAMPLES, len(rows)))
-            sums = rows[drawn].sum(1)
-            low, high = np.percentile(100 * (1 - sums[:, 0] / sums[:, 1]), [2.5, 97.5])
-            saved = 100 * (1 - rows[:, 0].sum() / rows[:, 1].sum())
-            cells.append(f"{saved:.1f} ({low:.1f} to {high:.1f}), {rows[:, 2].sum()} of {len(rows)} the same")
+            same = sum(one[name][str(n)]["same"] for one in results)
+            shown = saved(results, n, (name, "written"), (name, "whole"))
+            cells.append(f"{shown}, {same} of {len(results)} the same")
         lines.append(f"| {name} | {' | '.join(cells)} |")
     return "\n".join(lines)
 
@@ -240,20 +237,28 @@ def tables(results: Sequence[dict[str, Any]]) -> str:
     ):
         rows = [f"| {way} | {' | '.join(cell(results, way, n) for n in BUDGETS)} |" for way in WAYS]
         parts.append(f"{title}, by budget in whole chains:\n\n{head}\n" + "\n".join(rows))
-    rows = [f"| {way} | {' | '.join(_saved(results, way, n) for n in BUDGETS)} |" for way in WHOLE]
+    rows = []
+    for way, whole in WHOLE.items():
+        cells = [saved(results, n, (way, "generated"), (whole, "generated")) for n in BUDGETS]
+        rows.append(f"| {way} | {' | '.join(cells)} |")
     title = "Generated tokens that early rejection saves, % of those of the whole chains, with its 95 % interval"
     parts.append(f"{title}:\n\n{head}\n" + "\n".join(rows))
     return "\n\n".join(parts)
 
 
-def _saved(results: Sequence[dict[str, Any]], way: str, budget: int) -> str:
-    written, whole = (column(results, one, budget, "generated") for one in (way, WHOLE[way]))
-    if written is None or whole is None:
-        return ""
-    rows = np.stack([written, whole], 1)
+def saved(results: Sequence[dict[str, Any]], budget: int, written: tuple[str, str], whole: tuple[str, str]) -> str:
+    """Tokens that were not written, in percent of those of the whole chains, with a bootstrap interval.
+
+    Args:
+        results: The figures of each question.
+        budget: Number of chains.
+        written: Where the written tokens are: the way, and the name of its figure.
+        whole: Likewise for the tokens of the whole chains.
+    """
+    rows = np.array([[one[way][str(budget)][what] for way, what in (written, whole)] for one in results])
     sums = rows[np.random.default_rng(0).integers(len(rows), size=(_RESAMPLES, len(rows)))].sum(1)
     low, high = np.percentile(100 * (1 - sums[:, 0] / sums[:, 1]), [2.5, 97.5])
-    return f"{100 * (1 - written.sum() / whole.sum()):.1f} ({low:.1f} to {high:.1f})"
+    return f"{100 * (1 - rows[:, 0].sum() / rows[:, 1].sum()):.1f} ({low:.1f} to {high:.1f})"
 
 
 def _accuracy(results: Sequence[dict[str, Any]], way: str, budget: int) -> str:

@@ -18,30 +18,34 @@ class Floors:
         min_reward: Lowest reward of the winning chain, in [0, 1].
         min_share: Lowest share of the votes of the winning answer, in [0, 1].
         min_votes: Fewest chains that give the winning answer, at least 1.
+        min_documents: Fewest documents that were read, at least 1. Without this floor an answer may be trusted though
+            no document was given, found or short enough to be read.
 
     Raises:
         InputError: No floor is set, or one is out of its range.
 
     Example:
         >>> Floors(min_reward=0.5, min_votes=3)
-        Floors(min_reward=0.5, min_share=None, min_votes=3)
+        Floors(min_reward=0.5, min_share=None, min_votes=3, min_documents=None)
     """
 
     min_reward: float | None = None
     min_share: float | None = None
     min_votes: int | None = None
+    min_documents: int | None = None
 
     def __post_init__(self) -> None:
-        if (self.min_reward, self.min_share, self.min_votes) == (None, None, None):
-            raise InputError("set at least one floor: min_reward, min_share or min_votes")
+        if all(one is None for one in vars(self).values()):
+            raise InputError(f"set at least one floor: {', '.join(vars(self))}")
         for name in ("min_reward", "min_share"):
             value = getattr(self, name)
             number = isinstance(value, int | float) and not isinstance(value, bool)
             if value is not None and not (number and 0 <= value <= 1):  # also for NaN
                 raise InputError(f"{name} must be a number from 0 to 1")
-        count = self.min_votes
-        if count is not None and (isinstance(count, bool) or not isinstance(count, int) or count < 1):
-            raise InputError("min_votes must be a whole number of at least 1")
+        for name in ("min_votes", "min_documents"):
+            count = getattr(self, name)
+            if count is not None and (isinstance(count, bool) or not isinstance(count, int) or count < 1):
+                raise InputError(f"{name} must be a whole number of at least 1")
 
     def check(
         self,
@@ -65,6 +69,8 @@ class Floors:
     def _problem(self, ranking: Ranking) -> str | None:
         if ranking.declined:
             return "the winner declines to answer"
+        if self.min_documents is not None and ranking.documents_used < self.min_documents:
+            return f"too few documents were read: {ranking.documents_used}, and the floor is {self.min_documents}"
         reward = ranking.best.reward(ranking.aggregate)
         if self.min_reward is not None and reward < self.min_reward:
             return f"the winning chain's reward is {reward:.3f}, below the floor of {self.min_reward:g}"

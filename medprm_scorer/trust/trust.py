@@ -198,10 +198,14 @@ class Trust(Part):
             raise InputError(f"this calibration does not fit: {', '.join(differs)}; calibrate again for this use")
 
     def for_samples(self, stop: str | None) -> "Trust":
-        """The calibration for a caller that draws the samples itself: no caution about a stopping rule that is kept.
+        """The calibration for a caller that draws the samples itself, and so knows the stopping rule.
 
         Args:
-            stop: Name of the rule by which the samples' drawing stops.
+            stop: Name of the rule with which the samples are drawn; None if they are not drawn here.
+
+        Returns:
+            If this is the calibration's own rule, a calibration whose `judge` adds no caution about it; otherwise the
+            same one.
         """
         if self.fitted_on.stop is None or self.fitted_on.stop != stop:
             return self
@@ -231,8 +235,8 @@ class Trust(Part):
         found = [] if problem is None else [f"Not trusted: {problem}."]
         if self.fitted_on.stop and ranking.stopped is None:
             found.append(
-                f"The calibration was made for samples whose drawing stops by {self.fitted_on.stop}: its promise holds "
-                "for those alone."
+                f"The calibration is for samples drawn with the stopping rule {self.fitted_on.stop}: its promise does "
+                "not hold for samples drawn in another way."
             )
         if not self.fitted_on.settings:
             found.append("The calibration does not say which model it was made with: its promise holds for that one.")

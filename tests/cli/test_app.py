@@ -146,8 +146,8 @@ def test_version():
 @pytest.mark.parametrize(
     ("arguments", "says"),
     [
-        (["rnk"], "rnk"),
-        (["rank"], "REQUEST"),
+        (["rnk"], "See medprm --help."),
+        (["rank"], "'REQUEST'. See medprm rank --help."),
         (["rank", "x.json", "--nonsense"], "--nonsense"),
         (["rank", "nowhere.json"], "cannot read nowhere.json"),
         (["rank", "nowhere.json", "--strategy", "best"], "choose one of weighted_vote, best_of_n, majority_vote"),

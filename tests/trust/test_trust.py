@@ -123,9 +123,9 @@ def test_a_calibration_for_samples_that_stop_says_so_where_it_is_unknown_how_the
     fitted_on = trust.fitted_on.model_copy(update={"stop": "confident=0.9"})
     stopping = trust.model_copy(update={"fitted_on": fitted_on})
     ranking = make_ranking([make_chain(index, [0.99], "A") for index in range(5)])
-    assert "stops by confident=0.9" in stopping.judge(ranking).cautions[-1]
+    assert "the stopping rule confident=0.9:" in stopping.judge(ranking).cautions[-1]
     for other in ("none", "agree=3", None):
-        assert "stops by" in stopping.for_samples(other).judge(ranking).cautions[-1]
+        assert "the stopping rule confident=0.9:" in stopping.for_samples(other).judge(ranking).cautions[-1]
     assert stopping.for_samples("confident=0.9").judge(ranking) == trust.judge(ranking)
     assert trust.for_samples("confident=0.9") == trust
 
@@ -257,6 +257,8 @@ def test_the_numbers_of_any_ranking_are_finite(chains, strategy):
         ({"min_votes": 2}, True),
         ({"min_votes": 3}, False),
         ({"min_reward": 0.5, "min_votes": 3}, False),
+        ({"min_documents": 1}, True),
+        ({"min_documents": 2}, False),
     ],
 )
 def test_floors(floors, trusted):
@@ -273,7 +275,15 @@ def test_a_chain_that_declines_reaches_no_floor():
 
 @pytest.mark.parametrize(
     "floors",
-    [{}, {"min_reward": math.nan}, {"min_share": 2}, {"min_votes": 0}, {"min_votes": 1.5}, {"min_reward": "x"}],
+    [
+        {},
+        {"min_reward": math.nan},
+        {"min_reward": "x"},
+        {"min_share": 2},
+        {"min_votes": 0},
+        {"min_votes": 1.5},
+        {"min_documents": 0},
+    ],
 )
 def test_bad_floors_are_refused(floors):
     with pytest.raises(InputError):

@@ -69,7 +69,7 @@ def test_a_stopping_rule_is_doubted_only_where_the_samples_are_not_drawn_here():
     given = ChoiceSettings(prm=reading_prm(), trust=trust(stop="agree=3"))
     for settings, warned in ((stopping, False), (given, True)):
         ranking = settings.prm.rank(QUESTION, [GOOD], **settings.choice)
-        assert any("stops by agree=3" in caution for caution in ranking.cautions) == warned
+        assert any("the stopping rule agree=3:" in caution for caution in ranking.cautions) == warned
 
 
 def test_a_path_is_read_once(tmp_path: Path):
