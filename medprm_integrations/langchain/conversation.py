@@ -9,7 +9,7 @@ from langchain_core.messages import AIMessage, BaseMessage, HumanMessage, ToolMe
 from medprm_integrations.shared.evidence import NamedText
 from medprm_integrations.shared.prompt_context import NOT_GIVEN, holds_documents
 from medprm_integrations.shared.questions import Asked, put_together
-from medprm_integrations.shared.tool_names import brings_evidence
+from medprm_integrations.shared.tool_names import brings_evidence, found_nothing
 
 UNREAD_PARTS = "The question holds images or other files, which the reward model does not read."
 """The caution if a user's message has more than text."""
@@ -48,8 +48,8 @@ def tool_documents(
     """The results of an agent's tools for the question, the newest first.
 
     A result is the documents in the message's artifact, in their order, or otherwise the message's text. Errors do not
-    count. Unless their tools are named, results of tools that act, plan or hand over (`brings_evidence`) do not count
-    either, nor does a structured answer that came back as a result.
+    count, nor does a text that says that nothing was found. Unless their tools are named, results of tools that act,
+    plan or hand over (`brings_evidence`) do not count either, nor does a structured answer that came back as a result.
 
     Args:
         messages: The conversation, oldest first.
@@ -74,6 +74,8 @@ def tool_documents(
         if wanted is None and (not brings_evidence(name) or said.startswith(_STRUCTURED)):
             continue
         documents = _documents_in(message.artifact)
+        if not documents and found_nothing(said):
+            continue
         texts += [NamedText(document.page_content, document.id) for document in documents] if documents else [said]
     return texts
 

@@ -15,7 +15,7 @@ from llama_index.core.agent.react.types import ResponseReasoningStep
 from llama_index.core.base.llms.types import ChatMessage, MessageRole
 
 from medprm_integrations.shared.questions import Asked, put_together, without_feedback
-from medprm_integrations.shared.tool_names import brings_evidence
+from medprm_integrations.shared.tool_names import brings_evidence, found_nothing
 from medprm_scorer.text.steps import split_steps
 
 _TOOLS = (MessageRole.TOOL, MessageRole.FUNCTION)
@@ -51,7 +51,7 @@ def tool_documents(
     start: int = 0,
     writing: Container[str] = (),
 ) -> list[str]:
-    """The results of an agent's tools, the newest first.
+    """The results of an agent's tools, the newest first, without those that say that nothing was found.
 
     Args:
         messages: The conversation, oldest first.
@@ -69,7 +69,7 @@ def tool_documents(
             turn += message.role == MessageRole.USER
         elif turn >= start or turn < 0:
             counts = name in tools if tools is not None else _counts(name, text, writing)
-            found += [text] if counts else []
+            found += [text] if counts and not found_nothing(text) else []
     return found[::-1]
 
 

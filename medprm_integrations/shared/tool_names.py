@@ -1,4 +1,4 @@
-"""Which of an agent's tools give evidence, judged by name: those that look something up, not those that act."""
+"""Which results of an agent's tools are evidence: those of tools that look something up, if they found something."""
 
 import re
 
@@ -10,6 +10,20 @@ _ACTS = (
     "rename reply reschedule save schedule send share sign store submit task think transfer update upload write"
 )
 _LOOKS = "browse check fetch find get list look lookup query read retrieve search show view"
+
+_NOTHING = re.compile(
+    r"""\W* (?: sorry\W+ | there \s (?:are|is|were|was) \s | (?:i|we) \s (?:could \s not \s find|found) \s )?
+    (?: (?:no|any|0|zero) \s (?:(?:relevant|matching|such|similar|further|search) \s){0,2}
+        (?:documents?|results?|match(?:es)?|hits?|entr(?:y|ies)|passages?|articles?|sources?|nodes?|pages?)
+        (?: \s (?:was|were|is|are|have \s been))? (?: \s (?:found|available|returned|retrieved|matched))?
+        (?: \s (?:for|matching|to|in) \b .{0,200})?
+      | nothing (?: \s was)? \s found | (?:not|none) \s found | empty \s (?:response|result) | none | null | n/?a
+    )? \W*""",
+    re.IGNORECASE | re.VERBOSE | re.DOTALL,
+)
+"""What searches say that found nothing, and empty JSON."""
+
+_LONGEST_NOTHING = 300
 
 _ACTING = frozenset(_ACTS.split())
 """First words of the names of tools that act (their results are receipts), plan, or pass the conversation on."""
@@ -37,3 +51,20 @@ def brings_evidence(name: str | None) -> bool:
     """
     words = [word.lower() for word in _WORD.findall((name or "")[:200])]
     return not words or words[0] not in _ACTING or not _LOOKING.isdisjoint(words)
+
+
+def found_nothing(result: str) -> bool:
+    """Whether a tool's result only says that there is none, such as `No documents found.` or `[]`.
+
+    Only general words for results count: "No interactions found." is a finding.
+
+    Args:
+        result: The result's text.
+
+    Example:
+        >>> found_nothing("No relevant documents were found for this query."), found_nothing("[]")
+        (True, True)
+        >>> found_nothing("No interactions found."), found_nothing("Results: none of the trials was blinded.")
+        (False, False)
+    """
+    return len(result) <= _LONGEST_NOTHING and _NOTHING.fullmatch(result) is not None

@@ -21,7 +21,7 @@ from pydantic import BaseModel, ValidationError
 
 from medprm_integrations.langchain import MedPRMMiddleware, ranking_of
 from medprm_integrations.shared.user_warnings import IdenticalSamplesWarning
-from medprm_scorer import InputError
+from medprm_scorer import Floors, InputError
 from tests.support.langchain_scripts import (
     BAD,
     GOOD,
@@ -176,6 +176,19 @@ def test_evidence_by_tool_by_function_and_none(make, prm):
     assert "My own?" not in prm.engine.calls[-1][0]
     ask(question=lambda request: "My own?")
     assert "My own?" in prm.engine.calls[-1][0]
+
+
+def test_a_search_that_found_nothing_is_no_document(prm):
+    @tool
+    def search(query: str) -> str:
+        """Search."""
+        return "No documents found."
+
+    llm = ScriptedChat(answers=[call("search", query="Z"), GOOD, BAD])
+    floors = Floors(min_documents=1)
+    app = create_agent(llm, [search], middleware=[MedPRMMiddleware(prm=prm, n=2, max_concurrency=1, trust=floors)])
+    ranking = ranking_of(run(app, "invoke")["messages"][-1])
+    assert (ranking.documents_given, ranking.trusted) == (0, False)
 
 
 def test_an_async_evidence_function(make, prm):

@@ -7,7 +7,7 @@ from hypothesis import strategies as st
 from medprm_integrations.shared.prompt_context import holds_documents
 from medprm_integrations.shared.questions import put_together
 from medprm_integrations.shared.structured import is_answer_schema
-from medprm_integrations.shared.tool_names import brings_evidence
+from medprm_integrations.shared.tool_names import brings_evidence, found_nothing
 from tests.support.clock import within_cpu_seconds
 
 LOOKING = (
@@ -34,6 +34,56 @@ def test_tools_that_act_plan_or_hand_over(name):
 @given(st.text())
 def test_any_name_has_an_answer(name):
     assert brings_evidence(name) in (True, False)
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "",
+        "[]",
+        "{ }",
+        '""',
+        "None",
+        "null",
+        "N/A",
+        "No documents found.",
+        "no results",
+        "0 results.",
+        "No relevant documents were found for this query.",
+        "Sorry, no matching articles found for 'Zoravine in pregnancy'.",
+        "There are no results for “x”",
+        "I could not find any documents.",
+        "Nothing found!",
+        "Empty Response",
+    ],
+)
+def test_results_that_say_that_nothing_was_found(text):
+    assert found_nothing(text)
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "No interactions found.",
+        "No dose adjustment is needed.",
+        "No allergies are recorded.",
+        "None of the trials was blinded.",
+        "Not found in breast milk.",
+        "No results were significant; the dose is 5 mg.",
+        "0 mg",
+        "5",
+        "нет",
+        "No documents found. Label: give 5 mg.",
+        "no " * 200,
+    ],
+)
+def test_results_that_say_something(text):
+    assert not found_nothing(text)
+
+
+@given(st.text(max_size=400))
+def test_any_result_has_an_answer(text):
+    assert found_nothing(text) in (True, False)
 
 
 @pytest.mark.parametrize(
