@@ -6,6 +6,9 @@ from dataclasses import dataclass
 from medprm_scorer.errors import InputError
 from medprm_scorer.results.models import Ranking
 
+WITHOUT_DOCUMENTS = "No document was read, and no floor asks for one (min_documents)."
+"""The caution about an answer that is trusted without evidence."""
+
 
 @dataclass(frozen=True)
 class Floors:
@@ -19,7 +22,7 @@ class Floors:
         min_share: Lowest share of the votes of the winning answer, in [0, 1].
         min_votes: Fewest chains that give the winning answer, at least 1.
         min_documents: Fewest documents that were read, at least 1. Without this floor an answer may be trusted though
-            no document was given, found or short enough to be read.
+            no document was given, found or short enough to be read; a caution says so.
 
     Raises:
         InputError: No floor is set, or one is out of its range.
@@ -59,12 +62,12 @@ class Floors:
     def judge(self, ranking: Ranking) -> Ranking:
         """The ranking with `trusted`, and with a caution if it does not reach a floor."""
         problem = self._problem(ranking)
-        if problem is None:
-            return ranking.model_copy(update={"confidence": None, "trusted": True})
-        caution = f"Not trusted: {problem}. The floor is uncalibrated."
-        return ranking.model_copy(
-            update={"confidence": None, "trusted": False, "cautions": [*ranking.cautions, caution]}
-        )
+        if problem is not None:
+            said = [f"Not trusted: {problem}. The floor is uncalibrated."]
+        else:
+            said = [] if ranking.documents_used else [WITHOUT_DOCUMENTS]
+        cautions = [*ranking.cautions, *said]
+        return ranking.model_copy(update={"confidence": None, "trusted": problem is None, "cautions": cautions})
 
     def _problem(self, ranking: Ranking) -> str | None:
         if ranking.declined:

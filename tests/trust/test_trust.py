@@ -12,6 +12,7 @@ from medprm_scorer.results.facts import cautions
 from medprm_scorer.trust.calibration import calibrate_rankings
 from medprm_scorer.trust.doubt import decide
 from medprm_scorer.trust.features import NAMES, features
+from medprm_scorer.trust.floors import WITHOUT_DOCUMENTS
 from tests.support.cheap_engine import CheapEngine, requests
 from tests.support.example_rankings import make_chain, make_ranking
 from tests.support.judged_rankings import made_up
@@ -266,6 +267,13 @@ def test_floors(floors, trusted):
     judged = Floors(**floors).judge(make_ranking(chains))
     assert (judged.trusted, judged.confidence) == (trusted, None)
     assert any("uncalibrated" in caution for caution in judged.cautions) != trusted
+
+
+def test_trust_without_any_document_is_never_silent():
+    ranking = make_ranking([make_chain(0, [0.9], "A")]).model_copy(update={"documents_used": 0})
+    judged = Floors(min_reward=0.5).judge(ranking)
+    assert (judged.trusted, judged.cautions[-1]) == (True, WITHOUT_DOCUMENTS)
+    assert WITHOUT_DOCUMENTS not in Floors(min_documents=1).judge(ranking).cautions
 
 
 def test_a_chain_that_declines_reaches_no_floor():
