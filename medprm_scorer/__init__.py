@@ -11,7 +11,18 @@ from medprm_scorer.lazy_imports import lazy
 if TYPE_CHECKING:
     from medprm_scorer.aggregate import AGGREGATES
     from medprm_scorer.bulk.score_file import ScoredFile, ascore_file, score_file
-    from medprm_scorer.errors import DoubtfulAnswerError, InputError, MedPRMError, ModelError, OutputError, ScoringError
+    from medprm_scorer.errors import (
+        DoubtfulAnswerError,
+        InputError,
+        MedPRMError,
+        ModelError,
+        NothingScoredError,
+        OutputError,
+        PolicyError,
+        QuestionTooLongError,
+        ScoringError,
+        ServerError,
+    )
     from medprm_scorer.evaluation.calibrate import calibrate
     from medprm_scorer.evaluation.evaluate import Plan, evaluate
     from medprm_scorer.evaluation.results import Evaluation
@@ -47,8 +58,11 @@ __all__ = [
     "MedPRM",
     "MedPRMError",
     "ModelError",
+    "NothingScoredError",
     "OutputError",
     "Plan",
+    "PolicyError",
+    "QuestionTooLongError",
     "RankRequest",
     "Ranking",
     "Samples",
@@ -58,6 +72,7 @@ __all__ = [
     "ScoredStep",
     "ScoringError",
     "SentenceEffect",
+    "ServerError",
     "Trust",
     "Vote",
     "__version__",
@@ -82,7 +97,8 @@ __getattr__, __dir__ = lazy(
         "medprm_scorer.selection": "STRATEGIES",
         "medprm_scorer.aggregate": "AGGREGATES",
         "medprm_scorer.bulk.score_file": "ScoredFile ascore_file score_file",
-        "medprm_scorer.errors": "DoubtfulAnswerError InputError MedPRMError ModelError OutputError ScoringError",
+        "medprm_scorer.errors": "DoubtfulAnswerError InputError MedPRMError ModelError NothingScoredError OutputError "
+        "PolicyError QuestionTooLongError ScoringError ServerError",
         "medprm_scorer.evaluation.calibrate": "calibrate",
         "medprm_scorer.evaluation.evaluate": "Plan evaluate",
         "medprm_scorer.evaluation.results": "Evaluation",

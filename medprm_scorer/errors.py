@@ -28,7 +28,10 @@ class ScoringError(MedPRMError):
 
 
 class NothingScoredError(ScoringError):
-    """No candidate of a question can be scored: each is blank, or too long for the model."""
+    """No candidate of a question can be scored: each is blank, or too long for the model.
+
+    In an agent or a chain, so it is where every sample of the language model is blank.
+    """
 
 
 class DoubtfulAnswerError(MedPRMError):

@@ -4,6 +4,7 @@ import subprocess
 import sys
 
 import medprm_scorer
+from medprm_scorer import errors
 
 
 def test_completion_lists_the_public_names_before_they_are_imported():
@@ -15,3 +16,8 @@ def test_completion_lists_the_public_names_before_they_are_imported():
 def test_every_public_name_can_be_imported():
     for name in medprm_scorer.__all__:
         assert getattr(medprm_scorer, name) is not None
+
+
+def test_every_exception_can_be_caught_by_a_public_name():
+    kinds = {name for name, kind in vars(errors).items() if isinstance(kind, type) and issubclass(kind, Exception)}
+    assert kinds <= set(medprm_scorer.__all__)

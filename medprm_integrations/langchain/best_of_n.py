@@ -3,7 +3,7 @@
 from collections.abc import AsyncIterator, Iterator, Sequence
 from contextlib import aclosing
 from functools import partial
-from typing import Any, cast
+from typing import Any, ClassVar, cast
 
 from langchain_core.documents import Document
 from langchain_core.messages import AIMessage, AnyMessage, convert_to_messages
@@ -12,6 +12,7 @@ from pydantic import Field, PrivateAttr, field_validator, model_validator
 from typing_extensions import NotRequired, Self, TypedDict, override
 
 from medprm_integrations.langchain.convert import answer_of, asked_about
+from medprm_integrations.langchain.doubt import DOUBTS
 from medprm_integrations.langchain.events import aannounce, announce
 from medprm_integrations.langchain.messages import as_message, total_usage, with_ranking
 from medprm_integrations.langchain.packed_runnable import PackedRunnable
@@ -72,6 +73,8 @@ class MedPRMBestOfN(PackedRunnable[BestOfNInput, AIMessage], SearchingSettings):
         >>> message.text in answers, len(message.response_metadata["medprm"]["chains"])
         (True, 2)
     """
+
+    doubts: ClassVar[tuple[str, ...]] = DOUBTS
 
     llm: Runnable[Any, Any] = Field(repr=False, exclude=True)
     prompt: Runnable[Any, Any] | None = Field(default=None, repr=False, exclude=True)

@@ -23,6 +23,7 @@ from typing_extensions import override
 
 from medprm_integrations.langchain.conversation import asked_in, known_tools, not_given, tool_documents
 from medprm_integrations.langchain.convert import answer_of, structured_answer
+from medprm_integrations.langchain.doubt import DOUBTS
 from medprm_integrations.langchain.events import aannounce, announce
 from medprm_integrations.langchain.helper_calls import is_helper_call, schema_fields
 from medprm_integrations.langchain.messages import as_message, total_usage, with_ranking
@@ -83,6 +84,7 @@ class ChatMedPRM(UnstreamedChatModel, ConversationSettings):
     llm: Runnable[Any, Any] = Field(repr=False, exclude=True)
 
     samples_itself: ClassVar[bool] = True
+    doubts: ClassVar[tuple[str, ...]] = DOUBTS
 
     _chat: BaseChatModel = PrivateAttr()
     """The model that is sampled from, without its wrappers."""

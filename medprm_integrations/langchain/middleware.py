@@ -5,11 +5,12 @@ from functools import partial
 from typing import Any, ClassVar, cast
 
 from langchain_core.messages import AIMessage, BaseMessage, SystemMessage
+from pydantic import ConfigDict
 from typing_extensions import Self, Unpack
 
 from medprm_integrations.langchain.conversation import asked_in, known_tools, not_given, tool_documents
 from medprm_integrations.langchain.convert import sample_of, structured_answer
-from medprm_integrations.langchain.doubt import ask_in_doubt
+from medprm_integrations.langchain.doubt import DOUBTS, ask_in_doubt
 from medprm_integrations.langchain.events import aannounce, announce
 from medprm_integrations.langchain.helper_calls import fields_in, is_helper_call
 from medprm_integrations.langchain.messages import total_usage, with_ranking
@@ -34,7 +35,9 @@ except ImportError as error:
 
 
 class _Settings(ConversationSettings):
-    doubts: ClassVar[tuple[str, ...]] = (*ConversationSettings.doubts, "interrupt")
+    model_config = ConfigDict(title="MedPRMMiddleware")  # the name in its errors
+
+    doubts: ClassVar[tuple[str, ...]] = DOUBTS
 
 
 class _NotAnObject:
@@ -74,6 +77,7 @@ class MedPRMMiddleware(AgentMiddleware, metaclass=_Kind):
     message has `doubt_answer` as its text, and its metadata contain the answer (`answer_waiting`).
 
     In tests, use langchain-core's `GenericFakeChatModel` as the model: its answers are an iterator, which copies share.
+    For an agent with tools, give a subclass of it a `bind_tools` that returns `self`.
     The model is copied to keep its samples out of streams and caches, so a fake that counts its calls in a field may
     count in a copy.
 

@@ -1,7 +1,7 @@
 """`MedPRMOutputParser`: the best of all generations of one `generate` call."""
 
 from collections.abc import Sequence
-from typing import Any
+from typing import Any, ClassVar
 
 from langchain_core.documents import Document
 from langchain_core.messages import AIMessage, BaseMessage
@@ -12,6 +12,7 @@ from pydantic import Field
 from typing_extensions import override
 
 from medprm_integrations.langchain.convert import asked_about, samples_of
+from medprm_integrations.langchain.doubt import DOUBTS
 from medprm_integrations.langchain.events import aannounce, announce
 from medprm_integrations.langchain.messages import as_message, total_usage, with_ranking
 from medprm_integrations.langchain.retrieved import evidence_within_budget
@@ -58,6 +59,8 @@ class MedPRMOutputParser(BaseGenerationOutputParser[AIMessage], ChoiceSettings):
         >>> parser.about("Which dose?", ["Label: give 5 mg."]).parse_result(generations).text
         'Step 1: Give 5 mg. The answer is (A)'
     """
+
+    doubts: ClassVar[tuple[str, ...]] = DOUBTS
 
     question: str | BaseMessage | PromptValue | Sequence[Any] | None = Field(default=None, repr=False, exclude=True)
     documents: Sequence[str | Document] = Field(default=(), repr=False, exclude=True)

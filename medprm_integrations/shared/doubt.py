@@ -15,8 +15,7 @@ WAITING = "answer_waiting"
 """The key of an answer's text in its metadata while a person is asked about it."""
 
 _NO_INTERRUPT = (
-    "on_doubt='interrupt' is for MedPRMMiddleware; in a LangGraph node after the one that samples, call "
-    "ask_in_doubt(message), and in a LlamaIndex workflow return an InputRequiredEvent where "
+    "on_doubt='interrupt' is for LangGraph; in a LlamaIndex workflow, return an InputRequiredEvent where "
     "ranking_of(response).trusted is False (docs/trust.md)"
 )
 _NO_ANSWER = "this returns a ranking, not an answer: on_doubt must be answer or raise; see ranking.trusted"
@@ -76,7 +75,7 @@ def refuse_doubt(on_doubt: OnDoubt, known: tuple[str, ...]) -> None:
     """
     action = "call" if callable(on_doubt) else on_doubt
     if action not in known:
-        raise InputError(_NO_INTERRUPT if action == "interrupt" else _NO_ANSWER)
+        raise InputError(_NO_INTERRUPT if action == "interrupt" and "abstain" in known else _NO_ANSWER)
 
 
 def settle(

@@ -60,7 +60,7 @@ def put_together(turns: Iterable[str], others: Iterable[str] = (), summaries: It
     first = max((place for place, (_, turn) in enumerate(said) if _has_options(turn)), default=0)
     kept = _within_bounds(said[first:])
     text = "\n\n".join(turn for _, turn in kept)
-    together = f"The question was put together of {len(kept)} messages of the user in the conversation."
+    together = f"The question was put together from {len(kept)} messages of the user in the conversation."
     return Asked(text, (together,) if len(kept) > 1 else (), kept[0][0])
 
 

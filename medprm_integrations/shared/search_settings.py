@@ -105,6 +105,11 @@ class SearchingSettings(SamplingSettings):
     def stops(self) -> str | None:
         return super().stops if self.search is None else FIGURES
 
+    @property
+    @override
+    def most_candidates(self) -> int | None:
+        return super().most_candidates if self.search is None else None
+
     @model_validator(mode="after")
     def _can_search(self) -> Self:
         if self.search is None:

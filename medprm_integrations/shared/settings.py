@@ -112,8 +112,8 @@ class ChoiceSettings(BaseModel):
         on_doubt: What happens to an answer that is not trusted. `answer` gives it, with a caution in the ranking;
             `abstain` gives `doubt_answer` instead, and no text of a chain; `raise` raises a `DoubtfulAnswerError`; a
             function is called with the ranking (never awaited), and returns the text to answer with, or None to keep
-            the answer; `interrupt` asks a person (`MedPRMMiddleware` only). A structured answer cannot be replaced by a
-            sentence: the error is raised instead.
+            the answer; `interrupt` (LangGraph only) gives `doubt_answer` until a person has replied. A structured
+            answer cannot be replaced by a sentence: the error is raised instead.
         doubt_answer: The sentence of `abstain`.
     """
 
@@ -244,6 +244,9 @@ class SamplingSettings(ChoiceSettings):
             raise ValueError(f"at most n samples are drawn: max_samples must be at most {self.n}, or n larger")
         if self.quorum > self.n:
             raise ValueError(f"quorum must be at most n, which is {self.n}")
+        trust, most = self.judge, self.most_candidates
+        if isinstance(trust, Floors) and most is not None and (trust.min_votes or 0) > most:
+            raise ValueError(f"min_votes must be at most n, which is {most}: otherwise no answer is ever trusted")
         return self
 
     @property
@@ -256,6 +259,11 @@ class SamplingSettings(ChoiceSettings):
     def stops(self) -> str | None:
         rule = self.rule
         return "none" if rule is None else rule.name
+
+    @property
+    def most_candidates(self) -> int | None:
+        """The most candidates of a question; None if they are not samples."""
+        return self.n
 
     @property
     def calls_in_flight(self) -> CallsInFlight:

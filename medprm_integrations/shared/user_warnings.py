@@ -64,8 +64,13 @@ def unread(used: int, given: int) -> str:
         >>> unread(2, 5)
         '2 of 5 documents were read: the others exceed the budget of 3,072 tokens.'
     """
-    read = f"{used} of {given} documents were read: the others exceed" if used else f"None of the {given} documents was"
-    return f"{read}{'' if used else ' read: each exceeds'} the budget of {DOCUMENT_TOKEN_BUDGET:,} tokens."
+    if used:
+        said = f"{used} of {given} documents were read: the others exceed"
+    elif given == 1:
+        said = "The only document was not read: it exceeds"
+    else:
+        said = f"None of the {given} documents was read: each exceeds"
+    return f"{said} the budget of {DOCUMENT_TOKEN_BUDGET:,} tokens."
 
 
 def warn_of_unread(used: int, given: int) -> None:

@@ -89,10 +89,10 @@ def _about_documents(ranking: "Ranking") -> list[str]:
         return [
             f"{used} of {given} documents were read: the others exceed the budget of {DOCUMENT_TOKEN_BUDGET:,} tokens."
         ]
-    return [
-        f"None of the {given} documents was read: the first alone exceeds the budget of {DOCUMENT_TOKEN_BUDGET:,} "
-        "tokens, or the system prompt has no place for them."
-    ]
+    budget = f"the budget of {DOCUMENT_TOKEN_BUDGET:,} tokens, or the system prompt has no place for"
+    if given == 1:
+        return [f"The only document was not read: it exceeds {budget} it."]
+    return [f"None of the {given} documents was read: the first alone exceeds {budget} them."]
 
 
 def _about_cut_off(scored: Sequence["ScoredChain"]) -> list[str]:

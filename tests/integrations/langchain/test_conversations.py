@@ -53,7 +53,7 @@ def test_a_follow_up(prm, way):
     ranking = ranking_of(ways(prm, TURNS)[way]())
     assert (ranking.question, ranking.answer) == (TOGETHER, "A")
     assert TOGETHER in prm.engine.calls[-1][0]
-    assert "The question was put together of 2 messages of the user in the conversation." in ranking.cautions
+    assert "The question was put together from 2 messages of the user in the conversation." in ranking.cautions
     alone = ranking_of(ways(prm, TURNS[:1])[way]())
     assert (alone.question, alone.cautions) == (QUESTION, [])
 
@@ -116,7 +116,7 @@ def test_a_conversation_as_the_question(prm, question):
     rankings = list(judged(prm, question))
     assert [ranking.question for ranking in rankings] == [TOGETHER] * 6
     for ranking in rankings:
-        assert "The question was put together of 2 messages of the user in the conversation." in ranking.cautions
+        assert "The question was put together from 2 messages of the user in the conversation." in ranking.cautions
 
 
 def test_a_question_by_itself_has_no_caution(prm):

@@ -164,10 +164,13 @@ def test_wrong_settings_are_refused(answer, settings, message):
         answer(False, **settings)
 
 
+@ways
 @pytest.mark.parametrize("answer", [by_best_of_n, by_chat_model, by_parser])
-def test_only_the_middleware_interrupts(answer):
-    with pytest.raises(ValueError, match="ask_in_doubt"):
-        answer(False, trust=HIGH, on_doubt="interrupt")
+def test_an_answer_that_waits_for_a_person_says_the_sentence(answer, awaited):
+    message = answer(awaited, trust=HIGH, on_doubt="interrupt", doubt_answer=SENTENCE)
+    note = message.response_metadata["medprm"]
+    assert (message.text, note["doubt"], note["answer_waiting"]) == (SENTENCE, "interrupt", GOOD)
+    assert answer(awaited, trust=LOW, on_doubt="interrupt").text == GOOD
 
 
 def test_async_functions_are_refused():
@@ -195,8 +198,9 @@ def test_a_reranker_gives_rankings(awaited):
     assert one(reranker, given, awaited).trusted is False
     with pytest.raises(DoubtfulAnswerError):
         one(MedPRMReranker(prm=reading_prm(), trust=HIGH, on_doubt="raise"), given, awaited)
-    with pytest.raises(ValueError, match=r"ranking\.trusted"):
-        MedPRMReranker(prm=reading_prm(), trust=HIGH, on_doubt="abstain")
+    for on_doubt in ("abstain", "interrupt"):
+        with pytest.raises(ValueError, match=r"ranking\.trusted"):
+            MedPRMReranker(prm=reading_prm(), trust=HIGH, on_doubt=on_doubt)
 
 
 def test_an_evaluator_says_so():
@@ -234,6 +238,8 @@ def test_an_agent_waits_for_a_person_and_samples_once(awaited, reply, text, doub
     paused = one(app, {"messages": [("human", QUESTION)]}, awaited, CONFIG)
     (asked,) = paused["__interrupt__"]
     assert asked.value["answer"] == GOOD
+    steps = [] if keep == "none" else [{"text": text, "reward": pytest.approx(0.9)} for text in GOOD.split("\n")]
+    assert asked.value["steps"] == steps
     assert any("Not trusted" in caution for caution in asked.value["ranking"]["cautions"])
     assert paused["messages"][-1].text == SENTENCE
     assert len(llm.asked) == 3
@@ -266,10 +272,17 @@ def test_an_unreadable_reply_can_be_given_again():
     app = agent(llm, InMemorySaver(), trust=HIGH, on_doubt="interrupt")
     app.invoke({"messages": [("human", QUESTION)]}, CONFIG)
     calls = len(llm.asked)
-    for reply in ({"yes": 1}, " ", False):
+    for reply, problem in (
+        ({"yes": 1}, "the reply must be"),
+        (" ", "the reply must be"),
+        (False, "the reply must be"),
+        ("Yes.", "a whole sentence"),
+        (" approved", "a whole sentence"),
+        ("no", "a whole sentence"),
+    ):
         (again,) = app.invoke(Command(resume=reply), CONFIG)["__interrupt__"]
         assert again.value["answer"] == BAD
-        assert "the reply must be" in again.value["problem"]
+        assert problem in again.value["problem"]
     assert app.invoke(Command(resume="Give 4 mg."), CONFIG)["messages"][-1].text == "Give 4 mg."
     assert len(llm.asked) == calls
 
@@ -311,10 +324,8 @@ def test_it_is_resumed_from_sqlite_in_another_process_without_sampling(tmp_path)
     assert (message.text, message.response_metadata["medprm"]["trusted"]) == ("Give 4 mg.", False)
 
 
-@ways
-def test_a_graph_of_ones_own_asks_in_a_node_after_the_sampling(awaited):
-    llm = ScriptedChat(answers=[BAD, GOOD, WORSE])
-    best = MedPRMBestOfN(llm=llm, prm=reading_prm(), n=3, trust=HIGH)
+def own_graph(llm, **settings):
+    best = MedPRMBestOfN(llm=llm, prm=reading_prm(), n=3, **settings)
 
     def sample(state):
         return {"messages": [best.invoke({"question": state["messages"][-1]})]}
@@ -323,14 +334,51 @@ def test_a_graph_of_ones_own_asks_in_a_node_after_the_sampling(awaited):
         return {"messages": [ask_in_doubt(state["messages"][-1])]}
 
     graph = StateGraph(MessagesState).add_sequence([sample, check]).add_edge(START, "sample")
-    app = graph.compile(checkpointer=InMemorySaver())
+    return graph.compile(checkpointer=InMemorySaver())
+
+
+@ways
+@pytest.mark.parametrize("on_doubt", ["answer", "interrupt"])
+def test_a_graph_of_ones_own_asks_in_a_node_after_the_sampling(awaited, on_doubt):
+    llm = ScriptedChat(answers=[BAD, GOOD, WORSE])
+    app = own_graph(llm, trust=HIGH, on_doubt=on_doubt, doubt_answer=SENTENCE)
     paused = one(app, {"messages": [("human", QUESTION)]}, awaited, CONFIG)
     assert paused["__interrupt__"][0].value["answer"] == GOOD
+    assert paused["messages"][-1].text == (GOOD if on_doubt == "answer" else SENTENCE)
     done = one(app, Command(resume="Give 4 mg."), awaited, CONFIG)
     assert [message.text for message in done["messages"]] == [QUESTION, "Give 4 mg."]
     assert len(llm.asked) == 3
 
 
-def test_other_messages_pass():
-    for message in (AIMessage("Hello"), AIMessage("Hello", response_metadata={"medprm": None})):
-        assert ask_in_doubt(message) is message
+def test_a_graph_of_ones_own_shows_no_answer_before_the_reply():
+    app = own_graph(ScriptedChat(answers=[GOOD]), trust=HIGH, on_doubt="interrupt", doubt_answer=SENTENCE)
+    given = {"messages": [("human", QUESTION)]}
+    seen = [str(chunk.text) for chunk, _ in app.stream(given, CONFIG, stream_mode="messages")]
+    assert SENTENCE in seen
+    assert GOOD not in "".join(seen)
+    later = app.invoke({"messages": [("human", "Thanks!")]}, CONFIG)  # nobody has replied
+    assert not any(GOOD in message.text for message in later["messages"])
+
+
+def test_what_cannot_be_in_doubt_is_not_asked_about():
+    with pytest.raises(InputError, match="give trust="):
+        ask_in_doubt(by_best_of_n(False))
+    with pytest.raises(InputError, match="takes the model's message, not str"):
+        ask_in_doubt("Give 4 mg.")
+    plain = AIMessage("Hello.")
+    assert ask_in_doubt(plain) is plain
+
+
+def test_more_votes_than_samples_are_refused():
+    prm = reading_prm()
+    with pytest.raises(ValueError, match="min_votes must be at most n, which is 3"):
+        MedPRMBestOfN(llm=ScriptedChat(answers=[GOOD]), prm=prm, n=3, trust=Floors(min_votes=4))
+    prm._trust = Floors(min_votes=4)
+    with pytest.raises(ValueError, match="min_votes must be at most n, which is 3"):
+        MedPRMBestOfN(llm=ScriptedChat(answers=[GOOD]), prm=prm, n=3)
+
+
+def test_a_misspelt_setting_names_the_class():
+    with pytest.raises(ValueError, match="for MedPRMMiddleware") as found:
+        MedPRMMiddleware(prm=reading_prm(), on_douby="answer")
+    assert "_Settings" not in str(found.value)

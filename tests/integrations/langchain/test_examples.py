@@ -156,7 +156,7 @@ def test_the_application_asks_a_person_only_when_in_doubt(sure):
         assert ranking_of(later).question == f"{FIRST}\n\nAnd at 10 kg?"
     if sure:
         assert (first.text, later.text, cases) == (GOOD, GOOD, [])
-        assert any("put together of 2 messages" in caution for caution in ranking_of(later).cautions)
+        assert any("put together from 2 messages" in caution for caution in ranking_of(later).cautions)
     else:
         assert first.text == later.text == "180 mg, says the pharmacist"
         assert [case["doubts"] for case in cases] == [["the reward is 0.10"]] * 2

@@ -43,7 +43,7 @@ def test_a_follow_up(prm, is_async):
     turns = [ChatMessage(QUESTION), ChatMessage(GOOD, role="assistant"), ChatMessage("And why not 9?")]
     ranking = ranking_of(asyncio.run(llm.achat(turns)) if is_async else llm.chat(turns))
     assert ranking.question == TOGETHER
-    assert any("put together of 2 messages" in caution for caution in ranking.cautions)
+    assert any("put together from 2 messages" in caution for caution in ranking.cautions)
 
 
 def test_a_chat_engines_second_turn(prm):

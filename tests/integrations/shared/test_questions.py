@@ -14,7 +14,7 @@ OTHER = "Which drug?\n\n(A) Aspirin\n(B) Heparin"
 def test_a_follow_up_is_judged_with_what_it_is_about():
     asked = put_together([QUESTION, "Are you sure?", "And in children?"])
     assert asked.text == f"{QUESTION}\n\nAre you sure?\n\nAnd in children?"
-    assert asked.cautions == ("The question was put together of 3 messages of the user in the conversation.",)
+    assert asked.cautions == ("The question was put together from 3 messages of the user in the conversation.",)
     assert (put_together([QUESTION]).text, put_together([QUESTION, " \n"]).cautions) == (QUESTION, ())
 
 
