@@ -18,15 +18,15 @@ from typing import Any
 
 from langchain_core.documents import Document
 from langchain_core.language_models import BaseChatModel
-from langchain_core.messages import AIMessage, HumanMessage
+from langchain_core.messages import AIMessage, BaseMessage, HumanMessage, SystemMessage
 from langgraph.checkpoint.memory import InMemorySaver
 from langgraph.graph import END, START, MessagesState, StateGraph
-from langgraph.types import Command, interrupt
+from langgraph.types import Command
 from pydantic import SecretStr
 
 from examples.langchain_parts import ask_locally
-from medprm_integrations.langchain import MedPRMBestOfN, ranking_of
-from medprm_scorer import MedPRM, Ranking
+from medprm_integrations.langchain import MedPRMBestOfN, ask_in_doubt
+from medprm_scorer import Floors, MedPRM
 
 try:
     from langchain_openai import ChatOpenAI
@@ -40,8 +40,12 @@ QUESTIONS = [
     "Which daily dose of Fexidrel is right?",
     "And if the patient weighs 10 kg?",
 ]
-LEAST_REWARD, LEAST_SHARE = 0.5, 0.6
-"""Below these a person is asked. They are a start: set them on questions of your own whose answers you know."""
+FLOORS = Floors(min_reward=0.5, min_share=0.6, min_documents=1)
+"""Below these a person is asked. They are a start: calibrate on questions of your own whose answers you know."""
+REWRITE = (
+    "Rewrite the user's last question so that it can be understood without the conversation. Keep the facts, numbers, "
+    "units and options that still hold, and leave out those that the user has replaced. Reply with the question only."
+)
 
 
 class Index:
@@ -54,6 +58,8 @@ class Index:
             for piece in file.read_text(encoding="utf-8").split("\n\n")
             if piece.strip()
         ]
+        if not self.pieces:
+            raise SystemExit(f"there is no text in the .txt files of {folder}: --documents must name a folder of them")
         self._ranks = BM25Okapi([_words(piece.page_content) for piece in self.pieces])
 
     def search(self, text: str, count: int = 4) -> list[Document]:
@@ -68,71 +74,83 @@ class Index:
 
 
 class State(MessagesState):
-    """The conversation, and what was found for its last question."""
+    """The conversation, its last question, and what was found for it."""
 
+    asked: str | list[BaseMessage]
     documents: list[Document]
 
 
-def build_app(llm: BaseChatModel, index: Index, prm: MedPRM, n: int = 8) -> Any:
-    """The graph: search, answer, and a person where the answer is doubtful. Each conversation is a thread."""
-    best = MedPRMBestOfN(llm=llm, prm=prm, n=n)
+def build_app(llm: BaseChatModel, index: Index, prm: MedPRM, n: int = 8, *, rewrites: bool = True) -> Any:
+    """The graph: search, answer, and a person where the answer is doubtful. Each conversation is a thread.
+
+    Args:
+        llm: The language model.
+        index: The documents.
+        prm: The reward model.
+        n: How many answers are sampled.
+        rewrites: Whether the model can rewrite a follow-up question. Otherwise the user's turns are judged together, in
+            which numbers of earlier turns still stand; a caution says so.
+    """
+    best = MedPRMBestOfN(llm=llm, prm=prm, n=n, trust=FLOORS, on_doubt="interrupt")
+    writer = llm.with_config(tags=["nostream"])  # a rewritten question is no answer
+
+    def understand(state: State) -> dict[str, Any]:
+        turns = _turns(state)
+        if len(turns) == 1:
+            return {"asked": str(turns[0].text)}
+        if not rewrites:
+            return {"asked": state["messages"]}
+        return {"asked": str(writer.invoke([SystemMessage(REWRITE), *state["messages"]]).text)}
 
     def search(state: State) -> dict[str, Any]:
-        said = [str(message.text) for message in state["messages"] if isinstance(message, HumanMessage)]
-        return {"documents": index.search("\n".join(said))}
+        asked = state["asked"]
+        text = asked if isinstance(asked, str) else "\n".join(str(turn.text) for turn in _turns(state))
+        return {"documents": index.search(text)}
 
     def answer(state: State) -> dict[str, Any]:
-        # the whole conversation: what is judged is the user's turns together, so that "And at 10 kg?" is understood
-        return {"messages": [best.invoke({"question": state["messages"], "documents": state["documents"]})]}  # type: ignore[typeddict-item]
+        return {"messages": [best.invoke({"question": state["asked"], "documents": state["documents"]})]}  # type: ignore[typeddict-item]
 
     def check(state: State) -> dict[str, Any]:
         # a separate node: after an interrupt the node runs again, and samples would be paid for twice
-        message = state["messages"][-1]
-        ranking = ranking_of(message)
-        if not (reasons := doubts(ranking)):
-            return {}
-        said = interrupt({"answer": message.text, "doubts": reasons, "cautions": ranking.cautions})
-        return {"messages": [AIMessage(said, id=message.id)]} if said else {}  # in the place of the doubtful one
+        return {"messages": [ask_in_doubt(state["messages"][-1])]}  # type: ignore[arg-type]
 
     graph = StateGraph(State)
-    graph.add_sequence([search, answer, check])
-    graph.add_edge(START, "search")
+    graph.add_sequence([understand, search, answer, check])
+    graph.add_edge(START, "understand")
     graph.add_edge("check", END)
     return graph.compile(checkpointer=InMemorySaver())
 
 
-def doubts(ranking: Ranking) -> list[str]:
-    """Why a person should look at an answer; nothing if none needs to."""
-    reward = ranking.best.reward(ranking.aggregate)
-    share = ranking.votes[0].share if ranking.votes else 0.0
-    return [
-        *([f"the reward is {reward:.2f}"] if reward < LEAST_REWARD else []),
-        *([f"the answer has {share:.0%} of the votes"] if share < LEAST_SHARE else []),
-        *(["no document was read"] if not ranking.documents_used else []),
-    ]
-
-
-def ask(app: Any, question: str, thread: str, person: Callable[[dict[str, Any]], str]) -> AIMessage:
+def ask(app: Any, question: str, thread: str, person: Callable[[dict[str, Any]], str | bool | None]) -> AIMessage:
     """One turn of a conversation.
 
     Args:
         app: The graph.
         question: What the user says.
         thread: Name of the conversation.
-        person: Called with a doubtful answer, its doubts and its cautions; gives the right answer, or "" to leave it.
+        person: Called with what `ask_in_doubt` shows; gives the right answer, True to approve the one that waits, or
+            None if nobody can tell: the user is then told that there is no reliable answer.
     """
     config = {"configurable": {"thread_id": thread}}
     state = app.invoke({"messages": [HumanMessage(question)]}, config)
     while waiting := state.get("__interrupt__"):
-        state = app.invoke(Command(resume=person(waiting[0].value)), config)
+        reply = person(waiting[0].value)
+        if reply is None:
+            break
+        state = app.invoke(Command(resume=reply), config)
     answer: AIMessage = state["messages"][-1]
     return answer
 
 
-def ask_clinician(case: dict[str, Any]) -> str:
+def ask_clinician(case: dict[str, Any]) -> str | bool | None:
     """Somebody at the keyboard."""
-    print(f"Doubtful ({'; '.join(case['doubts'])}):\n{case['answer']}")
-    return input("Your answer in its place, or nothing to leave it: ")
+    print("Doubtful:", case.get("problem", ""), *case["ranking"]["cautions"])
+    print(*(f"{step['reward']:.2f} {step['text']}" for step in case["steps"]), sep="\n")
+    try:
+        said = input("Your answer in its place, 'ok' to approve it, or nothing if you cannot tell: ").strip()
+    except EOFError:
+        return None
+    return said.casefold() == "ok" or said or None
 
 
 @contextmanager
@@ -158,12 +176,17 @@ def main() -> None:
     logging.getLogger("medprm").setLevel(logging.ERROR)  # its warnings are the cautions, which are shown below
     prm = MedPRM.from_pretrained(options.reward_model) if options.reward_model else MedPRM.from_pretrained()
     with language_model(options.url, options.model) as llm:
-        app = build_app(llm, Index(options.documents), prm)
+        app = build_app(llm, Index(options.documents), prm, rewrites=options.url is not None)
         for question in options.ask or QUESTIONS:
             answer = ask(app, question, "1", ask_clinician)
             print(f"\n{question}\n{answer.text}")
-            for caution in answer.response_metadata.get("medprm", {}).get("cautions", ()):
+            note = answer.response_metadata["medprm"]
+            for caution in () if note.get("doubt") == "person" else note["cautions"]:  # they are about the model's
                 print(f"Caution: {caution}")
+
+
+def _turns(state: State) -> list[BaseMessage]:
+    return [message for message in state["messages"] if isinstance(message, HumanMessage)]
 
 
 def _words(text: str) -> list[str]:

@@ -74,7 +74,7 @@ class MedPRMMiddleware(AgentMiddleware, metaclass=_Kind):
 
     With `on_doubt="interrupt"` the agent pauses at an answer that is not trusted, as described in `ask_in_doubt`, and
     uses a person's reply as the answer. This needs a `checkpointer`. Nothing is sampled again on resume. Until then the
-    message has `doubt_answer` as its text, and its metadata contain the answer (`answer_waiting`).
+    message has `doubt_answer` as its text, and its metadata contain the answer (`answer_waiting`), whatever `keep` is.
 
     In tests, use langchain-core's `GenericFakeChatModel` as the model: its answers are an iterator, which copies share.
     For an agent with tools, give a subclass of it a `bind_tools` that returns `self`.

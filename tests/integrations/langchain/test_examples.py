@@ -22,6 +22,8 @@ from examples.formulary.sample import POLICY
 from examples.formulary.turns import TOOL
 from examples.langchain_parts import FormularyRetriever, chat_model
 from medprm_integrations.langchain import MedPRMMiddleware, ranking_of
+from medprm_integrations.shared.doubt import DOUBT_ANSWER
+from medprm_scorer import Floors
 from medprm_scorer.evaluation.journal import Journal
 from tests.examples.test_hospital import solve
 from tests.support.langchain_scripts import BAD, GOOD, WORSE, ScriptedChat, reading_prm
@@ -127,13 +129,13 @@ def test_the_graph_draws_more_while_it_is_unsure(llm, retriever, demo, monkeypat
 def test_the_application_answers_over_its_own_files(policy_server, monkeypatch, capsys):
     asked = []
     monkeypatch.setattr("builtins.input", lambda prompt: asked.append(prompt) or "Ask the ward's pharmacist.")
-    monkeypatch.setattr(langgraph_app, "LEAST_REWARD", 1.01)  # each answer is doubtful
+    monkeypatch.setattr(langgraph_app, "FLOORS", Floors(min_reward=1.0))  # each answer is doubtful
     monkeypatch.setattr("sys.argv", ["", "--url", policy_server, "--model", str(POLICY)])
     langgraph_app.main()
     printed = capsys.readouterr().out
     assert len(asked) == 2
     assert printed.count("Ask the ward's pharmacist.") == 2
-    assert printed.count("Doubtful (the reward is ") == 2
+    assert printed.count("below the floor of 1. The floor is uncalibrated.") == 2
 
 
 FIRST = "Which dose of Fexidrel, 40 kg?"
@@ -142,7 +144,8 @@ FIRST = "Which dose of Fexidrel, 40 kg?"
 @pytest.mark.parametrize("sure", [True, False])
 def test_the_application_asks_a_person_only_when_in_doubt(sure):
     scripted, prm = ScriptedChat(answers=[GOOD, BAD, GOOD] if sure else [WORSE]), reading_prm()
-    app, cases = langgraph_app.build_app(scripted, langgraph_app.Index(langgraph_app.OWN), prm, n=3), []
+    index, cases = langgraph_app.Index(langgraph_app.OWN), []
+    app = langgraph_app.build_app(scripted, index, prm, n=3, rewrites=False)
 
     def person(case):
         cases.append(case)
@@ -154,18 +157,40 @@ def test_the_application_asks_a_person_only_when_in_doubt(sure):
     assert any("Label: dose Fexidrel at 9 mg per kg" in document for document in documents_in(prm))
     if sure:
         assert ranking_of(later).question == f"{FIRST}\n\nAnd at 10 kg?"
-    if sure:
         assert (first.text, later.text, cases) == (GOOD, GOOD, [])
         assert any("put together from 2 messages" in caution for caution in ranking_of(later).cautions)
     else:
         assert first.text == later.text == "180 mg, says the pharmacist"
-        assert [case["doubts"] for case in cases] == [["the reward is 0.10"]] * 2
-        assert "Every chain has a step below 0.5: do not rely on this answer." in cases[0]["cautions"]
-        other = langgraph_app.ask(app, FIRST, "b", lambda case: "")
-        assert other.text == WORSE
+        assert [case["answer"] for case in cases] == [WORSE] * 2
+        assert any("reward is 0.100, below the floor" in caution for caution in cases[0]["ranking"]["cautions"])
+        assert langgraph_app.ask(app, FIRST, "b", lambda case: True).text == WORSE
+        assert langgraph_app.ask(app, FIRST, "c", lambda case: None).text == DOUBT_ANSWER
+
+
+def test_the_application_judges_a_follow_up_as_the_model_rewrites_it():
+    rewritten = "Which dose of Fexidrel, 10 kg?"
+    scripted = ScriptedChat(answers=[GOOD] * 3 + [rewritten] + [GOOD] * 3)
+    app = langgraph_app.build_app(scripted, langgraph_app.Index(langgraph_app.OWN), reading_prm(), n=3)
+    langgraph_app.ask(app, FIRST, "a", lambda case: None)
+    ranking = ranking_of(langgraph_app.ask(app, "And at 10 kg?", "a", lambda case: None))
+    assert (ranking.question, ranking.trusted) == (rewritten, True)
+
+
+@pytest.mark.parametrize(("typed", "reply"), [("", None), (" OK ", True), ("Give 9 mg.", "Give 9 mg."), (None, None)])
+def test_the_applications_clinician(monkeypatch, typed, reply):
+    def at_the_keyboard(prompt):
+        if typed is None:
+            raise EOFError
+        return typed
+
+    monkeypatch.setattr("builtins.input", at_the_keyboard)
+    case = {"answer": GOOD, "steps": [{"text": GOOD, "reward": 0.9}], "ranking": {"cautions": ["Not trusted."]}}
+    assert langgraph_app.ask_clinician(case) == reply
 
 
 def test_the_index_reads_text_files_by_paragraphs(tmp_path):
+    with pytest.raises(SystemExit, match="no text"):
+        langgraph_app.Index(tmp_path)
     (tmp_path / "a.txt").write_text("Fever is common.\n\n\n\nРвота редка.\n\nPain.", encoding="utf-8")
     (tmp_path / "b.md").write_text("not read")
     index = langgraph_app.Index(tmp_path)
