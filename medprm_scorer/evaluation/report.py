@@ -52,7 +52,9 @@ def headline(evaluation: Evaluation, *, ascii_only: bool = False) -> str:
         parts += [signs.gain(vote.gain), f"p {signs.p(vote.p_value)}"]
     found = ", ".join(parts)
     questions = counted(evaluation.total.questions, "question")
-    return f"{found[0].upper()}{found[1:]} (percent of {questions}, n = {n})"
+    total = evaluation.total
+    size = "each with all of its candidates" if total.fewer.get(n) == total.questions else f"n = {n}"
+    return f"{found[0].upper()}{found[1:]} (percent of {questions}, {size})"
 
 
 def summary(evaluation: Evaluation) -> list[str]:
