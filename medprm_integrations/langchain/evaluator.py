@@ -13,7 +13,7 @@ from medprm_integrations.shared.feedback import feedback
 from medprm_integrations.shared.jobs import request_of
 from medprm_integrations.shared.questions import Asked
 from medprm_integrations.shared.ranking import arank_all, rank_all
-from medprm_integrations.shared.settings import ChoiceSettings
+from medprm_integrations.shared.settings import EvaluatorSettings
 from medprm_integrations.shared.structured import structured_sample
 from medprm_scorer.aggregate import Aggregate
 from medprm_scorer.errors import InputError, NothingScoredError
@@ -71,7 +71,7 @@ class MedPRMEvaluator:
         question: Callable[[Any], str] | None = None,
         trust: GivenTrust = None,
     ) -> None:
-        self.settings = ChoiceSettings(prm=prm, aggregate=aggregate, trust=trust)
+        self.settings = EvaluatorSettings(prm=prm, aggregate=aggregate, trust=trust)
         self.key, self.question = key, question
 
     def __repr__(self) -> str:

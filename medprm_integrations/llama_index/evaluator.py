@@ -23,7 +23,7 @@ from medprm_integrations.shared.feedback import feedback
 from medprm_integrations.shared.jobs import request_of
 from medprm_integrations.shared.questions import without_feedback
 from medprm_integrations.shared.ranking import arank_all, rank_all
-from medprm_integrations.shared.settings import ChoiceSettings
+from medprm_integrations.shared.settings import EvaluatorSettings
 from medprm_integrations.shared.structured import structured_sample
 from medprm_scorer.aggregate import Aggregate
 from medprm_scorer.errors import InputError, NothingScoredError
@@ -80,7 +80,7 @@ class MedPRMEvaluator(BaseEvaluator):
             raise InputError(f"the threshold must be a number from 0 to 1, not {type(threshold).__name__}")
         if not 0.0 <= threshold <= 1.0:
             raise InputError("the threshold must be a number from 0 to 1")
-        self.settings = ChoiceSettings(prm=prm, aggregate=aggregate, on_ranking=on_ranking, trust=trust)
+        self.settings = EvaluatorSettings(prm=prm, aggregate=aggregate, on_ranking=on_ranking, trust=trust)
         self.prm, self.threshold, self.question, self.is_evidence = prm, threshold, question, is_evidence
 
     def __repr__(self) -> str:

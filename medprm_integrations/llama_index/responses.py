@@ -22,8 +22,8 @@ _COUNTS = {
 
 
 TEXT_ONLY = (
-    "its engine kept only the text of the answer, or the answer was not chosen; pass on_ranking= to the MedPRMLLM, "
-    "MedPRMSynthesizer or MedPRMRerank in it"
+    "its engine kept only the text of the answer, or nothing was retrieved, or the answer was not chosen; pass "
+    "on_ranking= to the MedPRMLLM, MedPRMSynthesizer or MedPRMRerank in it"
 )
 """Why an engine's response may have no ranking."""
 

@@ -25,7 +25,7 @@ from llama_index.core.response_synthesizers import BaseSynthesizer
 from llama_index.core.schema import MetadataMode, NodeWithScore, QueryBundle
 from llama_index.core.settings import Settings
 from llama_index.core.types import RESPONSE_TEXT_TYPE
-from pydantic import BaseModel
+from pydantic import BaseModel, ConfigDict
 from typing_extensions import Unpack, override
 
 from medprm_integrations.llama_index.events import announce
@@ -61,13 +61,17 @@ from medprm_integrations.shared.ranking_metadata import KEY
 from medprm_integrations.shared.search_settings import GivenSearch, SearchingSettings
 from medprm_integrations.shared.settings import SamplingOptions
 from medprm_integrations.shared.stepwise import Searched, asearch_all, search_all
-from medprm_scorer.errors import InputError
+from medprm_scorer.errors import DoubtfulAnswerError, InputError
 from medprm_scorer.scorer import MedPRM
 
 dispatcher = instrument.get_dispatcher(__name__)  # type: ignore[attr-defined]  # imported there, and public
 
 EMPTY = "Empty Response"
 """The answer of LlamaIndex's synthesizers when nothing was retrieved."""
+
+
+class _Settings(SearchingSettings):
+    model_config = ConfigDict(title="MedPRMSynthesizer")  # the name in its errors
 
 
 class MedPRMSynthesizer(BaseSynthesizer):
@@ -149,7 +153,7 @@ class MedPRMSynthesizer(BaseSynthesizer):
             llm = llm.llm
         llm = language_model(llm)
         refuse_settings_of_others(settings, llm)
-        self.settings = SearchingSettings(prm=prm, search=search, **settings)  # type: ignore[arg-type]
+        self.settings = _Settings(prm=prm, search=search, **settings)  # type: ignore[arg-type]
         if search is not None and output_cls is not None:
             raise InputError("search writes steps, but output_cls asks for an object: use only one of them")
         check_search(self.settings, llm)
@@ -224,11 +228,12 @@ class MedPRMSynthesizer(BaseSynthesizer):
         Raises:
             InputError: The query is blank.
             ScoringError: No sample could be scored.
+            DoubtfulAnswerError: The answer is not trusted, or nothing was retrieved, and `on_doubt` is `raise`.
             Exception: Every sample failed: the first one's error.
         """
         with self._reported(query) as report:
             if not nodes:
-                return report(_response(self._answer(None, _pieces)))
+                return report(_response(self._empty(_pieces)))
             asked = self._asked(query, nodes, additional_source_nodes)
             if self._streams_steps:
                 return report(self._streamed(asked, response_kwargs, is_async=False))
@@ -246,7 +251,7 @@ class MedPRMSynthesizer(BaseSynthesizer):
         """`synthesize`, with samples as tasks and without blocking the event loop."""
         with self._reported(query) as report:
             if not nodes:
-                return report(_response(self._answer(None, _apieces)))
+                return report(_response(self._empty(_apieces)))
             asked = self._asked(query, nodes, additional_source_nodes)
             if self._streams_steps:
                 return report(self._streamed(asked, response_kwargs, is_async=True))
@@ -338,9 +343,17 @@ class MedPRMSynthesizer(BaseSynthesizer):
             structured=self._output_cls is not None,
         )
 
-    def _answer(self, choice: Choice[Any] | None, pieces: Callable[[str], Any]) -> Any:
+    def _empty(self, pieces: Callable[[str], Any]) -> Any:
+        """The answer if nothing was retrieved, as LlamaIndex gives it; it is in doubt if there is `trust`."""
+        action = self.settings.on_doubt
+        if action == "raise":
+            raise DoubtfulAnswerError("nothing was retrieved, so there is no answer to trust: ask a person")
+        answer = self.settings.doubt_answer if action == "abstain" else EMPTY
+        return pieces(answer) if self._streaming else answer
+
+    def _answer(self, choice: Choice[Any], pieces: Callable[[str], Any]) -> Any:
         """The winning response's text (in one piece when streaming), or its object."""
-        answer = EMPTY if choice is None else choice.value if choice.said is None else choice.said
+        answer = choice.value if choice.said is None else choice.said
         if isinstance(answer, ChatResponse | CompletionResponse):
             answer = response_text(answer)
         return pieces(answer) if self._streaming and isinstance(answer, str) else answer

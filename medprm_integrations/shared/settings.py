@@ -164,15 +164,34 @@ class ChoiceSettings(BaseModel):
         """The name of the rule by which sampling stops; None if nothing is sampled here."""
         return None
 
+    @property
+    def most_candidates(self) -> int | None:
+        """The most candidates that a question can have; None if it is not known."""
+        return None
+
     @model_validator(mode="after")
     def _can_doubt(self) -> Self:
         refuse_doubt(self.on_doubt, self.doubts)
         trust = self.judge
         if trust is not None:
             trust.check(self.prm.settings, self.strategy, self.aggregate, self.stops)
+            most = self.most_candidates
+            if isinstance(trust, Floors) and most is not None and (trust.min_votes or 0) > most:
+                raise ValueError(f"min_votes must be at most {most}, the number of candidates: else nothing is trusted")
         elif self.on_doubt != "answer":
             raise ValueError("on_doubt needs trust=, here or on the MedPRM: without it, nothing is ever in doubt")
         return self
+
+
+class EvaluatorSettings(ChoiceSettings):
+    """How one answer is judged."""
+
+    model_config = ConfigDict(title="MedPRMEvaluator")  # the name in its errors
+
+    @property
+    @override
+    def most_candidates(self) -> int | None:
+        return 1
 
 
 class SamplingSettings(ChoiceSettings):
@@ -244,9 +263,6 @@ class SamplingSettings(ChoiceSettings):
             raise ValueError(f"at most n samples are drawn: max_samples must be at most {self.n}, or n larger")
         if self.quorum > self.n:
             raise ValueError(f"quorum must be at most n, which is {self.n}")
-        trust, most = self.judge, self.most_candidates
-        if isinstance(trust, Floors) and most is not None and (trust.min_votes or 0) > most:
-            raise ValueError(f"min_votes must be at most n, which is {most}: otherwise no answer is ever trusted")
         return self
 
     @property
@@ -261,8 +277,8 @@ class SamplingSettings(ChoiceSettings):
         return "none" if rule is None else rule.name
 
     @property
+    @override
     def most_candidates(self) -> int | None:
-        """The most candidates of a question; None if they are not samples."""
         return self.n
 
     @property

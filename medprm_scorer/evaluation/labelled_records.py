@@ -43,7 +43,7 @@ _MEANT = {"correct_answer": ("answer", "gold", "label", "target"), "step_rewards
 _LEADING_LETTER = re.compile(r"\(?([a-z])[).:]")
 _OPTION = re.compile(r"^[ \t]{0,8}\(([A-Z])\) ?(\S[^\n]{0,500})$", re.MULTILINE)
 _RUN = ("name", "model", "system", "steps", "dtype", "deterministic", "documents")
-_LONGEST_SETTING = 4096  # characters: this package writes no longer ones
+_LONGEST_SETTING = 4096  # characters; this package never writes more
 PROCESSBENCH = "ProcessBench's label k becomes step_labels: k times 1, then 0, then nulls; its label -1 becomes all 1"
 _UNKNOWN = "None"
 """The `score` of a solution without a judgement: a string."""

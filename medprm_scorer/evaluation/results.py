@@ -263,7 +263,7 @@ class Provenance(Part):
         rewards: `file` (they were stored in it), `model` (they were computed), or `none` (not used).
         model: A readable name of what computed them: hub id, folder or address; None if unknown.
         revision: The requested branch, tag or commit; None for the default.
-        settings: What rewards depend on beside the texts, as far as it is known: `model` (fingerprint of the weights),
+        settings: What rewards depend on besides the texts, as far as known: `model` (fingerprint of the weights),
             `system` (name of the system prompt), `steps` (rule for steps), `dtype`, `deterministic`, and for a file
             that an evaluation wrote `documents`.
         aggregates: How step rewards became chain rewards; empty without rewards.

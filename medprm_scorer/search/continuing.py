@@ -1,4 +1,4 @@
-"""Policies that continue a prefix of an answer: a trial whether a provider does, and where the next step ends.
+"""Policies that continue a prefix of an answer: a trial of whether a provider does so, and where the next step ends.
 
 Chat interfaces take the prefix as a last assistant message, and many chat templates trim it. The line break between two
 steps is then the first thing that the model writes. So a step is ended by the label of the step after it

@@ -54,9 +54,9 @@ class SearchTree(Result):
         policy_seconds: Wall-clock time of the policy.
         reward_seconds: Wall-clock time of scoring.
         stopped: Why the search ended before all chains were finished; None if it did not.
-        proven: Of early rejection: whether whole chains would have given the same winner (`best_of_n`) or answer (a
-            vote); None of other searches.
-        dropped_weight: Of early rejection: the most that the dropped chains could have added to the votes.
+        proven: For early rejection: whether whole chains would have given the same winner (`best_of_n`) or answer (a
+            vote); None for other searches.
+        dropped_weight: For early rejection: the most that the dropped chains could have added to the votes.
         documents: Documents that were retrieved while chains grew, in the order in which they were added. The rewards
             of a branch are from the documents present when it was scored; the ranking's rewards are from all.
         documents_repeated: How many further documents were found that were already present.

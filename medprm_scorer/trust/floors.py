@@ -4,7 +4,9 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 
 from medprm_scorer.errors import InputError
+from medprm_scorer.results.facts import NO_GOOD_CHAIN
 from medprm_scorer.results.models import Ranking
+from medprm_scorer.text.answers.options import find_options
 
 WITHOUT_DOCUMENTS = "No document was read, and no floor asks for one (min_documents)."
 """The caution about an answer that is trusted without evidence."""
@@ -14,8 +16,9 @@ WITHOUT_DOCUMENTS = "No document was read, and no floor asks for one (min_docume
 class Floors:
     """Plain lower limits on a ranking. They promise nothing: no error rate is known for them.
 
-    A ranking is trusted if it reaches every floor that is set, and does not decline. It has no `confidence`. For a
-    promise, calibrate on judged questions: `Trust`.
+    A ranking is trusted if it reaches every floor that is set. It never is if the winner declines, if the question has
+    options and none could be read as the answer, or if every chain has a step below 0.5 and no `min_reward` says what
+    is enough. It has no `confidence`. For a promise, calibrate on judged questions: `Trust`.
 
     Args:
         min_reward: Lowest reward of the winning chain, in [0, 1].
@@ -72,8 +75,12 @@ class Floors:
     def _problem(self, ranking: Ranking) -> str | None:
         if ranking.declined:
             return "the winner declines to answer"
+        if ranking.answer is None and find_options(ranking.question) is not None:
+            return "no answer among the options could be read"
         if self.min_documents is not None and ranking.documents_used < self.min_documents:
             return f"too few documents were read: {ranking.documents_used}, and the floor is {self.min_documents}"
+        if self.min_reward is None and any(caution.startswith(NO_GOOD_CHAIN) for caution in ranking.cautions):
+            return "every chain has a step below 0.5, and no floor says what is enough (min_reward)"
         reward = ranking.best.reward(ranking.aggregate)
         if self.min_reward is not None and reward < self.min_reward:
             return f"the winning chain's reward is {reward:.3f}, below the floor of {self.min_reward:g}"

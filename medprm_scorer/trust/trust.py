@@ -71,7 +71,8 @@ class Trust(Part):
         format: The version of the file format.
         risk: Largest error rate among trusted answers, above 0 and below 1.
         delta: Largest probability that the promise fails, above 0 and below 1.
-        threshold: Smallest `confidence` of a trusted answer; None, and nothing is trusted, if none keeps the promise.
+        threshold: Smallest `confidence` of a trusted answer; None if no threshold keeps the promise (nothing is
+            then trusted).
         intercept: Log-odds of a ranking if all its numbers are at their means.
         weights: How the numbers of a ranking contribute, by name.
         fitted_on: What it is valid for.

@@ -8,7 +8,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from medprm_scorer import Floors, InputError, MedPRM, Ranking, Trust
-from medprm_scorer.results.facts import cautions
+from medprm_scorer.results.facts import NO_GOOD_CHAIN, cautions
 from medprm_scorer.trust.calibration import calibrate_rankings
 from medprm_scorer.trust.doubt import decide
 from medprm_scorer.trust.features import NAMES, features
@@ -274,6 +274,22 @@ def test_trust_without_any_document_is_never_silent():
     judged = Floors(min_reward=0.5).judge(ranking)
     assert (judged.trusted, judged.cautions[-1]) == (True, WITHOUT_DOCUMENTS)
     assert WITHOUT_DOCUMENTS not in Floors(min_documents=1).judge(ranking).cautions
+
+
+def test_floors_trust_no_answer_that_could_not_be_read():
+    ranking = make_ranking([make_chain(0, [0.9], None)])
+    judged = Floors(min_reward=0.5).judge(ranking.model_copy(update={"question": "Which?\n(A) 5 mg\n(B) 9 mg"}))
+    assert (judged.trusted, judged.answer) == (False, None)
+    assert Floors(min_reward=0.5).judge(ranking.model_copy(update={"question": "How is it dosed?"})).trusted is True
+
+
+def test_floors_do_not_trust_what_a_caution_advises_against():
+    chains = [make_chain(0, [0.9, 0.4], "A"), make_chain(1, [0.3], "A")]
+    ranking = make_ranking(chains)
+    ranking = ranking.model_copy(update={"cautions": cautions(ranking, "weighted_vote")})
+    assert any(one.startswith(NO_GOOD_CHAIN) for one in ranking.cautions)
+    assert Floors(min_votes=2).judge(ranking).trusted is False
+    assert Floors(min_votes=2, min_reward=0.3).judge(ranking).trusted is True
 
 
 def test_a_chain_that_declines_reaches_no_floor():

@@ -4,7 +4,7 @@ Each sentence gives each option that it mentions a strength (`claims`). The last
 decides, unless it names two options or a later sentence rejects the chosen one. Without such a sentence, an option
 counts if it is the only one that fits; or if it is the only one mentioned and not rejected, while the others are all
 rejected or all left out; or if all others are rejected and it is not mentioned. A chain that ends by saying that no
-option fits affirms none.
+option fits affirms none, and so does one that names a dose or another quantity that is no option (`quantities`).
 """
 
 import re
@@ -27,6 +27,7 @@ from medprm_scorer.text.answers.claims import (
 from medprm_scorer.text.answers.mentions import Mentions, mark_letters, tokens
 from medprm_scorer.text.answers.options import OptionSet
 from medprm_scorer.text.answers.plain_text import sentences
+from medprm_scorer.text.answers.quantities import Quantities
 from medprm_scorer.text.answers.words import whole
 
 _OTHERS = re.compile(
@@ -41,6 +42,8 @@ _NONE = re.compile(
     )
     + r"(?!.* (?:but|however)\b)"
 )
+_ANSWERS = re.compile(whole(r"(?:answer|choice|option)(?: here)? (?:is|would be|must be|should be)(?! (?:\w+ )?not\b)"))
+_NAMES = re.compile(r" (?:is|are|would be|should be)(?: an?| the)?(?: [^\W\d_]+){1,3} ?[.!]?$")
 _HENCE = re.compile(r"(?:(?:therefore|thus|hence|so|step [0-9]{1,3} :)[ ,:]*)*")
 _THIS = re.compile(r"(?:this|these|that|it|they|making it|makes it)\b")
 _THIS_IS = re.compile(whole(r"(?:this|these|it) (?:is|are|would|makes|finding|condition|diagnosis)"))
@@ -57,13 +60,16 @@ class _Claim:
     strength: int
 
 
-def affirmed(text: str, options: OptionSet, mentions: Mentions, asked: Asked) -> tuple[str | None, bool]:
+def affirmed(
+    text: str, options: OptionSet, mentions: Mentions, quantities: Quantities, asked: Asked
+) -> tuple[str | None, bool]:
     """The option that the prose affirms, by the rules in this module's docstring.
 
     Args:
         text: The chain without markup.
         options: The options of the question.
         mentions: Finds mentions of their texts.
+        quantities: Finds quantities that are no option.
         asked: What the question asks.
 
     Returns:
@@ -80,8 +86,10 @@ def affirmed(text: str, options: OptionSet, mentions: Mentions, asked: Asked) ->
         if chosen:
             label = chosen.pop()
             finally_said = [claim.strength for claim in claims if claim.label == label][-1]
-            return (label, True) if not chosen and finally_said != REJECTED and none_fits <= last else (None, False)
-    if asked.inverted or _names_another(text, spans, claims, asked):
+            clear = not chosen and finally_said != REJECTED and none_fits <= last
+            other = any(quantities.is_named_first(text[slice(*span)]) for span in spans[last:])
+            return (label, True) if clear and not other else (None, False)
+    if asked.inverted or _names_another(text, spans, claims, asked) or quantities.foreign(text):
         return None, False
     return _left(claims, options), False
 
@@ -92,8 +100,10 @@ def _names_another(text: str, spans: Sequence[tuple[int, int]], claims: Sequence
         return False
     parts = tokens(text[slice(*spans[-1])])
     flat = " ".join(parts)
+    if _ANSWERS.search(flat):
+        return True
     concludes = IS_CHOICE.search(flat) is not None and IS_CONCLUSION.search(flat) is not None
-    return concludes and asked.restated(parts) >= HALF
+    return concludes and (asked.restated(parts) >= HALF or _NAMES.search(flat) is not None)
 
 
 def _left(claims: Sequence[_Claim], options: OptionSet) -> str | None:

@@ -8,6 +8,7 @@ from medprm_scorer.text.answers.keys import normalize_answer
 from medprm_scorer.text.answers.letters import letter_at, second_letter
 from medprm_scorer.text.answers.mentions import LETTER_TOKEN, Mentions, mark_letters, tokens
 from medprm_scorer.text.answers.options import OptionSet
+from medprm_scorer.text.answers.quantities import Quantities
 from medprm_scorer.text.answers.statements import LEAD_IN, Value
 from medprm_scorer.text.answers.words import CONTRAST, YES_NO, words
 
@@ -23,6 +24,7 @@ _WORD = re.compile(
     r"|(?!no\b)[^\W\d_]+(?:[- ]être)?)(?!\W{0,3}(?:/|or\b|and\b))",
     re.IGNORECASE,
 )
+_UNIT = re.compile(r"[ \t]?(?:%|[^\W\d_])")
 _LONGEST = 400
 
 
@@ -42,6 +44,11 @@ class OptionReader:
         """Finds the options by their texts; created on demand, since most chains give a letter."""
         return Mentions({} if self.options.yes_no else self.options.texts, self._question)
 
+    @cached_property
+    def quantities(self) -> Quantities:
+        """The options' doses or other quantities, if they are such."""
+        return Quantities(self.options.texts)
+
     def value(self, text: str, place: int, letters_only: bool = False) -> Value | None:
         """The option at a position: by letter, by text, or by both if they agree."""
         lead = LEAD_IN.match(text, place)
@@ -49,7 +56,7 @@ class OptionReader:
         if _NOT.match(text, start):
             return None
         found = letter_at(text, start)
-        if found is not None:
+        if found is not None and not self._is_number(text, found):
             return self._lettered(text, found)
         if letters_only:
             return None
@@ -59,12 +66,23 @@ class OptionReader:
             return Value(label, word.end())
         end = _clause_end(text, start)
         named = self._named(text[start:end])
+        if self.quantities.is_named_first(text[start:end]):
+            return Value(None, end)
         if named:
             return Value(named.pop() if len(named) == 1 else None, end)
         line = text.find("\n", start)
         if DECLINES.search(text, start, min(len(text) if line < 0 else line, start + _LONGEST)):
             return Value(None, end, declined=True)
         return None
+
+    def _is_number(self, text: str, found: re.Match[str]) -> bool:
+        """Whether a digit is not an option's label but the number of a dose: `5 mg/kg`."""
+        digit = found.group("letter")
+        if not digit.isdigit():
+            return False
+        if self.options.label(digit) is None:
+            return _UNIT.match(text, found.end()) is not None
+        return self.quantities.is_first(text[found.start("letter") : found.end() + _LONGEST])
 
     def alone(self, line: str) -> str | None:
         """The option if a line consists only of it: its letter, its text, or both."""
@@ -95,7 +113,8 @@ class OptionReader:
         if text[start:end].casefold() == own.casefold() and not text[end : end + 1].isalnum():
             return Value(label, end)
         named = self._first(behind)
-        return Value(label if not named or label in named else None, found.end())
+        agree = label in named if named else not self.quantities.is_named_first(behind)
+        return Value(label if agree else None, found.end())
 
     def _first(self, clause: str) -> set[str]:
         """The options whose texts a clause begins with."""

@@ -371,10 +371,10 @@ def test_what_cannot_be_in_doubt_is_not_asked_about():
 
 def test_more_votes_than_samples_are_refused():
     prm = reading_prm()
-    with pytest.raises(ValueError, match="min_votes must be at most n, which is 3"):
+    with pytest.raises(ValueError, match="min_votes must be at most 3, the number of candidates"):
         MedPRMBestOfN(llm=ScriptedChat(answers=[GOOD]), prm=prm, n=3, trust=Floors(min_votes=4))
     prm._trust = Floors(min_votes=4)
-    with pytest.raises(ValueError, match="min_votes must be at most n, which is 3"):
+    with pytest.raises(ValueError, match="min_votes must be at most 3, the number of candidates"):
         MedPRMBestOfN(llm=ScriptedChat(answers=[GOOD]), prm=prm, n=3)
 
 

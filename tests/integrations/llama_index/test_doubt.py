@@ -34,6 +34,25 @@ NEVER = ("Guess", "label says", "Step 1")
 ways = pytest.mark.parametrize("awaited", [False, True], ids=["sync", "async"])
 
 
+@ways
+@pytest.mark.parametrize("streaming", [False, True])
+def test_nothing_retrieved_is_a_doubt(awaited, streaming):
+    def found(**settings):
+        settings = settings_of({"trust": HIGH, "streaming": streaming, **settings})
+        synthesizer = MedPRMSynthesizer(**settings)
+        return asyncio.run(synthesizer.asynthesize(QUESTION, [])) if awaited else synthesizer.synthesize(QUESTION, [])
+
+    assert str(found(on_doubt="abstain", doubt_answer=SENTENCE)) == SENTENCE
+    assert str(found()) == "Empty Response"
+    with pytest.raises(DoubtfulAnswerError, match="nothing was retrieved"):
+        found(on_doubt="raise")
+
+
+def test_an_evaluator_refuses_votes_that_one_answer_cannot_have():
+    with pytest.raises(ValueError, match="min_votes must be at most 1"):
+        MedPRMEvaluator(prm=reading_prm(), trust=Floors(min_votes=2))
+
+
 def settings_of(settings):
     return {"prm": reading_prm(), "llm": ScriptedLLM(answers=[BAD, GOOD, WORSE]), "n": 3, **settings}
 
