@@ -122,7 +122,10 @@ def doubts(ranking: Ranking) -> list[str]:
 def ask_clinician(answer: str, reasons: list[str]) -> str:
     """Somebody at the keyboard."""
     print(f"Doubtful ({'; '.join(reasons)}):\n{answer}")
-    return input("Your answer in its place, or nothing to leave it: ")
+    try:
+        return input("Your answer in its place, or nothing to leave it: ")
+    except EOFError:
+        return ""
 
 
 @contextmanager

@@ -82,6 +82,9 @@ class MedPRMRerank(PromptMixin, BaseNodePostprocessor, SearchingSettings):
     samples give a `SamplesFailedWarning`, and documents that were not read give a `DocumentsLeftOutWarning`. The added
     metadata stay out of prompts and embeddings.
 
+    With an `llm`, the engine's own LLM writes the answer, and nothing judges it: the ranking, and what `trust` and
+    `on_doubt` do, are about the draft. For an answer that was judged, use `MedPRMSynthesizer`.
+
     Args:
         top_n: How many chains to return.
         llm: The model to sample from if there are no chain nodes, with a temperature above 0.

@@ -55,7 +55,6 @@ from medprm_integrations.llama_index.unstreamed_llm import language_model, respo
 from medprm_integrations.llama_index.window import PartsBefore, asking_within_window
 from medprm_integrations.shared.best_of_n import Choice, achoose, choose, only
 from medprm_integrations.shared.jobs import Job, new_drawing
-from medprm_integrations.shared.prompt_context import NOT_GIVEN
 from medprm_integrations.shared.questions import Asked, without_feedback
 from medprm_integrations.shared.ranking_metadata import KEY
 from medprm_integrations.shared.search_settings import GivenSearch, SearchingSettings
@@ -68,6 +67,12 @@ dispatcher = instrument.get_dispatcher(__name__)  # type: ignore[attr-defined]  
 
 EMPTY = "Empty Response"
 """The answer of LlamaIndex's synthesizers when nothing was retrieved."""
+
+NO_EVIDENCE = (
+    "The prompt has retrieved nodes, but none were given to the reward model as evidence: they have no text, or a "
+    "language model wrote them."
+)
+"""The caution if the reward model reads none of the nodes."""
 
 
 class _Settings(SearchingSettings):
@@ -380,7 +385,7 @@ class _Asked:
     @property
     def cautions(self) -> tuple[str, ...]:
         """The caution that the language model reads documents but the reward model reads none."""
-        return (NOT_GIVEN,) if self.to_read and not any(map(str.strip, self.documents)) else ()
+        return (NO_EVIDENCE,) if self.to_read and not any(map(str.strip, self.documents)) else ()
 
 
 def _announced(choice: Choice[Any]) -> Choice[Any]:

@@ -105,5 +105,5 @@ def _instead(others: Iterable[str], summaries: Iterable[str]) -> Asked:
             return Asked(text)
     for text in reversed(list(summaries)):
         if text.strip():
-            return Asked(text, ("The question is no more in the conversation: a summary of it was judged instead.",))
+            return Asked(text, ("The question is no longer in the conversation: a summary of it was judged instead.",))
     raise InputError("there is no question: no message of a user has any text")

@@ -81,7 +81,7 @@ def reported(
             if 0 < len(read) < with_text or found.nothing_fits(settings.prm.count_tokens):
                 warn_of_unread(len(read), with_text)
             if result.cautions:
-                logger.warning("A ranking of %d candidates: %s", len(result.chains), " ".join(result.cautions))
+                logger.warning("medprm, candidates: %d. %s", len(result.chains), " ".join(result.cautions))
             if settings.on_ranking is not None:
                 settings.on_ranking(result)
         rankings.append(result)

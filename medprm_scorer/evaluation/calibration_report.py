@@ -24,8 +24,8 @@ def headline(found: Calibration) -> str:
             f"promised with a probability of {1 - trust.delta:.0%}, and testing ends there. Coverage 0 %."
         )
     return (
-        f"Trusted from a confidence of {trust.threshold:.3f} on: at most {trust.risk:.1%} of the trusted answers are "
-        f"wrong, with a probability of {1 - trust.delta:.0%}. Coverage {found.coverage:.0%}."
+        f"Answers with a confidence of at least {trust.threshold:.3f} are trusted: at most {trust.risk:.1%} of them "
+        f"are wrong, with a probability of {1 - trust.delta:.0%}. Coverage {found.coverage:.0%}."
     )
 
 
@@ -52,10 +52,10 @@ def to_rich(found: Calibration, *, ascii_only: bool = False) -> RenderableType:
     if found.upper is not None:
         lines.append(
             f"{trust.errors:,} of {trust.answered:,} trusted answers are wrong; the error rate is below "
-            f"{found.upper:.2%} but for {trust.delta:g}"
+            f"{found.upper:.2%}, except with a probability of {trust.delta:g}"
         )
     if found.repeated:
-        lines.append(f"{found.repeated:,} questions were left out: their text came before")
+        lines.append(f"{found.repeated:,} repeated questions were left out: an earlier question has the same text")
     notes = [
         "The promise holds for questions from the same source, ranked in the same way (docs/trust.md).",
         f"It was made with {_made_with(trust.fitted_on)}.",

@@ -253,5 +253,7 @@ def shuffled(documents: Mapping[int, list[str]], seed: int) -> dict[int, list[st
                 found[places[own]] = other
                 break
         else:
-            raise InputError("documents cannot be shuffled: some question shares its documents with every other")
+            raise InputError(
+                "documents cannot be shuffled: at least one question shares its documents with every other question"
+            )
     return dict(sorted(found.items()))

@@ -66,7 +66,7 @@ def summary(evaluation: Evaluation) -> list[str]:
     ]
     if total.open_ended:
         lines.append(
-            f"{counted(total.open_ended, 'question')} left out: it is not known of every candidate whether it is right "
+            f"{counted(total.open_ended, 'question')} left out: it is not known for any candidate whether it is right "
             "(open-ended, or without a correct answer)."
         )
     if evaluation.repeated:

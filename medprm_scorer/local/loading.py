@@ -23,7 +23,7 @@ from medprm_scorer.errors import InputError, ModelError
 DEMO_MODEL = Path(str(files("medprm_scorer") / "data" / "demo_model"))
 _MOST_LAYERS = 1000  # the largest Llama has 126
 _DTYPES = {"float32": torch.float32, "bfloat16": torch.bfloat16, "float16": torch.float16}
-_HUB_ID = re.compile(r"[\w.-]+/[\w.-]+")
+_HUB_ID = re.compile(r"\w[\w.-]*/\w[\w.-]*")
 _HUB_FILES = ["*.json", "model*.safetensors", "tokenizer*", "*.jinja"]
 QUANTIZATIONS = ("int8", "int4")
 

@@ -129,7 +129,7 @@ def test_the_command_writes_a_file_that_rank_takes(file, tmp_path, capsys):
     out, request = tmp_path / "trust.json", tmp_path / "request.json"
     assert main(["calibrate", str(file), "--risk", "0.05", "--delta", "0.1", "-o", str(out)]) == 0
     shown = capsys.readouterr()
-    assert shown.out.startswith("Trusted from a confidence of")
+    assert shown.out.startswith("Answers with a confidence of at least")
     assert "does not say which model" in shown.err
     assert Trust.load(out).threshold is not None
     assert not stat.S_IMODE(os.stat(out).st_mode) & 0o111

@@ -175,7 +175,7 @@ def test_summary_counts_what_was_left_out():
         example_evaluation(scored_here=20, model="some/model", engine="e (cpu, x)", kept=7, without_documents=3)
     )
     assert lines[0] == "2,670 questions, 170,880 candidates, 3 data sources"
-    assert any(line.startswith("12 questions left out: it is not known of every candidate") for line in lines)
+    assert any(line.startswith("12 questions left out: it is not known for any candidate") for line in lines)
     assert any(line.startswith("3 questions without documents: ") for line in lines)
     assert any(line.startswith("34 candidates give no answer") for line in lines)
     assert any(line.startswith("5 candidates could not be scored") for line in lines)

@@ -95,7 +95,7 @@ def _tests(found: RunComparison, signs: Signs) -> Sheet:
         )
         for row in found.total.choices
     )
-    title = "Questions that one run alone has right, McNemar's exact test, and Holm's correction"
+    title = "Questions that only one run answers correctly, McNemar's exact test, and Holm's correction"
     return Sheet(title, ("choice", "only A", "only B", "p", "p by Holm"), rows)
 
 

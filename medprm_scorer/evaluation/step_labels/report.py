@@ -60,7 +60,7 @@ def _summary(found: StepEvaluation) -> list[str]:
     if found.unlabelled_chains:
         lines.append(f"{counted(found.unlabelled_chains, 'candidate')} without labels left out.")
     if found.unscored:
-        lines.append(f"{counted(found.unscored, 'candidate')} with labels could not be scored and left out.")
+        lines.append(f"{counted(found.unscored, 'candidate')} with labels could not be scored and were left out.")
     if found.unused_labels:
         lines.append(f"{counted(found.unused_labels, 'record')} of labels belong to no question that was read.")
     if found.repeated:
@@ -82,7 +82,7 @@ def _first_errors(found: StepEvaluation, signs: Signs) -> Sheet:
     if best is not None:
         rows.append((f"best here: {best.threshold:.4g}", *_of_best(best, signs)))
     columns = ("threshold", "erroneous", "correct", "F1")
-    return Sheet("First error: right predictions in percent of the chains, as ProcessBench", columns, tuple(rows))
+    return Sheet("First error: right predictions in percent of the chains, as in ProcessBench", columns, tuple(rows))
 
 
 def _of_best(best: BestThreshold, signs: Signs) -> tuple[str, str, str]:
@@ -122,7 +122,8 @@ def _method(found: StepEvaluation) -> list[str]:
         f"first step with a reward below {found.threshold:g}: right on an erroneous chain if that is its first wrong "
         "step, on a correct chain if there is none; F1 is the harmonic mean of the two accuracies (ProcessBench, arXiv "
         "2412.06559).",
-        "The best threshold was chosen on these very chains, which flatters it: choose one on other chains.",
+        "The best threshold was chosen on these same chains, so its figures are too optimistic: choose "
+        "one on other chains.",
         f"Intervals are 95% bootstrap intervals over questions ({found.resamples:,} resamples, seed {found.seed}); a "
         "resample in which a figure does not exist is left out of its interval.",
     ]

@@ -213,8 +213,9 @@ def test_a_chat_engine_drops_the_ranking_and_on_ranking_has_it(prm, llm, how):
     with pytest.raises(InputError) as caught:
         ranking_of(answer)
     assert str(caught.value) == (
-        "this AgentChatResponse holds no ranking: its engine kept only the text of the answer, or the answer was not "
-        "chosen; pass on_ranking= to the MedPRMLLM, MedPRMSynthesizer or MedPRMRerank in it"
+        "this AgentChatResponse holds no ranking: its engine kept only the text of the answer, or nothing was "
+        "retrieved, or the answer was not chosen; pass on_ranking= to the MedPRMLLM, MedPRMSynthesizer or MedPRMRerank "
+        "in it"
     )
     engine = RetrieverQueryEngine(Fixed([document(LABEL)]), get_response_synthesizer(llm=made))
     response = engine.query(QUESTION)
