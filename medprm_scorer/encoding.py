@@ -321,12 +321,13 @@ def _model_settings(tokenizer: Tokenizer) -> dict[str, Any]:
     return {name: getattr(model, name, None) for name in _SETTINGS}
 
 
-def load_tokenizer(name: str | Path, revision: str | None = None) -> Any:
+def load_tokenizer(name: str | Path, revision: str | None = None, *, named_by_server: bool = False) -> Any:
     """The fast tokenizer of a folder or hub id; torch is not loaded, and no code from the folder is run.
 
     Args:
         name: A folder, or a Hugging Face hub id such as `dmis-lab/llama-3.1-medprm-reward-v1.0`.
         revision: Branch, tag or commit on the hub.
+        named_by_server: Whether the name is that from which a server loaded its model, which may be a folder there.
 
     Raises:
         ModelError: There is none, or it cannot be read.
@@ -343,6 +344,11 @@ def load_tokenizer(name: str | Path, revision: str | None = None) -> Any:
         )
     except Exception as error:
         lines = str(error).strip().splitlines() or [type(error).__name__]
+        if named_by_server:
+            raise ModelError(
+                f"the server loaded its model from {str(name)!r}, where no tokenizer can be loaded here: pass "
+                f"tokenizer= (--tokenizer), a folder or hub id with the same tokenizer: {lines[0]}"
+            ) from error
         raise ModelError(
             f"the tokenizer {str(name)!r} cannot be loaded; pass the folder or hub id of the served model: {lines[0]}"
         ) from error

@@ -201,6 +201,7 @@ class MedPRM:
         timeout: float = 300.0,
         retry_for: float = 120.0,
         concurrency: int = 16,
+        deadline: float | None = None,
         revision: str | None = None,
         system: System = "rag",
         steps: SplitRule = "auto",
@@ -225,6 +226,8 @@ class MedPRM:
             timeout: Seconds for one request.
             retry_for: Seconds for which requests to an unreachable or busy server are retried.
             concurrency: Most simultaneous requests.
+            deadline: Seconds for all requests of one call together, however many wait for their turn; None for no
+                limit but those above.
             revision: The tokenizer's branch, tag or commit on the hub.
             system: System prompt, as in `from_pretrained`, like the options after it.
             steps: Rule for steps.
@@ -243,11 +246,12 @@ class MedPRM:
         from medprm_scorer.vllm.engine import VLLMEngine
         from medprm_scorer.vllm.server import ServerInfo
 
-        config = ClientConfig(timeout=timeout, retry_for=retry_for, concurrency=concurrency)
+        config = ClientConfig(timeout=timeout, retry_for=retry_for, concurrency=concurrency, deadline=deadline)
         key = api_key if api_key is not None else os.environ.get("VLLM_API_KEY") or None
         server = ServerInfo.at(url, model=model, api_key=key, verify=verify, config=config)
         if tokenizer is None or isinstance(tokenizer, str | Path):
-            tokenizer = load_tokenizer(server.root if tokenizer is None else tokenizer, revision)
+            name = server.root if tokenizer is None else tokenizer
+            tokenizer = load_tokenizer(name, revision, named_by_server=tokenizer is None)
         encoder = PromptEncoder(tokenizer, system)
         engine = VLLMEngine.connect(
             server,

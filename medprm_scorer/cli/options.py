@@ -25,6 +25,7 @@ if TYPE_CHECKING:
 
 Strategy = Annotated[str, typer.Option(help=f"One of: {', '.join(STRATEGIES)}.")]
 Aggregate = Annotated[str, typer.Option(help=f"Chain reward from step rewards, one of: {', '.join(AGGREGATES)}.")]
+_OF_A_SERVER = ("tokenizer", "retry_for")
 DEMO = "demo"
 """The value of `--model` for the model inside this package, which knows no medicine."""
 
@@ -46,6 +47,10 @@ class ModelOptions:
     ] = None
     tokenizer: Annotated[
         str | None, typer.Option(help="With --url: hub id or folder of the tokenizer. Default: the server's own.")
+    ] = None
+    retry_for: Annotated[
+        float | None,
+        typer.Option(min=0, help="With --url: seconds for which an unreachable server is retried. Default: 120."),
     ] = None
     device: Device = None
     dtype: Annotated[str | None, typer.Option(help="float32, bfloat16 or float16. Default: bfloat16 on a GPU.")] = None
@@ -95,10 +100,11 @@ class ModelOptions:
         Raises:
             InputError: Options for a model in this process and for a server were given together.
         """
-        if self.url is None and self.tokenizer is not None:
-            raise InputError("--tokenizer goes with --url")
+        for name in _OF_A_SERVER:
+            if self.url is None and getattr(self, name) is not None:
+                raise InputError(f"--{name.replace('_', '-')} goes with --url")
         prompt = {name: value for name in ("system", "steps") if (value := getattr(self, name)) is not None}
-        elsewhere = ("url", "tokenizer", "system", "steps")
+        elsewhere = ("url", "system", "steps", *_OF_A_SERVER)
         local = {name: value for name, value in asdict(self).items() if name not in elsewhere}
         given = [name.replace("_", "-") for name, value in local.items() if value is not None]
         if self.url is not None and given:
@@ -110,13 +116,16 @@ class ModelOptions:
             say(f"demo model: knows no medicine; for real questions pass --model {RELEASED_MODEL}")
         be_quiet()
         if self.url is not None:
-            say(f"asking {self.url}; an unreachable server is retried for two minutes")
+            from medprm_scorer.vllm.client import ClientConfig
+
+            seconds = ClientConfig.retry_for if self.retry_for is None else self.retry_for
+            say(f"asking {self.url}; an unreachable server is retried for {seconds:g} s")
         elif sys.stderr.isatty():
             say("loading the model")
         from medprm_scorer.scorer import MedPRM
 
         if self.url is not None:
-            return MedPRM.from_vllm(self.url, tokenizer=self.tokenizer, **prompt)
+            return MedPRM.from_vllm(self.url, tokenizer=self.tokenizer, retry_for=seconds, **prompt)
         return MedPRM.from_pretrained(local.pop("model"), **local, **prompt)
 
 

@@ -10,6 +10,8 @@ used only for https, where it cannot read the traffic.
 import asyncio
 import email.utils
 import json
+import logging
+import math
 import random
 import re
 import ssl
@@ -25,8 +27,11 @@ if TYPE_CHECKING:
     import httpx
     from tenacity import RetryCallState
 
+logger = logging.getLogger("medprm")
+
 _BUSY = frozenset({429, 502, 503, 504})  # the server, or one in front of it, is busy or unreachable
 _MOST_TRIES = 3  # for failures that may be permanent
+_BETWEEN_WARNINGS = 10.0  # seconds
 _LONGEST_PAUSE = 15.0  # seconds
 _LONGEST_MESSAGE = 300  # characters of a server's message
 _LARGEST_ANSWER = 16 * 2**20  # bytes; 512 results take less than a hundredth of that
@@ -119,6 +124,7 @@ class Client:
         self._http: httpx.AsyncClient | None = None
         self._slots: asyncio.Semaphore | None = None
         self._home: asyncio.AbstractEventLoop | None = None
+        self._told = -math.inf
 
     def __repr__(self) -> str:  # without the key
         return f"Client({self.url})"
@@ -182,10 +188,20 @@ class Client:
             late = now - failures[0] + state.upcoming_sleep >= self._config.retry_for
             return late or (error.retry_limited and state.attempt_number >= _MOST_TRIES)
 
+        def tell(_: "RetryCallState") -> None:
+            if time.monotonic() - self._told >= _BETWEEN_WARNINGS:
+                self._told = time.monotonic()
+                left = max(0.0, self._config.retry_for - (self._told - failures[0]))
+                logger.warning("the server at %s fails; retrying for another %.0f s", self.url, left)
+
         http, slots = self._open()
         async with slots:  # kept between tries, so that requests to an unreachable server do not pile up
             retrying = AsyncRetrying(
-                retry=retry_if_exception_type(UnavailableError), stop=stop, wait=self._pause, reraise=True
+                retry=retry_if_exception_type(UnavailableError),
+                stop=stop,
+                wait=self._pause,
+                before_sleep=tell,
+                reraise=True,
             )
             return await retrying(self._request, http, method, path, body)
 
@@ -219,6 +235,8 @@ class Client:
                 raise UnavailableError(message, pause=_retry_after(headers.get("Retry-After")))
             if status >= 500 and status != 501:
                 raise UnavailableError(message, retry_limited=True)
+            if status in (401, 403):
+                message += "; its key goes into VLLM_API_KEY, or api_key= in Python"
             raise RefusedError(message, status)
         if content is None:
             size = _LARGEST_ANSWER // 2**20

@@ -2,11 +2,14 @@
 
 When it starts, it compares the server's tokenizer with its own, and finds the best endpoint that gives rewards for one
 known prompt. After that, every answer is still checked: it is from the right model, has every result exactly once, and
-every number is a probability.
+every number is a probability. If the server did not answer for a while, it may have been restarted with other weights:
+the known prompt must then get the same rewards as before, or no answer is taken.
 """
 
 import asyncio
 import hashlib
+import math
+import time
 from collections.abc import Iterator, Sequence
 from typing import Any
 
@@ -21,6 +24,8 @@ from medprm_scorer.vllm.server import ServerInfo
 _MOST_ITEMS = 512  # in one request
 _MOST_IDS = 1_000_000  # in one request: about 7 MB
 _SAME = 1e-6  # rewards of different steps that are closer than this do not depend on the steps
+_SILENCE = 10.0  # seconds without an answer in which a server can have been restarted
+_MOVED = 0.05  # of the known prompt's rewards: in bfloat16 they vary by up to 0.015 with what else is computed
 
 
 class VLLMEngine:
@@ -54,6 +59,8 @@ class VLLMEngine:
         self._client, self._loop = client, loop
         self._model, self._labels, self._salt = model, labels, cache_salt
         self.endpoint, self.max_tokens = endpoint, max_tokens
+        self._known: tuple[EncodedPrompt, list[list[float]]] | None = None
+        self._answered = -math.inf
         self.name = f"vllm ({endpoint.path} of {client.url}, {model})"
         self.fingerprint = "vllm-" + hashlib.sha256(f"{model}\n{root}".encode()).hexdigest()[:16]
 
@@ -111,6 +118,7 @@ class VLLMEngine:
                 reasons.append(f"{choice.name}: {error}")
             else:
                 _check_probe(rewards, choice)
+                engine._known, engine._answered = (probe, rewards), time.monotonic()
                 return engine
         raise ServerError(f"the server at {server.client.url} gives no rewards; {'; '.join(reasons)}")
 
@@ -152,7 +160,20 @@ class VLLMEngine:
             answer = await self._client.post(self.endpoint.path, self._addressed(body))
             self._check_model(answer)
             rewards.update(zip(part, self.endpoint.rewards(answer, self._labels, part), strict=True))
+            if self._known is not None and prompt is not self._known[0]:
+                await self._check_weights(*self._known)
         return [[reward for item in items_of[chain] for reward in rewards[item]] for chain in prompt.chains]
+
+    async def _check_weights(self, probe: EncodedPrompt, before: list[list[float]]) -> None:
+        """After a silence, raise an error if the known prompt gets other rewards than at the start."""
+        if time.monotonic() - self._answered >= _SILENCE:
+            now = _flat(await self._score_prompt(probe))
+            if max(abs(a - b) for a, b in zip(now, _flat(before), strict=True)) > _MOVED:
+                raise ServerError(
+                    f"the server at {self._client.url} gives a known prompt other rewards than before: it was "
+                    "restarted with other weights; connect again, and do not mix results from before and after"
+                )
+        self._answered = time.monotonic()
 
     def _addressed(self, body: dict[str, Any]) -> dict[str, Any]:
         return {**body, "model": self._model, **({"cache_salt": self._salt} if self._salt is not None else {})}
@@ -165,8 +186,12 @@ class VLLMEngine:
             )
 
 
+def _flat(rewards: Sequence[Sequence[float]]) -> list[float]:
+    return [reward for chain in rewards for reward in chain]
+
+
 def _check_probe(rewards: Sequence[Sequence[float]], endpoint: Endpoint) -> None:
-    flat = [reward for chain in rewards for reward in chain]
+    flat = _flat(rewards)
     if max(flat) - min(flat) < _SAME:
         raise ModelError(
             f"the server's {endpoint.path} gives the reward {flat[0]:.3f} to every step of a known prompt: "

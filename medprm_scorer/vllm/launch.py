@@ -42,6 +42,7 @@ class Serving:
         host: Address on which the server listens.
         port: Its port.
         step_tag_id: Id of the step tag, which STEP pooling needs.
+        revision: Commit, branch or tag of the model on the hub.
 
     Raises:
         InputError: An option is unknown, or the copies cannot be spread over the hosts.
@@ -59,6 +60,7 @@ class Serving:
     host: str = "127.0.0.1"
     port: int = 8000
     step_tag_id: int = 128256
+    revision: str | None = None
 
     def __post_init__(self) -> None:
         endpoint_named(self.endpoint)
@@ -84,6 +86,8 @@ def server_options(serving: Serving) -> list[str]:
     """
     options = ["--dtype", serving.dtype, "--max-model-len", str(serving.max_model_len)]
     options += ["--host", serving.host, "--port", str(serving.port)]
+    if serving.revision is not None:
+        options += ["--revision", serving.revision]
     if serving.endpoint in ("classify", "step_pooling"):
         options += ["--runner", "pooling", "--hf-overrides", _json(_HEAD)]
         step = {"task": "token_classify", "pooling_type": "STEP", "step_tag_id": serving.step_tag_id}

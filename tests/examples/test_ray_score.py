@@ -7,7 +7,7 @@ import warnings
 import pytest
 import torch
 
-from medprm_scorer import score_file
+from medprm_scorer import InputError, score_file
 from tests.bulk.test_score_file import without_times
 from tests.support.cheap_engine import requests
 
@@ -43,7 +43,9 @@ def test_the_results_are_those_of_medprm_score(cluster, demo, tmp_path):
     assert (found.records, found.errors) == (67, 11)
     with warnings.catch_warnings():
         warnings.filterwarnings("error", message=".*only received 1 input")  # then one actor would do all the work
-        assert score(path, out, actors=2, batch=4, **options) == 67
+        count, errors = score(path, out, actors=2, batch=4, **options)
+    assert (count, len(errors), errors[0][0]) == (67, 11, 7)
+    assert out.stat().st_mode & 0o777 == 0o600
     assert without_times(out) == without_times(clean)
 
 
@@ -55,6 +57,15 @@ def test_several_files_come_in_the_order_of_their_names(cluster, tmp_path):
     for part in (2, 0, 1):
         lines = [json.dumps(record) for record in made[4 * part : 4 * part + 4]]
         (tmp_path / "parts" / f"part-{part}.jsonl").write_text("\n".join(lines) + "\n")
-    assert score(tmp_path / "parts", tmp_path / "out.jsonl", actors=2, batch=3) == 12
+    assert score(tmp_path / "parts", tmp_path / "out.jsonl", actors=2, batch=3) == (12, [])
     found = [json.loads(line)["id"] for line in (tmp_path / "out.jsonl").open()]
     assert found == [record["id"] for record in made]
+
+
+def test_more_actors_than_cpus_are_refused_and_the_output_is_left_alone(cluster, tmp_path):
+    from examples.ray_score import score
+
+    (tmp_path / "out.jsonl").write_text("earlier")
+    with pytest.raises(InputError, match="at most 2 actors"):
+        score(tmp_path / "in.jsonl", tmp_path / "out.jsonl", actors=3)
+    assert (tmp_path / "out.jsonl").read_text() == "earlier"

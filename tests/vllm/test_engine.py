@@ -20,8 +20,9 @@ from medprm_scorer.vllm import engine as engine_module
 from medprm_scorer.vllm.client import ClientConfig, RefusedError
 from medprm_scorer.vllm.endpoints import ENDPOINTS
 from medprm_scorer.vllm.launch import Serving, command_lines
+from tests.support import vllm_stand_in
 from tests.support.llama3 import real_tokenizer
-from tests.support.vllm_stand_in import MINUS, MODEL, PLUS, StandIn, expected, running
+from tests.support.vllm_stand_in import MINUS, MODEL, PLUS, StandIn, expected, reward, running
 
 QUESTION, DOCUMENTS = "Which dose?\n\n(A) 5 mg\n(B) 9 mg", ["Label: 5 mg per kg."]
 CHAINS = ["Step 1: Read 5 mg. Step 2: The answer is (A)", "Step 1: Read 9 mg. Step 2: So. Step 3: The answer is (B)"]
@@ -228,7 +229,7 @@ def test_other_refusals():
                 reach(server, verify=verify)
         with pytest.raises(ModelError, match="cannot be loaded"):
             reach(server, tokenizer="x" * 5000)
-        with pytest.raises(ModelError, match="the tokenizer '/models/stand-in' cannot be loaded"):
+        with pytest.raises(ModelError, match="from '/models/stand-in', where no tokenizer"):
             reach(server, tokenizer=None)
         assert reach(server, model=MODEL).settings["model"].startswith("vllm-")
     with pytest.raises(MedPRMError, match="cannot be reached"):
@@ -437,3 +438,46 @@ def test_the_command_quotes_what_a_shell_would_read():
 def test_a_server_is_never_started_for_an_automatic_endpoint(capsys):
     assert cli.main(["vllm-command", "a/b", "--endpoint", "auto"]) == 2
     assert "unknown endpoint 'auto': choose one of generative_scoring, completions" in capsys.readouterr().err
+
+
+def test_a_restart_with_other_weights_is_noticed(monkeypatch):
+    with running(StandIn()) as server:
+        prm, before = reach(server, endpoint="generative_scoring"), right()
+        asked = server.requests["/generative_scoring"]
+        rewards_of(prm)
+        assert server.requests["/generative_scoring"] == asked + 1  # it answered a moment ago
+        monkeypatch.setattr(engine_module, "_SILENCE", 0.0)
+        assert rewards_of(prm) == [pytest.approx(chain, abs=1e-9) for chain in before]
+        assert server.requests["/generative_scoring"] == asked + 3  # with the known prompt
+        monkeypatch.setattr(vllm_stand_in, "reward", lambda ids: 1 - reward(ids))
+        for _ in range(2):  # it stays an error
+            with pytest.raises(ServerError, match="restarted with other weights"):
+                rewards_of(prm)
+        assert rewards_of(reach(server)) != before
+
+
+def test_retries_are_told_without_a_text(caplog):
+    with running(StandIn()) as server:
+        prm = reach(server, retry_for=1.0)
+        server.hang_up()
+        url = server.url
+    with pytest.raises(ServerError), caplog.at_level("WARNING", "medprm"):
+        rewards_of(prm)
+    (record,) = [one for one in caplog.records if one.name == "medprm"]
+    assert record.getMessage().startswith(f"the server at {url} fails; retrying for another")
+
+
+def test_the_command_warns_of_a_server_that_others_can_reach(capsys):
+    assert cli.main(["vllm-command", "demo", "--host", "0.0.0.0"]) == 0
+    shown = capsys.readouterr()
+    assert "demo_model --dtype" in shown.out
+    assert "protects /v1 only" in shown.err
+    assert cli.main(["vllm-command", "some/model", "--revision", "abc"]) == 0
+    shown = capsys.readouterr()
+    assert "--revision abc" in shown.out
+    assert shown.err == ""
+
+
+def test_a_call_can_have_a_deadline():
+    with running(StandIn()) as server, pytest.raises(InputError, match="deadline must be"):
+        reach(server, deadline=0)
