@@ -79,8 +79,6 @@ class Floors:
             return "no answer among the options could be read"
         if self.min_documents is not None and ranking.documents_used < self.min_documents:
             return f"too few documents were read: {ranking.documents_used}, and the floor is {self.min_documents}"
-        if self.min_reward is None and any(caution.startswith(NO_GOOD_CHAIN) for caution in ranking.cautions):
-            return "every chain has a step below 0.5, and no floor says what is enough (min_reward)"
         reward = ranking.best.reward(ranking.aggregate)
         if self.min_reward is not None and reward < self.min_reward:
             return f"the winning chain's reward is {reward:.3f}, below the floor of {self.min_reward:g}"
@@ -90,4 +88,6 @@ class Floors:
             return f"the winning answer has {share:.1%} of the votes, below the floor of {self.min_share:.1%}"
         if self.min_votes is not None and count < self.min_votes:
             return f"too few chains give the winning answer: {count}, and the floor is {self.min_votes}"
+        if self.min_reward is None and any(caution.startswith(NO_GOOD_CHAIN) for caution in ranking.cautions):
+            return "every chain has a step below 0.5, and no floor says what is enough (min_reward)"
         return None
