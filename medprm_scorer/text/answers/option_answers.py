@@ -113,8 +113,7 @@ class OptionReader:
         if text[start:end].casefold() == own.casefold() and not text[end : end + 1].isalnum():
             return Value(label, end)
         named = self._first(behind)
-        agree = label in named if named else not self.quantities.is_named_first(behind)
-        return Value(label if agree else None, found.end())
+        return Value(label if not named or label in named else None, found.end())
 
     def _first(self, clause: str) -> set[str]:
         """The options whose texts a clause begins with."""

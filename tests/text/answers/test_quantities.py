@@ -19,7 +19,6 @@ QUESTION = "The patient weighs 20 kg. Which daily dose?\n\n(A) 200 mg\n(B) 300 m
         "So the dose is 100 mg. The limit is 300 mg.",
         "Step 1: limit 300 mg.\nStep 2: 5 x 20 = 100 mg.\nTherefore, the daily dose is 100 mg.",
         "Therefore 100 mg per day, with a maximum of 300 mg.",
-        "The limit is 300 mg. The answer is (A) 100 mg.",
         "The limit is 300 mg.\n100 mg",
         "The limit is 300 mg. The answer is 1,200 mg.",
         "The limit is 300 mg. The recommended dose is 100mg/day.",
@@ -38,6 +37,7 @@ def test_a_dose_that_is_no_option(chain):
         ("At 10 mg per kg the answer is 200 mg daily.", "A"),
         ("Tablets of 50 mg exist. The answer is (B) 300 mg.", "B"),
         ("The answer is 200 mg (not 150 mg).", "A"),
+        ("The limit is 300 mg. The answer is (A) 100 mg.", "A"),  # the letter is the answer
     ],
 )
 def test_a_dose_that_is_an_option(chain, label):
