@@ -380,5 +380,5 @@ def test_more_votes_than_samples_are_refused():
 
 def test_a_misspelt_setting_names_the_class():
     with pytest.raises(ValueError, match="for MedPRMMiddleware") as found:
-        MedPRMMiddleware(prm=reading_prm(), on_douby="answer")
+        MedPRMMiddleware(prm=reading_prm(), **{"on_douby": "answer"})
     assert "_Settings" not in str(found.value)
