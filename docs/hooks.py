@@ -1,4 +1,7 @@
-"""Pages and pictures of the site that lie elsewhere in the repository, each at its own path."""
+"""Pages and pictures of the site that lie elsewhere in the repository, each at its own path.
+
+The site's root is `docs`, so a link from a page to one of them has one `../` less there than in the repository.
+"""
 
 from pathlib import Path
 from typing import Any
@@ -25,3 +28,14 @@ def on_files(files: Files, config: Any) -> Files:
     for name in ELSEWHERE:
         files.append(File.generated(config, name, abs_src_path=str(ROOT / name)))
     return files
+
+
+def on_page_markdown(markdown: str, page: Any, config: Any, files: Files) -> str:  # noqa: ARG001
+    """Shorten a page's links to them."""
+    name = page.file.src_uri
+    if name in ELSEWHERE:
+        return markdown
+    here = "../" * name.count("/")
+    for other in ELSEWHERE:
+        markdown = markdown.replace(f"](../{here}{other}", f"]({here}{other}")
+    return markdown

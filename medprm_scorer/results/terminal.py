@@ -176,7 +176,7 @@ def _steps(steps: Sequence["ScoredStep"], ascii_only: bool, marked: int, note: s
         table.add_column(width=width, no_wrap=True)
     table.add_column(ratio=1, overflow="fold")
     for number, step in enumerate(steps, start=1):
-        text = Text(one_line(step.text))
+        text = Text(one_line(step.text) or "(text not kept)")
         if number == marked:
             text.append(f"  <- {note}", style=f"italic {style_of(step.reward)}")
         table.add_row(*reward_cells(step.reward, ascii_only), text)

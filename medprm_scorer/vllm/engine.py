@@ -157,7 +157,7 @@ class VLLMEngine:
         rewards: dict[Item, list[float]] = {}
         for part in _parts(distinct, len(prompt.prefix)):  # one after another: the first fills the server's cache
             body = self.endpoint.write(self._labels, prompt.prefix, part)
-            answer = await self._client.post(self.endpoint.path, self._addressed(body))
+            answer = await self._post(body)
             self._check_model(answer)
             rewards.update(zip(part, self.endpoint.rewards(answer, self._labels, part), strict=True))
             if self._known is not None and prompt is not self._known[0]:
@@ -174,6 +174,14 @@ class VLLMEngine:
                     "restarted with other weights; connect again, and do not mix results from before and after"
                 )
         self._answered = time.monotonic()
+
+    async def _post(self, body: dict[str, Any]) -> Answer:
+        try:
+            return await self._client.post(self.endpoint.path, self._addressed(body))
+        except RefusedError as error:
+            if error.status != 404 or self._known is None:
+                raise
+            raise RefusedError(f"{error} (asked for the model {self._model!r}, which it served before)", 404) from None
 
     def _addressed(self, body: dict[str, Any]) -> dict[str, Any]:
         return {**body, "model": self._model, **({"cache_salt": self._salt} if self._salt is not None else {})}

@@ -110,6 +110,12 @@ def test_files_that_a_page_names_are_there(name):
     assert [file for file in named if file != "venv.py" and not (ROOT / file).exists()] == []
 
 
+@pytest.mark.parametrize("name", PAGES)
+def test_links_of_a_page_lead_somewhere_in_the_repository_too(name):
+    links = re.findall(r"\]\((?!https?:|#)([^)#\s]+)", PAGES[name].read_text())
+    assert [link for link in links if not (PAGES[name].parent / link).exists()] == []
+
+
 def test_the_speed_is_that_of_its_results(tmp_path):
     found = json.loads((ROOT / "benchmarks" / "results" / "speed-300m-cpu.json").read_text())
     page = tmp_path / "speed.md"
