@@ -38,7 +38,7 @@ def ask_in_doubt(message: AIMessage) -> AIMessage:
 
     The interrupt's value is a dict: `answer`, the text of the winner, which the person must see to judge it; its
     `steps`, each with `text` and `reward`; and `ranking`, the part of the ranking that the message's metadata contain
-    (`keep`). All are in the checkpoint. The documents are where your graph keeps them.
+    (`keep`; with `none` there are no steps). All are in the checkpoint. The documents are where your graph keeps them.
 
     Args:
         message: The answer of `MedPRMBestOfN`, `ChatMedPRM` or `MedPRMOutputParser`.

@@ -119,6 +119,11 @@ class MedPRMRerank(PromptMixin, BaseNodePostprocessor, SearchingSettings):
     refine_template: BasePromptTemplate = Field(default_factory=refining_template, repr=False, exclude=True)
     is_evidence: IsEvidence | None = Field(default=None, repr=False, exclude=True)
 
+    @property
+    @override
+    def most_candidates(self) -> int | None:
+        return None if self.llm is None else super().most_candidates
+
     @field_validator("llm", mode="before")
     @classmethod
     def _is_language_model(cls, llm: Any) -> Any:

@@ -175,8 +175,8 @@ class ChoiceSettings(BaseModel):
         trust = self.judge
         if trust is not None:
             trust.check(self.prm.settings, self.strategy, self.aggregate, self.stops)
-            most = self.most_candidates
-            if isinstance(trust, Floors) and most is not None and (trust.min_votes or 0) > most:
+            most, own = self.most_candidates, self.trust  # those of the MedPRM are for other uses, too
+            if isinstance(own, Floors) and most is not None and (own.min_votes or 0) > most:
                 raise ValueError(f"min_votes must be at most {most}, the number of candidates: else nothing is trusted")
         elif self.on_doubt != "answer":
             raise ValueError("on_doubt needs trust=, here or on the MedPRM: without it, nothing is ever in doubt")

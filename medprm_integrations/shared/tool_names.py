@@ -12,18 +12,20 @@ _ACTS = (
 _LOOKS = "browse check fetch find get list look lookup query read retrieve search show view"
 
 _NOTHING = re.compile(
-    r"""\W* (?: sorry\W+ | there \s (?:are|is|were|was) \s | (?:i|we) \s (?:could \s not \s find|found) \s )?
-    (?: (?:no|any|0|zero) \s (?:(?:relevant|matching|such|similar|further|search) \s){0,2}
-        (?:documents?|results?|match(?:es)?|hits?|entr(?:y|ies)|passages?|articles?|sources?|nodes?|pages?)
-        (?: \s (?:was|were|is|are|have \s been))? (?: \s (?:found|available|returned|retrieved|matched))?
-        (?: \s (?:for|matching|to|in) \b .{0,200})?
-      | nothing (?: \s was)? \s found | (?:not|none) \s found | empty \s (?:response|result) | none | null | n/?a
-    )? \W*""",
-    re.IGNORECASE | re.VERBOSE | re.DOTALL,
+    r"""\s* (?: \[\s*\] | \{\s*\} | ""
+    | (?: sorry\W+ | there \s (?:are|is|were|was) \s | (?:i|we) \s (?:could \s not \s find|found) \s )?
+      (?: (?:no|any|0|zero) \s (?:(?:relevant|matching|such|similar|further|search) \s){0,2}
+          (?:documents?|results?|hits?|entr(?:y|ies)|passages?|articles?|sources?|nodes?|pages?)
+          (?: \s (?:was|were|is|are|have \s been))? (?: \s (?:found|available|returned|retrieved))?
+          (?: \s (?:for|matching) \b [^.;:\n]{0,80} )?
+        | nothing (?: \s was)? \s found | (?:not|none) \s found | empty \s (?:response|result) | null | n/?a
+      )
+    )? [.!\s]*""",
+    re.IGNORECASE | re.VERBOSE,
 )
 """What searches say that found nothing, and empty JSON."""
 
-_LONGEST_NOTHING = 300
+_LONGEST_NOTHING = 200
 
 _ACTING = frozenset(_ACTS.split())
 """First words of the names of tools that act (their results are receipts), plan, or pass the conversation on."""

@@ -16,9 +16,9 @@ WITHOUT_DOCUMENTS = "No document was read, and no floor asks for one (min_docume
 class Floors:
     """Plain lower limits on a ranking. They promise nothing: no error rate is known for them.
 
-    A ranking is trusted if it reaches every floor that is set. It never is if the winner declines, if the question has
-    options and none could be read as the answer, or if every chain has a step below 0.5 and no `min_reward` says what
-    is enough. It has no `confidence`. For a promise, calibrate on judged questions: `Trust`.
+    A ranking is trusted if it reaches every floor that is set. It never is if the winner declines, if the question's
+    text has options and none could be read as the answer, or if every chain has a step below 0.5 and no `min_reward`
+    says what is enough. It has no `confidence`. For a promise, calibrate on judged questions: `Trust`.
 
     Args:
         min_reward: Lowest reward of the winning chain, in [0, 1].

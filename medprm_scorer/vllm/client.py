@@ -188,11 +188,12 @@ class Client:
             late = now - failures[0] + state.upcoming_sleep >= self._config.retry_for
             return late or (error.retry_limited and state.attempt_number >= _MOST_TRIES)
 
-        def tell(_: "RetryCallState") -> None:
+        def tell(state: "RetryCallState") -> None:
             if time.monotonic() - self._told >= _BETWEEN_WARNINGS:
                 self._told = time.monotonic()
                 left = max(0.0, self._config.retry_for - (self._told - failures[0]))
-                logger.warning("the server at %s fails; retrying for another %.0f s", self.url, left)
+                long = f"for up to {left:.0f} s" if not _failure(state).retry_limited else f"{_MOST_TRIES} times in all"
+                logger.warning("the server at %s fails; trying again, %s", self.url, long)
 
         http, slots = self._open()
         async with slots:  # kept between tries, so that requests to an unreachable server do not pile up

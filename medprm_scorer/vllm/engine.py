@@ -61,6 +61,7 @@ class VLLMEngine:
         self.endpoint, self.max_tokens = endpoint, max_tokens
         self._known: tuple[EncodedPrompt, list[list[float]]] | None = None
         self._answered = -math.inf
+        self._probing: asyncio.Task[None] | None = None
         self.name = f"vllm ({endpoint.path} of {client.url}, {model})"
         self.fingerprint = "vllm-" + hashlib.sha256(f"{model}\n{root}".encode()).hexdigest()[:16]
 
@@ -167,13 +168,20 @@ class VLLMEngine:
     async def _check_weights(self, probe: EncodedPrompt, before: list[list[float]]) -> None:
         """After a silence, raise an error if the known prompt gets other rewards than at the start."""
         if time.monotonic() - self._answered >= _SILENCE:
-            now = _flat(await self._score_prompt(probe))
-            if max(abs(a - b) for a, b in zip(now, _flat(before), strict=True)) > _MOVED:
-                raise ServerError(
-                    f"the server at {self._client.url} gives a known prompt other rewards than before: it was "
-                    "restarted with other weights; connect again, and do not mix results from before and after"
-                )
+            loop = asyncio.get_running_loop()  # another one after a fork
+            if self._probing is None or self._probing.done() or self._probing.get_loop() is not loop:
+                self._probing = loop.create_task(self._probe_again(probe, before))
+                self._probing.add_done_callback(lambda task: task.cancelled() or task.exception())
+            await asyncio.shield(self._probing)  # one for all that wait
         self._answered = time.monotonic()
+
+    async def _probe_again(self, probe: EncodedPrompt, before: list[list[float]]) -> None:
+        now = _flat(await self._score_prompt(probe))
+        if max(abs(a - b) for a, b in zip(now, _flat(before), strict=True)) > _MOVED:
+            raise ServerError(
+                f"the server at {self._client.url} gives a known prompt other rewards than before: it was restarted "
+                "with other weights; connect again, and do not mix results from before and after"
+            )
 
     async def _post(self, body: dict[str, Any]) -> Answer:
         try:

@@ -12,7 +12,7 @@ from importlib.util import find_spec
 
 import pytest
 
-from medprm_scorer import InputError, MedPRM, ModelError, cli
+from medprm_scorer import InputError, MedPRM, ModelError, Ranking, RankRequest, cli
 from medprm_scorer.encoding import EncodedPrompt, PromptEncoder
 from medprm_scorer.errors import MedPRMError, ServerError
 from medprm_scorer.text.steps import split_steps
@@ -464,7 +464,17 @@ def test_retries_are_told_without_a_text(caplog):
     with pytest.raises(ServerError), caplog.at_level("WARNING", "medprm"):
         rewards_of(prm)
     (record,) = [one for one in caplog.records if one.name == "medprm"]
-    assert record.getMessage().startswith(f"the server at {url} fails; retrying for another")
+    assert record.getMessage().startswith(f"the server at {url} fails; trying again, for up to")
+
+
+def test_one_known_prompt_is_scored_for_all_that_wait(monkeypatch):
+    monkeypatch.setattr(engine_module, "_SILENCE", 0.0)
+    with running(StandIn()) as server:
+        prm = reach(server, endpoint="generative_scoring")
+        asked = server.requests["/generative_scoring"]
+        requests = [RankRequest(question=f"Which dose {n}?", candidates=["The answer is (A)"]) for n in range(64)]
+        assert all(isinstance(one, Ranking) for one in prm.rank_batch(requests))
+        assert server.requests["/generative_scoring"] - asked - 64 < 64
 
 
 def test_the_command_warns_of_a_server_that_others_can_reach(capsys):

@@ -4,7 +4,7 @@ Each sentence gives each option that it mentions a strength (`claims`). The last
 decides, unless it names two options or a later sentence rejects the chosen one. Without such a sentence, an option
 counts if it is the only one that fits; or if it is the only one mentioned and not rejected, while the others are all
 rejected or all left out; or if all others are rejected and it is not mentioned. A chain that ends by saying that no
-option fits affirms none, and so does one that names a dose or another quantity that is no option (`quantities`).
+option fits affirms none, and so does one that names a dose that is no option (`quantities`).
 """
 
 import re
@@ -69,7 +69,7 @@ def affirmed(
         text: The chain without markup.
         options: The options of the question.
         mentions: Finds mentions of their texts.
-        quantities: Finds quantities that are no option.
+        quantities: Finds doses that are no option.
         asked: What the question asks.
 
     Returns:
@@ -87,9 +87,9 @@ def affirmed(
             label = chosen.pop()
             finally_said = [claim.strength for claim in claims if claim.label == label][-1]
             clear = not chosen and finally_said != REJECTED and none_fits <= last
-            other = any(quantities.is_named_first(text[slice(*span)]) for span in spans[last:])
+            other = any(quantities.begins_with_another(text[slice(*span)]) for span in spans[last:])
             return (label, True) if clear and not other else (None, False)
-    if asked.inverted or _names_another(text, spans, claims, asked) or quantities.foreign(text):
+    if asked.inverted or _names_another(text, spans, claims, asked) or quantities.names_another(text):
         return None, False
     return _left(claims, options), False
 

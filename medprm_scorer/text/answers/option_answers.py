@@ -25,6 +25,7 @@ _WORD = re.compile(
     re.IGNORECASE,
 )
 _UNIT = re.compile(r"[ \t]?(?:%|[^\W\d_])")
+_EQUALS = re.compile(r"[=×*]|\b(?:times|x)\b")  # `the answer is 5 mg/kg × 40 kg = 200 mg`
 _LONGEST = 400
 
 
@@ -46,7 +47,7 @@ class OptionReader:
 
     @cached_property
     def quantities(self) -> Quantities:
-        """The options' doses or other quantities, if they are such."""
+        """The options' doses, if they are such."""
         return Quantities(self.options.texts)
 
     def value(self, text: str, place: int, letters_only: bool = False) -> Value | None:
@@ -56,7 +57,8 @@ class OptionReader:
         if _NOT.match(text, start):
             return None
         found = letter_at(text, start)
-        if found is not None and not self._is_number(text, found):
+        is_dose = found is not None and found.group("letter").isdigit() and _UNIT.match(text, found.end()) is not None
+        if found is not None and not (is_dose and self.options.label(found.group("letter")) is None):
             return self._lettered(text, found)
         if letters_only:
             return None
@@ -66,7 +68,7 @@ class OptionReader:
             return Value(label, word.end())
         end = _clause_end(text, start)
         named = self._named(text[start:end])
-        if self.quantities.is_named_first(text[start:end]):
+        if self.quantities.begins_with_another(text[start:end]) or (is_dose and not _EQUALS.search(text, start, end)):
             return Value(None, end)
         if named:
             return Value(named.pop() if len(named) == 1 else None, end)
@@ -74,15 +76,6 @@ class OptionReader:
         if DECLINES.search(text, start, min(len(text) if line < 0 else line, start + _LONGEST)):
             return Value(None, end, declined=True)
         return None
-
-    def _is_number(self, text: str, found: re.Match[str]) -> bool:
-        """Whether a digit is not an option's label but the number of a dose: `5 mg/kg`."""
-        digit = found.group("letter")
-        if not digit.isdigit():
-            return False
-        if self.options.label(digit) is None:
-            return _UNIT.match(text, found.end()) is not None
-        return self.quantities.is_first(text[found.start("letter") : found.end() + _LONGEST])
 
     def alone(self, line: str) -> str | None:
         """The option if a line consists only of it: its letter, its text, or both."""

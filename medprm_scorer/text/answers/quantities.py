@@ -1,19 +1,27 @@
-"""Doses and other numbers with a unit, where all options are such: a chain may name one that is no option.
+"""Doses, where all options are doses: a chain may name one that is no option.
 
 `The answer is 100 mg, below the limit of 300 mg` mentions the option `300 mg` but answers 100 mg. Words cannot be
-compared in this way: an option may be said in other words, a number cannot. Units are not converted: `1 g` says nothing
-about options in mg.
+compared in this way: an option may be said in other words, a number cannot. Units are not converted: `1 g` is no
+option in mg. A dose that is only named as a limit (`above 300 mg`, `the maximum is 300 mg`) is not an answer.
 """
 
 import re
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 
 _QUANTITY = re.compile(
     r"(?<![\w.,/])(?P<number>[0-9]{1,12}(?:[.,][0-9]{1,9}){0,3})[ \t\u00a0\u202f]?[-–]?"
-    r"(?P<unit>%|[^\W\d_]{1,20})(?![^\W\d_])"
+    r"(?P<unit>[^\W\d_]{1,20})(?![^\W\d_])"
     r"(?:[ ]?(?:/|per\b|each\b|every\b)[ ]?(?P<per>[^\W\d_]{1,20}))?"
 )
-_THOUSANDS = re.compile(r"[0-9]{1,3}(?:,[0-9]{3})+(?:\.[0-9]+)?")
+_DOSES = frozenset(
+    "g gram mg milligram mcg µg μg ug microgram ng ml millilitre milliliter l iu u unit mmol meq".split()  # noqa: SIM905
+)
+_LIMIT = re.compile(
+    r"\b(?:limit\w*|max\w*|exceed\w*|above|below|over|under|than|up to|at (?:most|least)|min\w*)\b[^.;:,\n0-9]{0,24}\Z",
+    re.IGNORECASE,
+)
+_BEFORE = 40  # characters before a dose in which a limit is looked for
+_THOUSANDS = re.compile(r"[1-9][0-9]{0,2}(?:,[0-9]{3})+(?:\.[0-9]+)?")
 _EACH_DAY = frozenset(("d", "day", "days", "tag", "jour", "día"))  # `mg per day` is a daily dose in mg
 
 Quantity = tuple[float, str]
@@ -21,57 +29,58 @@ Quantity = tuple[float, str]
 
 
 class Quantities:
-    """The quantities of a question's options, if each option has one and all have the same unit.
+    """The doses of a question's options, if each option has one and all have the same unit.
 
     Args:
         texts: The options' texts by label.
 
     Example:
         >>> found = Quantities({"A": "200 mg", "B": "300 mg once daily"})
-        >>> found.foreign("Give 100 mg, at most 300 mg."), found.foreign("5 mg/kg times 40 kg is 200 mg.")
-        ([0], [])
-        >>> Quantities({"A": "200 mg", "B": "Aspirin"}).foreign("Give 100 mg.")
-        []
+        >>> found.names_another("Give 100 mg, at most 300 mg."), found.names_another("5 mg/kg times 40 kg is 200 mg.")
+        (True, False)
+        >>> Quantities({"A": "200 mg", "B": "Aspirin"}).names_another("Give 100 mg.")
+        False
     """
 
     def __init__(self, texts: Mapping[str, str]) -> None:
-        listed = [_find(text) for text in texts.values()]
+        listed = [[quantity for quantity, _ in _doses(text)] for text in texts.values()]
         known = {quantity for quantities in listed for quantity in quantities}
         alike = all(listed) and len({unit for _, unit in known}) == 1
         self._known = known if alike else set[Quantity]()
+        self._per = any("/" in unit for _, unit in self._known)
 
-    def foreign(self, text: str) -> list[int]:
-        """The places among a text's quantities in the options' unit, from 0, of those that no option has.
-
-        Args:
-            text: A part of the chain.
-        """
-        if not self._known:
-            return []
-        unit = next(iter(self._known))[1]
-        found = [quantity for quantity in _find(text) if quantity[1] == unit]
-        return [place for place, quantity in enumerate(found) if quantity not in self._known]
-
-    def is_first(self, text: str) -> bool:
-        """Whether a text begins with a quantity in the options' unit.
+    def names_another(self, text: str) -> bool:
+        """Whether a text names a dose that no option has, other than as a limit.
 
         Args:
-            text: A part of the chain.
+            text: The chain, or a part of it.
         """
-        found = _QUANTITY.match(text)
-        return found is not None and any(unit == _unit(found["unit"], found["per"]) for _, unit in self._known)
+        return any(dose not in self._known for dose in self._named(text))
 
-    def is_named_first(self, text: str) -> bool:
-        """Whether the first quantity of a text is one that no option has.
+    def begins_with_another(self, text: str) -> bool:
+        """Whether the first dose of a text, other than a limit, is one that no option has.
 
         Args:
             text: A sentence, or the content of a statement.
         """
-        return self.foreign(text)[:1] == [0]
+        return next((dose not in self._known for dose in self._named(text)), False)
+
+    def _named(self, text: str) -> Iterator[Quantity]:
+        """The doses that may be an answer: in any unit, but per weight only if the options are."""
+        if not self._known:
+            return
+        for dose, is_limit in _doses(text):
+            if not is_limit and ("/" in dose[1]) == self._per:
+                yield dose
 
 
-def _find(text: str) -> list[Quantity]:
-    return [(_number(found["number"]), _unit(found["unit"], found["per"])) for found in _QUANTITY.finditer(text)]
+def _doses(text: str) -> Iterator[tuple[Quantity, bool]]:
+    """The doses in a text, each with whether it is named as a limit."""
+    for found in _QUANTITY.finditer(text):
+        unit = _unit(found["unit"], found["per"])
+        if unit.partition("/")[0] in _DOSES:
+            before = text[max(0, found.start() - _BEFORE) : found.start()]
+            yield (_number(found["number"]), unit), _LIMIT.search(before) is not None
 
 
 def _number(text: str) -> float:

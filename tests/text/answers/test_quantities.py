@@ -44,26 +44,47 @@ def test_a_dose_that_is_an_option(chain, label):
     assert read_answer(chain, QUESTION) == label
 
 
-def test_a_number_of_a_dose_is_no_label():
-    numbered = {"1": "200 mg", "2": "300 mg", "3": "280 mg"}
-    assert read_answer("The limit is 300 mg. The answer is 2 mg.", options=numbered) is None
-    assert read_answer("The answer is 2 because of the limit.", options=numbered) == "2"
-    assert read_answer("The answer is 2) 300 mg.", options=numbered) == "2"
-    assert read_answer("The answer is 7.", options=numbered) is None
-
-
 def test_units_are_compared_and_not_converted():
-    found = Quantities({"A": "2 weeks", "B": "1,500 weeks"})
-    assert found.foreign("After 3 weeks, or a 2-week course, or 1500 weeks, or 3 days, or 1 week") == [0, 3]
-    assert Quantities({"A": "5 mg/kg", "B": "9 mg per kg"}).foreign("5 mg/kg is 200 mg; 6 mg per kg") == [1]
-    assert Quantities({"A": "5 mg", "B": "9 g"}).foreign("7 mg") == []
-    assert Quantities({}).foreign("7 mg") == []
+    weekly = Quantities({"A": "2 mg", "B": "1,500 mg"})
+    assert not weekly.names_another("2 mg, or 2.0mg, or 1500 mg/day, or 3 mg per kg, or 3 days")
+    assert weekly.begins_with_another("3 mg, then 2 mg")
+    assert weekly.begins_with_another("1 g, then 2 mg")
+    per_weight = Quantities({"A": "5 mg/kg", "B": "9 mg per kg"})
+    assert not per_weight.names_another("5 mg/kg is 200 mg")
+    assert per_weight.names_another("6 mg per kg")
+    assert Quantities({"A": "0,125 mg", "B": "0,5 mg"}).begins_with_another("125 mg, above 0,5 mg")
+    for texts in ({"A": "5 mg", "B": "9 g"}, {"A": "2 weeks", "B": "3 weeks"}, {"A": "20%", "B": "30%"}, {}):
+        assert not Quantities(texts).names_another("7 mg, or 7 weeks, or 7%")
+
+
+def test_a_limit_is_no_answer():
+    found = Quantities({"A": "200 mg", "B": "300 mg"})
+    assert not found.names_another("The maximum is 400 mg, never above 400 mg, up to a limit of 400 mg.")
+    assert found.names_another("The limit is 300 mg, so 400 mg it is.")
+
+
+@pytest.mark.parametrize(
+    ("chain", "options", "label"),
+    [
+        ("The answer is 1 g, more than the 500 mg that children get.", ["250 mg", "500 mg"], None),
+        ("The answer is 10 g, more than the 500 mg that children get.", ["250 mg", "500 mg"], None),
+        ("The answer is 2 mg, below the 5 mg orally for adults.", ["5 mg orally", "Observation", "Surgery"], None),
+        ("The answer is 125 mg, above the limit of 0,5 mg.", ["0,125 mg", "0,25 mg", "0,5 mg"], None),
+        ("For this 45-year-old man, the most appropriate interval is every 10 years.", ["5 years", "10 years"], "B"),
+        ("After 5 days of fever, the most appropriate duration is 7 days.", ["7 days", "14 days"], "A"),
+        ("The most appropriate dose is 200 mg. The maximum is 400 mg.", ["200 mg", "300 mg"], "A"),
+        ("With 20% burns, the most appropriate fluid is 0.9% saline.", ["0.9% saline", "3% saline"], "A"),
+        ("Above 400 mg the risk rises, so the best dose is 200 mg.", ["200 mg", "300 mg"], "A"),
+    ],
+)
+def test_what_a_reader_would_take(chain, options, label):
+    assert read_answer(chain, options=options) == label
 
 
 @given(st.lists(st.text(max_size=20), min_size=2, max_size=4), st.text(max_size=200))
-def test_any_text_has_quantities_or_none(options, text):
+def test_any_text_has_doses_or_none(options, text):
     found = Quantities(dict(zip("ABCD", options, strict=False)))
-    assert found.is_named_first(text) in (True, False)
+    assert found.names_another(text) or not found.begins_with_another(text)
 
 
 @given(
