@@ -9,7 +9,7 @@ from langchain_core.messages import AIMessage, BaseMessage, HumanMessage, ToolMe
 from medprm_integrations.shared.evidence import NamedText
 from medprm_integrations.shared.prompt_context import NOT_GIVEN, holds_documents
 from medprm_integrations.shared.questions import Asked, put_together
-from medprm_integrations.shared.tool_names import brings_evidence, found_nothing
+from medprm_integrations.shared.tool_evidence import brings_evidence, found_nothing
 
 UNREAD_PARTS = "The question holds images or other files, which the reward model does not read."
 """The caution if a user's message has more than text."""

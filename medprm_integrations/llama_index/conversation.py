@@ -15,7 +15,7 @@ from llama_index.core.agent.react.types import ResponseReasoningStep
 from llama_index.core.base.llms.types import ChatMessage, MessageRole
 
 from medprm_integrations.shared.questions import Asked, put_together, without_feedback
-from medprm_integrations.shared.tool_names import brings_evidence, found_nothing
+from medprm_integrations.shared.tool_evidence import brings_evidence, found_nothing
 from medprm_scorer.text.steps import split_steps
 
 _TOOLS = (MessageRole.TOOL, MessageRole.FUNCTION)

@@ -4,7 +4,7 @@ Each sentence gives each option that it mentions a strength (`claims`). The last
 decides, unless it names two options or a later sentence rejects the chosen one. Without such a sentence, an option
 counts if it is the only one that fits; or if it is the only one mentioned and not rejected, while the others are all
 rejected or all left out; or if all others are rejected and it is not mentioned. A chain that ends by saying that no
-option fits affirms none, and so does one that names a dose that is no option (`quantities`).
+option fits affirms none, and so does one that names a dose that is no option (`doses`).
 """
 
 import re
@@ -24,10 +24,10 @@ from medprm_scorer.text.answers.claims import (
     SURE,
     said,
 )
+from medprm_scorer.text.answers.doses import Doses
 from medprm_scorer.text.answers.mentions import Mentions, mark_letters, tokens
 from medprm_scorer.text.answers.options import OptionSet
 from medprm_scorer.text.answers.plain_text import sentences
-from medprm_scorer.text.answers.quantities import Quantities
 from medprm_scorer.text.answers.words import whole
 
 _OTHERS = re.compile(
@@ -60,16 +60,14 @@ class _Claim:
     strength: int
 
 
-def affirmed(
-    text: str, options: OptionSet, mentions: Mentions, quantities: Quantities, asked: Asked
-) -> tuple[str | None, bool]:
+def affirmed(text: str, options: OptionSet, mentions: Mentions, doses: Doses, asked: Asked) -> tuple[str | None, bool]:
     """The option that the prose affirms, by the rules in this module's docstring.
 
     Args:
         text: The chain without markup.
         options: The options of the question.
         mentions: Finds mentions of their texts.
-        quantities: Finds doses that are no option.
+        doses: Finds doses that are no option.
         asked: What the question asks.
 
     Returns:
@@ -87,9 +85,9 @@ def affirmed(
             label = chosen.pop()
             finally_said = [claim.strength for claim in claims if claim.label == label][-1]
             clear = not chosen and finally_said != REJECTED and none_fits <= last
-            other = any(quantities.begins_with_another(text[slice(*span)]) for span in spans[last:])
+            other = any(doses.begins_with_another(text[slice(*span)]) for span in spans[last:])
             return (label, True) if clear and not other else (None, False)
-    if asked.inverted or _names_another(text, spans, claims, asked) or quantities.names_another(text):
+    if asked.inverted or _names_another(text, spans, claims, asked) or doses.names_another(text):
         return None, False
     return _left(claims, options), False
 

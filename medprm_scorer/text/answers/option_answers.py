@@ -4,11 +4,11 @@ import re
 from functools import cached_property
 
 from medprm_scorer.text.answers.declining import DECLINES
+from medprm_scorer.text.answers.doses import Doses
 from medprm_scorer.text.answers.keys import normalize_answer
 from medprm_scorer.text.answers.letters import letter_at, second_letter
 from medprm_scorer.text.answers.mentions import LETTER_TOKEN, Mentions, mark_letters, tokens
 from medprm_scorer.text.answers.options import OptionSet
-from medprm_scorer.text.answers.quantities import Quantities
 from medprm_scorer.text.answers.statements import LEAD_IN, Value
 from medprm_scorer.text.answers.words import CONTRAST, YES_NO, words
 
@@ -46,9 +46,9 @@ class OptionReader:
         return Mentions({} if self.options.yes_no else self.options.texts, self._question)
 
     @cached_property
-    def quantities(self) -> Quantities:
+    def doses(self) -> Doses:
         """The options' doses, if they are such."""
-        return Quantities(self.options.texts)
+        return Doses(self.options.texts)
 
     def value(self, text: str, place: int, letters_only: bool = False) -> Value | None:
         """The option at a position: by letter, by text, or by both if they agree."""
@@ -68,7 +68,7 @@ class OptionReader:
             return Value(label, word.end())
         end = _clause_end(text, start)
         named = self._named(text[start:end])
-        if self.quantities.begins_with_another(text[start:end]) or (is_dose and not _EQUALS.search(text, start, end)):
+        if self.doses.begins_with_another(text[start:end]) or (is_dose and not _EQUALS.search(text, start, end)):
             return Value(None, end)
         if named:
             return Value(named.pop() if len(named) == 1 else None, end)

@@ -196,7 +196,7 @@ def _among(text: str, options: OptionSet, question: str) -> Reading:
     if options.yes_no:
         label, sure = yes_or_no(bare, options, find_asked(question)), True
     else:
-        label, sure = affirmed(bare, options, reader.mentions, reader.quantities, find_asked(question))
+        label, sure = affirmed(bare, options, reader.mentions, reader.doses, find_asked(question))
     return Reading(label) if label is not None and (sure or not declined) else Reading(None, declined)
 
 

@@ -7,7 +7,7 @@ from hypothesis import strategies as st
 from medprm_integrations.shared.prompt_context import holds_documents
 from medprm_integrations.shared.questions import put_together
 from medprm_integrations.shared.structured import is_answer_schema
-from medprm_integrations.shared.tool_names import brings_evidence, found_nothing
+from medprm_integrations.shared.tool_evidence import brings_evidence, found_nothing
 from tests.support.clock import within_cpu_seconds
 
 LOOKING = (
@@ -85,9 +85,9 @@ def test_results_that_say_something(text):
     assert not found_nothing(text)
 
 
-@given(st.text(max_size=400))
-def test_any_result_has_an_answer(text):
-    assert found_nothing(text) in (True, False)
+@given(st.text(max_size=180))
+def test_a_result_with_a_finding_behind_anything_says_something(text):
+    assert not found_nothing(f"{text}. Give 5 mg.")
 
 
 @pytest.mark.parametrize(

@@ -5,7 +5,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from medprm_scorer.text.answers import read_answer
-from medprm_scorer.text.answers.quantities import Quantities
+from medprm_scorer.text.answers.doses import Doses
 
 QUESTION = "The patient weighs 20 kg. Which daily dose?\n\n(A) 200 mg\n(B) 300 mg\n(C) 280 mg"
 
@@ -45,22 +45,23 @@ def test_a_dose_that_is_an_option(chain, label):
 
 
 def test_units_are_compared_and_not_converted():
-    weekly = Quantities({"A": "2 mg", "B": "1,500 mg"})
+    weekly = Doses({"A": "2 mg", "B": "1,500 mg"})
     assert not weekly.names_another("2 mg, or 2.0mg, or 1500 mg/day, or 3 mg per kg, or 3 days")
     assert weekly.begins_with_another("3 mg, then 2 mg")
     assert weekly.begins_with_another("1 g, then 2 mg")
-    per_weight = Quantities({"A": "5 mg/kg", "B": "9 mg per kg"})
+    per_weight = Doses({"A": "5 mg/kg", "B": "9 mg per kg"})
     assert not per_weight.names_another("5 mg/kg is 200 mg")
     assert per_weight.names_another("6 mg per kg")
-    assert Quantities({"A": "0,125 mg", "B": "0,5 mg"}).begins_with_another("125 mg, above 0,5 mg")
+    assert Doses({"A": "0,125 mg", "B": "0,5 mg"}).begins_with_another("125 mg, above 0,5 mg")
     for texts in ({"A": "5 mg", "B": "9 g"}, {"A": "2 weeks", "B": "3 weeks"}, {"A": "20%", "B": "30%"}, {}):
-        assert not Quantities(texts).names_another("7 mg, or 7 weeks, or 7%")
+        assert not Doses(texts).names_another("7 mg, or 7 weeks, or 7%")
 
 
 def test_a_limit_is_no_answer():
-    found = Quantities({"A": "200 mg", "B": "300 mg"})
+    found = Doses({"A": "200 mg", "B": "300 mg"})
     assert not found.names_another("The maximum is 400 mg, never above 400 mg, up to a limit of 400 mg.")
     assert found.names_another("The limit is 300 mg, so 400 mg it is.")
+    assert found.names_another("Wait some minutes and give 100 mg.")
 
 
 @pytest.mark.parametrize(
@@ -83,7 +84,7 @@ def test_what_a_reader_would_take(chain, options, label):
 
 @given(st.lists(st.text(max_size=20), min_size=2, max_size=4), st.text(max_size=200))
 def test_any_text_has_doses_or_none(options, text):
-    found = Quantities(dict(zip("ABCD", options, strict=False)))
+    found = Doses(dict(zip("ABCD", options, strict=False)))
     assert found.names_another(text) or not found.begins_with_another(text)
 
 

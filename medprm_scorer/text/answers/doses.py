@@ -8,7 +8,7 @@ option in mg. A dose that is only named as a limit (`above 300 mg`, `the maximum
 import re
 from collections.abc import Iterator, Mapping
 
-_QUANTITY = re.compile(
+_NUMBER_AND_UNIT = re.compile(
     r"(?<![\w.,/])(?P<number>[0-9]{1,12}(?:[.,][0-9]{1,9}){0,3})[ \t\u00a0\u202f]?[-–]?"
     r"(?P<unit>[^\W\d_]{1,20})(?![^\W\d_])"
     r"(?:[ ]?(?:/|per\b|each\b|every\b)[ ]?(?P<per>[^\W\d_]{1,20}))?"
@@ -17,36 +17,37 @@ _DOSES = frozenset(
     "g gram mg milligram mcg µg μg ug microgram ng ml millilitre milliliter l iu u unit mmol meq".split()  # noqa: SIM905
 )
 _LIMIT = re.compile(
-    r"\b(?:limit\w*|max\w*|exceed\w*|above|below|over|under|than|up to|at (?:most|least)|min\w*)\b[^.;:,\n0-9]{0,24}\Z",
+    r"\b(?:limit\w*|max(?:im\w*)?|minim\w*|exceed\w*|above|below|over|under|than|up to|at (?:most|least))\b"
+    r"[^.;:,\n0-9]{0,24}\Z",
     re.IGNORECASE,
 )
 _BEFORE = 40  # characters before a dose in which a limit is looked for
 _THOUSANDS = re.compile(r"[1-9][0-9]{0,2}(?:,[0-9]{3})+(?:\.[0-9]+)?")
 _EACH_DAY = frozenset(("d", "day", "days", "tag", "jour", "día"))  # `mg per day` is a daily dose in mg
 
-Quantity = tuple[float, str]
+Dose = tuple[float, str]
 """A number and its unit."""
 
 
-class Quantities:
+class Doses:
     """The doses of a question's options, if each option has one and all have the same unit.
 
     Args:
         texts: The options' texts by label.
 
     Example:
-        >>> found = Quantities({"A": "200 mg", "B": "300 mg once daily"})
+        >>> found = Doses({"A": "200 mg", "B": "300 mg once daily"})
         >>> found.names_another("Give 100 mg, at most 300 mg."), found.names_another("5 mg/kg times 40 kg is 200 mg.")
         (True, False)
-        >>> Quantities({"A": "200 mg", "B": "Aspirin"}).names_another("Give 100 mg.")
+        >>> Doses({"A": "200 mg", "B": "Aspirin"}).names_another("Give 100 mg.")
         False
     """
 
     def __init__(self, texts: Mapping[str, str]) -> None:
-        listed = [[quantity for quantity, _ in _doses(text)] for text in texts.values()]
-        known = {quantity for quantities in listed for quantity in quantities}
+        listed = [[dose for dose, _ in _doses(text)] for text in texts.values()]
+        known = {dose for doses in listed for dose in doses}
         alike = all(listed) and len({unit for _, unit in known}) == 1
-        self._known = known if alike else set[Quantity]()
+        self._known = known if alike else set[Dose]()
         self._per = any("/" in unit for _, unit in self._known)
 
     def names_another(self, text: str) -> bool:
@@ -65,7 +66,7 @@ class Quantities:
         """
         return next((dose not in self._known for dose in self._named(text)), False)
 
-    def _named(self, text: str) -> Iterator[Quantity]:
+    def _named(self, text: str) -> Iterator[Dose]:
         """The doses that may be an answer: in any unit, but per weight only if the options are."""
         if not self._known:
             return
@@ -74,9 +75,9 @@ class Quantities:
                 yield dose
 
 
-def _doses(text: str) -> Iterator[tuple[Quantity, bool]]:
+def _doses(text: str) -> Iterator[tuple[Dose, bool]]:
     """The doses in a text, each with whether it is named as a limit."""
-    for found in _QUANTITY.finditer(text):
+    for found in _NUMBER_AND_UNIT.finditer(text):
         unit = _unit(found["unit"], found["per"])
         if unit.partition("/")[0] in _DOSES:
             before = text[max(0, found.start() - _BEFORE) : found.start()]
