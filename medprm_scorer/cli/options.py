@@ -5,9 +5,11 @@ A command that needs a model takes one parameter of type `ModelOptions`, and `ta
 
 import functools
 import inspect
+import ssl
 import sys
 from collections.abc import Callable
 from dataclasses import asdict, dataclass
+from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, get_type_hints
 
 import typer
@@ -19,13 +21,15 @@ from medprm_scorer.errors import InputError
 from medprm_scorer.selection import STRATEGIES
 from medprm_scorer.text.prompts import RELEASED_MODEL, SYSTEMS
 from medprm_scorer.text.steps import SPLIT_RULES
+from medprm_scorer.vllm.client import ClientConfig
 
 if TYPE_CHECKING:
     from medprm_scorer.scorer import MedPRM
 
 Strategy = Annotated[str, typer.Option(help=f"One of: {', '.join(STRATEGIES)}.")]
 Aggregate = Annotated[str, typer.Option(help=f"Chain reward from step rewards, one of: {', '.join(AGGREGATES)}.")]
-_OF_A_SERVER = ("tokenizer", "retry_for")
+_LIMITS = ("retry_for", "timeout", "concurrency")
+_OF_A_SERVER = ("tokenizer", *_LIMITS, "ca_file")
 DEMO = "demo"
 """The value of `--model` for the model inside this package, which knows no medicine."""
 
@@ -50,7 +54,29 @@ class ModelOptions:
     ] = None
     retry_for: Annotated[
         float | None,
-        typer.Option(min=0, help="With --url: seconds for which an unreachable server is retried. Default: 120."),
+        typer.Option(
+            min=0,
+            metavar="SECONDS",
+            help=f"With --url: how long an unreachable server is retried. Default: {ClientConfig.retry_for:g}.",
+        ),
+    ] = None
+    timeout: Annotated[
+        float | None,
+        typer.Option(
+            metavar="SECONDS", help=f"With --url: time limit of one request. Default: {ClientConfig.timeout:g}."
+        ),
+    ] = None
+    concurrency: Annotated[
+        int | None,
+        typer.Option(
+            min=1, metavar="N", help=f"With --url: most simultaneous requests. Default: {ClientConfig.concurrency}."
+        ),
+    ] = None
+    ca_file: Annotated[
+        Path | None,
+        typer.Option(
+            metavar="FILE", help="With --url: PEM file of the authorities that https trusts. Default: the public ones."
+        ),
     ] = None
     device: Device = None
     dtype: Annotated[str | None, typer.Option(help="float32, bfloat16 or float16. Default: bfloat16 on a GPU.")] = None
@@ -98,12 +124,13 @@ class ModelOptions:
         """Load the model, or connect to the server; the demo model if none is named.
 
         Raises:
-            InputError: Options for a model in this process and for a server were given together.
+            InputError: Options for a model in this process and for a server were given together, or one of a server
+                cannot be used.
         """
-        for name in _OF_A_SERVER:
-            if self.url is None and getattr(self, name) is not None:
+        if self.url is None:
+            for name in self._given(*_OF_A_SERVER):
                 raise InputError(f"--{name.replace('_', '-')} goes with --url")
-        prompt = {name: value for name in ("system", "steps") if (value := getattr(self, name)) is not None}
+        prompt = self._given("system", "steps")
         elsewhere = ("url", "system", "steps", *_OF_A_SERVER)
         local = {name: value for name, value in asdict(self).items() if name not in elsewhere}
         given = [name.replace("_", "-") for name, value in local.items() if value is not None]
@@ -116,17 +143,35 @@ class ModelOptions:
             say(f"demo model: knows no medicine; for real questions pass --model {RELEASED_MODEL}")
         be_quiet()
         if self.url is not None:
-            from medprm_scorer.vllm.client import ClientConfig
-
-            seconds = ClientConfig.retry_for if self.retry_for is None else self.retry_for
+            server = self._given("tokenizer", *_LIMITS)
+            if self.ca_file is not None:
+                server["verify"] = _trusting(self.ca_file)
+            seconds = ClientConfig(**self._given(*_LIMITS)).retry_for
             say(f"asking {self.url}; an unreachable server is retried for {seconds:g} s")
         elif sys.stderr.isatty():
             say("loading the model")
         from medprm_scorer.scorer import MedPRM
 
         if self.url is not None:
-            return MedPRM.from_vllm(self.url, tokenizer=self.tokenizer, retry_for=seconds, **prompt)
+            return MedPRM.from_vllm(self.url, **server, **prompt)
         return MedPRM.from_pretrained(local.pop("model"), **local, **prompt)
+
+    def _given(self, *names: str) -> dict[str, Any]:
+        return {name: value for name in names if (value := getattr(self, name)) is not None}
+
+
+def _trusting(file: Path) -> ssl.SSLContext:
+    """What checks a server's certificate by the authorities in a PEM file alone.
+
+    Raises:
+        InputError: The file cannot be read, or holds none.
+    """
+    try:
+        return ssl.create_default_context(cafile=file)
+    except ssl.SSLError:
+        raise InputError(f"--ca-file {file} holds no certificate in PEM form that can be read") from None
+    except OSError as error:  # it names a file only if that is SSLKEYLOGFILE's, which is opened too
+        raise InputError(f"cannot open {error.filename or f'--ca-file {file}'}: {error.strerror}") from None
 
 
 def takes_model(command: Callable[..., Any]) -> Callable[..., Any]:
