@@ -7,8 +7,8 @@ Five ways to compute the same:
            current tokens lie in a stack that is written by position, so they are contiguous whatever the tree, and
            those of the prefix are there once. Tiles of queries, with the heads that share keys folded together (GQA),
            meet the whole path in two matrix products around one softmax. On CPUs this uses the bfloat16 units, which
-           PyTorch's own attention does not (200 against 90 GFLOP/s on one Zen 5 core).
-- `fused`  depth by depth of the tree, through the kernel that PyTorch has for CPUs; for float32 there. See `fused`.
+           PyTorch's own attention does not on all of them (200 against 90 GFLOP/s on one Zen 5 core).
+- `fused`  depth by depth of the tree, through the kernel that PyTorch has for CPUs. See `fused`.
 - `cascade`  depth by depth of the tree, merged by log-sum-exp; for NVIDIA GPUs. Nothing is compiled. See `cascade`.
 - `flex`   PyTorch's `flex_attention`, compiled once, with a block mask; for GPUs where `cascade` cannot be had.
 
@@ -30,11 +30,8 @@ from medprm_scorer.local.masked import mask_attention
 from medprm_scorer.local.row import KeysValues, Row
 from medprm_scorer.local.token_tree import Piece
 
-_TILE = 64
-"""Tokens whose queries meet their path at once: their scores should stay in a core's cache."""
-
-_JOINED = 128
-"""Tokens of several pieces that are one tile at most: each query then meets, masked, the keys of the other pieces."""
+_JOINED = 2
+"""Several pieces are one tile if they have at most so many tiles' tokens: each query meets, masked, all of them."""
 
 Attend = Callable[[Tensor, KeysValues, Sequence[KeysValues], Row, Tensor | None, float], Tensor]
 """Attention of a row.
@@ -99,11 +96,15 @@ def fused_attention(
     query_positions: Tensor | None,
     scale: float,
 ) -> Tensor:
-    """Depth by depth through the CPU's fused kernel, but path by path at tags and for short pieces; see `Attend`."""
+    """Depth by depth through the CPU's fused kernel; see `Attend`.
+
+    In float32, tags and short pieces go path by path. In half precision, where this way is used if matrix products of
+    it are slow, they do not.
+    """
     pieces = sum(piece.in_row for piece in row.pieces)
-    if query_positions is not None or row.tokens < _TILE * pieces:
+    if queries.dtype == torch.float32 and (query_positions is not None or row.tokens < row.tile * pieces):
         return path_attention(queries, row_kv, prefix_kv, row, query_positions, scale)
-    return cascade_attention(queries, row_kv, prefix_kv, row, None, scale, fused_kernel)
+    return cascade_attention(queries, row_kv, prefix_kv, row, query_positions, scale, fused_kernel)
 
 
 @dataclass(frozen=True)
@@ -166,12 +167,12 @@ def _tiles(row: Row, query_positions: Tensor | None) -> list[_Tile | Piece]:
             made.append(piece)
             continue
         place, behind = piece.start, piece.start + piece.length
-        if pieces and (piece.position < position or behind - start > _JOINED):
+        if pieces and (piece.position < position or behind - start > _JOINED * row.tile):
             close(place)
         while place < behind:
             if not pieces:
                 start, position = place, piece.position + place - piece.start
-            full = asking[first + _TILE] if first + _TILE < len(asking) else row.tokens
+            full = asking[first + row.tile] if first + row.tile < len(asking) else row.tokens
             end = min(behind, full)
             if end > place:
                 pieces.append(piece)
@@ -218,11 +219,11 @@ ATTENTIONS: dict[str, Attend] = {
 
 
 def choose_attention(device: torch.device, dtype: torch.dtype) -> tuple[str, ...]:
-    """The ways that suit a kind of device, the best first; the next one is for where one fails."""
+    """The ways that suit a kind of device, the usually best first; the next one is for where one fails."""
     if device.type == "cuda":
         return ("flex", "mask") if dtype == torch.float32 else ("cascade", "flex", "mask")
     if device.type == "cpu":
-        return ("fused", "paths", "mask") if dtype == torch.float32 else ("paths", "mask")
+        return ("fused", "paths", "mask") if dtype == torch.float32 else ("paths", "fused", "mask")
     return ("mask",)
 
 

@@ -20,6 +20,7 @@ from medprm_scorer.encoding import EncodedChain, EncodedPrompt
 from medprm_scorer.engine import PrefixScorer, Rewards, StatelessSession
 from medprm_scorer.errors import InputError, ModelError, ScoringError, check_choice
 from medprm_scorer.local.attention import ATTENTIONS, choose_attention
+from medprm_scorer.local.cpu_speed import fastest_on_cpu
 from medprm_scorer.local.forward import ForwardPass, LayerAttention
 from medprm_scorer.local.kv_cache import KVCache, RowCollector
 from medprm_scorer.local.loading import fingerprint
@@ -28,7 +29,7 @@ from medprm_scorer.local.numerics import fixed_numerics
 from medprm_scorer.local.reference import PlainEngine
 from medprm_scorer.local.request_queue import DynamicBatcher
 from medprm_scorer.local.reward_head import RewardHead
-from medprm_scorer.local.row import KeysValues, Row
+from medprm_scorer.local.row import TILE, KeysValues, Row
 from medprm_scorer.local.separate import score_separately
 from medprm_scorer.local.session import EngineSession
 from medprm_scorer.local.supported import check_supported
@@ -62,8 +63,8 @@ class TransformersEngine:
         max_batch_tokens: Most tokens in one pass; a longer candidate is run in pieces. None chooses by the device and
             its free memory. When memory runs out, the budget is halved for the engine's lifetime, and the pass is
             repeated.
-        attention: One of `ATTENTIONS`; None chooses by the device. If it fails, the next best one is used, with a
-            warning.
+        attention: One of `ATTENTIONS`; None chooses by the device, and on a CPU by a short measurement. If it fails,
+            the next best one is used, with a warning.
         deterministic: Whether a chain's rewards must be the same to the last bit, whatever else is scored: chains then
             run one by one, and the budget is never halved.
 
@@ -92,7 +93,11 @@ class TransformersEngine:
         self._device = self._head.device
         self._dtype: torch.dtype = model.dtype
         self.dtype = str(self._dtype).removeprefix("torch.")
+        self.tile = TILE
         self._ways = (attention, "mask") if attention else choose_attention(self._device, self._dtype)
+        if self._device.type == "cpu" and attention is None and not deterministic:  # whose bits no timing may decide
+            fastest, self.tile = fastest_on_cpu(model.config, self._dtype)
+            self._ways = tuple(dict.fromkeys((fastest, *self._ways)))
         self.attention = self._ways[0]
         self.deterministic = deterministic
         budget = most_tokens(self._device) if deterministic else batch_tokens(model.config, self._device, self._dtype)
@@ -254,7 +259,7 @@ class TransformersEngine:
         """Rewards at the tags of a row, still on the device, and the keys and values that later rows will attend to."""
         pieces = tree.row(start, end)
         inputs = (tree.ids[start:end], tree.positions[start:end], [tag - start for tag in tags])
-        row = Row(pieces, end - start, self._device, inputs)
+        row = Row(pieces, end - start, self._device, inputs, self.tile)
         prefix_kv = cache.prefix_kv(pieces)
         collector = cache.collector(pieces, end)
         attend = ATTENTIONS[self.attention]

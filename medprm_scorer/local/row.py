@@ -14,6 +14,9 @@ from medprm_scorer.local.token_tree import Piece
 KeysValues = tuple[Tensor, Tensor]
 """Keys and values, each of shape (kv_heads, tokens, head_dim)."""
 
+TILE = 64
+"""The usual number of tokens whose queries meet their path at once: their scores should stay in a core's cache."""
+
 
 @dataclass(frozen=True)
 class Level:
@@ -46,12 +49,14 @@ class Row:
         tokens: Number of tokens that the row runs.
         device: The device on which attention runs.
         inputs: Other lists of numbers that the row needs on the device, such as token ids.
+        tile: How many queries meet their path at once, where attention goes path by path.
     """
 
     pieces: Sequence[Piece]
     tokens: int
     device: torch.device
     inputs: Sequence[Sequence[int]] = ()
+    tile: int = TILE
 
     @property
     def given(self) -> list[Tensor]:

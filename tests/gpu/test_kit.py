@@ -34,7 +34,7 @@ def test_every_part_runs_and_nothing_is_wrong(tmp_path, capsys, monkeypatch):
     assert [line["candidates"] for line in found["one_question"]["one_question"]] == [1, 2]
     assert all(found["quantized"][name]["gap"] < 0.2 for name in ("int8", "fp8"))
     assert found["vllm"]["skipped"].startswith("no vLLM")
-    assert set(found["ways"]) == {"paths", "mask", "seconds"}
+    assert set(found["ways"]) == {"paths", "fused", "mask", "seconds"}
     table = capsys.readouterr().out
     assert all(f"| {name} |" in table for name in kit.PARTS)
     assert "could not run" not in table

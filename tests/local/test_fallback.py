@@ -11,6 +11,7 @@ from medprm_scorer.local.attention import ATTENTIONS
 from medprm_scorer.local.engine import PlainEngine, TransformersEngine
 from medprm_scorer.local.loading import choose_dtype
 from medprm_scorer.local.memory import MASK_TOKENS
+from medprm_scorer.local.row import TILE
 from tests.local.test_engine import MINUS, PLUS, assert_same, chain, model, prompt
 
 ASKED = [prompt(*(chain(seed, 40, 3) for seed in range(1, 6)), prefix=100)]
@@ -27,6 +28,7 @@ FAILURES = [
 def like_cuda(monkeypatch):
     """An engine on the CPU that takes the ways of a GPU."""
     monkeypatch.setattr(engine_module, "choose_attention", lambda *_: ("cascade", "flex", "mask"))
+    monkeypatch.setattr(engine_module, "fastest_on_cpu", lambda *_: ("cascade", TILE))
     return model()
 
 

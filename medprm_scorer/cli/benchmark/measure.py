@@ -79,6 +79,7 @@ class Bench:
         engine = self.prm.engine
         found: dict[str, Any] = {"machine": self._machine(), "plan": asdict(self.plan)}
         found["machine"]["attention"] = engine.attention  # type: ignore[attr-defined]
+        found["machine"]["tile"] = engine.tile  # type: ignore[attr-defined]
         found["machine"]["max_batch_tokens"] = engine.max_batch_tokens  # type: ignore[attr-defined]
         rates: list[float] = []
         found["one_question"] = [self._one_question(count, rates) for count in self.plan.candidates]

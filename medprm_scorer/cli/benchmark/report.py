@@ -53,7 +53,8 @@ def machine_lines(found: dict[str, Any]) -> list[str]:
     machine, plan = found["machine"], found["plan"]
     return [
         f"{machine['device']}, {machine['threads']} threads, {plan['dtype']}, {machine['parameters'] / 1e6:,.0f} M "
-        f"parameters, attention {machine['attention']}, at most {machine['max_batch_tokens']} tokens a pass",
+        f"parameters, attention {machine['attention']}, tiles of {machine.get('tile', 64)}, at most "
+        f"{machine['max_batch_tokens']} tokens a pass",
         f"Rate of the model's own matrix shapes: {found['matrix_tflops']:.3f} TFLOP/s; medians of {plan['rounds']} "
         f"alternating rounds, {plan['clock']} time",
     ]
