@@ -34,6 +34,7 @@ from medprm_scorer.results.models import RankRequest
 from medprm_scorer.results.request_parsing import json_kind, parse_request
 from medprm_scorer.text.answers import DECLINED, normalize_answer, read
 from medprm_scorer.text.answers.callers_functions import AnswerFunction, read_with
+from medprm_scorer.text.answers.options import find_options
 from medprm_scorer.text.sanitize import valid_unicode
 
 StepRewards = tuple[tuple[float, ...] | None, ...]
@@ -142,7 +143,7 @@ def parse_labelled(
     scores: tuple[bool, ...] | None = None
     if "candidates" in record:
         _refuse_near_misses(record)
-        answers = [_read_answer(answer, request, index) for index in range(count)]
+        answers = [_read_answer(answer, request, index, gold) for index in range(count)]
         raw: list[Any] = list(answers)
         right = _compared(answers, gold, request.question)
         rewards = _own_rewards(record, request)
@@ -153,7 +154,7 @@ def parse_labelled(
             recorded = "answer" in solution
             key = f"solutions[{index}].answer"
             answers.append(
-                _recorded_answer(solution["answer"], key) if recorded else _read_answer(answer, request, index)
+                _recorded_answer(solution["answer"], key) if recorded else _read_answer(answer, request, index, gold)
             )
             raw.append(solution["answer"] if recorded else answers[-1])
         if has_scores:
@@ -263,12 +264,17 @@ def _source(record: Mapping[str, Any]) -> str:
     return valid_unicode(source).strip()
 
 
-def _read_answer(answer: AnswerFunction | None, request: RankRequest, index: int) -> str | None:
+def _read_answer(answer: AnswerFunction | None, request: RankRequest, index: int, gold: str | None) -> str | None:
+    """The answer in a candidate's text; a letter if that is what is right, though the question lacks the options."""
     candidate = request.candidates[index]
     text = candidate if isinstance(candidate, str) else "\n".join(candidate)
     if not text.strip():
         return None
-    found = read(text, request.question) if answer is None else read_with(answer, text, request.question, index)
+    if answer is not None:
+        found = read_with(answer, text, request.question, index)
+    else:
+        lacks_options = gold is not None and _is_letter(normalize_answer(gold)) and not find_options(request.question)
+        found = read(text, None if lacks_options else request.question)
     return DECLINED if found.declined else found.answer
 
 

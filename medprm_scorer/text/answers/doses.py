@@ -75,6 +75,17 @@ class Doses:
                 yield dose
 
 
+def begins_with_dose(text: str) -> bool:
+    """Whether a text begins with a dose.
+
+    Example:
+        >>> begins_with_dose("180 mg twice daily"), begins_with_dose("Aspirin 180 mg"), begins_with_dose("2 tablets")
+        (True, False, False)
+    """
+    found = _NUMBER_AND_UNIT.match(text)
+    return found is not None and _unit(found["unit"], None) in _DOSES
+
+
 def _doses(text: str) -> Iterator[tuple[Dose, bool]]:
     """The doses in a text, each with whether it is named as a limit."""
     for found in _NUMBER_AND_UNIT.finditer(text):

@@ -14,7 +14,8 @@ The rules are tried in order; the first that finds something decides. Scratch wo
 | 8. declining (`declining`) | `the dose cannot be determined` → declined | the same |
 
 A letter that is not an option gives no answer, nor do two answers in one statement (`A or C`). An answer in words that
-equals an option counts as that option. Statements that are hypothetical, denied or questions do not count (`if she were
+equals an option counts as that option. For a question without options, `(A) 180 mg` is the dose, unless the question
+holds it. Statements that are hypothetical, denied or questions do not count (`if she were
 pregnant, the answer is C`). English, German, French, Spanish, Chinese, Japanese and Arabic are read (`answer_words`).
 
 The rules are this careful because a wrong vote is worse than a missing one. Whether a bare letter counts is decided in
@@ -201,10 +202,12 @@ def _among(text: str, options: OptionSet, question: str) -> Reading:
 
 
 def _free(text: str, question: str | None) -> Reading:
+    reader = FreeReader(question)
     boxed = last_boxed(text)
     if boxed is not None:
-        return Reading(boxed_letter(boxed) or boxed)
-    reader = FreeReader()
+        letter = boxed_letter(boxed)
+        dose = reader.dose_behind(boxed, boxed.upper().index(letter) + 1) if letter else None
+        return _from(dose) if dose else Reading(letter or boxed)
     content = last_field(text)
     value = reader.value(plain(content), 0) if content else None
     if value is not None:

@@ -4,7 +4,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from medprm_scorer.text.answers import read_answer
+from medprm_scorer.evaluation.labelled_records import parse_labelled
+from medprm_scorer.text.answers import extract_answer, read_answer
 from medprm_scorer.text.answers.doses import Doses
 
 QUESTION = "The patient weighs 20 kg. Which daily dose?\n\n(A) 200 mg\n(B) 300 mg\n(C) 280 mg"
@@ -105,3 +106,47 @@ def test_only_a_dose_that_is_an_option_is_read(dose, form):
 )
 def test_an_answer_in_words_that_is_no_option(chain):
     assert read_answer(chain, options=["Ibuprofen", "Paracetamol", "Codeine"]) is None
+
+
+OPEN = "Which daily dose for a child of 36 kg at 5 mg/kg?"
+
+
+@pytest.mark.parametrize(
+    ("chain", "dose"),
+    [
+        ("The answer is (A) 180 mg.", "180 mg"),
+        ("The answer is (b) 200 mg once daily, as the label says.", "200 mg once daily"),
+        ("Answer: A) 180 mg", "180 mg"),
+        ("Answer: A. 0.5 g", "0.5 g"),
+        ("**Answer:** (A): 1,200 mg", "1,200 mg"),
+        (r"So $\boxed{(A) 180 mg}$", "180 mg"),
+        ('{"answer": "(B) 180 mg"}', "180 mg"),
+    ],
+)
+def test_a_made_up_letter_before_a_dose_is_not_the_answer(chain, dose):
+    assert read_answer(chain, OPEN) == dose
+    unseen = f"{OPEN} Choose first: {dose.upper()}; second: 1 kg"  # options in a form that is not read
+    letter = "AB"["b" in chain.casefold().split("mg")[0].replace("boxed", "")]
+    assert read_answer(chain, unseen) == letter
+    assert extract_answer(chain) == letter  # nothing is known of the question
+
+
+@pytest.mark.parametrize(
+    ("chain", "answer"),
+    [
+        ("The answer is (A).", "A"),
+        ("The answer is (A) Aspirin 100 mg.", "A"),
+        ("The answer is (A) 2 tablets.", "A"),
+        ("The answer is A or B 180 mg.", None),
+        ("The answer is (A), 180 mg is too much.", "A"),
+        (r"\boxed{A}", "A"),
+    ],
+)
+def test_other_letters_stay(chain, answer):
+    assert read_answer(chain, OPEN) == answer
+
+
+def test_two_doses_under_one_letter_are_two_answers():
+    record = {"question": OPEN, "candidates": ["The answer is (A) 180 mg.", "The answer is (A) 200 mg."]}
+    assert parse_labelled({**record, "correct_answer": "180mg"}).right == (True, False)
+    assert parse_labelled({**record, "correct_answer": "A"}).right == (True, True)  # the options are elsewhere
