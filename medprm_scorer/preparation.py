@@ -174,6 +174,7 @@ class EncodedRequest:
             prompt_tokens=sum(len(prompt.prefix) + self.tail + len(chain.ids) for chain in prompt.chains),
             unique_tokens=rewards.tokens_of(prompt) if isinstance(rewards, Remembered) else prompt.unique_tokens,
             seconds=seconds,
+            options_given=self.request.options is not None,
         )
         found = [*cautions(ranking, choice.strategy), *self._about_steps(choice.aggregate)]
         if self.unread:

@@ -207,6 +207,7 @@ class Ranking(Result):
             empty. `medprm_scorer.results.facts.cautions` has the list.
         confidence: Calibrated probability that the answer is right, in [0, 1]; None without a matching calibration.
         trusted: Whether the answer is trusted, as decided by `trust=`; None if that was not given.
+        options_given: Whether the answers to choose from were passed beside the question, as `options`.
     """
 
     best: ScoredChain
@@ -229,6 +230,7 @@ class Ranking(Result):
     cautions: list[Text] = Field(default_factory=list)
     confidence: float | None = Field(default=None, ge=0.0, le=1.0, allow_inf_nan=False)
     trusted: bool | None = None
+    options_given: bool = False
 
     def _summary(self) -> str:
         return f"best={self.best.index}, {len(self.chains)} candidates, strategy={self.strategy!r}"

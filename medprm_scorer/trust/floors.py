@@ -16,9 +16,10 @@ WITHOUT_DOCUMENTS = "No document was read, and no floor asks for one (min_docume
 class Floors:
     """Plain lower limits on a ranking. They promise nothing: no error rate is known for them.
 
-    A ranking is trusted if it reaches every floor that is set. It never is if the winner declines, if the question's
-    text has options and none could be read as the answer, or if every chain has a step below 0.5 and no `min_reward`
-    says what is enough. It has no `confidence`. For a promise, calibrate on judged questions: `Trust`.
+    A ranking is trusted if it reaches every floor that is set. It never is if the winner declines, if there are
+    options, in the question's text or beside it, and none could be read as the answer, or if every chain has a step
+    below 0.5 and no `min_reward` says what is enough. It has no `confidence`. For a promise, calibrate on judged
+    questions: `Trust`.
 
     Args:
         min_reward: Lowest reward of the winning chain, in [0, 1].
@@ -75,7 +76,7 @@ class Floors:
     def _problem(self, ranking: Ranking) -> str | None:
         if ranking.declined:
             return "the winner declines to answer"
-        if ranking.answer is None and find_options(ranking.question) is not None:
+        if ranking.answer is None and (ranking.options_given or find_options(ranking.question) is not None):
             return "no answer among the options could be read"
         if self.min_documents is not None and ranking.documents_used < self.min_documents:
             return f"too few documents were read: {ranking.documents_used}, and the floor is {self.min_documents}"

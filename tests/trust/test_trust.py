@@ -280,7 +280,17 @@ def test_floors_trust_no_answer_that_could_not_be_read():
     ranking = make_ranking([make_chain(0, [0.9], None)])
     judged = Floors(min_reward=0.5).judge(ranking.model_copy(update={"question": "Which?\n(A) 5 mg\n(B) 9 mg"}))
     assert (judged.trusted, judged.answer) == (False, None)
-    assert Floors(min_reward=0.5).judge(ranking.model_copy(update={"question": "How is it dosed?"})).trusted is True
+    open_question = ranking.model_copy(update={"question": "How is it dosed?"})
+    assert Floors(min_reward=0.5).judge(open_question).trusted is True
+    assert Floors(min_reward=0.5).judge(open_question.model_copy(update={"options_given": True})).trusted is False
+
+
+def test_floors_know_of_options_beside_the_question():
+    prm = MedPRM.from_pretrained()
+    floors = Floors(min_reward=0)
+    asked = {"question": "Which dose?", "candidates": ["Step 1: The patient is four."], "trust": floors}
+    assert prm.rank(**asked).trusted is True
+    assert prm.rank(**asked, options=["5 mg", "9 mg"]).trusted is False
 
 
 def test_floors_do_not_trust_what_a_caution_advises_against():
