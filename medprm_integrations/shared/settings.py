@@ -3,11 +3,21 @@
 from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from typing import Annotated, Any, ClassVar, Literal, NoReturn
 
-from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, PrivateAttr, ValidationError, model_validator
+from pydantic import (
+    BaseModel,
+    BeforeValidator,
+    ConfigDict,
+    Field,
+    ModelWrapValidatorHandler,
+    PrivateAttr,
+    ValidationError,
+    model_validator,
+)
 from typing_extensions import Self, TypedDict, override
 
 from medprm_integrations.shared.calls import CallsInFlight
 from medprm_integrations.shared.doubt import DOUBT_ANSWER, check_doubt_answer, known_doubt, refuse_doubt
+from medprm_integrations.shared.misspelt import with_suggestions
 from medprm_integrations.shared.questions import Asked
 from medprm_integrations.shared.ranking_metadata import Keep
 from medprm_scorer.aggregate import Aggregate
@@ -142,6 +152,15 @@ class ChoiceSettings(BaseModel):
             name = type(self).__name__
             raise TypeError(f"{name} takes its settings by name: {name}(prm=…), and the others likewise")
         super().__init__(**settings)
+
+    @model_validator(mode="wrap")
+    @classmethod
+    def _suggest(cls, values: Any, handler: ModelWrapValidatorHandler[Self]) -> Self:
+        """Say which setting was probably meant by one that is unknown."""
+        try:
+            return handler(values)
+        except ValidationError as error:
+            raise with_suggestions(error, cls.model_fields) from None
 
     def __reduce__(self) -> NoReturn:
         """Refuse to be pickled, as a `MedPRM` does; copies share the `MedPRM`."""

@@ -121,9 +121,23 @@ def given(prm):
 
 @each
 def test_misspelt_settings_are_refused(given, cls):
-    for name in ("agregate", "stratgy", "prn"):
-        with pytest.raises(ValidationError, match=rf"{name}\n +Extra inputs are not permitted"):
+    for name, meant in (("agregate", "aggregate"), ("stratgy", "strategy"), ("on_dout", "on_doubt")):
+        found = rf"for {cls.__name__}\n{name}\n +Extra inputs are not permitted; is '{meant}' meant\?"
+        with pytest.raises(ValidationError, match=found):
             cls(**given(cls), **{name: "min"})
+    with pytest.raises(ValidationError, match=r"quuz\n +Extra inputs are not permitted \["):
+        cls(**given(cls), quuz="min")
+
+
+def test_a_suggestion_hides_no_other_error_and_shows_no_value(given):
+    with pytest.raises(ValidationError) as found:
+        MedPRMBestOfN(**given(MedPRMBestOfN), **{"agregate": "Mrs Smith {text}", "n": 0, "strategy": "vote"})
+    assert [(one["type"], one["loc"]) for one in found.value.errors()] == [
+        ("literal_error", ("strategy",)),
+        ("greater_than_equal", ("n",)),
+        ("extra_forbidden", ("agregate",)),
+    ]
+    assert "Smith" not in str(found.value)
 
 
 def test_the_models_own_settings_are_set_on_it(given):
