@@ -23,6 +23,13 @@ _UNCLEAR = (
 _BARE = re.compile(r"\W*(?:y|yes|yep|n|no|ok|okay|true|false|approved?|confirm(?:ed)?|reject(?:ed)?)\W*", re.IGNORECASE)
 """A word that is meant for the program, not for the user who asked."""
 
+_CHECKPOINTER = "__pregel_checkpointer"
+"""LangGraph's own name for the checkpointer in a node's configuration; None if the graph has none."""
+
+_NO_CHECKPOINTER = (
+    "a person can only be asked in a graph with a checkpointer, since it keeps the answer that is waiting: pass "
+    "checkpointer=InMemorySaver(), or that of a database, to compile() or create_agent()"
+)
 _NO_TRUST = "nothing can be in doubt: give trust= to the class that chose this answer, such as Floors(min_votes=3)"
 
 
@@ -49,7 +56,8 @@ def ask_in_doubt(message: AIMessage) -> AIMessage:
         After any other reply, or a bare "yes" or "no", the person is asked again, with a `problem` in the value.
 
     Raises:
-        InputError: It is not a message, or it was chosen without `trust`, so that nothing could ever be in doubt.
+        InputError: It is not a message, it was chosen without `trust`, so that nothing could ever be in doubt, or the
+            graph has no checkpointer.
     """
     if not isinstance(message, AIMessage):
         raise InputError(f"ask_in_doubt takes the model's message, not {type(message).__name__}: state['messages'][-1]")
@@ -64,6 +72,7 @@ def ask_in_doubt(message: AIMessage) -> AIMessage:
         from langgraph.types import interrupt
     except ImportError as error:
         raise missing("ask_in_doubt", "langgraph", "langchain", error) from error
+    check_resumable()
     shown = {name: value for name, value in note.items() if name not in (DOUBT, WAITING)}
     answer = note.get(WAITING, str(message.text))
     value = {"answer": answer, "steps": _steps(shown, answer), "ranking": shown}
@@ -73,6 +82,22 @@ def ask_in_doubt(message: AIMessage) -> AIMessage:
     text = answer if reply is True else reply
     settled = {**shown, DOUBT: "approved" if reply is True else "person"}
     return said_instead(message, text, type(note)(settled), message.usage_metadata)
+
+
+def check_resumable() -> None:
+    """Refuse to ask in a LangGraph run that could not be resumed. Outside of a run, nothing is known and refused.
+
+    Raises:
+        InputError: The graph has no checkpointer.
+    """
+    from langgraph.config import get_config
+
+    try:
+        settings = get_config().get("configurable", {})
+    except RuntimeError:  # not in a run
+        return
+    if settings.get(_CHECKPOINTER, True) is None:
+        raise InputError(_NO_CHECKPOINTER)
 
 
 def _steps(note: dict[str, Any], answer: str) -> list[dict[str, Any]]:

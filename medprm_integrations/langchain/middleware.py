@@ -10,7 +10,7 @@ from typing_extensions import Self, Unpack
 
 from medprm_integrations.langchain.conversation import asked_in, known_tools, not_given, tool_documents
 from medprm_integrations.langchain.convert import sample_of, structured_answer
-from medprm_integrations.langchain.doubt import DOUBTS, ask_in_doubt
+from medprm_integrations.langchain.doubt import DOUBTS, ask_in_doubt, check_resumable
 from medprm_integrations.langchain.events import aannounce, announce
 from medprm_integrations.langchain.helper_calls import fields_in, is_helper_call
 from medprm_integrations.langchain.messages import total_usage, with_ranking
@@ -191,6 +191,10 @@ class _AskingMiddleware(MedPRMMiddleware):
     def name(self) -> str:
         """The name in the graph."""
         return str(MedPRMMiddleware.__name__)
+
+    def _job(self, *given: Any, **named: Any) -> Job[Any]:
+        check_resumable()  # before anything is paid for
+        return super()._job(*given, **named)
 
     def after_model(self, state: Any, runtime: Any) -> dict[str, Any] | None:  # noqa: ARG002
         """Ask about the model's last message, if it is not trusted.

@@ -324,7 +324,7 @@ def test_it_is_resumed_from_sqlite_in_another_process_without_sampling(tmp_path)
     assert (message.text, message.response_metadata["medprm"]["trusted"]) == ("Give 4 mg.", False)
 
 
-def own_graph(llm, **settings):
+def own_graph(llm, saver=None, **settings):
     best = MedPRMBestOfN(llm=llm, prm=reading_prm(), n=3, **settings)
 
     def sample(state):
@@ -334,14 +334,14 @@ def own_graph(llm, **settings):
         return {"messages": [ask_in_doubt(state["messages"][-1])]}
 
     graph = StateGraph(MessagesState).add_sequence([sample, check]).add_edge(START, "sample")
-    return graph.compile(checkpointer=InMemorySaver())
+    return graph.compile(checkpointer=saver)
 
 
 @ways
 @pytest.mark.parametrize("on_doubt", ["answer", "interrupt"])
 def test_a_graph_of_ones_own_asks_in_a_node_after_the_sampling(awaited, on_doubt):
     llm = ScriptedChat(answers=[BAD, GOOD, WORSE])
-    app = own_graph(llm, trust=HIGH, on_doubt=on_doubt, doubt_answer=SENTENCE)
+    app = own_graph(llm, InMemorySaver(), trust=HIGH, on_doubt=on_doubt, doubt_answer=SENTENCE)
     paused = one(app, {"messages": [("human", QUESTION)]}, awaited, CONFIG)
     assert paused["__interrupt__"][0].value["answer"] == GOOD
     assert paused["messages"][-1].text == (GOOD if on_doubt == "answer" else SENTENCE)
@@ -351,13 +351,35 @@ def test_a_graph_of_ones_own_asks_in_a_node_after_the_sampling(awaited, on_doubt
 
 
 def test_a_graph_of_ones_own_shows_no_answer_before_the_reply():
-    app = own_graph(ScriptedChat(answers=[GOOD]), trust=HIGH, on_doubt="interrupt", doubt_answer=SENTENCE)
+    saver = InMemorySaver()
+    app = own_graph(ScriptedChat(answers=[GOOD]), saver, trust=HIGH, on_doubt="interrupt", doubt_answer=SENTENCE)
     given = {"messages": [("human", QUESTION)]}
     seen = [str(chunk.text) for chunk, _ in app.stream(given, CONFIG, stream_mode="messages")]
     assert SENTENCE in seen
     assert GOOD not in "".join(seen)
     later = app.invoke({"messages": [("human", "Thanks!")]}, CONFIG)  # nobody has replied
     assert not any(GOOD in message.text for message in later["messages"])
+
+
+@ways
+def test_nobody_is_asked_in_a_graph_that_cannot_be_resumed(awaited):
+    llm = ScriptedChat(answers=[GOOD])
+    for app in (own_graph(llm, trust=HIGH, on_doubt="interrupt"), agent(llm, trust=HIGH, on_doubt="interrupt")):
+        with pytest.raises(InputError, match="with a checkpointer"):
+            one(app, {"messages": [("human", QUESTION)]}, awaited)
+    assert len(llm.asked) == 3  # the agent is refused before it pays for a sample
+    trusting = own_graph(llm, trust=LOW, on_doubt="interrupt")
+    assert one(trusting, {"messages": [("human", QUESTION)]}, awaited)["messages"][-1].text == GOOD
+
+
+@ways
+def test_a_graph_within_a_graph_has_the_outer_ones_checkpointer(awaited):
+    inner = own_graph(ScriptedChat(answers=[GOOD]), trust=HIGH, on_doubt="interrupt")
+    outer = StateGraph(MessagesState).add_node("inner", inner).add_edge(START, "inner")
+    app = outer.compile(checkpointer=InMemorySaver())
+    assert "__interrupt__" in one(app, {"messages": [("human", QUESTION)]}, awaited, CONFIG)
+    done = one(app, Command(resume="Give 4 mg."), awaited, CONFIG)
+    assert done["messages"][-1].text == "Give 4 mg."
 
 
 def test_what_cannot_be_in_doubt_is_not_asked_about():
