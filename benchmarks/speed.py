@@ -24,14 +24,18 @@ from medprm_scorer.cli.benchmark.report import to_rich
 from medprm_scorer.cli.benchmark.workload import SHAPES
 from medprm_scorer.cli.terminal import be_quiet
 
-MARKS = ("<!-- figures: written by benchmarks/speed.py -->", "<!-- end of benchmarks/speed.py -->")
+MARKS = {
+    shape: (f"<!-- figures of {shape}: written by benchmarks/speed.py -->", f"<!-- end of {shape} -->")
+    for shape in SHAPES
+}
+"""Where a page has the table of a shape."""
 
 
 def main() -> None:
     """Read the arguments, measure, print the table and write the JSON."""
     parser = argparse.ArgumentParser(description="Time the scorer against the quick start and a padded batch.")
     parser.add_argument("--json", type=Path, metavar="OUT.json", help="write all figures there")
-    parser.add_argument("--results", type=Path, help="put the table into this text, between its two marks")
+    parser.add_argument("--results", type=Path, help="put the table into this text, between the marks of its shape")
     parser.add_argument("--show", type=Path, metavar="OUT.json", help="measure nothing: take the figures from there")
     parser.add_argument("--shape", choices=SHAPES, default="300m")
     parser.add_argument("--device", default="cuda" if torch.cuda.is_available() else "cpu")
@@ -52,7 +56,7 @@ def main() -> None:
     if options.json:
         options.json.write_text(json.dumps(found, indent=2), encoding="utf-8")
     if options.results:
-        fill(options.results, f"`python -m benchmarks.speed`. {to_markdown(found)}", MARKS)
+        fill(options.results, to_markdown(found), MARKS[found["plan"]["shape"]])
     Console(width=130).print(to_rich(found), *other_lines(found), sep="\n")
 
 

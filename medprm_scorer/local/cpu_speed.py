@@ -6,7 +6,7 @@ that noise does not change the last bits of rewards from one process to the next
 """
 
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from functools import cache
 from typing import Any
 
@@ -53,15 +53,20 @@ def usual_on_cpu(dtype: torch.dtype) -> Choice:
 @cache
 def _fastest(dtype: torch.dtype, heads: int, kv_heads: int, head_dim: int, threads: int) -> Choice:
     del threads  # a part of the key: other threads share the caches otherwise
-    return chosen(_work(dtype, heads, kv_heads, head_dim), usual_on_cpu(dtype))
+    return chosen(measured(workload(dtype, heads, kv_heads, head_dim)), usual_on_cpu(dtype))
 
 
-def chosen(work: Callable[[Choice], None], usual: Choice, clock: Callable[[], float] = time.perf_counter) -> Choice:
-    """The choice with the least time, or the usual one if none is clearly faster.
+def chosen(times: Mapping[Choice, float], usual: Choice) -> Choice:
+    """The choice with the least time, or the usual one if none is clearly faster."""
+    best = min(times, key=lambda choice: times[choice])
+    return best if times[best] < _CLEARLY * times[usual] else usual
+
+
+def measured(work: Callable[[Choice], None], clock: Callable[[], float] = time.perf_counter) -> dict[Choice, float]:
+    """The least seconds of each choice, in alternating rounds. Larger tiles of a hopeless way are left out.
 
     Args:
         work: Runs attention in one way.
-        usual: The choice that needs no reason.
         clock: Seconds.
     """
     times: dict[Choice, float] = {}
@@ -71,11 +76,11 @@ def chosen(work: Callable[[Choice], None], usual: Choice, clock: Callable[[], fl
         start = clock()
         work(choice)
         times[choice] = min(times.get(choice, float("inf")), clock() - start)
-    best = min(times, key=lambda choice: times[choice])
-    return best if times[best] < _CLEARLY * times[usual] else usual
+    return times
 
 
-def _work(dtype: torch.dtype, heads: int, kv_heads: int, head_dim: int) -> Callable[[Choice], None]:
+def workload(dtype: torch.dtype, heads: int, kv_heads: int, head_dim: int) -> Callable[[Choice], None]:
+    """A function that computes the attention of one row of random numbers, in a given way."""
     prefix = tuple(range(_PREFIX))
     tree = TokenTree([(prefix, [(one, *prefix[1:_CHAIN]) for one in range(2)])])
     pieces = tree.row(_PREFIX, tree.size)

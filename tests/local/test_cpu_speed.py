@@ -5,9 +5,10 @@ from types import SimpleNamespace
 import pytest
 import torch
 
+from benchmarks import cpu_attention
 from medprm_scorer.local import attention, cpu_speed
 from medprm_scorer.local import engine as engine_module
-from medprm_scorer.local.cpu_speed import chosen, fastest_on_cpu, usual_on_cpu
+from medprm_scorer.local.cpu_speed import chosen, fastest_on_cpu, measured, usual_on_cpu
 from medprm_scorer.local.engine import PlainEngine, TransformersEngine
 from tests.local.test_engine import MINUS, PLUS, assert_same, chain, model, prompt
 
@@ -30,7 +31,7 @@ class Machine:
         self.now += next(self.seconds[choice])
 
     def chosen(self, usual):
-        return chosen(self.work, usual, self.clock)
+        return chosen(measured(self.work, self.clock), usual)
 
 
 def test_the_clearly_fastest_is_taken_by_its_best_round():
@@ -55,7 +56,7 @@ def test_a_hopeless_way_is_tried_once_whatever_its_tile():
 def test_a_wide_model_is_measured_once_in_a_process(dtype, monkeypatch):
     calls = []
     real = cpu_speed.chosen
-    monkeypatch.setattr(cpu_speed, "chosen", lambda work, usual: calls.append(usual) or real(work, usual))
+    monkeypatch.setattr(cpu_speed, "chosen", lambda times, usual: calls.append(usual) or real(times, usual))
     cpu_speed._fastest.cache_clear()
     found = [fastest_on_cpu(WIDE, dtype) for _ in range(3)]
     assert found[0] in cpu_speed._CHOICES
@@ -93,3 +94,12 @@ def test_no_timing_decides_where_the_caller_has_decided(wide, settings, monkeypa
     monkeypatch.setattr(engine_module, "fastest_on_cpu", None)
     engine = TransformersEngine(wide, PLUS, MINUS, **settings)
     assert (engine.attention, engine.tile) == (settings.get("attention", "fused"), 64)
+
+
+def test_the_benchmark_prints_each_choice_and_the_chosen_one(monkeypatch, capsys):
+    monkeypatch.setattr("sys.argv", ["cpu_attention", "--shape", "tiny", "--dtypes", "float32"])
+    cpu_attention.main()
+    said = capsys.readouterr().out
+    assert said.startswith("tiny, float32, ")
+    assert all(f"{way} {tile}: " in said for way, tile in (FUSED, PATHS))
+    assert "; chosen: " in said
