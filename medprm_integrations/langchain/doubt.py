@@ -56,8 +56,8 @@ def ask_in_doubt(message: AIMessage) -> AIMessage:
         After any other reply, or a bare "yes" or "no", the person is asked again, with a `problem` in the value.
 
     Raises:
-        InputError: It is not a message, it was chosen without `trust`, so that nothing could ever be in doubt, or the
-            graph has no checkpointer.
+        InputError: It is not a message, it was chosen without `trust`, so that nothing could ever be in doubt, or it
+            is in doubt and the graph has no checkpointer.
     """
     if not isinstance(message, AIMessage):
         raise InputError(f"ask_in_doubt takes the model's message, not {type(message).__name__}: state['messages'][-1]")

@@ -36,7 +36,12 @@ def with_suggestions(error: ValidationError, known: Iterable[str]) -> Validation
     if not any(meant):
         return error
     lines = [
-        InitErrorDetails(type=_said(one, name), loc=one["loc"], input=None)
+        InitErrorDetails(
+            type=one["type"] if name is None else PydanticCustomError(_UNKNOWN, f"{one['msg']}; is {name!r} meant?"),
+            loc=one["loc"],
+            input=None,
+            ctx=one.get("ctx", {}),
+        )
         for one, name in zip(found, meant, strict=True)
     ]
     return ValidationError.from_exception_data(error.title, lines, hide_input=True)
@@ -46,7 +51,3 @@ def _meant(error: Any, names: list[str]) -> str | None:
     unknown = str(error["loc"][-1]) if error["type"] == _UNKNOWN and len(error["loc"]) == 1 else ""
     return next(iter(get_close_matches(unknown, names, 1, 0.75)), None)
 
-
-def _said(error: Any, name: str | None) -> PydanticCustomError:
-    text = error["msg"] if name is None else f"{error['msg']}; is {name!r} meant?"
-    return PydanticCustomError(error["type"], "{text}", {"text": text})

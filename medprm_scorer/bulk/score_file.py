@@ -2,8 +2,9 @@
 
 Only a few batches of requests are in progress at a time, so memory does not grow with the file. Results are written in
 the order of the requests, whole batches at a time. The division into batches depends only on the file, so a resumed run
-begins with a whole batch. Simultaneous calls are packed as they arrive, so the rewards of two runs may differ by
-rounding; with one call at a time, or a deterministic engine, they are identical to the last bit.
+begins with a whole batch. Simultaneous calls are packed as they arrive, and processes may choose different kinds of
+attention, so the rewards of two runs may differ by rounding; with a deterministic engine they are identical to the last
+bit.
 """
 
 import asyncio

@@ -146,6 +146,8 @@ class ModelOptions:
             server = self._given("tokenizer", *_LIMITS)
             if self.ca_file is not None:
                 server["verify"] = _trusting(self.ca_file)
+                if not self.url.lower().startswith("https:"):
+                    raise InputError("--ca-file goes with a --url that begins with https")
             seconds = ClientConfig(**self._given(*_LIMITS)).retry_for
             say(f"asking {self.url}; an unreachable server is retried for {seconds:g} s")
         elif sys.stderr.isatty():

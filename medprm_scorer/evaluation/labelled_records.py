@@ -265,7 +265,11 @@ def _source(record: Mapping[str, Any]) -> str:
 
 
 def _read_answer(answer: AnswerFunction | None, request: RankRequest, index: int, gold: str | None) -> str | None:
-    """The answer in a candidate's text; a letter if that is what is right, though the question lacks the options."""
+    """The answer in a candidate's text.
+
+    If the right answer is a letter, and the question has no options, the options are elsewhere: letters are then read
+    as they are, without the question.
+    """
     candidate = request.candidates[index]
     text = candidate if isinstance(candidate, str) else "\n".join(candidate)
     if not text.strip():

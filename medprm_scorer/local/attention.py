@@ -31,7 +31,7 @@ from medprm_scorer.local.row import KeysValues, Row
 from medprm_scorer.local.token_tree import Piece
 
 _JOINED = 2
-"""Several pieces are one tile if they have at most so many tiles' tokens: each query meets, masked, all of them."""
+"""Several short pieces share a tile if they have at most so many times a tile's tokens together."""
 
 Attend = Callable[[Tensor, KeysValues, Sequence[KeysValues], Row, Tensor | None, float], Tensor]
 """Attention of a row.

@@ -95,7 +95,7 @@ class TransformersEngine:
         self.dtype = str(self._dtype).removeprefix("torch.")
         self.tile = TILE
         self._ways = (attention, "mask") if attention else choose_attention(self._device, self._dtype)
-        if self._device.type == "cpu" and attention is None and not deterministic:  # whose bits no timing may decide
+        if self._device.type == "cpu" and attention is None and not deterministic:  # no timing may decide exact bits
             fastest, self.tile = fastest_on_cpu(model.config, self._dtype)
             self._ways = tuple(dict.fromkeys((fastest, *self._ways)))
         self.attention = self._ways[0]

@@ -2,6 +2,7 @@
 
 import json
 import ssl
+import threading
 from pathlib import Path
 
 import pytest
@@ -91,12 +92,27 @@ def test_the_time_limit_is_that_of_one_request(rank):
     assert "within 0.25 s" in err
 
 
+class Gathering(StandIn):
+    """Answers no prompt before so many are under way together, or some seconds have passed."""
+
+    def __init__(self, wanted):
+        super().__init__()
+        self._gathered, self._wanted = threading.Event(), wanted
+
+    def compute(self, path, asked):
+        if path != "/tokenize":
+            if self.under_way >= self._wanted:
+                self._gathered.set()
+            self._gathered.wait(3)
+        return super().compute(path, asked)
+
+
 @pytest.mark.parametrize(("options", "at_once"), [((), 4), (("--concurrency", "1"), 1), (("--concurrency", "3"), 3)])
 def test_so_many_requests_are_sent_at_once(request_file, tokenizer, tmp_path, options, at_once):
     many = tmp_path / "many.jsonl"
     many.write_text(f"{request_file.read_text()}\n" * 8)
     command = ["score", str(many), str(tmp_path / "out.jsonl"), "--tokenizer", str(tokenizer)]
-    with running(StandIn(seconds=0.1)) as server:
+    with running(Gathering(at_once)) as server:
         assert cli.main([*command, "--url", server.url, *options]) == 0
         assert min(server.most_under_way, 4) == at_once
 
@@ -118,6 +134,13 @@ def certified(authority):
     authority.issue_cert("127.0.0.1").configure_cert(context)
     with running(Certified(context)) as server:
         yield server
+
+
+def test_authorities_without_https_are_refused(rank, certified, tmp_path):
+    with running(StandIn()) as server:
+        status, err = rank(server, "--ca-file", str(tmp_path / "ca.pem"))
+        assert not server.requests
+    assert (status, err) == (2, "medprm: error: --ca-file goes with a --url that begins with https\n")
 
 
 def test_a_server_of_the_own_authority_is_trusted_with_its_file_only(rank, certified, tmp_path):

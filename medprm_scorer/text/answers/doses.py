@@ -21,6 +21,15 @@ _LIMIT = re.compile(
     r"[^.;:,\n0-9]{0,24}\Z",
     re.IGNORECASE,
 )
+_BEHIND_BRACKET = re.compile(r"[ \t]{0,4}[:–—-]?[ \t]{0,4}")
+_BEHIND_LETTER = re.compile(r"[.):]?[ \t]{1,4}(?:[:–—-][ \t]{1,4})?")
+_ONLY_HOW_OFTEN = re.compile(
+    r"(?P<how>(?:[ ](?:once|twice|thrice|(?:two|three|four|[2-4]) times|daily|weekly|nightly"
+    r"|(?:a|per|each|every) (?:day|dose|week)|every [0-9]{1,2} ?(?:h|hours?|days?)"
+    r"|orally|by mouth|po|iv|im|sc|intravenously|in total|bid|tid|qid)){0,4})"
+    r"(?=[ \t]{0,4}(?:\Z|\n|[.;](?:\s|\Z)|[)}\]\"*$]|,(?! ?(?:or |and )?\(?[A-J]\b)))",
+    re.IGNORECASE,
+)
 _BEFORE = 40  # characters before a dose in which a limit is looked for
 _THOUSANDS = re.compile(r"[1-9][0-9]{0,2}(?:,[0-9]{3})+(?:\.[0-9]+)?")
 _EACH_DAY = frozenset(("d", "day", "days", "tag", "jour", "día"))  # `mg per day` is a daily dose in mg
@@ -75,15 +84,30 @@ class Doses:
                 yield dose
 
 
-def begins_with_dose(text: str) -> bool:
-    """Whether a text begins with a dose.
+def dose_behind_letter(text: str, place: int, question: str) -> str | None:
+    """The dose behind an option's letter, if nothing else is said there, and the question does not name this dose.
+
+    Args:
+        text: The text, such as `the answer is (A) 180 mg once daily.`
+        place: Offset of the end of the letter, brackets included.
+        question: A question in which no options were found.
 
     Example:
-        >>> begins_with_dose("180 mg twice daily"), begins_with_dose("Aspirin 180 mg"), begins_with_dose("2 tablets")
-        (True, False, False)
+        >>> dose_behind_letter("(A) 180 mg.", 3, "Which dose?"), dose_behind_letter("(A) 180 mg.", 3, "180 mg or 90?")
+        ('180 mg', None)
+        >>> dose_behind_letter("B. 100 mg is too low.", 1, "Which dose?") is None
+        True
     """
-    found = _NUMBER_AND_UNIT.match(text)
-    return found is not None and _unit(found["unit"], None) in _DOSES
+    closed = place > 0 and text[place - 1] in ")]}"
+    behind = (_BEHIND_BRACKET if closed else _BEHIND_LETTER).match(text, place)
+    dose = _NUMBER_AND_UNIT.match(text, behind.end()) if behind else None
+    if dose is None or _unit(dose["unit"], None) not in _DOSES:
+        return None
+    found = _ONLY_HOW_OFTEN.match(text, dose.end())
+    named = {one for one, _ in _doses(question)}
+    if found is None or (_number(dose["number"]), _unit(dose["unit"], dose["per"])) in named:
+        return None
+    return text[dose.start() : found.end("how")].strip()
 
 
 def _doses(text: str) -> Iterator[tuple[Dose, bool]]:

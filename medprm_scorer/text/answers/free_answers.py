@@ -4,8 +4,6 @@ import re
 from collections.abc import Sequence
 
 from medprm_scorer.text.answers.declining import DECLINES
-from medprm_scorer.text.answers.doses import begins_with_dose
-from medprm_scorer.text.answers.keys import normalize_answer
 from medprm_scorer.text.answers.letters import letter_at, second_letter
 from medprm_scorer.text.answers.options import LABELS
 from medprm_scorer.text.answers.plain_text import sentences
@@ -89,23 +87,12 @@ _ASKS_ELSE = re.compile(
 )
 _DENIED = re.compile(words(DENIED), re.IGNORECASE)
 _SUPPOSED = re.compile(words(SUPPOSED), re.IGNORECASE)
-_MARKS, _MOST_MARKS = " \t.):–-", 6  # between an option's letter and its text
 _LONGEST = 120
 _MOST_WORDS = 14
 
 
 class FreeReader:
-    """Reads answers if no options are known, as a letter or a short text; see `statements.Reader`.
-
-    `(A) 180 mg` is the dose, if the question is known and does not hold the dose itself: chains that make up options of
-    their own may mean different doses by one letter.
-
-    Args:
-        question: The question; None if it is unknown.
-    """
-
-    def __init__(self, question: str | None = None) -> None:
-        self._question = normalize_answer(question) if question and question.strip() else None
+    """Reads answers if no options are known, as a letter or a short text; see `statements.Reader`."""
 
     def value(self, text: str, place: int, letters_only: bool = False) -> Value | None:
         """The letter at a position, in upper case, or the short text."""
@@ -114,21 +101,8 @@ class FreeReader:
         found = letter_at(text, start)
         if found and _is_latin(found.group("letter")):
             letter = found.group("letter").upper()
-            if second_letter(text, found) not in (None, letter):
-                return Value(None, found.end())
-            return self.dose_behind(text, found.end()) or Value(letter, found.end())
+            return Value(letter if second_letter(text, found) in (None, letter) else None, found.end())
         return None if letters_only else _short(text, start)
-
-    def dose_behind(self, text: str, place: int) -> Value | None:
-        """The dose behind an option's letter, if the question is known and does not hold it."""
-        if self._question is None:
-            return None
-        behind = text[place : place + _MOST_MARKS]
-        start = place + len(behind) - len(behind.lstrip(_MARKS))
-        value = _short(text, start) if begins_with_dose(text[start : start + _LONGEST]) else None
-        if value is None or value.answer is None or normalize_answer(value.answer) in self._question:
-            return None
-        return value
 
     def alone(self, line: str) -> str | None:
         """The answer if a line consists only of it: a capital letter from A to J, or yes or no."""

@@ -14,9 +14,10 @@ The rules are tried in order; the first that finds something decides. Scratch wo
 | 8. declining (`declining`) | `the dose cannot be determined` → declined | the same |
 
 A letter that is not an option gives no answer, nor do two answers in one statement (`A or C`). An answer in words that
-equals an option counts as that option. For a question without options, `(A) 180 mg` is the dose, unless the question
-holds it. Statements that are hypothetical, denied or questions do not count (`if she were
-pregnant, the answer is C`). English, German, French, Spanish, Chinese, Japanese and Arabic are read (`answer_words`).
+equals an option counts as that option. If the question is known and has no options, `(A) 180 mg` is read as the dose,
+unless the question names it: chains that make up options may mean different doses by one letter. Statements that are
+hypothetical, denied or questions do not count (`if she were pregnant, the answer is C`). English, German, French,
+Spanish, Chinese, Japanese and Arabic are read (`answer_words`).
 
 The rules are this careful because a wrong vote is worse than a missing one. Whether a bare letter counts is decided in
 `letters`.
@@ -29,11 +30,12 @@ from medprm_scorer.errors import InputError
 from medprm_scorer.text.answers.affirmed import affirmed
 from medprm_scorer.text.answers.asked import find_asked
 from medprm_scorer.text.answers.declining import DECLINES, declines_at_end
+from medprm_scorer.text.answers.doses import dose_behind_letter
 from medprm_scorer.text.answers.free_answers import FreeReader, concluded, final_diagnosis
 from medprm_scorer.text.answers.keys import normalize_answer
 from medprm_scorer.text.answers.letters import boxed_letter
 from medprm_scorer.text.answers.option_answers import OptionReader
-from medprm_scorer.text.answers.options import OptionSet, as_options, find_options
+from medprm_scorer.text.answers.options import LABELS, OptionSet, as_options, find_options
 from medprm_scorer.text.answers.plain_text import plain
 from medprm_scorer.text.answers.statements import Value, stated
 from medprm_scorer.text.answers.structured import last_boxed, last_field
@@ -202,22 +204,31 @@ def _among(text: str, options: OptionSet, question: str) -> Reading:
 
 
 def _free(text: str, question: str | None) -> Reading:
-    reader = FreeReader(question)
+    reader = FreeReader()
     boxed = last_boxed(text)
     if boxed is not None:
         letter = boxed_letter(boxed)
-        dose = reader.dose_behind(boxed, boxed.upper().index(letter) + 1) if letter else None
-        return _from(dose) if dose else Reading(letter or boxed)
-    content = last_field(text)
-    value = reader.value(plain(content), 0) if content else None
+        value = reader.value(boxed, 0) if letter else None
+        if value is None or value.answer != letter:
+            return Reading(letter or boxed)
+        return _letter_or_dose(boxed, value, question)
+    content = plain(last_field(text) or "")
+    value = reader.value(content, 0) if content else None
     if value is not None:
-        return _from(value)
+        return _letter_or_dose(content, value, question)
     bare = plain(text)
     value = stated(bare, reader)
     if value is not None and (value.answer is None or len(value.answer) == 1):
-        return _from(value)
+        return _letter_or_dose(bare, value, question)
     value = final_diagnosis(text) or value or concluded(bare, question)
     return _from(value) if value else Reading(None, declines_at_end(bare))
+
+
+def _letter_or_dose(text: str, value: Value, question: str | None) -> Reading:
+    """A value of a question without options; if it is a letter, the dose behind it."""
+    is_letter = value.answer is not None and len(value.answer) == 1 and value.answer in LABELS
+    dose = dose_behind_letter(text, value.end, question) if is_letter and question else None
+    return Reading(dose) if dose else _from(value)
 
 
 def _from(value: Value | None) -> Reading:

@@ -6,7 +6,7 @@ from hypothesis import strategies as st
 
 from medprm_scorer.evaluation.labelled_records import parse_labelled
 from medprm_scorer.text.answers import extract_answer, read_answer
-from medprm_scorer.text.answers.doses import Doses
+from medprm_scorer.text.answers.doses import Doses, dose_behind_letter
 
 QUESTION = "The patient weighs 20 kg. Which daily dose?\n\n(A) 200 mg\n(B) 300 mg\n(C) 280 mg"
 
@@ -112,21 +112,23 @@ OPEN = "Which daily dose for a child of 36 kg at 5 mg/kg?"
 
 
 @pytest.mark.parametrize(
-    ("chain", "dose"),
+    ("chain", "letter", "dose"),
     [
-        ("The answer is (A) 180 mg.", "180 mg"),
-        ("The answer is (b) 200 mg once daily, as the label says.", "200 mg once daily"),
-        ("Answer: A) 180 mg", "180 mg"),
-        ("Answer: A. 0.5 g", "0.5 g"),
-        ("**Answer:** (A): 1,200 mg", "1,200 mg"),
-        (r"So $\boxed{(A) 180 mg}$", "180 mg"),
-        ('{"answer": "(B) 180 mg"}', "180 mg"),
+        ("The answer is (A) 180 mg.", "A", "180 mg"),
+        ("The answer is (b) 200 mg once daily, as the label says.", "B", "200 mg once daily"),
+        ("Therefore, (A) 5 mg.", "A", "5 mg"),  # not 5 mg/kg
+        ("Answer: A) 180 mg", "A", "180 mg"),
+        ("Answer: A. 0.5 g", "A", "0.5 g"),
+        ("**Answer:** (A): 1,200 mg", "A", "1,200 mg"),
+        ("## Final Diagnosis: Otitis media\n\nThe answer is (A) 180 mg.", "A", "180 mg"),
+        (r"So $\boxed{(A) 180 mg}$", "A", "180 mg"),
+        (r"So $\boxed{\text{A) 180 mg}}$", "A", "180 mg"),
+        ('{"answer": "(B) 180 mg"}', "B", "180 mg"),
     ],
 )
-def test_a_made_up_letter_before_a_dose_is_not_the_answer(chain, dose):
+def test_a_made_up_letter_before_a_dose_is_not_the_answer(chain, letter, dose):
     assert read_answer(chain, OPEN) == dose
-    unseen = f"{OPEN} Choose first: {dose.upper()}; second: 1 kg"  # options in a form that is not read
-    letter = "AB"["b" in chain.casefold().split("mg")[0].replace("boxed", "")]
+    unseen = f"{OPEN} Choose first: {dose}; second: 1 kg"  # options in a form that is not read
     assert read_answer(chain, unseen) == letter
     assert extract_answer(chain) == letter  # nothing is known of the question
 
@@ -138,8 +140,19 @@ def test_a_made_up_letter_before_a_dose_is_not_the_answer(chain, dose):
         ("The answer is (A) Aspirin 100 mg.", "A"),
         ("The answer is (A) 2 tablets.", "A"),
         ("The answer is A or B 180 mg.", None),
+        ("The answer is (A) 180 mg or 200 mg.", "A"),
         ("The answer is (A), 180 mg is too much.", "A"),
+        ("The correct answer is B. 100 mg is too low and 300 mg too high.", "B"),
+        ("The answer is (A). 200 mg would be toxic.", "A"),
+        ("The answer is (C). 10 mg was given before.", "C"),
+        ("The answer is A. 5 mg/kg times 36 kg is 180 mg.", "A"),
+        ("Answer: A. 0.5 mg/kg would be underdosing", "A"),
+        ("Option B 200 mg is correct.", "B"),
+        ("Answer: A. 7 mg B. 10 mg", "A"),
+        ("Answer: C 5 mg, D 6 mg", "C"),
+        ("The answer is K 40 mmol", "K"),  # potassium
         (r"\boxed{A}", "A"),
+        (r"\boxed{(A) or (B)}", "A"),
     ],
 )
 def test_other_letters_stay(chain, answer):
@@ -150,3 +163,9 @@ def test_two_doses_under_one_letter_are_two_answers():
     record = {"question": OPEN, "candidates": ["The answer is (A) 180 mg.", "The answer is (A) 200 mg."]}
     assert parse_labelled({**record, "correct_answer": "180mg"}).right == (True, False)
     assert parse_labelled({**record, "correct_answer": "A"}).right == (True, True)  # the options are elsewhere
+
+
+@given(st.text("AB()[].:, 0123456789mgkd/\n", max_size=40), st.integers(0, 40), st.text(max_size=40))
+def test_what_is_behind_a_letter_is_a_dose_or_nothing(text, place, question):
+    found = dose_behind_letter(text, min(place, len(text)), question)
+    assert found is None or (found in text and found[0].isdigit())
