@@ -50,4 +50,3 @@ def with_suggestions(error: ValidationError, known: Iterable[str]) -> Validation
 def _meant(error: Any, names: list[str]) -> str | None:
     unknown = str(error["loc"][-1]) if error["type"] == _UNKNOWN and len(error["loc"]) == 1 else ""
     return next(iter(get_close_matches(unknown, names, 1, 0.75)), None)
-
