@@ -14,6 +14,7 @@ from typing_extensions import NotRequired, Self, TypedDict, override
 from medprm_integrations.langchain.convert import answer_of, asked_about
 from medprm_integrations.langchain.doubt import DOUBTS
 from medprm_integrations.langchain.events import aannounce, announce
+from medprm_integrations.langchain.input_keys import checked_keys
 from medprm_integrations.langchain.messages import as_message, total_usage, with_ranking
 from medprm_integrations.langchain.packed_runnable import PackedRunnable
 from medprm_integrations.langchain.retrieved import document_scores, document_texts
@@ -25,7 +26,6 @@ from medprm_integrations.shared.best_of_n import Choice, achoose_all, choose_all
 from medprm_integrations.shared.concurrency import arun_each, run_each
 from medprm_integrations.shared.jobs import Job, new_drawing
 from medprm_integrations.shared.search_settings import SearchingSettings
-from medprm_integrations.shared.settings import checked_keys
 from medprm_integrations.shared.stepwise import Searched, asearch_all, search_all
 from medprm_scorer.text.policy import policy_messages
 from medprm_scorer.text.prompts import document_block

@@ -13,13 +13,14 @@ from typing_extensions import NotRequired, TypedDict, override
 
 from medprm_integrations.langchain.convert import asked_about, samples_of
 from medprm_integrations.langchain.events import aannounce, announce
+from medprm_integrations.langchain.input_keys import checked_keys
 from medprm_integrations.langchain.packed_runnable import PackedRunnable
 from medprm_integrations.langchain.retrieved import evidence_within_budget
 from medprm_integrations.shared.evidence import Evidence
 from medprm_integrations.shared.jobs import request_of
 from medprm_integrations.shared.questions import Asked
 from medprm_integrations.shared.ranking import arank_all, rank_all
-from medprm_integrations.shared.settings import ChoiceSettings, checked_keys
+from medprm_integrations.shared.settings import ChoiceSettings
 from medprm_scorer.errors import MedPRMError
 from medprm_scorer.results.models import Ranking, RankRequest
 from medprm_scorer.trust.doubt import doubtful

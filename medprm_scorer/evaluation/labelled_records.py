@@ -15,6 +15,8 @@ Answers are right if `normalize_answer` maps them and the correct one to the sam
 word: `MI` is not `myocardial infarction`. Text that is exactly an option's (`yes` for `(A) yes`) counts as that option.
 If the answers are option letters, `(B) Aspirin` is read as `B`, and a correct answer that is not a letter is refused,
 since no candidate could be right. So is a letter that is neither an option of the question nor any candidate's answer.
+If the correct answer is a letter and the question has no options, they are elsewhere: `(A) 180 mg` is then read as `A`,
+where `MedPRM.rank` would read the dose.
 
 A question is open-ended, and has no `right`, if it is not known of any candidate whether it is right. If only some
 scores are "None", these candidates count as wrong, as in the authors' scripts. Keys that look like mistakes (`gold` for
