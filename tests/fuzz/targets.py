@@ -26,7 +26,7 @@ from medprm_scorer.results.models import Ranking, ScoredChain, ScoredStep
 from medprm_scorer.results.page import to_html
 from medprm_scorer.results.request_parsing import parse_request, read_request
 from medprm_scorer.results.terminal import to_text
-from medprm_scorer.text.answers import extract_answer, normalize_answer
+from medprm_scorer.text.answers import normalize_answer, read_answer
 from medprm_scorer.text.reasoning import strip_reasoning
 from medprm_scorer.text.sanitize import clean_text
 from medprm_scorer.text.steps import SPLIT_RULES, split_steps
@@ -37,6 +37,10 @@ from tests.fuzz.decisions import calibration, explanation, search
 from tests.fuzz.tried import tried
 from tests.support.example_rankings import make_ranking
 from tests.support.pages import Page
+
+
+_OPEN = "Which dose for a child of 36 kg at 5 mg/kg?"
+_WITH_OPTIONS = f"{_OPEN}\n(A) 180 mg\n(B) 200 mg\n(C) 5 mg"
 
 
 def text(data: bytes) -> None:
@@ -55,12 +59,14 @@ def text(data: bytes) -> None:
             assert split_steps(split.steps).steps == split.steps
     pieces = tagged_pieces(chain)
     assert not pieces or chain.startswith(" ки".join(pieces) + " ки")
-    answer = extract_answer(chain)
-    if answer is not None:
-        assert answer == answer.strip()
-        assert answer
-        key = normalize_answer(answer)
-        assert normalize_answer(key) == key
+    for question in (None, _OPEN, _WITH_OPTIONS):
+        answer = read_answer(chain, question)
+        if answer is not None:
+            assert answer == answer.strip()
+            assert answer
+            key = normalize_answer(answer)
+            assert normalize_answer(key) == key
+            assert question != _WITH_OPTIONS or answer in ("A", "B", "C")
 
 
 def report(data: bytes) -> None:
