@@ -38,7 +38,6 @@ from tests.fuzz.tried import tried
 from tests.support.example_rankings import make_ranking
 from tests.support.pages import Page
 
-
 _OPEN = "Which dose for a child of 36 kg at 5 mg/kg?"
 _WITH_OPTIONS = f"{_OPEN}\n(A) 180 mg\n(B) 200 mg\n(C) 5 mg"
 
